@@ -1,0 +1,77 @@
+# A new machine needs make and Python 3.11, 3.12 or 3.13; the targets install the rest, and can be run again at any time.
+#   make demo       tune a tiny model end to end, to an exported launch config in .demo/
+#   make test       the whole test suite, a real vLLM among it
+#   make check      lint, format, types, layers
+#   make install    tuner alone, in .venv
+#   make migration m="what changes"    a new file in alembic/versions
+#   make clean      remove all that make made
+
+MAKEFLAGS += --no-print-directory
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+  $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null && echo $$p && break; done)
+GPU ?= $(shell if [ -e /dev/nvidiactl ] || command -v nvidia-smi >/dev/null; then echo auto; else echo cpu; fi)
+BIN := .venv/bin
+DEMO_STORAGE := sqlite:///.demo/demo.db
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: demo test check install engine packages migration clean
+
+demo: install engine
+	$(BIN)/tuner demo-model .demo/model
+	$(BIN)/tuner optimize --gpu $(GPU) --model .demo/model --trials 4 --users 16 --warmup 4 --window 8 --verify 1 \
+	  --study demo --storage $(DEMO_STORAGE) --log-dir .demo/logs
+	$(BIN)/tuner export demo --storage $(DEMO_STORAGE) --format yaml --output .demo/vllm.yaml
+	$(BIN)/tuner export demo --storage $(DEMO_STORAGE) --format json --output .demo/result.json
+	$(BIN)/tuner export demo --storage $(DEMO_STORAGE) --format command | tee .demo/command.sh
+
+test: .venv/.dev packages engine
+	$(BIN)/python -m pytest
+
+check: .venv/.dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+install: .venv/.tuner
+
+.venv/.tuner: pyproject.toml
+	@[ -n "$(PYTHON)" ] || { echo "make: no Python 3.11, 3.12 or 3.13 here: install one, or give it: make PYTHON=/path/to/python3.12"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq python3-venv; } >/dev/null 2>&1 || \
+	  { echo "make: $(PYTHON) cannot make virtual environments: install python3-venv"; exit 1; }
+	$(PYTHON) -m venv .venv
+	@$(MAKE) pip WHAT=.
+	@touch $@
+
+.venv/.dev: .venv/.tuner
+	@$(MAKE) pip WHAT='.[dev]'
+	@touch $@
+
+.PHONY: pip
+pip:
+	$(BIN)/python -m pip install --quiet --editable '$(WHAT)' || \
+	  { echo "make: pip could not install tuner: the lines above say why (network, proxy or disk); then run make again"; exit 1; }
+
+# TUNER_VLLM_PYTHON names an engine that is there already.
+engine: .venv/.tuner
+	@[ -n "$$TUNER_VLLM_PYTHON" ] || $(BIN)/tuner install-engine .engine
+
+# For the browser and PostgreSQL tests; without them those tests are skipped, with the reason.
+packages:
+	@missing=; \
+	command -v chromium chromium-browser google-chrome >/dev/null || missing="$$missing chromium"; \
+	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || missing="$$missing postgresql"; \
+	[ -z "$$missing" ] || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "make: installing$$missing"; export DEBIAN_FRONTEND=noninteractive; \
+	    apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	  else false; fi || echo "make: not installed:$$missing; the tests that need it are skipped"; }
+
+migration: .venv/.dev
+	@[ -n "$(m)" ] || { echo 'usage: make migration m="what changes"'; exit 1; }
+	@scratch=$$(mktemp -d) && export TUNER_STORAGE=sqlite:///$$scratch/scratch.db && \
+	  $(BIN)/alembic upgrade head && $(BIN)/alembic revision --autogenerate -m "$(m)"; status=$$?; rm -rf "$$scratch"; exit $$status
+
+clean:
+	rm -rf .venv .engine .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -1,0 +1,120 @@
+"""What the tests share: a real engine, a demo model, a browser, a PostgreSQL. What is absent skips, with the reason."""
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from tuner.demo import make_demo_model
+
+REPOSITORY = Path(__file__).parents[1]
+#: A password with everything that breaks URLs, format strings and config parsers.
+_PASSWORD = "p@ss{word}%20:/"
+
+os.environ.update(HF_HUB_OFFLINE="1", VLLM_NO_USAGE_STATS="1", DO_NOT_TRACK="1")
+
+
+def _loopback_only(event: str, arguments: tuple[Any, ...]) -> None:
+    if event == "socket.connect" and isinstance(address := arguments[1], tuple) and address[0] not in _LOOPBACK:
+        raise RuntimeError(f"a test tried to reach {address[0]}: only loopback is allowed")
+
+
+_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+sys.addaudithook(_loopback_only)
+
+
+@pytest.fixture(scope="session")
+def engine_python() -> Path:
+    """The interpreter of a real vLLM: TUNER_VLLM_PYTHON, or the one that `make test` installs."""
+    python = Path(os.environ.get("TUNER_VLLM_PYTHON") or REPOSITORY / ".engine" / "bin" / "python").absolute()
+    if not python.exists():
+        pytest.skip(f"no engine: {python} does not exist (`make test` installs it, or set TUNER_VLLM_PYTHON)")
+    return python
+
+
+@pytest.fixture(scope="session")
+def demo_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_demo_model(tmp_path_factory.mktemp("demo") / "model")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None:
+        pytest.skip("no chromium: install it (apt-get install chromium)")
+    return found
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """A private PostgreSQL on a loopback port; the URL of its server, without a database."""
+    places = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
+    initdb = shutil.which("initdb", path=os.pathsep.join([*map(str, reversed(places)), os.environ.get("PATH", "")]))
+    if initdb is None:
+        pytest.skip("no PostgreSQL server: install it (apt-get install postgresql)")
+    user = "postgres" if os.geteuid() == 0 else None  # the server refuses to run as root
+    with tempfile.TemporaryDirectory(prefix="tuner-pg-") as folder:
+        if user:
+            shutil.chown(folder, user)
+        data, password = Path(folder) / "data", Path(folder) / "password"
+        password.write_text(_PASSWORD)
+        password.chmod(0o644)
+        port = _free_port()
+        options = f"-c listen_addresses=127.0.0.1 -c port={port} -c fsync=off -k {folder}"
+        start = [str(Path(initdb).with_name("pg_ctl")), "-D", str(data), "-w", "-t", "120"]
+        make = [initdb, "-D", str(data), "-U", "tuner", "-A", "scram-sha-256", f"--pwfile={password}", "-E", "UTF8"]
+        quiet: dict[str, Any] = {"check": True, "user": user, "cwd": folder, "stdout": subprocess.DEVNULL}
+        subprocess.run([*make, "--no-sync"], **quiet)
+        subprocess.run([*start, "-l", f"{folder}/log", "-o", options, "start"], **quiet)
+        try:
+            yield f"postgresql://tuner:{quote(_PASSWORD, safe='')}@127.0.0.1:{port}"
+        finally:
+            subprocess.run([*start, "-m", "immediate", "stop"], **quiet)
+
+
+@pytest.fixture
+def postgres_url(postgres_server: str) -> str:
+    """A fresh, empty PostgreSQL database."""
+    import psycopg
+
+    name = f"test_{secrets.token_hex(6)}"
+    with psycopg.connect(f"{postgres_server}/postgres", autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}".encode())
+    return f"{postgres_server}/{name}"
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def storage_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database, on each kind of server."""
+    return f"sqlite:///{tmp_path / 'x.db'}" if request.param == "sqlite" else request.getfixturevalue("postgres_url")
+
+
+@pytest.fixture
+def unprivileged() -> Iterator[Path]:
+    """Run the test as a user whom file permissions bind (root ignores them); yields a folder of that user."""
+    with tempfile.TemporaryDirectory(prefix="tuner-user-") as folder:
+        path, is_root = Path(folder), os.geteuid() == 0
+        if is_root:
+            os.chown(path, 65534, 65534)
+            os.seteuid(65534)
+        try:
+            yield path
+        finally:
+            if is_root:
+                os.seteuid(0)
+            path.chmod(0o755)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

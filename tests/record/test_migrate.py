@@ -1,0 +1,110 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import optuna
+import pytest
+from alembic import command
+from record_samples import STUDY, a_trial
+from sqlalchemy import inspect, text
+
+from tuner.errors import StorageError
+from tuner.record import Store
+from tuner.record.migrate import _config
+from tuner.record.tables import Base
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def optuna_trials(url: str) -> int:
+    """Let Optuna make or open its own tables, add a trial, and count."""
+    if url.startswith("postgresql"):
+        url = url.replace("postgresql://", "postgresql+psycopg://")
+    storage = optuna.storages.RDBStorage(url)
+    study = optuna.create_study(study_name="a study", storage=storage, load_if_exists=True)
+    study.tell(study.ask(), 1.0)
+    count = len(study.trials)
+    storage.remove_session()
+    storage.engine.dispose()
+    return count
+
+
+def tables(store: Store) -> set[str]:
+    return set(inspect(store._engine).get_table_names())
+
+
+@pytest.mark.parametrize("optuna_first", [True, False])
+def test_our_tables_and_optunas_live_side_by_side(storage_url: str, optuna_first: bool) -> None:
+    if optuna_first:
+        assert optuna_trials(storage_url) == 1
+    store = Store.open(storage_url)
+    store.create_or_get_study(STUDY)
+    store.finish("a study", a_trial(0))
+    assert optuna_trials(storage_url) == 1 + optuna_first
+    again = Store.open(storage_url)
+    assert again.trials("a study") == [a_trial(0)]
+    assert {"alembic_version", "studies", "trials", "tuner_alembic_version", *Base.metadata.tables} <= tables(again)
+    store.close()
+    again.close()
+
+
+def test_the_migrations_make_exactly_the_tables_of_the_code(storage_url: str) -> None:
+    optuna_trials(storage_url)
+    store = Store.open(storage_url)
+    config = _config()
+    with store._engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.check(config)  # raises when autogenerate would add, change or drop anything
+    store.close()
+
+
+def test_downgrading_leaves_optunas_tables_alone(storage_url: str) -> None:
+    optuna_trials(storage_url)
+    store = Store.open(storage_url)
+    config = _config()
+    with store._engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "base")
+    assert not tables(store) & set(Base.metadata.tables)
+    assert optuna_trials(storage_url) == 2
+    store.close()
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_newer_schema_is_refused_and_left_alone(storage_url: str, read_only: bool) -> None:
+    store = Store.open(storage_url)
+    with store._engine.begin() as connection:
+        connection.execute(text("UPDATE tuner_alembic_version SET version_num = '9999'"))
+    with pytest.raises(StorageError, match=r"was written by a newer tuner \(schema 9999\): update tuner"):
+        Store.open(storage_url, read_only=read_only)
+    with store._engine.connect() as connection:
+        assert connection.execute(text("SELECT version_num FROM tuner_alembic_version")).scalar() == "9999"
+    store.close()
+
+
+def test_reading_a_database_without_our_tables_changes_nothing(storage_url: str) -> None:
+    optuna_trials(storage_url)
+    with pytest.raises(StorageError, match="has no tables of this tuner version"):
+        Store.open(storage_url, read_only=True)
+    assert optuna_trials(storage_url) == 2
+
+
+def test_developers_use_alembic_without_an_ini_file(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'x.db'}"
+    for arguments in (["upgrade", "head"], ["check"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "alembic", *arguments],
+            cwd=REPOSITORY,
+            env={**os.environ, "TUNER_STORAGE": url},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+    Store.open(url, read_only=True).close()
+    assert not (REPOSITORY / "alembic.ini").exists()
+
+
+def test_the_folder_alembic_does_not_shadow_the_library() -> None:
+    assert not (REPOSITORY / "alembic" / "__init__.py").exists()

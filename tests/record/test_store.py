@@ -1,0 +1,274 @@
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from record_samples import COMMAND, FINGERPRINT, MEASURED, NOW, STUDY, a_trial
+from sqlalchemy import text
+
+from tuner.errors import StorageError, UsageError
+from tuner.record import Store, Verification, differences
+from tuner.types import (
+    Command,
+    Distribution,
+    Failed,
+    FailureKind,
+    GpuMetrics,
+    LoadMetrics,
+    Measured,
+    Proposal,
+    ServerMetrics,
+    Trial,
+)
+
+OOM = Failed(kind=FailureKind.OUT_OF_MEMORY, message="CUDA out of memory", log_tail="line 1\nline 2\x00\x1b[0m")
+
+
+@pytest.fixture
+def store(storage_url: str) -> Iterator[Store]:
+    """A database with one study, "a study"."""
+    opened = Store.open(storage_url)
+    opened.create_or_get_study(STUDY)
+    yield opened
+    opened.close()
+
+
+def begin(store: Store, number: int) -> None:
+    proposal = Proposal(number=number, params={"max_num_seqs": 64}, is_default=number == 0)
+    store.begin("a study", proposal, COMMAND, {"max_num_seqs": 64}, NOW)
+
+
+def column(store: Store, sql: str) -> list[object]:
+    with store._engine.connect() as connection:
+        return list(connection.execute(text(sql)).scalars())
+
+
+def test_a_study_comes_back_as_it_was_stored(store: Store) -> None:
+    assert store.create_or_get_study(STUDY) == STUDY
+    assert store.study("a study") == STUDY
+    other = replace(STUDY, name="other", fingerprint=replace(FINGERPRINT, gpu=None))
+    assert store.create_or_get_study(other) == other
+    assert store.studies() == [STUDY, other]
+
+
+def test_an_unknown_study_is_named(store: Store) -> None:
+    with pytest.raises(UsageError, match="no study 'nope': `tuner studies` lists them"):
+        store.study("nope")
+
+
+def test_a_study_is_not_continued_on_another_machine_or_for_another_goal(store: Store) -> None:
+    elsewhere = replace(FINGERPRINT, gpu="NVIDIA L4", engine_version="0.33.0")
+    with pytest.raises(UsageError, match="other conditions") as caught:
+        store.create_or_get_study(replace(STUDY, fingerprint=elsewhere, objective="ttft_p99"))
+    for part in ("gpu: 'Tesla T4', now 'NVIDIA L4'", "engine_version: '0.32.0', now '0.33.0'", "now 'ttft_p99'"):
+        assert part in str(caught.value)
+    assert "driver" not in str(caught.value)
+    assert differences(FINGERPRINT, FINGERPRINT) == []
+
+
+@pytest.mark.parametrize("outcome", [MEASURED, OOM])
+def test_a_trial_is_running_until_it_is_finished(store: Store, outcome: Measured | Failed) -> None:
+    begin(store, 0)
+    assert [(p.number, p.params, p.is_default) for p in store.running("a study")] == [(0, {"max_num_seqs": 64}, True)]
+    assert store.trials("a study") == []
+    store.finish("a study", a_trial(0, outcome))
+    assert store.running("a study") == []
+    assert store.trials("a study") == [a_trial(0, outcome)]
+
+
+def test_a_trial_that_never_started_can_be_finished(store: Store) -> None:
+    rejected = a_trial(3, Failed(kind=FailureKind.REJECTED, message="max_num_seqs is too large"))
+    store.finish("a study", rejected)
+    assert store.trials("a study") == [rejected]
+
+
+def test_only_measured_trials_have_metric_rows(store: Store) -> None:
+    store.finish("a study", a_trial(0, OOM))
+    assert column(store, "SELECT count(*) FROM tuner_metric") == [0]
+    assert column(store, "SELECT failure_kind FROM tuner_trial") == ["out of memory"]
+    store.finish("a study", a_trial(1))
+    names = set(column(store, "SELECT name FROM tuner_metric"))
+    assert {"output_throughput", "ttft_p99_s", "gpu_utilization", "server_agreement", "startup_s"} <= names
+    assert not names & {"tpot_p99_s", "gpu_power_w", "output_throughput_ci95"}  # not measured: absent, not 0
+    assert column(store, "SELECT value FROM tuner_metric WHERE name = 'ttft_p99_s'") == [0.9]
+
+
+def test_without_a_gpu_no_metric_speaks_of_one() -> None:
+    assert not [name for name in replace(MEASURED, gpu=None).metrics() if name.startswith("gpu")]
+
+
+def test_a_finished_trial_is_never_overwritten(store: Store) -> None:
+    store.finish("a study", a_trial(0))
+    with pytest.raises(StorageError, match=r"trial 0 of study 'a study' .* finished already"):
+        store.finish("a study", a_trial(0, OOM))
+    with pytest.raises(StorageError, match="finished already"):
+        begin(store, 0)
+    assert store.trials("a study") == [a_trial(0)]
+
+
+def test_an_interrupted_trial_is_run_again(store: Store) -> None:
+    begin(store, 1)
+    store.finish("a study", a_trial(1, Failed(kind=FailureKind.INTERRUPTED, message="Ctrl-C")))
+    assert store.trials("a study") == []
+    assert [proposal.number for proposal in store.running("a study")] == [1]
+    begin(store, 1)
+    store.finish("a study", a_trial(1))
+    assert store.trials("a study") == [a_trial(1)]
+    assert column(store, "SELECT attempts FROM tuner_trial") == [2]
+
+
+def test_secret_values_are_never_stored(store: Store) -> None:
+    environment = {"HF_TOKEN": "s3cr3t", "my_api_key": "s3cr3t", "TOKENIZERS_PARALLELISM": "false"}
+    store.finish("a study", replace(a_trial(0), command=replace(COMMAND, environment=environment)))
+    assert store.trials("a study")[0].command.environment == {"TOKENIZERS_PARALLELISM": "false"}
+    stored = str(column(store, "SELECT CAST(command AS TEXT) FROM tuner_trial"))
+    assert "s3cr3t" not in stored
+    assert "HF_TOKEN" in stored
+
+
+def test_open_launches_are_those_that_nobody_saw_end(store: Store) -> None:
+    begin(store, 0)
+    first, second = (
+        store.record_launch(
+            "a study", 0, pid=pid, pgid=pid, process_started_s=1e9 + 0.25, port=8001, log=Path("/x/log"), started_at=NOW
+        )
+        for pid in (11, 12)
+    )
+    store.end_launch(first, NOW)
+    (left,) = store.open_launches()
+    assert (left.id, left.study, left.number, left.pid) == (second, "a study", 0, 12)
+    assert (left.process_started_s, left.log, left.started_at) == (1e9 + 0.25, Path("/x/log"), NOW)
+
+
+def test_a_launch_of_another_living_tuner_is_not_ours_to_stop(store: Store) -> None:
+    begin(store, 0)
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[2])\n"
+        "from pathlib import Path; from record_samples import NOW; from tuner.record import Store\n"
+        "Store.open(sys.argv[1]).record_launch('a study', 0, pid=9, pgid=9, process_started_s=1.0, port=1,"
+        " log=Path('/x'), started_at=NOW)\n"
+        "print('recorded', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", program, store.url, str(Path(__file__).parent)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "recorded\n"
+        assert store.open_launches() == []
+        other.kill()
+        other.wait()
+        assert [launch.pid for launch in store.open_launches()] == [9]
+
+
+def test_a_launch_belongs_to_a_begun_trial(store: Store) -> None:
+    with pytest.raises(StorageError, match=r"trial 5 .* was never begun"):
+        store.record_launch("a study", 5, pid=1, pgid=1, process_started_s=1.0, port=1, log=Path("/x"), started_at=NOW)
+
+
+def test_verifications_come_back_in_order(store: Store) -> None:
+    runs = [
+        Verification(
+            round=turn, role=role, trial_number=0, command=COMMAND, outcome=outcome, started_at=NOW, ended_at=NOW
+        )
+        for turn in (1, 2)
+        for role, outcome in (("defaults", MEASURED), ("winner", OOM))
+    ]
+    for run in runs:
+        store.add_verification("a study", run)
+    assert store.verifications("a study") == runs
+
+
+_numbers = st.floats(allow_nan=False, allow_infinity=False)
+_counts = st.integers(0, 2**53)
+_times = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))
+_params = st.dictionaries(st.text(), st.booleans() | st.integers() | _numbers | st.text(), max_size=4)
+_maybe = st.none() | _numbers
+_distributions = st.builds(Distribution, count=_counts, mean=_numbers, p50=_numbers, p90=_numbers, p99=_numbers)
+_loads = st.builds(
+    LoadMetrics,
+    window_s=_numbers,
+    completed=_counts,
+    failed=_counts,
+    request_throughput=_numbers,
+    output_throughput=_numbers,
+    output_throughput_ci95=_maybe,
+    total_token_throughput=_numbers,
+    ttft_s=_distributions,
+    tpot_s=st.none() | _distributions,
+    itl_s=st.none() | _distributions,
+    e2el_s=_distributions,
+)
+_servers = st.builds(
+    ServerMetrics,
+    prompt_tokens=_numbers,
+    generation_tokens=_numbers,
+    preemptions=_numbers,
+    prefix_cache_queries=_numbers,
+    prefix_cache_hits=_numbers,
+    kv_cache_usage_mean=_maybe,
+    kv_cache_usage_max=_maybe,
+    running_mean=_maybe,
+    waiting_mean=_maybe,
+    agreement=_maybe,
+)
+_gpus = st.builds(
+    GpuMetrics,
+    gpus=st.lists(_counts, max_size=3).map(tuple),
+    samples=_counts,
+    utilization=_numbers,
+    memory_used_bytes=_counts,
+    power_w=_maybe,
+)
+_measured = st.builds(
+    Measured,
+    load=_loads,
+    server=_servers,
+    gpu=st.none() | _gpus,
+    server_cpu_cores=_maybe,
+    startup_s=_numbers,
+    kv_cache_tokens=st.none() | _counts,
+)
+_ended = [kind for kind in FailureKind if kind is not FailureKind.INTERRUPTED]
+_failed = st.builds(Failed, kind=st.sampled_from(_ended), message=st.text(), log_tail=st.text())
+_commands = st.builds(
+    Command, argv=st.lists(st.text()).map(tuple), environment=st.dictionaries(st.text("ABC_"), st.text(), max_size=2)
+)
+_trials = st.builds(
+    Trial,
+    number=st.just(0),
+    params=_params,
+    is_default=st.booleans(),
+    resolved=_params,
+    command=_commands,
+    outcome=_measured | _failed,
+    violations=st.dictionaries(st.text(), _numbers, max_size=2),
+    started_at=_times,
+    ended_at=_times,
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(trial=_trials)
+def test_any_trial_survives_the_database_unchanged(store: Store, trial: Trial) -> None:
+    trial = replace(trial, number=len(store.trials("a study")))
+    store.finish("a study", trial)
+    back = store.trials("a study")[-1]
+    assert back == trial
+    assert [type(value) for value in back.params.values()] == [type(value) for value in trial.params.values()]
+
+
+def test_a_finished_trial_survives_sigkill(store: Store) -> None:
+    program = (
+        "import os, signal, sys; sys.path.insert(0, sys.argv[2])\n"
+        "from record_samples import a_trial; from tuner.record import Store\n"
+        "Store.open(sys.argv[1]).finish('a study', a_trial(4))\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    killed = subprocess.run([sys.executable, "-c", program, store.url, str(Path(__file__).parent)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert store.trials("a study") == [a_trial(4)]

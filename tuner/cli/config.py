@@ -1,0 +1,46 @@
+"""The YAML of `tuner optimize --config`: the same names as the flags, each with the same meaning."""
+
+from pathlib import Path
+from typing import Any
+
+import typer
+from pydantic import BaseModel, ConfigDict, create_model
+
+from tuner.plan import Options
+from tuner.yamlfile import read_yaml
+
+_Closed = ConfigDict(extra="forbid", frozen=True)
+
+
+def _model() -> type[BaseModel]:
+    """A model with a key per option, written with `-` as the flags are (or `_`)."""
+    hints: Any = {name: (kind | None, None) for name, kind in _kinds().items()}
+    return create_model("Config", __config__=_Closed, **hints)
+
+
+def _kinds() -> dict[str, Any]:
+    lists = {"slo": list[str], "quantized_model": list[str], "engine_arg": list[str]}
+    kinds: dict[str, Any] = {}
+    for name in Options.__dataclass_fields__:
+        default = Options.__dataclass_fields__[name].default
+        kinds[name] = lists.get(name) or (type(default) if default is not None else _OPTIONAL[name])
+    return kinds
+
+
+_OPTIONAL: dict[str, Any] = {
+    "users": int,
+    "warmup": float,
+    "window": float,
+    "study": str,
+    "space": str,
+    "max_model_len": int,
+    "vllm_python": str,
+}
+
+
+def read_config(context: typer.Context, value: Path | None) -> Path | None:
+    """Typer callback of --config: the file's values become the defaults, below flags and environment."""
+    if value is not None:
+        read = read_yaml(value, _model()).model_dump(exclude_none=True)
+        context.default_map = {**(context.default_map or {}), **read}
+    return value

@@ -1,0 +1,191 @@
+"""Trials, decisions and what happens, as text on a terminal. The only place with milliseconds and percent."""
+
+import time
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from tuner.decide import Decision, Objective, feasible
+from tuner.types import Failed, Measured, Params, Proposal, Trial
+
+#: metric -> (label, unit, factor from the stored unit, decimals, is more better)
+_ROWS: Mapping[str, tuple[str, str, float, int, bool | None]] = {
+    "output_throughput": ("Output throughput", "tok/s", 1, 1, True),
+    "request_throughput": ("Requests", "req/s", 1, 2, True),
+    "ttft_p50_s": ("TTFT p50", "ms", 1e3, 1, False),
+    "ttft_p99_s": ("TTFT p99", "ms", 1e3, 1, False),
+    "tpot_p50_s": ("TPOT p50", "ms", 1e3, 2, False),
+    "tpot_p99_s": ("TPOT p99", "ms", 1e3, 2, False),
+    "e2el_p50_s": ("E2E latency p50", "ms", 1e3, 0, False),
+    "e2el_p99_s": ("E2E latency p99", "ms", 1e3, 0, False),
+    "gpu_utilization": ("GPU utilization", "%", 100, 0, None),
+    "gpu_memory_used_bytes": ("GPU memory", "GiB", 1 / 1024**3, 1, None),
+    "gpu_power_w": ("GPU power", "W", 1, 0, None),
+    "server_cpu_cores": ("Server CPU", "cores", 1, 2, None),
+    "startup_s": ("Start-up", "s", 1, 1, None),
+}
+
+
+def number(metric: str, value: float | None, unit: bool = True) -> str:
+    """A metric's value as the user reads it; "-" where there is none."""
+    if value is None:
+        return "-"
+    _, name, factor, decimals, _ = _ROWS[metric]
+    return f"{value * factor:,.{decimals}f}" + (f" {name}" if unit else "")
+
+
+def objective_value(objective: Objective, trial: Trial | None) -> str:
+    if trial is None or not isinstance(trial.outcome, Measured):
+        return "-"
+    return number(objective.metric, objective.value(trial.outcome.load))
+
+
+def settings(params: Params) -> str:
+    return " ".join(
+        f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}" for name, value in params.items()
+    )
+
+
+def status(trial: Trial) -> str:
+    if isinstance(trial.outcome, Failed):
+        return trial.outcome.kind.value
+    return "measured" if feasible(trial) else "misses " + ", ".join(n for n, v in trial.violations.items() if v > 0)
+
+
+def trials_table(trials: Sequence[Trial], chosen: int | None) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for header, justify in (("#", "right"), ("status", "left"), ("tok/s", "right"), ("req/s", "right")):
+        table.add_column(header, justify=justify)  # type: ignore[arg-type]
+    for header in ("TTFT p99 ms", "TPOT p99 ms", "GPU %", "start s"):
+        table.add_column(header, justify="right")
+    table.add_column("settings")
+    columns = ("output_throughput", "request_throughput", "ttft_p99_s", "tpot_p99_s", "gpu_utilization", "startup_s")
+    for trial in trials:
+        metrics = trial.outcome.metrics() if isinstance(trial.outcome, Measured) else {}
+        cells = [number(c, metrics.get(c), unit=False) for c in columns]
+        name = ("vLLM defaults: " if trial.is_default else "") + settings(trial.params)
+        style = "bold green" if trial.number == chosen else ("dim" if not metrics else None)
+        table.add_row(str(trial.number), status(trial), *cells, name, style=style)
+    return table
+
+
+def comparison_table(before: Trial, after: Trial) -> Table:
+    """The defaults beside the winner, metric by metric, as the search measured them."""
+    table = Table(title=f"Before and after: vLLM's defaults (trial {before.number}) against trial {after.number}")
+    for header in ("", "defaults", f"trial {after.number}", "change"):
+        table.add_column(header, justify="left" if not header else "right")
+    old = before.outcome.metrics() if isinstance(before.outcome, Measured) else {}
+    new = after.outcome.metrics() if isinstance(after.outcome, Measured) else {}
+    for metric, (label, _, _, _, more_is_better) in _ROWS.items():
+        if metric in old or metric in new:
+            a, b = old.get(metric), new.get(metric)
+            table.add_row(label, number(metric, a), number(metric, b), _change(a, b, more_is_better))
+    return table
+
+
+def _change(before: float | None, after: float | None, more_is_better: bool | None) -> str:
+    if not before or after is None:
+        return "-"
+    change = after / before - 1
+    if more_is_better is None or abs(change) < 0.005:
+        return f"{change:+.0%}"
+    return f"[{'green' if (change > 0) == more_is_better else 'red'}]{change:+.0%}[/]"
+
+
+def verdict_text(found: Decision, objective: Objective) -> str:
+    """The answer, in words."""
+    if found.chosen is None:
+        return "No trial was measured that meets every SLO: nothing to recommend."
+    if found.winner is found.defaults:
+        return "Keep vLLM's defaults: no trial was better."
+    assert found.winner is not None
+    if found.verdict is None:
+        why = (
+            "the defaults were not measured or miss an SLO"
+            if not found.defaults or not feasible(found.defaults)
+            else ""
+        )
+        why = why or "it was not launched again to verify it: see --verify"
+        return f"Trial {found.winner.number} is the best that was measured ({why})."
+    v = found.verdict
+    launches = f"{v.winner} further launches of it against {v.defaults} of the defaults, noise {v.noise:.1%}"
+    if v.winner == 1:
+        launches = launches.replace("further launches", "further launch")
+    if v.better:
+        return (
+            f"Trial {found.winner.number} is better than vLLM's defaults: {objective.name} {v.gain:+.1%} ({launches})."
+        )
+    return (
+        f"Keep vLLM's defaults: trial {found.winner.number} looked best in the search, but launched again it is "
+        f"{v.gain:+.1%} on {objective.name}, which does not clear the noise ({launches})."
+    )
+
+
+class TerminalWatch:
+    """Progress on stderr: a live line on a terminal, one line per event elsewhere. Use as a context manager."""
+
+    def __init__(self, console: Console, objective: Objective, trials: int) -> None:
+        self._console, self._objective, self._trials = console, objective, trials
+        self._best: Trial | None = None
+        self._durations: list[float] = []
+        self._began_s = time.monotonic()
+        self._what = ""
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[more]}"),
+        )
+        self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._task: TaskID = self._progress.add_task("starting", total=trials, more="")
+
+    def __enter__(self) -> "TerminalWatch":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def trial_begins(self, proposal: Proposal, of: int) -> None:
+        self._began_s = time.monotonic()
+        self._what = f"trial {proposal.number} ({proposal.number + 1}/{of})"
+        name = "vLLM defaults: " if proposal.is_default else ""
+        self._print(f"trial {proposal.number}: {name}{settings(proposal.params)}")
+
+    def phase(self, name: str) -> None:
+        best = f"best {objective_value(self._objective, self._best)}" if self._best else ""
+        self._progress.update(
+            self._task, description=f"{self._what} {name}".strip(), more=f"{best} {self._eta()}".strip()
+        )
+
+    def trial_ended(self, trial: Trial, best: Trial | None) -> None:
+        self._best = best
+        self._durations.append(time.monotonic() - self._began_s)
+        self._progress.update(self._task, advance=1, completed=trial.number + 1)
+        if isinstance(trial.outcome, Failed):
+            self._print(f"trial {trial.number}: {trial.outcome.kind.value}: {trial.outcome.message}")
+        else:
+            mark = ", best so far" if best is not None and best.number == trial.number else ""
+            took = f"{self._durations[-1]:.0f} s"
+            self._print(
+                f"trial {trial.number}: {status(trial)}, {objective_value(self._objective, trial)}, {took}{mark}"
+            )
+
+    def verification_begins(self, role: str, round: int, of: int) -> None:
+        self._what = f"verifying ({round}/{of})"
+        self._print(f"launching the {role} again, round {round} of {of}")
+
+    def note(self, text: str) -> None:
+        self._print(text)
+
+    def _eta(self) -> str:
+        left = self._trials - len(self._durations)
+        if not self._durations or left <= 0:
+            return ""
+        minutes = left * sum(self._durations) / len(self._durations) / 60
+        return f"about {minutes:.0f} min left" if minutes >= 1 else "less than a minute left"
+
+    def _print(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,132 @@
+"""The commands that read a database: studies, trials, show, export, dashboard."""
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+from rich.table import Table
+
+from tuner.cli.console import errors, results
+from tuner.cli.display import number, objective_value, settings, status, trials_table
+from tuner.cli.optimize import print_result
+from tuner.decide import parse_objective
+from tuner.errors import RunError, UsageError
+from tuner.export import EXPORTERS
+from tuner.record import Store
+from tuner.study import study_decision
+from tuner.types import Failed, Measured, Trial
+
+Storage = Annotated[str, typer.Option(help="Database URL.", envvar="TUNER_STORAGE")]
+_DEFAULT_STORAGE = "sqlite:///tuner.db"
+
+
+def studies(storage: Storage = _DEFAULT_STORAGE) -> None:
+    """List the studies of a database."""
+    store = Store.open(storage, read_only=True)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for header in ("study", "gpu", "model", "workload", "objective", "trials", "best", "begun (UTC)"):
+        table.add_column(header)
+    for record in store.studies():
+        objective, found = parse_objective(record.objective), study_decision(store, record.name)
+        count, best = str(len(store.trials(record.name))), objective_value(objective, found.chosen)
+        begun = f"{record.created_at:%Y-%m-%d %H:%M}"
+        table.add_row(record.name, record.gpu, record.model, record.workload, record.objective, count, best, begun)
+    results.print(table)
+
+
+def trials(study: str, storage: Storage = _DEFAULT_STORAGE) -> None:
+    """List the trials of a study, with what was measured."""
+    store = Store.open(storage, read_only=True)
+    found = study_decision(store, study)
+    results.print(trials_table(store.trials(study), found.chosen.number if found.chosen else None))
+
+
+def show(
+    study: str,
+    trial: Annotated[Optional[int], typer.Argument(help="Trial number; without it the study's result.")] = None,  # noqa: UP045
+    storage: Storage = _DEFAULT_STORAGE,
+) -> None:
+    """Show a study's result, or all that is known of one trial."""
+    store = Store.open(storage, read_only=True)
+    if trial is None:
+        print_result(store, study, study_decision(store, study))
+        return
+    _show_trial(_trial(store, study, trial))
+
+
+def _show_trial(trial: Trial) -> None:
+    def say(text: str) -> None:
+        results.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    say(f"trial {trial.number}: {status(trial)}" + (" (vLLM's defaults)" if trial.is_default else ""))
+    say(
+        f"took {(trial.ended_at - trial.started_at).total_seconds():.0f} s from {trial.started_at:%Y-%m-%d %H:%M:%S} UTC"
+    )
+    say(f"settings: {settings(trial.params)}")
+    say(f"command: {' '.join(trial.command.argv)}")
+    if isinstance(trial.outcome, Failed):
+        say(f"{trial.outcome.kind.value}: {trial.outcome.message}")
+        say(trial.outcome.log_tail)
+        return
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in trial.outcome.metrics().items():
+        table.add_row(name, f"{value:,.6g}")
+    for name, missed in trial.violations.items():
+        table.add_row(f"SLO {name}", f"{'missed' if missed > 0 else 'met'} ({missed:+.1%} of the limit)")
+    for name, setting in trial.resolved.items():
+        table.add_row(f"resolved {name}", str(setting))
+    results.print(table)
+
+
+def export(
+    study: str,
+    format: Annotated[str, typer.Option(help="command, yaml or json.")] = "command",
+    trial: Annotated[Optional[int], typer.Option(help="Trial number; default: what the study decided.")] = None,  # noqa: UP045
+    host: Annotated[str, typer.Option(help="Address that the server will listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port that the server will listen on.")] = 8000,
+    output: Annotated[Optional[Path], typer.Option(help="File to write; default: the screen.")] = None,  # noqa: UP045
+    storage: Storage = _DEFAULT_STORAGE,
+) -> None:
+    """Print the launch config to deploy: exactly the arguments that ran."""
+    if format not in EXPORTERS:
+        raise UsageError(f"unknown --format {format!r}: choose one of {', '.join(EXPORTERS)}")
+    store = Store.open(storage, read_only=True)
+    chosen = study_decision(store, study).chosen if trial is None else _trial(store, study, trial)
+    if chosen is None:
+        raise RunError(f"study {study!r} has no trial that was measured and meets its SLOs: nothing to export")
+    if not isinstance(chosen.outcome, Measured):
+        raise UsageError(f"trial {chosen.number} failed ({chosen.outcome.kind.value}): export one that was measured")
+    text = EXPORTERS[format](chosen, store.study(study).fingerprint, host, port)
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"--output {output} cannot be written: {error.strerror}") from error
+    throughput = number("output_throughput", chosen.outcome.load.output_throughput)
+    errors.print(f"{output}: trial {chosen.number}, {throughput}", highlight=False)
+
+
+def dashboard(
+    storage: Storage = _DEFAULT_STORAGE,
+    host: Annotated[str, typer.Option(help="Address to listen on. The dashboard has no password.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8080,
+) -> None:
+    """Watch the studies in optuna-dashboard. Stop it with Ctrl-C."""
+    from tuner.propose.dashboard import serve_dashboard  # slow to import, and only needed here
+
+    Store.open(storage, read_only=True).close()
+    errors.print(f"optuna-dashboard: http://{host}:{port}/dashboard/", highlight=False)
+    try:
+        serve_dashboard(storage, host, port)
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None
+
+
+def _trial(store: Store, study: str, number: int) -> Trial:
+    store.study(study)
+    for trial in store.trials(study):
+        if trial.number == number:
+            return trial
+    raise UsageError(f"study {study!r} has no finished trial {number}: see `tuner trials {study}`")

@@ -1,0 +1,162 @@
+"""`tuner optimize`: the main job."""
+
+import signal
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+from rich.table import Table
+
+from tuner.cli.config import read_config
+from tuner.cli.console import errors, results
+from tuner.cli.display import TerminalWatch, comparison_table, trials_table, verdict_text
+from tuner.decide import Decision, parse_objective
+from tuner.launch.interpreter import Resolver, find_python
+from tuner.measure.gpu import detect
+from tuner.plan import Options, Plan, check, choose_space, make_plan
+from tuner.record import Store
+from tuner.study import run_study
+
+_DEFAULT = Options()
+
+
+def _option(name: str, help: str) -> typer.models.OptionInfo:
+    found: typer.models.OptionInfo = typer.Option(
+        f"--{name}", help=help, envvar=f"TUNER_{name.upper().replace('-', '_')}"
+    )
+    return found
+
+
+def optimize(
+    context: typer.Context,
+    config: Annotated[
+        Optional[Path],  # noqa: UP045  Typer reads the annotation
+        typer.Option(
+            help="YAML with any of these options.", callback=read_config, is_eager=True, envvar="TUNER_CONFIG"
+        ),
+    ] = None,
+    gpu: Annotated[
+        str, _option("gpu", "Search space by GPU: auto, cpu, t4, l4, ... (see `tuner spaces`).")
+    ] = _DEFAULT.gpu,
+    model: Annotated[str, _option("model", "Folder or hub name of the model.")] = _DEFAULT.model,
+    trials: Annotated[int, _option("trials", "Launches to measure, the defaults included.")] = _DEFAULT.trials,
+    workload: Annotated[
+        str, _option("workload", "chat, long-prompt, reasoning-r1, newton-32, or a YAML file.")
+    ] = _DEFAULT.workload,
+    users: Annotated[Optional[int], _option("users", "Concurrent users; default: the workload's.")] = None,  # noqa: UP045
+    warmup: Annotated[Optional[float], _option("warmup", "Warm-up in seconds; default: the workload's.")] = None,  # noqa: UP045
+    window: Annotated[Optional[float], _option("window", "Measured seconds; default: the workload's.")] = None,  # noqa: UP045
+    objective: Annotated[
+        str, _option("objective", "throughput, requests, ttft_p99, tpot_p99 or e2e_p99.")
+    ] = _DEFAULT.objective,
+    slo: Annotated[Optional[list[str]], _option("slo", "A limit, e.g. ttft_p99=500ms. Repeatable.")] = None,  # noqa: UP045
+    study: Annotated[Optional[str], _option("study", "Name; default: gpu-model-workload.")] = None,  # noqa: UP045
+    storage: Annotated[str, _option("storage", "Database URL, SQLite or PostgreSQL.")] = _DEFAULT.storage,
+    space: Annotated[Optional[Path], _option("space", "Your own search space, instead of --gpu's.")] = None,  # noqa: UP045
+    force_gpu: Annotated[bool, _option("force-gpu", "Go on although the card is another.")] = False,
+    max_model_len: Annotated[
+        Optional[int],  # noqa: UP045
+        _option("max-model-len", "Longest prompt plus answer to serve; default: the model's."),
+    ] = None,
+    quantized_model: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        _option("quantized-model", "A quantized checkpoint to try too, e.g. awq=PATH_OR_REPO. Repeatable."),
+    ] = None,
+    engine_arg: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        _option("engine-arg", "A vLLM argument of every trial, e.g. tensor_parallel_size=2. Repeatable."),
+    ] = None,
+    vllm_python: Annotated[Optional[str], _option("vllm-python", "Python with vLLM; default: found.")] = None,  # noqa: UP045
+    startup_timeout: Annotated[float, _option("startup-timeout", "Seconds a server may take to start.")] = 900.0,
+    verify: Annotated[int, _option("verify", "Times to launch winner and defaults again.")] = _DEFAULT.verify,
+    seed: Annotated[int, _option("seed", "Of the sampler and of the prompts.")] = _DEFAULT.seed,
+    log_dir: Annotated[Path, _option("log-dir", "Folder of the servers' logs.")] = _DEFAULT.log_dir,
+) -> None:
+    """Find the best launch settings: start vLLM with each, load it, measure it, and keep everything.
+
+    Running the same command again continues an interrupted study.
+    """
+    options = Options(
+        gpu=gpu,
+        model=model,
+        trials=trials,
+        workload=workload,
+        users=users,
+        warmup=warmup,
+        window=window,
+        objective=objective,
+        slo=tuple(slo or ()),
+        study=study,
+        storage=storage,
+        space=space,
+        force_gpu=force_gpu,
+        max_model_len=max_model_len,
+        quantized_model=tuple(quantized_model or ()),
+        engine_arg=tuple(engine_arg or ()),
+        vllm_python=vllm_python,
+        startup_timeout=startup_timeout,
+        verify=verify,
+        seed=seed,
+        log_dir=log_dir,
+    )
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        _run(options)
+    except KeyboardInterrupt:
+        errors.print(
+            "Interrupted: the server is stopped and every finished trial is kept. Run the same command to go on."
+        )
+        raise typer.Exit(130) from None
+
+
+def _run(options: Options) -> None:
+    check(options)
+    detected = detect()
+    space = choose_space(options, detected)
+    python = find_python(options.vllm_python)
+    store = Store.open(options.storage)
+    try:
+        with Resolver(python, space.environment) as resolver:
+            plan = make_plan(options, space, python, resolver.info, detected)
+            _print_settings(options, plan)
+            with TerminalWatch(errors, plan.objective, plan.trials) as watch:
+                found = run_study(plan, store, resolver, watch)
+        print_result(store, plan.study, found)
+    finally:
+        store.close()
+
+
+def _print_settings(options: Options, plan: Plan) -> None:
+    """Every setting with the value that is used, defaults included."""
+    longest = plan.space.fixed.get("max_model_len")
+    used = replace(
+        options,
+        gpu=plan.space.name,
+        model=plan.engine.model,
+        study=plan.study,
+        users=plan.workload.users,
+        warmup=plan.workload.warmup_s,
+        window=plan.workload.window_s,
+        vllm_python=str(plan.engine.python),
+        max_model_len=int(longest) if longest is not None else None,
+    )
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in asdict(used).items():
+        shown = ", ".join(value) if isinstance(value, tuple) else value
+        table.add_row(name.replace("_", "-"), "-" if shown in (None, "") else str(shown))
+    table.add_row("engine", f"vLLM {plan.fingerprint.engine_version}, {plan.fingerprint.gpu or 'CPU'}")
+    errors.print(table)
+
+
+def print_result(store: Store, name: str, found: Decision) -> None:
+    """The trials, the before/after table and the answer, on stdout."""
+    objective = parse_objective(store.study(name).objective)
+    results.print(trials_table(store.trials(name), found.chosen.number if found.chosen else None))
+    if found.winner and found.defaults and found.winner is not found.defaults:
+        results.print()
+        results.print(comparison_table(found.defaults, found.winner))
+    results.print()
+    results.print(verdict_text(found, objective), soft_wrap=True, highlight=False)
+    if found.chosen:
+        results.print(f"Export it: tuner export {name} --format command|yaml|json", highlight=False, soft_wrap=True)

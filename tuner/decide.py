@@ -1,0 +1,198 @@
+"""Measurements in; objective, constraints, rank and verdict out. Pure.
+
+A failed trial has no score and takes no part. A trial that misses an SLO is ranked behind every trial that meets all.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from tuner.errors import UsageError
+from tuner.types import Distribution, Failed, LoadMetrics, Measured, Outcome, Trial
+
+_STATISTICS = ("mean", "p50", "p90", "p99")
+_LATENCIES = {"ttft": "ttft_s", "tpot": "tpot_s", "itl": "itl_s", "e2e": "e2el_s", "e2el": "e2el_s"}
+_UNITS_S = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """What is optimized. `name` is the user's word, `metric` the metric's name with its unit."""
+
+    name: str
+    metric: str
+    maximize: bool
+
+    def value(self, load: LoadMetrics) -> float | None:
+        return metric_value(load, self.metric)
+
+    def gain(self, value: float, baseline: float) -> float:
+        """The relative improvement of `value` over `baseline`: 0.25 is 25 % better, negative is worse."""
+        return value / baseline - 1 if self.maximize else baseline / value - 1
+
+
+OBJECTIVES: Mapping[str, Objective] = {
+    o.name: o
+    for o in (
+        Objective("throughput", "output_throughput", True),
+        Objective("requests", "request_throughput", True),
+        Objective("ttft_p99", "ttft_p99_s", False),
+        Objective("tpot_p99", "tpot_p99_s", False),
+        Objective("e2e_p99", "e2el_p99_s", False),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Slo:
+    """A latency limit, e.g. ttft_p99 of at most 0.5 s."""
+
+    name: str
+    metric: str
+    limit_s: float
+
+    def violation(self, load: LoadMetrics) -> float:
+        """By how much the limit is missed, as a fraction of it; <= 0 is met. A latency that does not exist meets it."""
+        value = metric_value(load, self.metric)
+        return -1.0 if value is None else value / self.limit_s - 1
+
+
+def parse_objective(name: str) -> Objective:
+    """Raises UsageError for an unknown name."""
+    if name not in OBJECTIVES:
+        raise UsageError(f"unknown objective {name!r}: choose one of {', '.join(OBJECTIVES)}")
+    return OBJECTIVES[name]
+
+
+def parse_slo(text: str) -> Slo:
+    """`ttft_p99=500ms` -> Slo. Raises UsageError with what was expected."""
+    found = re.fullmatch(r"\s*(\w+?)_(\w+)\s*=\s*([0-9.]+)\s*([a-z]*)\s*", text)
+    if not found or found[1] not in _LATENCIES or found[2] not in _STATISTICS:
+        name = text.split("=")[0].strip()
+        known = f"{{{','.join(_LATENCIES)}}}_{{{','.join(_STATISTICS)}}}"
+        raise UsageError(f"--slo {text!r}: unknown metric {name!r}: use {known}=LIMIT, for example ttft_p99=500ms")
+    if found[4] not in _UNITS_S:
+        raise UsageError(f"--slo {text!r}: the limit needs a unit, s or ms, for example {found[1]}_{found[2]}=500ms")
+    try:
+        limit_s = float(found[3]) * _UNITS_S[found[4]]
+    except ValueError as error:
+        raise UsageError(f"--slo {text!r}: {found[3]} is no number") from error
+    if limit_s <= 0:
+        raise UsageError(f"--slo {text!r}: the limit must be above zero")
+    return Slo(f"{found[1]}_{found[2]}", f"{_LATENCIES[found[1]][:-2]}_{found[2]}_s", limit_s)
+
+
+def metric_value(load: LoadMetrics, metric: str) -> float | None:
+    """A load metric by its name, e.g. output_throughput or ttft_p99_s; None where it does not exist."""
+    parts = metric.removesuffix("_s").rsplit("_", 1)
+    if parts[-1] in _STATISTICS:
+        distribution: Distribution | None = getattr(load, f"{parts[0]}_s")
+        return None if distribution is None else float(getattr(distribution, parts[1]))
+    value: float | None = getattr(load, metric)
+    return value
+
+
+def violations(load: LoadMetrics, slos: Sequence[Slo]) -> dict[str, float]:
+    return {slo.name: slo.violation(load) for slo in slos}
+
+
+def feasible(trial: Trial) -> bool:
+    """Measured, and every SLO met."""
+    return isinstance(trial.outcome, Measured) and all(v <= 0 for v in trial.violations.values())
+
+
+def score(trial: Trial, objective: Objective) -> float | None:
+    """The objective's value; None for a trial without a measurement."""
+    return objective.value(trial.outcome.load) if isinstance(trial.outcome, Measured) else None
+
+
+def rank(trials: Sequence[Trial], objective: Objective) -> list[Trial]:
+    """Best first: feasible by score, then those that miss an SLO by how much. Failed trials are left out."""
+
+    def key(trial: Trial) -> tuple[float, float]:
+        missed = sum(max(0.0, v) for v in trial.violations.values())
+        value = score(trial, objective)
+        assert value is not None
+        return missed, -value if objective.maximize else value
+
+    return sorted((t for t in trials if score(t, objective) is not None), key=key)
+
+
+def best(trials: Sequence[Trial], objective: Objective) -> Trial | None:
+    """The best feasible trial."""
+    return next((t for t in rank(trials, objective) if feasible(t)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether the winner is really better than the defaults. `gain` is relative, of the means; `noise` is the largest
+    relative spread among launches of the same settings; the counts are the launches compared."""
+
+    better: bool
+    gain: float
+    noise: float
+    defaults: int
+    winner: int
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to deploy. `chosen` is None when nothing that was measured meets the SLOs. `winner` is the best trial of the
+    search; `verdict` is None when that is the defaults, or when there is nothing to compare it with."""
+
+    chosen: Trial | None
+    winner: Trial | None
+    defaults: Trial | None
+    verdict: Verdict | None
+
+
+def decision(
+    trials: Sequence[Trial], again: Sequence[tuple[int, Outcome]], objective: Objective, slos: Sequence[Slo]
+) -> Decision:
+    """Choose between the winner and the defaults. `again` are later launches of a trial's settings, by its number.
+
+    The winner's value from the search is not used: being the best of many, it is too good (winner's curse). The defaults
+    are chosen when the winner is not better, or when one of its later launches failed or missed an SLO.
+    """
+    winner, defaults = best(trials, objective), next((t for t in trials if t.is_default), None)
+    if winner is None or winner is defaults or defaults is None or not feasible(defaults):
+        return Decision(winner, winner, defaults, None)
+    first = score(defaults, objective)
+    values = {
+        t.number: [_value(outcome, objective, slos) for n, outcome in again if n == t.number]
+        for t in (winner, defaults)
+    }
+    wins, base = values[winner.number], [first, *values[defaults.number]]
+    if not wins or first is None:
+        return Decision(winner, winner, defaults, None)
+    known_base = [v for v in base if v is not None]
+    known_wins = [v for v in wins if v is not None]
+    if len(known_wins) < len(wins):
+        return Decision(defaults, winner, defaults, Verdict(False, 0.0, 0.0, len(known_base), len(known_wins)))
+    compared = verdict(objective, known_base, known_wins)
+    return Decision(winner if compared.better else defaults, winner, defaults, compared)
+
+
+def verdict(objective: Objective, defaults: Sequence[float], winner: Sequence[float]) -> Verdict:
+    """Compare launches of the two. Better means: every launch of the winner beats every one of the defaults, and the
+    gain of the means exceeds the spread among launches of the same settings.
+
+    Equal settings pass the first test by chance with probability 1 / C(w + d, w) for w and d launches: 1 in 10 for
+    2 and 3 (the rank-sum test's exact tail, Wilcoxon 1945), and the second test only lowers that.
+    """
+    separated = min(winner) > max(defaults) if objective.maximize else max(winner) < min(defaults)
+    gain = objective.gain(fmean(winner), fmean(defaults))
+    noise = max(_spread(defaults), _spread(winner))
+    return Verdict(separated and len(defaults) > 1 and gain > noise, gain, noise, len(defaults), len(winner))
+
+
+def _value(outcome: Outcome, objective: Objective, slos: Sequence[Slo]) -> float | None:
+    """None for a failed launch and for one that misses an SLO."""
+    if isinstance(outcome, Failed) or any(v > 0 for v in violations(outcome.load, slos).values()):
+        return None
+    return objective.value(outcome.load)
+
+
+def _spread(values: Sequence[float]) -> float:
+    return (max(values) - min(values)) / fmean(values)

@@ -1,0 +1,25 @@
+"""A trial in, a JSON record with its whole provenance out: command, settings, measurement, and where it was measured."""
+
+import json
+from dataclasses import asdict
+
+from tuner.types import Fingerprint, Measured, Trial
+
+
+def export_json(trial: Trial, fingerprint: Fingerprint, host: str, port: int) -> str:
+    measured = isinstance(trial.outcome, Measured)
+    record = {
+        "trial": trial.number,
+        "is_default": trial.is_default,
+        "argv": [*trial.command.argv, "--host", host, "--port", str(port)],
+        "environment": dict(trial.command.environment),
+        "params": dict(trial.params),
+        "resolved": dict(trial.resolved),
+        "metrics": trial.outcome.metrics() if isinstance(trial.outcome, Measured) else None,
+        "failure": None if measured else asdict(trial.outcome),
+        "slo_violations": dict(trial.violations),
+        "fingerprint": asdict(fingerprint),
+        "started_at": trial.started_at.isoformat(),
+        "ended_at": trial.ended_at.isoformat(),
+    }
+    return json.dumps(record, indent=2, ensure_ascii=False) + "\n"

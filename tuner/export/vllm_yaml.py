@@ -1,0 +1,36 @@
+"""A trial in, the YAML file for `vllm serve --config FILE` out.
+
+vLLM turns each key back into a flag and drops a false value, so `--no-x` is the key `no-x: true`.
+"""
+
+import shlex
+
+import yaml
+
+from tuner.types import Fingerprint, Trial, Value
+
+
+def export_yaml(trial: Trial, fingerprint: Fingerprint, host: str, port: int) -> str:
+    argv = trial.command.argv
+    model, *flags = argv[argv.index("serve") + 1 :]
+    settings: dict[str, Value] = {"model": model, "host": host, "port": port, **_pairs(flags)}
+    environment = " ".join(f"{name}={shlex.quote(value)}" for name, value in trial.command.environment.items())
+    head = [
+        f"# trial {trial.number}, measured on {fingerprint.gpu or 'the CPU'} with vLLM {fingerprint.engine_version}",
+        f"# run: {environment + ' ' if environment else ''}vllm serve --config FILE",
+    ]
+    return "\n".join(head) + "\n" + yaml.safe_dump(settings, sort_keys=False)
+
+
+def _pairs(flags: list[str]) -> dict[str, Value]:
+    """`--a 1 --no-b` -> {"a": 1, "no-b": True}; values as YAML reads them, so that 1 stays a number."""
+    found: dict[str, Value] = {}
+    name = ""
+    for part in flags:
+        if part.startswith("--"):
+            name = part.removeprefix("--")
+            found[name] = True
+        else:
+            value = yaml.safe_load(part)
+            found[name] = value if isinstance(value, int | float) and not isinstance(value, bool) else part
+    return found

@@ -1,0 +1,152 @@
+"""Settings in, a vLLM server that is ready out; stopped for certain when the block ends.
+
+It does not know the search space, the load or the database.
+"""
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+
+from tuner.errors import LaunchError
+from tuner.launch.failures import classify
+from tuner.launch.process import ProcessGroup, ProcessId
+from tuner.types import Command, Endpoint, Failed, FailureKind, Params
+
+LOOPBACK = "127.0.0.1"
+_POLL_S = 0.25
+#: Told to every vLLM: no usage statistics leave the machine.
+_ENVIRONMENT = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """A process group that has been started, told before it is used, so that it can be recorded."""
+
+    process: ProcessId
+    port: int
+    log: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VllmEngine:
+    """How to run `vllm serve` for one study. `quantized_models` maps a quantization to the checkpoint that has it."""
+
+    python: Path
+    model: str
+    fixed: Params = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    quantized_models: Mapping[str, str] = field(default_factory=dict)
+    startup_timeout_s: float = 900.0
+
+    def arguments(self, params: Params) -> tuple[str, ...]:
+        """What follows `vllm serve`: the model and every flag. Pure."""
+        settings = {**self.fixed, **params}
+        model = self.model
+        names: tuple[str, ...] = ()
+        if (checkpoint := self.quantized_models.get(str(settings.get("quantization")))) is not None:
+            del settings["quantization"]  # vLLM reads it from the checkpoint; naming another method is refused
+            model, names = checkpoint, ("--served-model-name", self.model)
+        flags = tuple(part for name, value in settings.items() for part in _flag(name, value))
+        return (model, *flags, *names)
+
+    def command(self, params: Params) -> Command:
+        """The exact command of a trial, without host and port: what the launch runs is what the export prints."""
+        script = self.python.parent / "vllm"
+        start = (str(script),) if script.is_file() else (str(self.python), "-m", "vllm.entrypoints.cli.main")
+        return Command(argv=(*start, "serve", *self.arguments(params)), environment=dict(self.environment))
+
+    @asynccontextmanager
+    async def launch(
+        self, command: Command, log: Path, started: Callable[[Launch], None]
+    ) -> AsyncIterator[tuple[Endpoint, ProcessGroup]]:
+        """Start `command` and yield the endpoint once it is ready. `started` is called before anything depends on it.
+
+        Raises LaunchError with the classified failure.
+        """
+        port = _free_port()
+        argv = (*command.argv, "--host", LOOPBACK, "--port", str(port))
+        began_s = time.monotonic()
+        try:
+            group = ProcessGroup(argv, {**os.environ, **_ENVIRONMENT, **command.environment}, log, log.parent)
+        except OSError as error:
+            message = f"{argv[0]} cannot be started with its log in {log}: {error.strerror}"
+            raise LaunchError(Failed(kind=FailureKind.CRASHED, message=message)) from error
+        try:
+            started(Launch(process=group.id, port=port, log=log))
+            await self._ready(group, port, log)
+            yield self._endpoint(group, port, log, time.monotonic() - began_s), group
+        finally:
+            await group.stop()
+
+    def _endpoint(self, group: ProcessGroup, port: int, log: Path, startup_s: float) -> Endpoint:
+        base_url = f"http://{LOOPBACK}:{port}"
+        return Endpoint(base_url=base_url, model=self.model, pgid=group.pgid, startup_s=startup_s, log=log)
+
+    async def _ready(self, group: ProcessGroup, port: int, log: Path) -> None:
+        """Ready means: our process lives and owns the port, /health is 200, the model is ours, one token comes back."""
+        end = time.monotonic() + self.startup_timeout_s
+        base = f"http://{LOOPBACK}:{port}"
+        timeout = aiohttp.ClientTimeout(total=30)
+        async with aiohttp.ClientSession(timeout=timeout, trust_env=False) as session:
+            while not (await _healthy(session, base) and group.owns_port(port)):
+                if (code := group.exit_code()) is not None:
+                    raise LaunchError(classify(_text(log), code))
+                if time.monotonic() > end:
+                    raise LaunchError(classify(_text(log), None))
+                await asyncio.sleep(_POLL_S)
+            await self._first_token(session, base, log)
+
+    async def _first_token(self, session: aiohttp.ClientSession, base: str, log: Path) -> None:
+        try:
+            async with session.get(f"{base}/v1/models") as response:
+                served = [entry["id"] for entry in (await response.json())["data"]]
+            if self.model not in served:
+                raise LaunchError(_not_ready(f"the server serves {', '.join(served)} and not {self.model}", log))
+            body = {"model": self.model, "prompt": [1], "max_tokens": 1, "temperature": 0, "ignore_eos": True}
+            async with session.post(f"{base}/v1/completions", json=body) as response:
+                if response.status != 200 or (await response.json())["usage"]["completion_tokens"] != 1:
+                    raise LaunchError(_not_ready(f"the first completion failed with HTTP {response.status}", log))
+        except (aiohttp.ClientError, TimeoutError, KeyError, ValueError) as error:
+            text = f"healthy, but the first token did not come: {type(error).__name__} {error}"
+            raise LaunchError(_not_ready(text, log)) from error
+
+
+def _flag(name: str, value: object) -> tuple[str, ...]:
+    """vLLM's flag for an argument; the choice "none" means that the flag is not passed."""
+    flag = name.replace("_", "-")
+    if value is True:
+        return (f"--{flag}",)
+    if value is False:
+        return (f"--no-{flag}",)
+    return () if value == "none" else (f"--{flag}", str(value))
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+async def _healthy(session: aiohttp.ClientSession, base: str) -> bool:
+    try:
+        async with session.get(f"{base}/health") as response:
+            return response.status == 200
+    except (aiohttp.ClientError, TimeoutError):
+        return False
+
+
+def _text(log: Path) -> str:
+    return log.read_text(encoding="utf-8", errors="replace")
+
+
+def _not_ready(message: str, log: Path) -> Failed:
+    tail = classify(_text(log), 0).log_tail
+    return Failed(kind=FailureKind.CRASHED, message=message, log_tail=tail)

@@ -1,0 +1,167 @@
+"""A server's base URL in; vLLM's /metrics over a window out. Knows nothing of requests or of what a good number is.
+
+Counters are summed over their label sets (engines, API servers) and subtracted; gauges are sampled twice a second. A missing
+counter is a LaunchError, a missing gauge is None.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import fmean
+from time import perf_counter
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
+
+from tuner.errors import LaunchError
+from tuner.measure.steady import output_tokens
+from tuner.types import Failed, FailureKind, LoadResult, ServerMetrics
+
+_COUNTERS = {
+    "prompt_tokens": "vllm:prompt_tokens_total",
+    "generation_tokens": "vllm:generation_tokens_total",
+    "preemptions": "vllm:num_preemptions_total",
+    "prefix_cache_queries": "vllm:prefix_cache_queries_total",
+    "prefix_cache_hits": "vllm:prefix_cache_hits_total",
+}
+_KV_USAGE = "vllm:kv_cache_usage_perc"
+_RUNNING = "vllm:num_requests_running"
+_WAITING = "vllm:num_requests_waiting"
+_CACHE_INFO = "vllm:cache_config_info"
+_NAMES = (*_COUNTERS.values(), _KV_USAGE, _RUNNING, _WAITING, _CACHE_INFO)
+_SAMPLE_S = 0.5
+_TIMEOUT_S = 10.0
+
+
+class ServerSampler:
+    """`async with ServerSampler(base_url) as sampler:` around the window; afterwards `sampler.metrics(result)`.
+
+    Raises LaunchError (LOAD_FAILED) on entering and leaving when /metrics cannot be read; a sample in between may fail.
+    """
+
+    def __init__(self, base_url: str) -> None:
+        self._url = f"{base_url}/metrics"
+        self._gauges: list[dict[str, float]] = []
+
+    async def __aenter__(self) -> Self:
+        timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
+        self._session = aiohttp.ClientSession(trust_env=False, timeout=timeout)
+        try:
+            self._before = await self._snapshot()
+        except BaseException:
+            await self._session.close()
+            raise
+        self._task = asyncio.create_task(self._sample())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._task.cancel()
+        try:
+            if kind is None:
+                self._after = await self._snapshot()
+        finally:
+            await asyncio.gather(self._task, return_exceptions=True)
+            await self._session.close()
+
+    def metrics(self, result: LoadResult) -> ServerMetrics:
+        """Differences and means between entering and leaving; `result` gives the client's tokens to compare with.
+
+        A scrape counts as done in the middle between asking and answer.
+        """
+        (start_s, before), (end_s, after) = self._before, self._after
+        counted = {field: _required(after, name) - _required(before, name) for field, name in _COUNTERS.items()}
+        client_tokens = output_tokens(result.records, start_s, end_s)
+        usage = _values(self._gauges, _KV_USAGE)
+        return ServerMetrics(
+            **counted,
+            kv_cache_usage_mean=_mean(usage),
+            kv_cache_usage_max=max(usage, default=None),
+            running_mean=_mean(_values(self._gauges, _RUNNING)),
+            waiting_mean=_mean(_values(self._gauges, _WAITING)),
+            agreement=counted["generation_tokens"] / client_tokens if client_tokens else None,
+        )
+
+    async def _sample(self) -> None:
+        while True:
+            await asyncio.sleep(_SAMPLE_S)
+            with contextlib.suppress(LaunchError):
+                self._gauges.append((await self._snapshot())[1])
+
+    async def _snapshot(self) -> tuple[float, dict[str, float]]:
+        asked_s = perf_counter()
+        text = await _get(self._session, self._url)
+        return (asked_s + perf_counter()) / 2, totals(text)
+
+
+async def kv_cache_tokens(base_url: str) -> int | None:
+    """The size of the KV cache in tokens that vLLM reports, summed over its engines; None where it reports none.
+
+    Raises LaunchError (LOAD_FAILED) when /metrics cannot be read.
+    """
+    async with aiohttp.ClientSession(trust_env=False, timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S)) as session:
+        return kv_cache_tokens_of(await _get(session, f"{base_url}/metrics"))
+
+
+def kv_cache_tokens_of(text: str) -> int | None:
+    """`kv_cache_size_tokens` of vllm:cache_config_info, else blocks times block size (older versions)."""
+    sizes = [_kv_tokens(sample.labels) for sample in _samples(text) if sample.name == _CACHE_INFO]
+    known = [size for size in sizes if size is not None]
+    return sum(known) if known else None
+
+
+def totals(text: str) -> dict[str, float]:
+    """Value by metric name in a /metrics page: the sum over label sets, for the KV usage (a share) the mean."""
+    values: dict[str, list[float]] = {}
+    for sample in _samples(text):
+        values.setdefault(sample.name, []).append(sample.value)
+    return {name: fmean(found) if name == _KV_USAGE else sum(found) for name, found in values.items()}
+
+
+def _samples(text: str) -> Iterator[Sample]:
+    """Only the lines of interest are parsed: a whole page would block the load's event loop for 20 ms."""
+    lines = [line for line in text.splitlines() if line.startswith(_NAMES)]
+    for family in text_string_to_metric_families("\n".join(lines) + "\n"):
+        yield from (sample for sample in family.samples if sample.name in _NAMES)
+
+
+def _kv_tokens(labels: Mapping[str, str]) -> int | None:
+    def number(name: str) -> int | None:
+        value = labels.get(name, "")
+        return int(value) if value.isdecimal() else None
+
+    blocks, block_size = number("num_gpu_blocks"), number("block_size")
+    return number("kv_cache_size_tokens") or (blocks * block_size if blocks and block_size else None)
+
+
+async def _get(session: aiohttp.ClientSession, url: str) -> str:
+    try:
+        async with session.get(url, allow_redirects=False) as response:
+            text = await response.text()
+    except (aiohttp.ClientError, TimeoutError, UnicodeDecodeError) as error:
+        raise _failed(f"{url} cannot be read: {str(error) or type(error).__name__}") from error
+    if response.status != 200:
+        raise _failed(f"{url} answered HTTP {response.status}")
+    return text
+
+
+def _required(snapshot: Mapping[str, float], name: str) -> float:
+    if name not in snapshot:
+        raise _failed(f"vLLM's /metrics has no {name}: is it started with --disable-log-stats?")
+    return snapshot[name]
+
+
+def _values(snapshots: Sequence[Mapping[str, float]], name: str) -> list[float]:
+    return [snapshot[name] for snapshot in snapshots if name in snapshot]
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return fmean(values) if values else None
+
+
+def _failed(message: str) -> LaunchError:
+    return LaunchError(Failed(kind=FailureKind.LOAD_FAILED, message=message))

@@ -1,0 +1,1 @@
+"""History in, next settings out: the only door to Optuna."""

@@ -1,0 +1,219 @@
+"""What was tried in, the next settings to launch out; and every finished trial told to Optuna's study in the database.
+
+Two Optuna studies: the one in the database holds only trials that were really taken up, one per launch, for the dashboard
+and for resuming. The sampler works on a copy in memory, where a point that breaks a rule, was tried before, or that vLLM
+refuses can be thrown away before it becomes a trial. It knows nothing of launches.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalChoiceType,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import FrozenTrial, TrialState
+
+from tuner.decide import Objective, Slo, score
+from tuner.errors import StorageError, UsageError
+from tuner.space import Categorical, Float, Int, SearchSpace
+from tuner.types import Measured, Params, Proposal, Trial, Value
+
+#: Samples drawn for one proposal before the space counts as exhausted.
+_ATTEMPTS = 300
+#: Random trials before TPE models anything; with good points enqueued fewer are needed than Optuna's 10.
+_STARTUP_TRIALS = 6
+#: The constraint that a trial without a measurement violates. TPE ranks infeasible trials only by the sum of violations.
+_LAUNCH = "launch"
+#: optuna-dashboard 0.21 reads constraints only from this attribute of a trial, not from Optuna 5's own.
+_DASHBOARD_CONSTRAINTS = "constraints"
+
+Refuses = Callable[[Params], bool]
+
+
+def quiet() -> None:
+    """No log lines of Optuna: the CLI tells what happens."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+
+
+def storage(url: str) -> optuna.storages.RDBStorage:
+    """Optuna's tables in the same database as ours. Raises StorageError."""
+    connect = {"timeout": 60} if url.startswith("sqlite") else {}
+    try:
+        escaped = url.replace("{", "{{").replace("}", "}}")  # RDBStorage formats the URL
+        return optuna.storages.RDBStorage(escaped, engine_kwargs={"connect_args": connect})
+    except RuntimeError as error:
+        raise StorageError("the database has a newer Optuna schema than this Optuna knows: upgrade optuna") from error
+
+
+class Proposer:
+    """Proposals for one study. `defaults` are the searched parameters as vLLM resolved them without any flag."""
+
+    def __init__(
+        self,
+        url: str,
+        name: str,
+        *,
+        space: SearchSpace,
+        objective: Objective,
+        slos: Sequence[Slo],
+        defaults: Params,
+        seed: int,
+    ) -> None:
+        """Open or create the Optuna study. Raises StorageError, or UsageError if its search space was another."""
+        quiet()
+        self._space, self._objective, self._slos, self._defaults = space, objective, tuple(slos), defaults
+        self._distributions = {name: _distribution(p, defaults.get(name)) for name, p in space.parameters.items()}
+        self._study = optuna.create_study(
+            storage=storage(url),
+            study_name=name,
+            direction="maximize" if objective.maximize else "minimize",
+            sampler=optuna.samplers.RandomSampler(),  # never asked
+            load_if_exists=True,
+        )
+        history = self._study.get_trials(deepcopy=False)
+        self._memory = optuna.create_study(
+            direction=self._study.direction,
+            # A restarted sampler with the same seed would repeat its first points, so the history counts.
+            sampler=optuna.samplers.TPESampler(n_startup_trials=_STARTUP_TRIALS, seed=seed + len(history)),
+        )
+        try:
+            self._memory.add_trials([t for t in history if t.state in (TrialState.COMPLETE, TrialState.PRUNED)])
+        except ValueError as error:
+            raise UsageError(
+                f"study {name!r} searched another space: give this one another name with --study"
+            ) from error
+        self._tried = {_key(t.params) for t in history}
+
+    def unfinished(self) -> list[Proposal]:
+        """Trials that a killed tuner left running, to be told or run again under their own number."""
+        running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        return [Proposal(number=t.number, params=t.params, is_default=_is_default(t)) for t in running]
+
+    def propose(self, refuses: Refuses) -> Proposal | None:
+        """The next settings, written to the database; None when nothing is left to try.
+
+        First vLLM's defaults, then the points that the space enqueues, then the sampler's. `refuses` asks vLLM: a refused
+        point is told to the sampler as infeasible and never becomes a trial.
+        """
+        if not self._study.get_trials(deepcopy=False):
+            return self._take_up(self._defaults, is_default=True)
+        for params in self._candidates():
+            if _key(params) in self._tried or self._space.violations(params):
+                continue
+            if refuses(params):
+                self._remember_refused(params)
+                continue
+            return self._take_up(params, is_default=False)
+        return None
+
+    def tell(self, trial: Trial) -> None:
+        """Tell Optuna's study, durably. Telling a trial twice changes nothing.
+
+        A failed trial is PRUNED without any value, and infeasible: TPE learns to avoid it, and nothing takes it for a
+        measurement. A trial that misses an SLO is COMPLETE and infeasible.
+        """
+        frozen = next(t for t in self._study.get_trials(deepcopy=False) if t.number == trial.number)
+        if frozen.state.is_finished():
+            return
+        running = optuna.trial.Trial(self._study, frozen._trial_id)
+        for name, attribute in _attributes(trial).items():
+            running.set_user_attr(name, attribute)
+        constraints = {_LAUNCH: -1.0 if isinstance(trial.outcome, Measured) else 1.0}
+        constraints |= {slo.name: trial.violations.get(slo.name, 0.0) for slo in self._slos}
+        for name, violation in constraints.items():
+            if name not in frozen.constraints:
+                running.set_constraint(name, violation)
+        self._study._storage.set_trial_system_attr(frozen._trial_id, _DASHBOARD_CONSTRAINTS, list(constraints.values()))
+        value = score(trial, self._objective)
+        if value is None:
+            self._study.tell(trial.number, state=TrialState.PRUNED)
+        else:
+            self._study.tell(trial.number, value)
+        self._memory.add_trial(self._study.get_trials(deepcopy=False)[trial.number])
+
+    def _candidates(self) -> Iterator[Params]:
+        for point in self._space.enqueue:
+            full = {**self._defaults, **point}
+            active = self._space.active(full)
+            yield {name: value for name, value in full.items() if name in active}
+        for _ in range(_ATTEMPTS):
+            yield self._sample()
+
+    def _sample(self) -> Params:
+        """Draw one point. The drawn trial is failed at once: the sampler ignores failed trials."""
+        trial = self._memory.ask()
+        params: dict[str, Value] = {}
+        for name, distribution in self._distributions.items():
+            if name in self._space.active(params):
+                params[name] = _suggest(trial, name, distribution)
+        self._memory.tell(trial, state=TrialState.FAIL)
+        return params
+
+    def _take_up(self, params: Params, *, is_default: bool) -> Proposal:
+        kept = {name: params[name] for name in self._distributions if name in params}
+        self._study.add_trial(
+            optuna.trial.create_trial(
+                state=TrialState.RUNNING,
+                params=kept,
+                distributions={name: self._distributions[name] for name in kept},
+                user_attrs={"defaults": True} if is_default else {},
+            )
+        )
+        self._tried.add(_key(kept))
+        number = len(self._study.get_trials(deepcopy=False)) - 1
+        return Proposal(number=number, params=kept, is_default=is_default)
+
+    def _remember_refused(self, params: Params) -> None:
+        self._tried.add(_key(params))
+        self._memory.add_trial(
+            optuna.trial.create_trial(
+                state=TrialState.PRUNED,
+                params=dict(params),
+                distributions={name: self._distributions[name] for name in params},
+                constraints={_LAUNCH: 1.0, **{slo.name: 0.0 for slo in self._slos}},
+            )
+        )
+
+
+def _distribution(parameter: Int | Float | Categorical, default: Value | None) -> BaseDistribution:
+    """Optuna's distribution, widened where vLLM's default lies outside, so that trial 0 is a point of it."""
+    if isinstance(parameter, Categorical):
+        choices: list[CategoricalChoiceType] = list(parameter.choices)
+        return CategoricalDistribution(choices if default is None or default in choices else [*choices, default])
+    low, high = parameter.low, parameter.high
+    if isinstance(default, int | float):
+        low, high = min(low, default), max(high, default)
+    if isinstance(parameter, Int):
+        return IntDistribution(int(low), int(high), log=parameter.log, step=parameter.step or 1)
+    return FloatDistribution(low, high, log=parameter.log, step=parameter.step)
+
+
+def _suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Value:
+    if isinstance(distribution, CategoricalDistribution):
+        choice: Value = trial.suggest_categorical(name, distribution.choices)  # type: ignore[assignment]
+        return choice
+    if isinstance(distribution, IntDistribution):
+        low, high, step = distribution.low, distribution.high, distribution.step
+        return trial.suggest_int(name, low, high, log=distribution.log, step=step)
+    assert isinstance(distribution, FloatDistribution)
+    return trial.suggest_float(name, distribution.low, distribution.high, log=distribution.log, step=distribution.step)
+
+
+def _key(params: Params) -> tuple[tuple[str, Value], ...]:
+    return tuple(sorted(params.items()))
+
+
+def _is_default(trial: FrozenTrial) -> bool:
+    return bool(trial.user_attrs.get("defaults"))
+
+
+def _attributes(trial: Trial) -> dict[str, float | str]:
+    if isinstance(trial.outcome, Measured):
+        return {"status": "measured", **trial.outcome.metrics()}
+    return {"status": trial.outcome.kind.value, "failure": trial.outcome.message[:500]}

@@ -1,0 +1,162 @@
+"""The records of this stage, and how they and the trials become rows and come back unchanged.
+
+Values of environment variables that look like secrets are never stored, only their names. It runs no query.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import JsonValue, TypeAdapter
+
+from tuner.record.tables import LaunchRow, StudyRow, TrialRow, VerificationRow
+from tuner.types import Command, Fingerprint, Outcome, Params, Proposal, Trial
+
+_COMMAND = TypeAdapter(Command)
+_FINGERPRINT = TypeAdapter(Fingerprint)
+_OUTCOME: TypeAdapter[Outcome] = TypeAdapter(Outcome)
+_PARAMS: TypeAdapter[Params] = TypeAdapter(Params)
+_SETTINGS: TypeAdapter[Mapping[str, JsonValue]] = TypeAdapter(Mapping[str, JsonValue])
+_VIOLATIONS: TypeAdapter[Mapping[str, float]] = TypeAdapter(Mapping[str, float])
+#: TOKENIZERS_PARALLELISM and its like are no secrets.
+_SECRET = re.compile(r"TOKEN(?!IZ)|KEY|SECRET|PASSWORD", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyRecord:
+    """What a study is about. `space` is the search space as text and `space_digest` its hash; `settings` is whatever is
+    needed to continue. Optuna's study has the same name."""
+
+    name: str
+    created_at: datetime
+    gpu: str
+    model: str
+    workload: str
+    objective: str
+    direction: str
+    space_digest: str
+    space: str
+    fingerprint: Fingerprint
+    settings: Mapping[str, JsonValue]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """A server that was started on `host`. `process_started_s` (Unix time) tells it from a later one with its pid."""
+
+    id: int
+    study: str
+    number: int
+    host: str
+    pid: int
+    pgid: int
+    process_started_s: float
+    port: int
+    log: Path
+    started_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """One more measurement of a trial's settings. `role` is "defaults" or "winner"; both have one in each `round`."""
+
+    round: int
+    role: str
+    trial_number: int
+    command: Command
+    outcome: Outcome
+    started_at: datetime
+    ended_at: datetime
+
+
+def differences(a: Fingerprint, b: Fingerprint) -> list[str]:
+    """The keys in which two fingerprints differ, with both values: ["engine_version: '0.32.0', now '0.33.0'"]."""
+    before, now = asdict(a), asdict(b)
+    return [f"{key}: {before[key]!r}, now {now[key]!r}" for key in before if before[key] != now[key]]
+
+
+def study_row(record: StudyRecord) -> StudyRow:
+    return StudyRow(
+        **{field: getattr(record, field) for field in StudyRecord.__slots__}
+        | {
+            "fingerprint": asdict(record.fingerprint),
+            "settings": dict(record.settings),
+        }
+    )
+
+
+def study_record(row: StudyRow) -> StudyRecord:
+    return StudyRecord(
+        name=row.name,
+        created_at=row.created_at,
+        gpu=row.gpu,
+        model=row.model,
+        workload=row.workload,
+        objective=row.objective,
+        direction=row.direction,
+        space_digest=row.space_digest,
+        space=row.space,
+        fingerprint=_FINGERPRINT.validate_python(row.fingerprint),
+        settings=_SETTINGS.validate_python(row.settings),
+    )
+
+
+def proposal(row: TrialRow) -> Proposal:
+    return Proposal(number=row.number, params=_PARAMS.validate_python(row.params), is_default=row.is_default)
+
+
+def trial(row: TrialRow) -> Trial:
+    """The trial of a finished row."""
+    assert row.ended_at is not None
+    return Trial(
+        number=row.number,
+        params=_PARAMS.validate_python(row.params),
+        is_default=row.is_default,
+        resolved=_PARAMS.validate_python(row.resolved),
+        command=_COMMAND.validate_python(row.command),
+        outcome=_OUTCOME.validate_python(row.outcome),
+        violations=_VIOLATIONS.validate_python(row.violations),
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+    )
+
+
+def launch(row: LaunchRow) -> Launch:
+    return Launch(
+        id=row.id,
+        study=row.trial.study.name,
+        number=row.trial.number,
+        host=row.host,
+        pid=row.pid,
+        pgid=row.pgid,
+        process_started_s=row.process_started_s,
+        port=row.port,
+        log=Path(row.log),
+        started_at=row.started_at,
+    )
+
+
+def verification(row: VerificationRow) -> Verification:
+    return Verification(
+        round=row.round,
+        role=row.role,
+        trial_number=row.trial_number,
+        command=_COMMAND.validate_python(row.command),
+        outcome=_OUTCOME.validate_python(row.outcome),
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+    )
+
+
+def command_json(command: Command) -> JsonValue:
+    """The command without the values of secret variables, whose names stay."""
+    secret = sorted(name for name in command.environment if _SECRET.search(name))
+    public = {name: value for name, value in command.environment.items() if name not in secret}
+    return {"argv": list(command.argv), "environment": {**public}, "secret_names": [*secret]}
+
+
+def outcome_json(outcome: Outcome) -> JsonValue:
+    tree: JsonValue = _OUTCOME.dump_python(outcome, mode="json")
+    return tree

@@ -1,0 +1,237 @@
+"""Studies and trials as frozen records in; the same out, after a crash too: every call is one durable transaction.
+
+One process writes; others may read meanwhile. It does not know what a good trial is, and nothing of Optuna's tables.
+"""
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Self
+
+import psutil
+from sqlalchemy import URL, Engine, select
+from sqlalchemy.orm import Session
+
+from tuner.errors import StorageError, UsageError
+from tuner.record import rows
+from tuner.record.connect import connect, display_name, parse_url, storage_errors
+from tuner.record.migrate import migrate, require_newest
+from tuner.record.rows import Launch, StudyRecord, Verification, differences
+from tuner.record.tables import LaunchRow, MetricRow, StudyRow, TrialRow, VerificationRow
+from tuner.types import Command, Failed, FailureKind, Params, Proposal, Trial
+
+__all__ = ["Launch", "Store", "StudyRecord", "Verification", "differences"]
+
+
+class Store:
+    """The database. All methods raise StorageError, in one sentence, for what the database refuses."""
+
+    def __init__(self, engine: Engine, url: URL) -> None:
+        self._engine = engine
+        self._url = url
+
+    @classmethod
+    def open(cls, url: str, *, read_only: bool = False) -> Self:
+        """Open `sqlite:///FILE` or `postgresql://...`, made and brought to the newest schema unless `read_only`.
+
+        Raises UsageError for a URL that cannot be meant, StorageError for a database that cannot be used.
+        """
+        parsed = parse_url(url)
+        with storage_errors(parsed):
+            engine = connect(parsed, read_only=read_only)
+            try:
+                with engine.begin() as connection:
+                    (require_newest if read_only else migrate)(connection, display_name(parsed))
+            except BaseException:
+                engine.dispose()
+                raise
+        return cls(engine, parsed)
+
+    @property
+    def name(self) -> str:
+        """How to call the database on the screen; never shows a password."""
+        return display_name(self._url)
+
+    @property
+    def url(self) -> str:
+        """The URL for Optuna's storage, its password included: not for the screen."""
+        return self._url.render_as_string(hide_password=False)
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._engine.dispose()
+
+    def create_or_get_study(self, record: StudyRecord) -> StudyRecord:
+        """Begin the study, or return the stored one of that name.
+
+        Raises UsageError when the stored one was measured elsewhere or searched something else: the numbers of the two
+        could not be compared.
+        """
+        with self._transaction() as session:
+            row = session.scalar(select(StudyRow).where(StudyRow.name == record.name))
+            if row is None:
+                session.add(rows.study_row(record))
+                return record
+            stored = rows.study_record(row)
+        changed = differences(stored.fingerprint, record.fingerprint)
+        for key in ("objective", "direction", "space_digest"):
+            if (before := getattr(stored, key)) != (now := getattr(record, key)):
+                changed.append(f"{key}: {before!r}, now {now!r}")
+        if changed:
+            raise UsageError(
+                f"study {record.name!r} cannot be continued under other conditions ({'; '.join(changed)}): "
+                "choose another --study"
+            )
+        return stored
+
+    def studies(self) -> list[StudyRecord]:
+        """All studies, the oldest first."""
+        with self._transaction() as session:
+            return [rows.study_record(row) for row in session.scalars(select(StudyRow).order_by(StudyRow.id))]
+
+    def study(self, name: str) -> StudyRecord:
+        """The study of that name. Raises UsageError when there is none."""
+        with self._transaction() as session:
+            return rows.study_record(self._study_row(session, name))
+
+    def begin(self, study: str, proposal: Proposal, command: Command, resolved: Params, started_at: datetime) -> None:
+        """Note that a trial starts; one that was begun before, and not finished, starts anew as its next attempt."""
+        with self._transaction() as session:
+            row = self._unfinished(session, study, proposal.number)
+            row.attempts += 1
+            row.params, row.is_default = dict(proposal.params), proposal.is_default
+            row.resolved, row.command = dict(resolved), rows.command_json(command)
+            row.started_at, row.ended_at = started_at, None
+            row.failure_kind, row.outcome, row.violations = None, None, {}
+
+    def finish(self, study: str, trial: Trial) -> None:
+        """Store the trial with its outcome; durable on return. An interrupted trial is stored but stays unfinished."""
+        failed = trial.outcome if isinstance(trial.outcome, Failed) else None
+        with self._transaction() as session:
+            row = self._unfinished(session, study, trial.number)
+            interrupted = failed is not None and failed.kind is FailureKind.INTERRUPTED
+            row.state = "running" if interrupted else "finished"
+            row.attempts = max(row.attempts, 1)
+            row.params, row.is_default = dict(trial.params), trial.is_default
+            row.resolved, row.command = dict(trial.resolved), rows.command_json(trial.command)
+            row.started_at, row.ended_at = trial.started_at, trial.ended_at
+            row.failure_kind = failed.kind.value if failed else None
+            row.outcome = rows.outcome_json(trial.outcome)
+            row.violations = dict(trial.violations)
+            if not isinstance(trial.outcome, Failed):
+                row.metrics = [MetricRow(name=name, value=value) for name, value in trial.outcome.metrics().items()]
+
+    def trials(self, study: str) -> list[Trial]:
+        """The finished trials, by number."""
+        with self._transaction() as session:
+            return [rows.trial(row) for row in self._trial_rows(session, study, "finished")]
+
+    def running(self, study: str) -> list[Proposal]:
+        """What was begun but not finished (a crash, Ctrl-C), by number: to be run again."""
+        with self._transaction() as session:
+            return [rows.proposal(row) for row in self._trial_rows(session, study, "running")]
+
+    def record_launch(
+        self,
+        study: str,
+        number: int,
+        *,
+        pid: int,
+        pgid: int,
+        process_started_s: float,
+        port: int,
+        log: Path,
+        started_at: datetime,
+    ) -> int:
+        """Note a started server of a begun trial, before anything is waited for; returns the launch's id."""
+        with self._transaction() as session:
+            row = LaunchRow(
+                trial_id=self._trial_id(session, study, number),
+                host=socket.gethostname(),
+                tuner_pid=os.getpid(),
+                tuner_started_s=psutil.Process().create_time(),
+                pid=pid,
+                pgid=pgid,
+                process_started_s=process_started_s,
+                port=port,
+                log=str(log),
+                started_at=started_at,
+            )
+            session.add(row)
+            session.flush()
+            return row.id
+
+    def end_launch(self, launch: int, ended_at: datetime) -> None:
+        """Note that nothing of the server is left."""
+        with self._transaction() as session:
+            session.get_one(LaunchRow, launch).ended_at = ended_at
+
+    def open_launches(self) -> list[Launch]:
+        """The launches on this host that nobody saw end, except those of another tuner that is alive."""
+        here = (LaunchRow.ended_at.is_(None), LaunchRow.host == socket.gethostname())
+        with self._transaction() as session:
+            found = session.scalars(select(LaunchRow).where(*here).order_by(LaunchRow.id))
+            return [rows.launch(row) for row in found if not _is_another_tuners(row)]
+
+    def add_verification(self, study: str, verification: Verification) -> None:
+        """Store one verification run; a second one of the same round and role is refused."""
+        columns = asdict(verification) | {
+            "command": rows.command_json(verification.command),
+            "outcome": rows.outcome_json(verification.outcome),
+        }
+        with self._transaction() as session:
+            session.add(VerificationRow(study_id=self._study_row(session, study).id, **columns))
+
+    def verifications(self, study: str) -> list[Verification]:
+        """The verification runs, in the order in which they ran."""
+        with self._transaction() as session:
+            mine = VerificationRow.study_id == self._study_row(session, study).id
+            found = session.scalars(select(VerificationRow).where(mine).order_by(VerificationRow.id))
+            return [rows.verification(row) for row in found]
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Session]:
+        with storage_errors(self._url), Session(self._engine) as session, session.begin():
+            yield session
+
+    def _study_row(self, session: Session, name: str) -> StudyRow:
+        row = session.scalar(select(StudyRow).where(StudyRow.name == name))
+        if row is None:
+            raise UsageError(f"{self.name} has no study {name!r}: `tuner studies` lists them")
+        return row
+
+    def _trial_rows(self, session: Session, study: str, state: str) -> Iterator[TrialRow]:
+        mine = (TrialRow.study_id == self._study_row(session, study).id, TrialRow.state == state)
+        yield from session.scalars(select(TrialRow).where(*mine).order_by(TrialRow.number))
+
+    def _trial_row(self, session: Session, study: str, number: int) -> TrialRow | None:
+        mine = (TrialRow.study_id == self._study_row(session, study).id, TrialRow.number == number)
+        return session.scalar(select(TrialRow).where(*mine))
+
+    def _trial_id(self, session: Session, study: str, number: int) -> int:
+        row = self._trial_row(session, study, number)
+        if row is None:
+            raise StorageError(f"trial {number} of study {study!r} in {self.name} was never begun")
+        return row.id
+
+    def _unfinished(self, session: Session, study: str, number: int) -> TrialRow:
+        """The row of a trial that may still be written: a measurement is never overwritten."""
+        row = self._trial_row(session, study, number)
+        if row is None:
+            row = TrialRow(study_id=self._study_row(session, study).id, number=number, state="running", attempts=0)
+            session.add(row)
+        elif row.state == "finished":
+            raise StorageError(f"trial {number} of study {study!r} in {self.name} is finished already")
+        return row
+
+
+def _is_another_tuners(row: LaunchRow) -> bool:
+    try:
+        started_s = psutil.Process(row.tuner_pid).create_time()
+    except psutil.NoSuchProcess:
+        return False
+    return row.tuner_pid != os.getpid() and abs(started_s - row.tuner_started_s) < 1.0  # else the pid was given anew

@@ -1,0 +1,138 @@
+"""The tables of tuner, as SQLAlchemy sees them. They share a database with Optuna's tables and have no key into them.
+
+The link to Optuna is by value: a study has the same name there, a trial the same number.
+"""
+
+from datetime import UTC, datetime
+
+from pydantic import JsonValue
+from sqlalchemy import JSON, DateTime, Dialect, Float, ForeignKey, MetaData, Text, TypeDecorator, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+VERSION_TABLE = "tuner_alembic_version"
+PREFIX = "tuner_"
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware datetime, stored in UTC; SQLite keeps no time zone, so it is put back on reading."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """To UTC; a datetime without a time zone is a bug and raises ValueError."""
+        if value is not None and value.tzinfo is None:
+            raise ValueError(f"{value} has no time zone")
+        return value and value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """From UTC."""
+        return value and (value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC))
+
+
+class Base(DeclarativeBase):
+    """Constraints get names, because SQLite can drop only what has one."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class StudyRow(Base):
+    """One study: what was asked, and where it was measured."""
+
+    __tablename__ = PREFIX + "study"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(Text, unique=True)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    gpu: Mapped[str] = mapped_column(Text)
+    model: Mapped[str] = mapped_column(Text)
+    workload: Mapped[str] = mapped_column(Text)
+    objective: Mapped[str] = mapped_column(Text)
+    direction: Mapped[str] = mapped_column(Text)
+    space_digest: Mapped[str] = mapped_column(Text)
+    space: Mapped[str] = mapped_column(Text)
+    fingerprint: Mapped[JsonValue] = mapped_column(JSON, nullable=False)
+    settings: Mapped[JsonValue] = mapped_column(JSON, nullable=False)
+
+
+class TrialRow(Base):
+    """One trial. `outcome` and `ended_at` are null until it ended; `failure_kind` is null for a measurement.
+
+    `state` is "running" or "finished"; `attempts` counts how often it was begun.
+    """
+
+    __tablename__ = PREFIX + "trial"
+    __table_args__ = (UniqueConstraint("study_id", "number"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey(StudyRow.id))
+    number: Mapped[int]
+    state: Mapped[str] = mapped_column(Text)
+    attempts: Mapped[int]
+    params: Mapped[JsonValue] = mapped_column(JSON, nullable=False)
+    is_default: Mapped[bool]
+    resolved: Mapped[JsonValue] = mapped_column(JSON, nullable=False)
+    command: Mapped[JsonValue] = mapped_column(JSON, nullable=False)
+    started_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    failure_kind: Mapped[str | None] = mapped_column(Text)
+    outcome: Mapped[JsonValue] = mapped_column(JSON(none_as_null=True), nullable=True)
+    violations: Mapped[JsonValue] = mapped_column(JSON, nullable=False)
+
+    study: Mapped[StudyRow] = relationship()
+    metrics: Mapped[list["MetricRow"]] = relationship(cascade="all, delete-orphan")
+
+
+class MetricRow(Base):
+    """One number of a measured trial, for SQL; the truth is the trial's outcome. A failed trial has none."""
+
+    __tablename__ = PREFIX + "metric"
+
+    trial_id: Mapped[int] = mapped_column(ForeignKey(TrialRow.id), primary_key=True)
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    value: Mapped[float] = mapped_column(Float(53))
+
+
+class LaunchRow(Base):
+    """One started server. `ended_at` is null while it may be alive: where its tuner is dead, it was left behind."""
+
+    __tablename__ = PREFIX + "launch"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    trial_id: Mapped[int] = mapped_column(ForeignKey(TrialRow.id))
+    host: Mapped[str] = mapped_column(Text)
+    tuner_pid: Mapped[int]
+    tuner_started_s: Mapped[float] = mapped_column(Float(53))
+    pid: Mapped[int]
+    pgid: Mapped[int]
+    process_started_s: Mapped[float] = mapped_column(Float(53))
+    port: Mapped[int]
+    log: Mapped[str] = mapped_column(Text)
+    started_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+    trial: Mapped[TrialRow] = relationship()
+
+
+class VerificationRow(Base):
+    """One more measurement of the defaults or of the winner, after the search."""
+
+    __tablename__ = PREFIX + "verification"
+    __table_args__ = (UniqueConstraint("study_id", "round", "role"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey(StudyRow.id))
+    round: Mapped[int]
+    role: Mapped[str] = mapped_column(Text)
+    trial_number: Mapped[int]
+    command: Mapped[JsonValue] = mapped_column(JSON, nullable=False)
+    outcome: Mapped[JsonValue] = mapped_column(JSON, nullable=False)
+    started_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    ended_at: Mapped[datetime] = mapped_column(UtcDateTime)

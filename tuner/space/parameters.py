@@ -1,0 +1,137 @@
+"""The three kinds of parameters, in Optuna's words: their YAML keys in, whether a value lies inside out.
+
+They do not know engine arguments, GPUs or each other.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictFloat, StrictInt, model_validator
+
+from tuner.types import Value
+
+
+def _scalar(value: object) -> object:
+    if not isinstance(value, bool | int | float | str):
+        raise ValueError(f"expected a number, a string, true or false; found {'null' if value is None else value}")
+    return value
+
+
+Scalar = Annotated[Value, BeforeValidator(_scalar)]
+
+
+class _Parameter(BaseModel):
+    """`when` names what other parameters must be for this one to count; empty: always."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    when: Mapping[str, Scalar] = {}
+
+
+class _Range(_Parameter):
+    def _check(self, low: float, high: float, step: float | None, log: bool) -> None:
+        if low > high:
+            raise ValueError(f"low {low} is above high {high}")
+        if log and low <= 0:
+            raise ValueError(f"log needs a low above 0, found {low}")
+        if step is not None and step <= 0:
+            raise ValueError(f"step must be above 0, found {step}")
+        if log and step is not None:
+            raise ValueError("log and step exclude each other")
+
+
+class Int(_Range):
+    """A whole number in low..high, both included; `log` searches its logarithm evenly."""
+
+    type: Literal["int"]
+    low: StrictInt
+    high: StrictInt
+    step: StrictInt | None = None
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _bounds(self) -> Self:
+        self._check(self.low, self.high, self.step, self.log)
+        return self
+
+    @property
+    def example(self) -> Value:
+        return self.low
+
+    def why_outside(self, value: Value) -> str | None:
+        """Why `value` cannot be chosen; None if it can."""
+        if isinstance(value, bool) or not isinstance(value, int):
+            return "is not a whole number"
+        if not self.low <= value <= self.high:
+            return f"is outside {self.low}..{self.high}"
+        if self.step is not None and (value - self.low) % self.step:
+            return f"is not on the grid of {self.low} + n * {self.step}"
+        return None
+
+
+class Float(_Range):
+    """A number in low..high, both included, on the grid low + n * step if there is a step."""
+
+    type: Literal["float"]
+    low: StrictFloat
+    high: StrictFloat
+    step: StrictFloat | None = None
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _bounds(self) -> Self:
+        self._check(self.low, self.high, self.step, self.log)
+        return self
+
+    @property
+    def example(self) -> Value:
+        return self.low
+
+    def why_outside(self, value: Value) -> str | None:
+        """Why `value` cannot be chosen; None if it can."""
+        if isinstance(value, bool | str):
+            return "is not a number"
+        if not self.low <= value <= self.high:
+            return f"is outside {self.low}..{self.high}"
+        if self.step is not None:
+            steps = (value - self.low) / self.step
+            if abs(steps - round(steps)) > 1e-6:  # 0.92 is not exactly 0.85 + 7 * 0.01 in binary
+                return f"is not on the grid of {self.low} + n * {self.step}"
+        return None
+
+
+class Categorical(_Parameter):
+    """One of some values, without an order."""
+
+    type: Literal["categorical"]
+    choices: tuple[Scalar, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _no_duplicates(self) -> Self:
+        for index, choice in enumerate(self.choices):
+            if any(_same(choice, other) for other in self.choices[:index]):
+                raise ValueError(f"the choice {shown(choice)} is there twice")
+        return self
+
+    @property
+    def example(self) -> Value:
+        return self.choices[0]
+
+    def why_outside(self, value: Value) -> str | None:
+        """Why `value` cannot be chosen; None if it can."""
+        if any(_same(value, choice) for choice in self.choices):
+            return None
+        return f"is none of {', '.join(map(shown, self.choices))}"
+
+
+Parameter = Annotated[Int | Float | Categorical, Field(discriminator="type")]
+
+
+def shown(value: Value) -> str:
+    """A value as YAML writes it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _same(one: Value, other: Value) -> bool:
+    """Equal, where true is not 1."""
+    return one == other and isinstance(one, bool) == isinstance(other, bool)

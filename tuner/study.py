@@ -1,0 +1,252 @@
+"""The loop: propose, run, record, tell; then launch the winner and the defaults again. Resuming is the same loop.
+
+In: a plan, the database, vLLM's resolver. Out: trials in the database. It does not know how anything is shown: it reports
+what happens to a `Watch`.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Protocol
+
+from tuner.decide import Decision, best, decision, parse_objective, parse_slo, violations
+from tuner.errors import RunError, UsageError
+from tuner.launch.interpreter import Resolver
+from tuner.launch.process import ProcessId, sweep
+from tuner.launch.vllm import Launch
+from tuner.plan import Plan, check_lengths
+from tuner.propose.proposer import Proposer
+from tuner.record import Store, StudyRecord, Verification
+from tuner.space import UNSET, Categorical
+from tuner.trial import run_trial
+from tuner.types import Command, Failed, FailureKind, Measured, Outcome, Params, Proposal, Trial, Value
+
+#: When this many trials in a row fail from the start, the fault is not in the settings.
+_GIVE_UP_AFTER = 5
+
+
+class Watch(Protocol):
+    """Who is told what happens: the terminal, or a test."""
+
+    def trial_begins(self, proposal: Proposal, of: int) -> None: ...
+    def phase(self, name: str) -> None: ...
+    def trial_ended(self, trial: Trial, best: Trial | None) -> None: ...
+    def verification_begins(self, role: str, round: int, of: int) -> None: ...
+    def note(self, text: str) -> None: ...
+
+
+def run_study(plan: Plan, store: Store, resolver: Resolver, watch: Watch) -> Decision:
+    """Run until the plan's number of trials is finished and verified.
+
+    Raises RunError when vLLM refuses its own defaults or every trial fails; KeyboardInterrupt leaves all that is finished.
+    """
+    sweep_leftovers(store, watch)
+    _same_slos(store.create_or_get_study(_record(plan)), plan)
+    watch.phase("asking vLLM for its defaults")
+    resolved = resolver.resolve(plan.engine.arguments({}))
+    if isinstance(resolved, Failed):
+        raise RunError(f"vLLM refuses model {plan.engine.model} with its own defaults: {resolved.message}")
+    check_lengths(plan, resolved)
+    search = _Search(plan, store, resolver, watch, resolved)
+    search.reconcile()
+    search.run()
+    _verify(plan, store, watch)
+    return study_decision(store, plan.study)
+
+
+def sweep_leftovers(store: Store, watch: Watch) -> None:
+    """Kill what dead tuners left running, by the recorded process ids alone."""
+    for launch in store.open_launches():
+        if sweep(ProcessId(launch.pid, launch.process_started_s)):
+            watch.note(f"stopped a server that a killed tuner left behind (pid {launch.pid}, trial {launch.number})")
+        store.end_launch(launch.id, datetime.now(UTC))
+
+
+class _Search:
+    """The state of one run of the loop."""
+
+    def __init__(self, plan: Plan, store: Store, resolver: Resolver, watch: Watch, resolved: Params) -> None:
+        self._plan, self._store, self._resolver, self._watch = plan, store, resolver, watch
+        self._proposer = Proposer(
+            store.url,
+            plan.study,
+            space=plan.space,
+            objective=plan.objective,
+            slos=plan.slos,
+            defaults=_searched(plan, resolved),
+            seed=plan.seed,
+        )
+
+    def reconcile(self) -> None:
+        """Tell Optuna what was finished and stored before a crash kept it from being told."""
+        for trial in self._store.trials(self._plan.study):
+            self._proposer.tell(trial)
+
+    def run(self) -> None:
+        while len(finished := self._store.trials(self._plan.study)) < self._plan.trials:
+            if len(finished) >= _GIVE_UP_AFTER and all(isinstance(t.outcome, Failed) for t in finished):
+                raise RunError(_all_failed(finished))
+            proposal = self._next()
+            if proposal is None:
+                self._watch.note("every setting of the search space that can run has been tried")
+                return
+            self._watch.trial_begins(proposal, self._plan.trials)
+            trial = self._run(proposal)
+            self._store.finish(self._plan.study, trial)
+            self._proposer.tell(trial)
+            self._watch.trial_ended(trial, best([*finished, trial], self._plan.objective))
+            if isinstance(trial.outcome, Failed) and trial.outcome.kind is FailureKind.MODEL_NOT_FOUND:
+                raise RunError(f"vLLM cannot find the model: {trial.outcome.message}")
+
+    def _next(self) -> Proposal | None:
+        if unfinished := self._proposer.unfinished():
+            self._watch.note(f"trial {unfinished[0].number} was interrupted and is run again")
+            return unfinished[0]
+        return self._proposer.propose(self._refuses)
+
+    def _refuses(self, params: Params) -> bool:
+        answer = self._resolver.resolve(self._plan.engine.arguments(params))
+        if isinstance(answer, Failed):
+            shown = ", ".join(f"{name}={value}" for name, value in params.items())
+            self._watch.note(f"not launched, vLLM refuses {shown}: {answer.message}")
+        return isinstance(answer, Failed)
+
+    def _run(self, proposal: Proposal) -> Trial:
+        passed = {} if proposal.is_default else proposal.params
+        command = self._plan.engine.command(passed)
+        answer = self._resolver.resolve(self._plan.engine.arguments(passed))
+        resolved: Params = {} if isinstance(answer, Failed) else answer
+        started_at = datetime.now(UTC)
+        self._store.begin(self._plan.study, proposal, command, resolved, started_at)
+        outcome = _measure(self._plan, self._store, self._watch, proposal.number, command)
+        missed = violations(outcome.load, self._plan.slos) if isinstance(outcome, Measured) else {}
+        return Trial(
+            number=proposal.number,
+            params=proposal.params,
+            is_default=proposal.is_default,
+            resolved=resolved,
+            command=command,
+            outcome=outcome,
+            violations=missed,
+            started_at=started_at,
+            ended_at=datetime.now(UTC),
+        )
+
+
+def _measure(plan: Plan, store: Store, watch: Watch, number: int, command: Command, label: str = "") -> Outcome:
+    """One launch of `command`, recorded while it lives."""
+    launches: list[int] = []
+
+    def started(launch: Launch) -> None:
+        launches.append(
+            store.record_launch(
+                plan.study,
+                number,
+                pid=launch.process.pid,
+                pgid=launch.process.pid,
+                process_started_s=launch.process.started,
+                port=launch.port,
+                log=launch.log,
+                started_at=datetime.now(UTC),
+            )
+        )
+
+    log = plan.logs / plan.study / f"trial-{number}{label}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        return asyncio.run(
+            run_trial(
+                plan.engine, command, plan.workload, plan.gpus, log, salt=number, started=started, phase=watch.phase
+            )
+        )
+    finally:
+        for launch in launches:
+            store.end_launch(launch, datetime.now(UTC))
+
+
+def study_decision(store: Store, name: str) -> Decision:
+    """What to deploy, from what is stored. Raises UsageError if there is no such study."""
+    record = store.study(name)
+    again = [(v.trial_number, v.outcome) for v in store.verifications(name)]
+    slos = [parse_slo(text) for text in _texts(record.settings.get("slos"))]
+    return decision(store.trials(name), again, parse_objective(record.objective), slos)
+
+
+def _texts(value: object) -> list[str]:
+    return [str(entry) for entry in value] if isinstance(value, list) else []
+
+
+def _verify(plan: Plan, store: Store, watch: Watch) -> None:
+    """Launch the winner and the defaults again, in turn, so that neither luck nor drift decides."""
+    found = decision(store.trials(plan.study), (), plan.objective, plan.slos)
+    winner, defaults = found.winner, found.defaults
+    if winner is None or defaults is None or winner is defaults or not isinstance(defaults.outcome, Measured):
+        return
+    done = {(v.round, v.trial_number) for v in store.verifications(plan.study)}
+    for round in range(1, plan.verify + 1):
+        pair = [("winner", winner), ("defaults", defaults)]
+        for role, trial in pair if round % 2 else reversed(pair):
+            if (round, trial.number) in done:
+                continue
+            watch.verification_begins(role, round, plan.verify)
+            started_at = datetime.now(UTC)
+            outcome = _measure(plan, store, watch, trial.number, trial.command, f"-verify-{round}")
+            store.add_verification(
+                plan.study,
+                Verification(
+                    round=round,
+                    role=role,
+                    trial_number=trial.number,
+                    command=trial.command,
+                    outcome=outcome,
+                    started_at=started_at,
+                    ended_at=datetime.now(UTC),
+                ),
+            )
+
+
+def _searched(plan: Plan, resolved: Params) -> Params:
+    """The defaults as a point of the space: each searched parameter as vLLM resolved it; "none" where it leaves it unset."""
+    point: dict[str, Value] = {}
+    for name in plan.space.parameters:
+        value = resolved.get(name, UNSET)
+        if value == UNSET and not isinstance(plan.space.parameters[name], Categorical):
+            raise RunError(f"vLLM does not say what its default of {name} is: take it out of the search space")
+        point[name] = value
+    return point
+
+
+def _record(plan: Plan) -> StudyRecord:
+    return StudyRecord(
+        name=plan.study,
+        created_at=datetime.now(UTC),
+        gpu=plan.space.name,
+        model=plan.engine.model,
+        workload=plan.workload.name,
+        objective=plan.objective.name,
+        direction="maximize" if plan.objective.maximize else "minimize",
+        space_digest=plan.space.digest(),
+        space=plan.space.model_dump_json(),
+        fingerprint=plan.fingerprint,
+        settings={
+            "slos": [f"{slo.name}={slo.limit_s}s" for slo in plan.slos],
+            "seed": plan.seed,
+            "verify": plan.verify,
+        },
+    )
+
+
+def _same_slos(stored: StudyRecord, plan: Plan) -> None:
+    """Feasible must mean the same for all trials of a study. Raises UsageError."""
+    before, now = _texts(stored.settings.get("slos")), _texts(_record(plan).settings["slos"])
+    if sorted(before) != sorted(now):
+        raise UsageError(
+            f"study {plan.study!r} was begun with SLOs {', '.join(before) or 'none'} and not {', '.join(now) or 'none'}: "
+            "choose another --study"
+        )
+
+
+def _all_failed(trials: Sequence[Trial]) -> str:
+    last = trials[-1].outcome
+    assert isinstance(last, Failed)
+    return f"the first {len(trials)} trials all failed, the last one as {last.kind.value}: {last.message}"
