@@ -22,7 +22,8 @@ demo: install engine
 	  --study demo --storage $(DEMO_STORAGE) --log-dir .demo/logs
 	$(BIN)/tuner export demo --storage $(DEMO_STORAGE) --format yaml --output .demo/vllm.yaml
 	$(BIN)/tuner export demo --storage $(DEMO_STORAGE) --format json --output .demo/result.json
-	$(BIN)/tuner export demo --storage $(DEMO_STORAGE) --format command | tee .demo/command.sh
+	$(BIN)/tuner export demo --storage $(DEMO_STORAGE) --format command --output .demo/command.sh
+	@echo "Start the tuned server with: sh .demo/command.sh"
 
 test: .venv/.dev packages engine
 	$(BIN)/python -m pytest
@@ -53,9 +54,13 @@ pip:
 	$(BIN)/python -m pip install --quiet --editable '$(WHAT)' || \
 	  { echo "make: pip could not install tuner: the lines above say why (network, proxy or disk); then run make again"; exit 1; }
 
-# TUNER_VLLM_PYTHON names an engine that is there already.
+ifdef TUNER_VLLM_PYTHON # an engine that is there already
+engine:
+else
+export TUNER_VLLM_PYTHON = $(CURDIR)/.engine/bin/python
 engine: .venv/.tuner
-	@[ -n "$$TUNER_VLLM_PYTHON" ] || $(BIN)/tuner install-engine .engine
+	$(BIN)/tuner install-engine .engine
+endif
 
 # For the browser and PostgreSQL tests; without them those tests are skipped, with the reason.
 packages:

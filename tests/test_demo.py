@@ -49,7 +49,7 @@ def test_the_weights_file_is_whole(demo_model: Path) -> None:
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="the demo model cannot be written to .*file/model"):
+    with pytest.raises(UsageError, match=r"the demo model cannot be written to .*file/model"):
         make_demo_model(tmp_path / "file" / "model")
 
 

@@ -55,6 +55,23 @@ def test_the_cpu_build_of_torch_that_the_engine_pins() -> None:
         install._pinned(["torch==2.13.0"], "torch")
 
 
+def test_a_folder_of_the_user_is_never_cleared(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(InstallError, match="holds something else than an engine"):
+        install._make_environment(tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+    with pytest.raises(InstallError, match="cannot be made: Not a directory"):
+        install._make_environment(tmp_path / "thesis.txt")
+
+
+def test_an_unfinished_environment_is_made_anew(tmp_path: Path) -> None:
+    (tmp_path / "pyvenv.cfg").write_text("")
+    (tmp_path / "rest").write_text("")
+    install._make_environment(tmp_path)
+    assert (tmp_path / "bin" / "pip").exists()
+    assert not (tmp_path / "rest").exists()
+
+
 @pytest.mark.engine
 def test_a_complete_engine_is_left_alone(engine_python: Path) -> None:
     said: list[str] = []

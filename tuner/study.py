@@ -47,9 +47,13 @@ def run_study(plan: Plan, store: Store, resolver: Resolver, watch: Watch) -> Dec
     if isinstance(resolved, Failed):
         raise RunError(f"vLLM refuses model {plan.engine.model} with its own defaults: {resolved.message}")
     check_lengths(plan, resolved)
-    search = _Search(plan, store, resolver, watch, resolved)
-    search.reconcile()
-    search.run()
+    proposer = _proposer(plan, store, resolved)
+    try:
+        search = _Search(plan, store, resolver, watch, proposer)
+        search.reconcile()
+        search.run()
+    finally:
+        proposer.close()
     _verify(plan, store, watch)
     return study_decision(store, plan.study)
 
@@ -65,17 +69,8 @@ def sweep_leftovers(store: Store, watch: Watch) -> None:
 class _Search:
     """The state of one run of the loop."""
 
-    def __init__(self, plan: Plan, store: Store, resolver: Resolver, watch: Watch, resolved: Params) -> None:
-        self._plan, self._store, self._resolver, self._watch = plan, store, resolver, watch
-        self._proposer = Proposer(
-            store.url,
-            plan.study,
-            space=plan.space,
-            objective=plan.objective,
-            slos=plan.slos,
-            defaults=_searched(plan, resolved),
-            seed=plan.seed,
-        )
+    def __init__(self, plan: Plan, store: Store, resolver: Resolver, watch: Watch, proposer: Proposer) -> None:
+        self._plan, self._store, self._resolver, self._watch, self._proposer = plan, store, resolver, watch, proposer
 
     def reconcile(self) -> None:
         """Tell Optuna what was finished and stored before a crash kept it from being told."""
@@ -203,6 +198,18 @@ def _verify(plan: Plan, store: Store, watch: Watch) -> None:
                     ended_at=datetime.now(UTC),
                 ),
             )
+
+
+def _proposer(plan: Plan, store: Store, resolved: Params) -> Proposer:
+    return Proposer(
+        store.url,
+        plan.study,
+        space=plan.space,
+        objective=plan.objective,
+        slos=plan.slos,
+        defaults=_searched(plan, resolved),
+        seed=plan.seed,
+    )
 
 
 def _searched(plan: Plan, resolved: Params) -> Params:

@@ -110,16 +110,15 @@ def verdict_text(found: Decision, objective: Objective) -> str:
         why = why or "it was not launched again to verify it: see --verify"
         return f"Trial {found.winner.number} is the best that was measured ({why})."
     v = found.verdict
-    launches = f"{v.winner} further launches of it against {v.defaults} of the defaults, noise {v.noise:.1%}"
-    if v.winner == 1:
-        launches = launches.replace("further launches", "further launch")
+    noise = "unknown" if v.noise is None else f"{v.noise:.1%}"
+    launches = f"{v.winner} new launches of it against {v.defaults} of the defaults, noise {noise}"
     if v.better:
         return (
             f"Trial {found.winner.number} is better than vLLM's defaults: {objective.name} {v.gain:+.1%} ({launches})."
         )
     return (
         f"Keep vLLM's defaults: trial {found.winner.number} looked best in the search, but launched again it is "
-        f"{v.gain:+.1%} on {objective.name}, which does not clear the noise ({launches})."
+        f"{v.gain:+.1%} on {objective.name}, which is not clear of the noise ({launches})."
     )
 
 

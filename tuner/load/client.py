@@ -111,7 +111,6 @@ class _Load:
         self._open: dict[int, float] = {}  # index -> sent_s
         self._records: list[RequestRecord] = []
         self._unanswered = set(range(workload.users))  # users without a first token, nor a first failure
-        self._refused: set[int] = set()  # users whose first request failed
 
     @property
     def _ramp_s(self) -> float:
@@ -123,12 +122,9 @@ class _Load:
             request = plan(self._alphabet, self._workload, salt=self._salt, index=next(self._indices))
             record = await self._send(request, number)
             self._records.append(record)
-            if record.error is None:
-                continue
-            if number in self._unanswered:
-                self._refused.add(number)
-                self._unanswered.discard(number)
-            await asyncio.sleep(_PAUSE_AFTER_ERROR_S)
+            self._unanswered.discard(number)
+            if record.error is not None:
+                await asyncio.sleep(_PAUSE_AFTER_ERROR_S)
 
     async def _send(self, request: PlannedRequest, user: int) -> RequestRecord:
         """One request, from its first byte out to the last byte in. Whatever goes wrong becomes the record's `error`."""
@@ -188,7 +184,7 @@ class _Load:
         began_s, users = perf_counter(), self._workload.users
         longest_s = self._ramp_s + self._workload.warmup_s + self._workload.stall_s
         while self._unanswered or perf_counter() - began_s < self._workload.warmup_s:
-            if len(self._refused) == users:
+            if len(self._records) >= users and all(record.error for record in self._records):
                 raise _load_failed(self._records, "of the first requests")
             if perf_counter() - began_s > longest_s:
                 raise _failed(f"{len(self._unanswered)} of {users} users had no first token within {longest_s:g} s")

@@ -69,8 +69,9 @@ class Proposer:
         quiet()
         self._space, self._objective, self._slos, self._defaults = space, objective, tuple(slos), defaults
         self._distributions = {name: _distribution(p, defaults.get(name)) for name, p in space.parameters.items()}
+        self._storage = storage(url)
         self._study = optuna.create_study(
-            storage=storage(url),
+            storage=self._storage,
             study_name=name,
             direction="maximize" if objective.maximize else "minimize",
             sampler=optuna.samplers.RandomSampler(),  # never asked
@@ -82,13 +83,16 @@ class Proposer:
             # A restarted sampler with the same seed would repeat its first points, so the history counts.
             sampler=optuna.samplers.TPESampler(n_startup_trials=_STARTUP_TRIALS, seed=seed + len(history)),
         )
-        try:
-            self._memory.add_trials([t for t in history if t.state in (TrialState.COMPLETE, TrialState.PRUNED)])
-        except ValueError as error:
-            raise UsageError(
-                f"study {name!r} searched another space: give this one another name with --study"
-            ) from error
+        if any(self._distributions.get(n) != d for t in history for n, d in t.distributions.items()):
+            self.close()
+            raise UsageError(f"study {name!r} searched another space: give this one another name with --study")
+        self._memory.add_trials([t for t in history if t.state in (TrialState.COMPLETE, TrialState.PRUNED)])
         self._tried = {_key(t.params) for t in history}
+
+    def close(self) -> None:
+        """Give the database connections back."""
+        self._storage.remove_session()
+        self._storage.engine.dispose()
 
     def unfinished(self) -> list[Proposal]:
         """Trials that a killed tuner left running, to be told or run again under their own number."""

@@ -1,0 +1,81 @@
+import json
+import shlex
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from samples import COMMAND, FINGERPRINT, failed, measured, trial
+
+from tuner.export import EXPORTERS
+from tuner.types import Command
+
+TRIAL = trial(3, measured())
+
+
+def test_the_command_is_the_tuple_that_ran_with_the_users_address() -> None:
+    words = shlex.split(EXPORTERS["command"](TRIAL, FINGERPRINT, "0.0.0.0", 80))
+    assert words == ["OMP_NUM_THREADS=1", *COMMAND.argv, "--host", "0.0.0.0", "--port", "80"]
+
+
+def test_words_with_spaces_and_quotes_survive_the_shell() -> None:
+    odd = Command(argv=("printf", "%s|", "a b", "it's", "$HOME"), environment={"X": "1 2"})
+    text = EXPORTERS["command"](replace(TRIAL, command=odd), FINGERPRINT, "h", 1)
+    done = subprocess.run(["bash", "-c", text], capture_output=True, text=True, check=True)
+    assert done.stdout == "a b|it's|$HOME|--host|h|--port|1|"
+
+
+def test_the_yaml_has_a_key_for_every_flag() -> None:
+    settings = yaml.safe_load(EXPORTERS["yaml"](TRIAL, FINGERPRINT, "127.0.0.1", 8000))
+    assert settings == {
+        "model": "some/model",
+        "host": "127.0.0.1",
+        "port": 8000,
+        "dtype": "half",
+        "max-num-seqs": 64,
+        "no-enforce-eager": True,
+    }
+
+
+@pytest.mark.engine
+def test_vllm_reads_the_yaml_as_the_same_settings(engine_python: Path, tmp_path: Path) -> None:
+    """vLLM's own parser, given the file and given the flags."""
+    command = replace(
+        COMMAND, argv=("vllm", "serve", "m", "--max-num-seqs", "64", "--no-enable-prefix-caching", "--dtype", "half")
+    )
+    file = tmp_path / "serve.yaml"
+    file.write_text(EXPORTERS["yaml"](replace(TRIAL, command=command), FINGERPRINT, "127.0.0.1", 8123))
+    program = (
+        "import json, sys\n"
+        "from vllm.entrypoints.launchers.cli_args import make_arg_parser\n"
+        "from vllm.utils.argparse_utils import FlexibleArgumentParser\n"
+        "parse = lambda argv: vars(make_arg_parser(FlexibleArgumentParser()).parse_args(argv))\n"
+        "keep = ('model', 'model_tag', 'host', 'port', 'max_num_seqs', 'enable_prefix_caching', 'dtype')\n"
+        "shown = lambda argv: {k: v for k, v in parse(argv).items() if k in keep}\n"
+        f"print(json.dumps([shown(['--config', {str(file)!r}]),"
+        f" shown({[*command.argv[2:], '--host', '127.0.0.1', '--port', '8123']!r})]))\n"
+    )
+    done = subprocess.run([str(engine_python), "-c", program], capture_output=True, text=True, check=True)
+    from_yaml, from_flags = json.loads(done.stdout.splitlines()[-1])
+    from_yaml["model"], from_flags["model"] = (
+        from_yaml.pop("model_tag") or from_yaml["model"],
+        from_flags.pop("model_tag"),
+    )
+    assert from_yaml == from_flags
+    assert from_yaml["max_num_seqs"] == 64
+    assert from_yaml["enable_prefix_caching"] is False
+
+
+def test_the_json_record_carries_provenance_and_measurement() -> None:
+    record = json.loads(EXPORTERS["json"](TRIAL, FINGERPRINT, "127.0.0.1", 8000))
+    assert record["argv"] == [*COMMAND.argv, "--host", "127.0.0.1", "--port", "8000"]
+    assert record["fingerprint"]["engine_version"] == "0.32.0"
+    assert record["metrics"]["output_throughput"] == 100.0
+    assert record["failure"] is None
+
+
+def test_the_json_record_of_a_failed_trial_has_no_number() -> None:
+    record = json.loads(EXPORTERS["json"](trial(1, failed()), FINGERPRINT, "127.0.0.1", 8000))
+    assert record["metrics"] is None
+    assert record["failure"]["kind"] == "out of memory"
