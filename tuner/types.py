@@ -225,7 +225,7 @@ Outcome = Measured | Failed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fingerprint:
-    """What must be equal for two trials to be comparable. `gpu` is None without a GPU."""
+    """What must be equal for two trials to be comparable. `gpu` is None without a GPU; `host` is its processor."""
 
     gpu: str | None
     gpu_count: int

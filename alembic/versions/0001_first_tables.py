@@ -24,6 +24,9 @@ def upgrade() -> None:
         sa.Column("space", sa.Text(), nullable=False),
         sa.Column("fingerprint", sa.JSON(), nullable=False),
         sa.Column("settings", sa.JSON(), nullable=False),
+        sa.Column("tuner_host", sa.Text(), nullable=True),
+        sa.Column("tuner_pid", sa.Integer(), nullable=True),
+        sa.Column("tuner_started_s", sa.Float(precision=53), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_tuner_study")),
         sa.UniqueConstraint("name", name=op.f("uq_tuner_study_name")),
     )
@@ -62,7 +65,7 @@ def upgrade() -> None:
             ["study_id"], ["tuner_study.id"], name=op.f("fk_tuner_verification_study_id_tuner_study")
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_tuner_verification")),
-        sa.UniqueConstraint("study_id", "round", "role", name=op.f("uq_tuner_verification_study_id_round_role")),
+        sa.UniqueConstraint("study_id", "round", "trial_number", name=op.f("uq_tuner_verification_study_id_round_trial_number")),
     )
     op.create_table(
         "tuner_launch",

@@ -110,9 +110,10 @@ class FaultServer:
         tokens = asked - 1 if fault in ("short", "abort") else asked
         sent = 0
         while sent < tokens:
-            await asyncio.sleep(self._token_s * min(self._group, tokens - sent))
-            sent = min(tokens, sent + (self._group if sent else 1))
-            self.generated += 1 if sent == 1 else min(self._group, asked - 1)
+            new = min(tokens - sent, self._group if sent else 1)
+            await asyncio.sleep(self._token_s * new)
+            sent += new
+            self.generated += new
             yield _event({"choices": [_choice("wörd ", chat, "abort" if fault == "abort" else None)]})
             if sent == 2:
                 for event in _MIDDLE.get(fault or "", ()):

@@ -67,7 +67,7 @@ def test_cuda_texts_below_the_usual_wrappers(text: str) -> None:
             "(APIServer pid=7) INFO 11-22 13:00:00 [utils.py:1] non-default args: {}",
             "WARNING 11-22 13:00:00 [system_utils.py:9] OSError: [Errno 24] Too many open files",
             f"(EngineCore pid=8) ERROR 11-22 13:00:01 [core.py:9] {text}",
-            "(EngineCore pid=8) ERROR 11-22 13:00:01 [core.py:9] Exception: WorkerProc initialization failed due to an exception",
+            "(EngineCore pid=8) ERROR 11-22 13:00:01 [core.py:9] Exception: WorkerProc initialization failed due to",
             "(APIServer pid=7) RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}",
         ]
     )

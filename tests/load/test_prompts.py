@@ -1,6 +1,6 @@
 import json
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuner.load.prompts import Alphabet, body, plan
@@ -17,6 +17,7 @@ def _words(request: PlannedRequest) -> list[str]:
     return request.prompt.split()[1:]
 
 
+@settings(deadline=None)
 @given(st.integers(0, 1 << 19), st.integers(0, 1 << 13))
 def test_lengths_are_exact_and_in_range(index: int, salt: int) -> None:
     chat = plan(ALPHABET, CHAT, salt=salt, index=index)

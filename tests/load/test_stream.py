@@ -2,7 +2,7 @@ import json
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuner.load.stream import EventStream, StreamError, Usage
@@ -23,6 +23,7 @@ def _whole(texts: list[str]) -> bytes:
     return _bytes(ROLE, *map(_chat, texts), usage) + b"data: [DONE]\n\n"
 
 
+@settings(deadline=None)
 @given(texts=st.lists(st.text(max_size=5), min_size=1, max_size=8), cuts=st.lists(st.integers(0, 2000)))
 def test_bytes_may_be_split_anywhere(texts: list[str], cuts: list[int]) -> None:
     data = _whole(texts)
@@ -36,6 +37,7 @@ def test_bytes_may_be_split_anywhere(texts: list[str], cuts: list[int]) -> None:
     assert list(times) == sorted(times)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=20))
 def test_text_that_looks_like_the_protocol_is_text(text: str) -> None:
     texts = ["\n\ndata: [DONE]\n\n", 'data: {"error"', "\n\n", '"role"', text]

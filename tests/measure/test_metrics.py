@@ -3,7 +3,7 @@ import random
 import statistics
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuner.errors import LaunchError
@@ -73,6 +73,7 @@ def test_grouped_chunks_give_the_same_throughput_and_tpot() -> None:
     assert metrics.itl_s.mean == pytest.approx(0.5)
 
 
+@settings(deadline=None)
 @given(st.randoms(use_true_random=False))
 def test_the_order_of_the_records_does_not_matter(shuffle: random.Random) -> None:
     records = list(_closed_loop(users=3, until_s=20))
@@ -118,6 +119,7 @@ def test_a_window_without_a_success_is_a_failed_load() -> None:
     assert raised.value.failed.kind is FailureKind.LOAD_FAILED
 
 
+@settings(deadline=None)
 @given(FLOATS)
 def test_percentiles_are_monotone_and_inside(values: list[float]) -> None:
     result = distribution(values)

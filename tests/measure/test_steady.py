@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuner.measure.steady import batches, ended_in, input_tokens, output_tokens, sent_in
@@ -31,6 +31,7 @@ def test_the_window_has_its_start_and_not_its_end() -> None:
     assert ended_in([record], 10.0, 11.0) == [record]
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 10), min_size=1, max_size=20), st.integers(1, 100), st.integers(1, 12))
 def test_parts_of_the_window_add_up(times: list[float], tokens: int, parts: int) -> None:
     record = _record(tuple(sorted(times)), tokens)

@@ -173,10 +173,10 @@ def test_a_launch_belongs_to_a_begun_trial(store: Store) -> None:
 def test_verifications_come_back_in_order(store: Store) -> None:
     runs = [
         Verification(
-            round=turn, role=role, trial_number=0, command=COMMAND, outcome=outcome, started_at=NOW, ended_at=NOW
+            round=turn, role=role, trial_number=number, command=COMMAND, outcome=outcome, started_at=NOW, ended_at=NOW
         )
         for turn in (1, 2)
-        for role, outcome in (("defaults", MEASURED), ("winner", OOM))
+        for role, number, outcome in (("defaults", 0, MEASURED), ("winner", 3, OOM))
     ]
     for run in runs:
         store.add_verification("a study", run)
@@ -272,3 +272,28 @@ def test_a_finished_trial_survives_sigkill(store: Store) -> None:
     killed = subprocess.run([sys.executable, "-c", program, store.url, str(Path(__file__).parent)], check=False)
     assert killed.returncode == -signal.SIGKILL
     assert store.trials("a study") == [a_trial(4)]
+
+
+def test_a_study_is_run_by_one_tuner_at_a_time(storage_url: str) -> None:
+    """A second tuner, alive at the same time, is told so; a dead one's claim is void."""
+    store = Store.open(storage_url)
+    store.create_or_get_study(STUDY)
+    program = (
+        "import sys, time\n"
+        "from tuner.record import Store\n"
+        f"with Store.open({storage_url!r}).claimed({STUDY.name!r}):\n"
+        "    print('held', flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with (
+            pytest.raises(UsageError, match=f"being run by another tuner \\(process {other.pid}\\)"),
+            store.claimed(STUDY.name),
+        ):
+            pass
+        other.kill()
+    with store.claimed(STUDY.name), store.claimed(STUDY.name):  # our own claim does not shut us out
+        pass
+    store.close()

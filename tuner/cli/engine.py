@@ -44,9 +44,8 @@ def doctor(
     for gpu in gpus:
         known = next((n for n in shipped_spaces() if load_space(n).gpu.is_called(gpu.name)), None)
         memory = f"{gpu.memory_bytes / 1024**3:.1f} GiB" if gpu.memory_bytes else "memory shared with the host"
-        say(
-            f"GPU {gpu.index}: {gpu.name}, {memory}, driver {gpu.driver}, search space: {known or 'none: use --space or --force-gpu'}"
-        )
+        space = known or "none: use --space or --force-gpu"
+        say(f"GPU {gpu.index}: {gpu.name}, {memory}, driver {gpu.driver}, search space: {space}")
     if not gpus:
         say("GPU: none found (no NVIDIA driver): only --gpu cpu can run here")
     say(f"C++ compiler: {shutil.which('g++') or 'missing: vLLM on the CPU then needs --enforce-eager'}")

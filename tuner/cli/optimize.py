@@ -1,6 +1,7 @@
 """`tuner optimize`: the main job."""
 
 import signal
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Optional
@@ -11,12 +12,13 @@ from rich.table import Table
 from tuner.cli.config import read_config
 from tuner.cli.console import errors, results
 from tuner.cli.display import TerminalWatch, comparison_table, trials_table, verdict_text
-from tuner.decide import Decision, parse_objective
+from tuner.decide import Decision, Objective, parse_objective, rank
 from tuner.launch.interpreter import Resolver, find_python
 from tuner.measure.gpu import detect
 from tuner.plan import Options, Plan, check, choose_space, make_plan
 from tuner.record import Store
 from tuner.study import run_study
+from tuner.types import Trial
 
 _DEFAULT = Options()
 
@@ -153,10 +155,17 @@ def print_result(store: Store, name: str, found: Decision) -> None:
     """The trials, the before/after table and the answer, on stdout."""
     objective = parse_objective(store.study(name).objective)
     results.print(trials_table(store.trials(name), found.chosen.number if found.chosen else None))
-    if found.winner and found.defaults and found.winner is not found.defaults:
+    if (after := _beside_the_defaults(store.trials(name), found, objective)) and found.defaults:
         results.print()
-        results.print(comparison_table(found.defaults, found.winner))
+        results.print(comparison_table(found.defaults, after))
     results.print()
     results.print(verdict_text(found, objective), soft_wrap=True, highlight=False)
     if found.chosen:
         results.print(f"Export it: tuner export {name} --format command|yaml|json", highlight=False, soft_wrap=True)
+
+
+def _beside_the_defaults(trials: Sequence[Trial], found: Decision, objective: Objective) -> Trial | None:
+    """The winner; where that is the defaults, the best of the others."""
+    if found.winner is not found.defaults:
+        return found.winner
+    return next((trial for trial in rank(trials, objective) if not trial.is_default), None)

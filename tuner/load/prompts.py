@@ -45,8 +45,8 @@ class Alphabet:
 def plan(alphabet: Alphabet, workload: Workload, *, salt: int, index: int) -> PlannedRequest:
     """Request `index` of launch `salt`. Lengths depend on the seed and the index only: launches are compared on the same.
 
-    A user's first request asks for a random part of its output, so that users do not march in step from the start; it
-    always lies in the warm-up.
+    The first requests, one a user, ask for a random part of their output, so that users do not march in step from the
+    start; they always lie in the warm-up.
     """
     lengths = random.Random(f"{workload.seed}:{index}")
     input_tokens = lengths.randint(workload.input_tokens.low, workload.input_tokens.high)
@@ -158,7 +158,7 @@ def _singles(words: list[str], tokens: list[int], separator: int) -> dict[int, s
 
 
 async def _overhead(server: "_Tokenizer", workload: Workload, words: tuple[str, ...]) -> int:
-    sizes = (len(words) // 2, len(words))
+    sizes = (_MIN_WORDS // 2, min(64, len(words)))
     few, many = [len(await server.tokenize(_chat(workload, _text(list(words[:size]))))) - size for size in sizes]
     if few != many:
         raise _failed("the chat template does not keep words as they are: exact prompt lengths are not possible")

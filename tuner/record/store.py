@@ -98,6 +98,30 @@ class Store:
         with self._transaction() as session:
             return rows.study_record(self._study_row(session, name))
 
+    @contextmanager
+    def claimed(self, study: str) -> Iterator[None]:
+        """Hold the study while the block runs. Raises UsageError if another tuner on this host that is alive holds it.
+
+        A tuner on another host cannot be seen to be dead, so its claim does not count: else a restarted container, which
+        has another host name, could never continue its study.
+        """
+        with self._transaction() as session:
+            row = self._study_row(session, study)
+            here = row.tuner_pid is not None and row.tuner_host == socket.gethostname()
+            if here and _is_another_tuner(row.tuner_pid or 0, row.tuner_started_s or 0.0):
+                raise UsageError(
+                    f"study {study!r} is being run by another tuner (process {row.tuner_pid}): "
+                    "wait for it, or give this one another --study"
+                )
+            row.tuner_host, row.tuner_pid = socket.gethostname(), os.getpid()
+            row.tuner_started_s = psutil.Process().create_time()
+        try:
+            yield
+        finally:
+            with self._transaction() as session:
+                row = self._study_row(session, study)
+                row.tuner_host, row.tuner_pid, row.tuner_started_s = None, None, None
+
     def begin(self, study: str, proposal: Proposal, command: Command, resolved: Params, started_at: datetime) -> None:
         """Note that a trial starts; one that was begun before, and not finished, starts anew as its next attempt."""
         with self._transaction() as session:
@@ -175,10 +199,10 @@ class Store:
         here = (LaunchRow.ended_at.is_(None), LaunchRow.host == socket.gethostname())
         with self._transaction() as session:
             found = session.scalars(select(LaunchRow).where(*here).order_by(LaunchRow.id))
-            return [rows.launch(row) for row in found if not _is_another_tuners(row)]
+            return [rows.launch(row) for row in found if not _is_another_tuner(row.tuner_pid, row.tuner_started_s)]
 
     def add_verification(self, study: str, verification: Verification) -> None:
-        """Store one verification run; a second one of the same round and role is refused."""
+        """Store one verification run; a second one of the same round and trial is refused."""
         columns = asdict(verification) | {
             "command": rows.command_json(verification.command),
             "outcome": rows.outcome_json(verification.outcome),
@@ -229,9 +253,10 @@ class Store:
         return row
 
 
-def _is_another_tuners(row: LaunchRow) -> bool:
+def _is_another_tuner(pid: int, started_s: float) -> bool:
+    """Whether that process is alive, still the same, and not this one."""
     try:
-        started_s = psutil.Process(row.tuner_pid).create_time()
+        started_now_s = psutil.Process(pid).create_time()
     except psutil.NoSuchProcess:
         return False
-    return row.tuner_pid != os.getpid() and abs(started_s - row.tuner_started_s) < 1.0  # else the pid was given anew
+    return pid != os.getpid() and abs(started_now_s - started_s) < 1.0

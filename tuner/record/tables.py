@@ -44,7 +44,7 @@ class Base(DeclarativeBase):
 
 
 class StudyRow(Base):
-    """One study: what was asked, and where it was measured."""
+    """One study: what was asked, and where it was measured. The `tuner_` columns name the tuner that is running it."""
 
     __tablename__ = PREFIX + "study"
 
@@ -60,6 +60,9 @@ class StudyRow(Base):
     space: Mapped[str] = mapped_column(Text)
     fingerprint: Mapped[JsonValue] = mapped_column(JSON, nullable=False)
     settings: Mapped[JsonValue] = mapped_column(JSON, nullable=False)
+    tuner_host: Mapped[str | None] = mapped_column(Text)
+    tuner_pid: Mapped[int | None]
+    tuner_started_s: Mapped[float | None] = mapped_column(Float(53))
 
 
 class TrialRow(Base):
@@ -125,7 +128,7 @@ class VerificationRow(Base):
     """One more measurement of the defaults or of the winner, after the search."""
 
     __tablename__ = PREFIX + "verification"
-    __table_args__ = (UniqueConstraint("study_id", "round", "role"),)
+    __table_args__ = (UniqueConstraint("study_id", "round", "trial_number"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     study_id: Mapped[int] = mapped_column(ForeignKey(StudyRow.id))
