@@ -1,13 +1,14 @@
 """What the tests share: a real engine, a demo model, a browser, a PostgreSQL. What is absent skips, with the reason."""
 
 import os
+import re
 import secrets
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -52,6 +53,22 @@ def chromium() -> str:
     if found is None:
         pytest.skip("no chromium: install it (apt-get install chromium)")
     return found
+
+
+@pytest.fixture
+def text_of(chromium: str, tmp_path: Path) -> Callable[[str], str]:
+    """Reads a page as a person does: its text after a real browser has run it."""
+
+    def read(url: str) -> str:
+        flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+        flags += [f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=25000", "--window-size=1600,1400"]
+        done = subprocess.run(
+            [chromium, *flags, "--dump-dom", url], capture_output=True, text=True, timeout=180, check=True
+        )
+        page = re.sub(r"<(style|script)[^>]*>.*?</\1>", " ", done.stdout, flags=re.DOTALL)
+        return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", page))
+
+    return read
 
 
 @pytest.fixture(scope="session")

@@ -77,6 +77,7 @@ class Proposer:
             sampler=optuna.samplers.RandomSampler(),  # never asked
             load_if_exists=True,
         )
+        self._study.set_metric_names([objective.metric])
         history = self._study.get_trials(deepcopy=False)
         self._memory = optuna.create_study(
             direction=self._study.direction,
@@ -219,5 +220,6 @@ def _is_default(trial: FrozenTrial) -> bool:
 
 def _attributes(trial: Trial) -> dict[str, float | str]:
     if isinstance(trial.outcome, Measured):
-        return {"status": "measured", **trial.outcome.metrics()}
+        missed = [name for name, violation in trial.violations.items() if violation > 0]
+        return {"status": f"misses {', '.join(missed)}" if missed else "measured", **trial.outcome.metrics()}
     return {"status": trial.outcome.kind.value, "failure": trial.outcome.message[:500]}
