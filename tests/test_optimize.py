@@ -157,6 +157,20 @@ def test_running_it_once_more_launches_nothing(study: Study) -> None:
     assert study.sessions() == before
 
 
+def test_ctrl_c_stops_the_server_and_keeps_what_is_finished(study: Study) -> None:
+    before = study.rows("SELECT count(*) FROM tuner_trial WHERE state = 'finished'")
+    known = len(study.sessions())
+    more = [*study.command, "--trials", str(TRIALS + 1)]
+    with subprocess.Popen(more, cwd=study.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as tuner:
+        wait_for(lambda: len(study.sessions()) > known)
+        tuner.send_signal(signal.SIGINT)
+        output, _ = tuner.communicate(timeout=60)
+    assert tuner.returncode == 130
+    assert "every finished trial is kept" in output
+    assert not members(study.sessions()[-1])
+    assert study.rows("SELECT count(*) FROM tuner_trial WHERE state = 'finished'") == before
+
+
 def test_the_exported_command_answers_a_chat_request(study: Study, tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -22,6 +22,8 @@ from tuner.types import Fingerprint, Params, Value, Workload
 from tuner.yamlfile import parse_scalar
 
 DEFAULT_MODEL = "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B"
+#: Arguments that are secrets, and the environment variable that vLLM and the hub read instead.
+_SECRET = {"hf_token": "HF_TOKEN", "api_key": "VLLM_API_KEY when you deploy"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,6 +212,10 @@ def _engine_arguments(options: Options) -> dict[str, Value]:
         if not (separator and name.replace("_", "").isalnum() and isinstance(read, bool | int | float | str)):
             raise UsageError(
                 f"--engine-arg {text!r}: expected NAME=VALUE in vLLM's own names, for example load_format=dummy"
+            )
+        if name in _SECRET:
+            raise UsageError(
+                f"--engine-arg {name}: a secret would be stored with the trial: set {_SECRET[name]} instead"
             )
         found[name] = read
     return found

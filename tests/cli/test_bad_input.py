@@ -75,6 +75,12 @@ def test_quantized_model_without_a_path(tmp_path: Path, optimize: tuple[str, ...
     refused(tuner(*optimize, "--quantized-model", "awq", cwd=tmp_path), USAGE, "QUANTIZATION=PATH_OR_REPO")
 
 
+def test_secrets_are_not_taken_as_arguments(tmp_path: Path, optimize: tuple[str, ...]) -> None:
+    done = tuner(*optimize, "--engine-arg", "hf_token=hf_abcdef", cwd=tmp_path)
+    refused(done, USAGE, "a secret would be stored", "HF_TOKEN")
+    assert "hf_abcdef" not in done.stderr
+
+
 BROKEN_SPACES = {
     "gpu: {names: []}\nparameters: {max_num_seqs: [}\n": ":2: this is not valid YAML",
     "gpu: {names: []}\nparameters:\n  max_num_seqs:\n    type: int\n    low: 64\n    high: 8\n": "max_num_seqs",

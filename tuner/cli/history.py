@@ -116,10 +116,11 @@ def dashboard(
     """Watch the studies in optuna-dashboard. Stop it with Ctrl-C."""
     from tuner.propose.dashboard import serve_dashboard  # slow to import, and only needed here
 
-    Store.open(storage, read_only=True).close()
+    store = Store.open(storage, read_only=True)
+    store.close()
     errors.print(f"optuna-dashboard: http://{host}:{port}/dashboard/", highlight=False)
     try:
-        serve_dashboard(storage, host, port)
+        serve_dashboard(store.url, host, port)
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
 

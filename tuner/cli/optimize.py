@@ -120,8 +120,9 @@ def _run(options: Options) -> None:
     store = Store.open(options.storage)
     try:
         with Resolver(python, space.environment) as resolver:
+            errors.print(f"importing vLLM with {python} ...", highlight=False, soft_wrap=True)
             plan = make_plan(options, space, python, resolver.info, detected)
-            _print_settings(options, plan)
+            _print_settings(replace(options, storage=store.name), plan)
             with TerminalWatch(errors, plan.objective, plan.trials) as watch:
                 found = run_study(plan, store, resolver, watch)
         print_result(store, plan.study, found)

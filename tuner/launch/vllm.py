@@ -74,7 +74,7 @@ class VllmEngine:
         argv = (*command.argv, "--host", LOOPBACK, "--port", str(port))
         began_s = time.monotonic()
         try:
-            group = ProcessGroup(argv, {**os.environ, **_ENVIRONMENT, **command.environment}, log, log.parent)
+            group = ProcessGroup(argv, _environment(command), log, log.parent)
         except OSError as error:
             message = f"{argv[0]} cannot be started with its log in {log}: {error.strerror}"
             raise LaunchError(Failed(kind=FailureKind.CRASHED, message=message)) from error
@@ -116,6 +116,12 @@ class VllmEngine:
         except (aiohttp.ClientError, TimeoutError, KeyError, ValueError) as error:
             text = f"healthy, but the first token did not come: {type(error).__name__} {error}"
             raise LaunchError(_not_ready(text, log)) from error
+
+
+def _environment(command: Command) -> dict[str, str]:
+    """The caller's environment with the command's on top. The trial's server needs no API key, and is not asked for one."""
+    own = {name: value for name, value in os.environ.items() if name != "VLLM_API_KEY"}
+    return {**own, **_ENVIRONMENT, **command.environment}
 
 
 def _flag(name: str, value: object) -> tuple[str, ...]:
