@@ -61,39 +61,39 @@ def test_a_file_becomes_a_space(space: SearchSpace) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "line", "sentence"),
     [
-        ("low: 16, high: 512", "low: 513, high: 512", 7, "parameters.max_num_seqs.int: low 513 is above high 512"),
-        ("low: 16, high: 512", "low: 0, high: 512", 7, "parameters.max_num_seqs.int: log needs a low above 0, found 0"),
+        ("low: 16, high: 512", "low: 513, high: 512", 7, "parameters.max_num_seqs: low 513 is above high 512"),
+        ("low: 16, high: 512", "low: 0, high: 512", 7, "parameters.max_num_seqs: log needs a low above 0, found 0"),
         (
             "low: 16, high: 512",
             "low: '16', high: 512",
             7,
-            "parameters.max_num_seqs.int.low: input should be a valid integer",
+            "parameters.max_num_seqs.low: input should be a valid integer",
         ),
-        ("step: 64}", "step: 0}", 8, "parameters.max_num_batched_tokens.int: step must be above 0, found 0"),
+        ("step: 64}", "step: 0}", 8, "parameters.max_num_batched_tokens: step must be above 0, found 0"),
         (
             "log: true}",
             "log: true, step: 2}",
             7,
-            "parameters.max_num_seqs.int: log and step exclude each other",
+            "parameters.max_num_seqs: log and step exclude each other",
         ),
-        ("low: 0.85", "low: .nan", 9, "parameters.gpu_memory_utilization.float.low: input should be a finite number"),
+        ("low: 0.85", "low: .nan", 9, "parameters.gpu_memory_utilization.low: input should be a finite number"),
         (
             "[none, fp8_per_tensor, awq, gptq]",
             "[]",
             10,
-            "parameters.quantization.categorical.choices: tuple should have at least 1 item after validation, not 0",
+            "parameters.quantization.choices: tuple should have at least 1 item after validation, not 0",
         ),
         (
             "[none, fp8_per_tensor, awq, gptq]",
             "[none, awq, awq]",
             10,
-            "parameters.quantization.categorical: the choice awq is there twice",
+            "parameters.quantization: the choice awq is there twice",
         ),
         (
             "[none, fp8_per_tensor, awq, gptq]",
             "[null, awq]",
             10,
-            "parameters.quantization.categorical.choices.0: expected a number, a string, true or false; found null",
+            "parameters.quantization.choices.0: expected a number, a string, true or false; found null",
         ),
         (
             "[none, fp8_per_tensor, awq, gptq]",
@@ -161,7 +161,7 @@ def test_a_file_becomes_a_space(space: SearchSpace) -> None:
             "enqueue.1: max_num_seqs 1024 is outside 16..512",
         ),
         ("enqueue:", "queue:", 16, "queue: unknown key"),
-        ("log: true}", "logarithmic: true}", 7, "parameters.max_num_seqs.int.logarithmic: unknown key"),
+        ("log: true}", "logarithmic: true}", 7, "parameters.max_num_seqs.logarithmic: unknown key"),
         (
             "max_num_seqs: {type: int,",
             "max_num_seqs: {type: integer,",

@@ -36,10 +36,12 @@ def read_yaml(path: Path, model: type[Model]) -> Model:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        line = _line(tree, first["loc"])
-        raise UsageError(f"{path}:{line}: {where}: {_sentence(first)}") from error
+        found = error.errors(include_url=False)
+        first = next(
+            (e for e in found if e["type"] == "extra_forbidden"), found[0]
+        )  # a misspelt key also misses the right one
+        line, where = _locate(tree, first["loc"], is_absent=first["type"] == "missing")
+        raise UsageError(f"{path}:{line}: {where or 'the file'}: {_sentence(first)}") from error
 
 
 def parse_scalar(text: str) -> object:
@@ -59,16 +61,25 @@ def _sentence(error: Any) -> str:
     return f"{message[0].lower()}{message[1:]}"
 
 
-def _line(node: yaml.Node | None, location: Location) -> int:
-    """The line of the deepest node on the way to `location` (pydantic adds union tags, which are no keys: skipped)."""
-    line = 1
-    for part in location:
-        if isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                if key.value == str(part):
-                    line, node = key.start_mark.line + 1, value
-                    break
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            node = node.value[part]
-            line = node.start_mark.line + 1
-    return line
+def _locate(node: yaml.Node | None, location: Location, *, is_absent: bool) -> tuple[int, str]:
+    """The line of the deepest node on the way to `location`, and the way as "a.b.c".
+
+    pydantic's location also holds the tags of its unions, which are no keys of the file: they are left out.
+    """
+    line, way = 1, []
+    for position, part in enumerate(location):
+        inner = _child(node, part)
+        if inner is not None:
+            line, node = inner
+            way.append(str(part))
+        elif is_absent and position == len(location) - 1:
+            way.append(str(part))
+    return line, ".".join(way)
+
+
+def _child(node: yaml.Node | None, part: int | str) -> tuple[int, yaml.Node] | None:
+    if isinstance(node, yaml.MappingNode):
+        return next(((k.start_mark.line + 1, value) for k, value in node.value if k.value == str(part)), None)
+    if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+        return node.value[part].start_mark.line + 1, node.value[part]
+    return None
