@@ -21,7 +21,7 @@ from rich.table import Table
 from tuner.launch.vllm import VllmEngine
 from tuner.load.workload import load_workload
 from tuner.space import load_space
-from tuner.trial import run_trial
+from tuner.trial import Job, run_trial
 from tuner.types import Lengths, Measured, Params, Workload
 
 SHORT = load_workload("newton-32")
@@ -54,8 +54,8 @@ COLUMNS = {"output_throughput": ("tok/s", 1.0), "ttft_p50_s": ("TTFT p50 ms", 1e
 
 def measure(engine: VllmEngine, case: Case, log: Path) -> Measured:
     command = engine.command(case.params)
-    run = run_trial(engine, command, case.workload, (), log, salt=0, started=lambda _: None, phase=lambda _: None)
-    outcome = asyncio.run(run)
+    job = Job(engine=engine, command=command, workload=case.workload, gpus=(), log=log, salt=0)
+    outcome = asyncio.run(run_trial(job, lambda _: None, lambda _: None))
     if not isinstance(outcome, Measured):
         raise SystemExit(f"{case.name}: {outcome.kind.value}: {outcome.message}")
     return outcome

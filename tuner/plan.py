@@ -3,16 +3,14 @@
 Everything that can be known to be wrong is found here, before anything is launched or stored.
 """
 
-import hashlib
 import os
-import platform
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tuner.decide import Objective, Slo, parse_objective, parse_slo
 from tuner.errors import EngineError, UsageError
+from tuner.fingerprint import take_fingerprint
 from tuner.launch.interpreter import EngineInfo
 from tuner.launch.vllm import VllmEngine
 from tuner.load.workload import load_workload, max_tokens, with_overrides, workload_hash
@@ -145,7 +143,7 @@ def make_plan(
         objective=parse_objective(options.objective),
         slos=tuple(parse_slo(slo) for slo in options.slo),
         gpus=gpus,
-        fingerprint=_fingerprint(gpus, info, model, workload),
+        fingerprint=take_fingerprint(gpus, info, model, workload_hash(workload)),
         trials=options.trials,
         verify=options.verify,
         seed=options.seed,
@@ -246,28 +244,3 @@ def _gpus_of_a_trial(space: SearchSpace, detected: Sequence[DetectedGpu]) -> tup
     for size in ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size"):
         count *= int(space.fixed.get(size, 1))
     return tuple(visible[:count])
-
-
-def _processor() -> str:
-    """The host as far as speed goes: its processor. A container's host name changes with every start."""
-    names = re.findall(r"^model name\s*:\s*(.+)$", _read("/proc/cpuinfo"), re.MULTILINE)
-    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores"
-
-
-def _read(path: str) -> str:
-    file = Path(path)
-    return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
-
-
-def _fingerprint(gpus: Sequence[DetectedGpu], info: EngineInfo, model: str, workload: Workload) -> Fingerprint:
-    config = Path(model) / "config.json"
-    return Fingerprint(
-        gpu=gpus[0].name if gpus else None,
-        gpu_count=len(gpus),
-        driver=gpus[0].driver if gpus else None,
-        engine_version=info.version,
-        model=model,
-        model_revision=hashlib.sha256(config.read_bytes()).hexdigest()[:16] if config.is_file() else None,
-        workload_hash=workload_hash(workload),
-        host=_processor(),
-    )

@@ -1,38 +1,26 @@
-"""The loop: propose, run, record, tell; then launch the winner and the defaults again. Resuming is the same loop.
+"""The loop: propose, run, record, tell; then the winner and the defaults are verified. Resuming is the same loop.
 
-In: a plan, the database, vLLM's resolver. Out: trials in the database. It does not know how anything is shown: it reports
-what happens to a `Watch`.
+In: a plan, the database, vLLM's resolver. Out: trials in the database, and what to deploy. It does not know how anything is
+shown: it reports what happens to a `Watch`.
 """
 
-import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Protocol
 
-from tuner.decide import Decision, best, decision, parse_objective, parse_slo, violations
+from tuner.decide import Decision, best, violations
 from tuner.errors import RunError, UsageError
 from tuner.launch.interpreter import Resolver
-from tuner.launch.process import ProcessId, sweep
-from tuner.launch.vllm import Launch
 from tuner.plan import Plan, check_lengths
 from tuner.propose.proposer import Proposer
-from tuner.record import Store, StudyRecord, Verification
+from tuner.record import Store, StudyRecord
+from tuner.recorded import run_recorded, sweep_leftovers
 from tuner.space import UNSET, Categorical
-from tuner.trial import run_trial
-from tuner.types import Command, Failed, FailureKind, Measured, Outcome, Params, Proposal, Trial, Value
+from tuner.types import Failed, FailureKind, Measured, Params, Proposal, Trial, Value
+from tuner.verify import slo_texts, study_decision, verify
+from tuner.watch import Watch
 
 #: When this many trials in a row fail from the start, the fault is not in the settings.
 _GIVE_UP_AFTER = 5
-
-
-class Watch(Protocol):
-    """Who is told what happens: the terminal, or a test."""
-
-    def trial_begins(self, proposal: Proposal, of: int) -> None: ...
-    def phase(self, name: str) -> None: ...
-    def trial_ended(self, trial: Trial, best: Trial | None) -> None: ...
-    def verification_begins(self, role: str, round: int, of: int) -> None: ...
-    def note(self, text: str) -> None: ...
 
 
 def run_study(plan: Plan, store: Store, resolver: Resolver, watch: Watch) -> Decision:
@@ -55,16 +43,8 @@ def run_study(plan: Plan, store: Store, resolver: Resolver, watch: Watch) -> Dec
             search.run()
         finally:
             proposer.close()
-        _verify(plan, store, watch)
+        verify(plan, store, watch)
     return study_decision(store, plan.study)
-
-
-def sweep_leftovers(store: Store, watch: Watch) -> None:
-    """Kill what dead tuners left running, by the recorded process ids alone."""
-    for launch in store.open_launches():
-        if sweep(ProcessId(launch.pid, launch.process_started_s)):
-            watch.note(f"stopped a server that a killed tuner left behind (pid {launch.pid}, trial {launch.number})")
-        store.end_launch(launch.id, datetime.now(UTC))
 
 
 class _Search:
@@ -114,7 +94,7 @@ class _Search:
         resolved: Params = {} if isinstance(answer, Failed) else answer
         started_at = datetime.now(UTC)
         self._store.begin(self._plan.study, proposal, command, resolved, started_at)
-        outcome = _measure(self._plan, self._store, self._watch, proposal.number, command)
+        outcome = run_recorded(self._plan, self._store, self._watch, proposal.number, command)
         missed = violations(outcome.load, self._plan.slos) if isinstance(outcome, Measured) else {}
         return Trial(
             number=proposal.number,
@@ -127,78 +107,6 @@ class _Search:
             started_at=started_at,
             ended_at=datetime.now(UTC),
         )
-
-
-def _measure(plan: Plan, store: Store, watch: Watch, number: int, command: Command, label: str = "") -> Outcome:
-    """One launch of `command`, recorded while it lives."""
-    launches: list[int] = []
-
-    def started(launch: Launch) -> None:
-        launches.append(
-            store.record_launch(
-                plan.study,
-                number,
-                pid=launch.process.pid,
-                pgid=launch.process.pid,
-                process_started_s=launch.process.started,
-                port=launch.port,
-                log=launch.log,
-                started_at=datetime.now(UTC),
-            )
-        )
-
-    log = plan.logs / plan.study / f"trial-{number}{label}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        return asyncio.run(
-            run_trial(
-                plan.engine, command, plan.workload, plan.gpus, log, salt=number, started=started, phase=watch.phase
-            )
-        )
-    finally:
-        for launch in launches:
-            store.end_launch(launch, datetime.now(UTC))
-
-
-def study_decision(store: Store, name: str) -> Decision:
-    """What to deploy, from what is stored. Raises UsageError if there is no such study."""
-    record = store.study(name)
-    again = [(v.trial_number, v.outcome) for v in store.verifications(name)]
-    slos = [parse_slo(text) for text in _texts(record.settings.get("slos"))]
-    return decision(store.trials(name), again, parse_objective(record.objective), slos)
-
-
-def _texts(value: object) -> list[str]:
-    return [str(entry) for entry in value] if isinstance(value, list) else []
-
-
-def _verify(plan: Plan, store: Store, watch: Watch) -> None:
-    """Launch the winner and the defaults again, in turn, so that neither luck nor drift decides."""
-    found = decision(store.trials(plan.study), (), plan.objective, plan.slos)
-    winner, defaults = found.winner, found.defaults
-    if winner is None or defaults is None or winner is defaults or not isinstance(defaults.outcome, Measured):
-        return
-    done = {(v.round, v.trial_number) for v in store.verifications(plan.study)}
-    for round in range(1, plan.verify + 1):
-        pair = [("winner", winner), ("defaults", defaults)]
-        for role, trial in pair if round % 2 else reversed(pair):
-            if (round, trial.number) in done:
-                continue
-            watch.verification_begins(role, round, plan.verify)
-            started_at = datetime.now(UTC)
-            outcome = _measure(plan, store, watch, trial.number, trial.command, f"-verify-{round}")
-            store.add_verification(
-                plan.study,
-                Verification(
-                    round=round,
-                    role=role,
-                    trial_number=trial.number,
-                    command=trial.command,
-                    outcome=outcome,
-                    started_at=started_at,
-                    ended_at=datetime.now(UTC),
-                ),
-            )
 
 
 def _proposer(plan: Plan, store: Store, resolved: Params) -> Proposer:
@@ -246,7 +154,7 @@ def _record(plan: Plan) -> StudyRecord:
 
 def _same_slos(stored: StudyRecord, plan: Plan) -> None:
     """Feasible must mean the same for all trials of a study. Raises UsageError."""
-    before, now = _texts(stored.settings.get("slos")), _texts(_record(plan).settings["slos"])
+    before, now = slo_texts(stored), slo_texts(_record(plan))
     if sorted(before) != sorted(now):
         raise UsageError(
             f"study {plan.study!r} was begun with SLOs {', '.join(before) or 'none'} and not {', '.join(now) or 'none'}: "

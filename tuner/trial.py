@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from tuner.errors import LaunchError
@@ -22,60 +23,48 @@ _MEMORY_BACK_DEADLINE_S = 60.0
 #: What the driver may keep of a process that is gone.
 _MEMORY_SLACK_BYTES = 512 * 1024**2
 
+Started = Callable[[Launch], None]
 Phase = Callable[[str], None]
 
 
-async def run_trial(
-    engine: VllmEngine,
-    command: Command,
-    workload: Workload,
-    gpus: Sequence[DetectedGpu],
-    log: Path,
-    *,
-    salt: int,
-    started: Callable[[Launch], None],
-    phase: Phase,
-) -> Outcome:
-    """Launch `command` once (twice if only the port was taken) and measure it. Cancelling it stops the server first."""
-    before = [memory_used_bytes(gpu.index) for gpu in gpus]
-    outcome = await _attempt(engine, command, workload, gpus, log, salt, started, phase)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What one launch needs. `gpus` are those that it uses; `salt` makes its prompts differ from another launch's."""
+
+    engine: VllmEngine
+    command: Command
+    workload: Workload
+    gpus: tuple[DetectedGpu, ...]
+    log: Path
+    salt: int
+
+
+async def run_trial(job: Job, started: Started, phase: Phase) -> Outcome:
+    """Launch once (twice if only the port was taken), measure, stop. `started` is called before anything depends on the
+    server, `phase` with a word for each step. Cancelling it stops the server first."""
+    before = [memory_used_bytes(gpu.index) for gpu in job.gpus]
+    outcome = await _attempt(job, started, phase)
     if isinstance(outcome, Failed) and outcome.kind in _TRANSIENT:
-        outcome = await _attempt(engine, command, workload, gpus, log, salt, started, phase)
-    held = await _memory_held(gpus, before)
-    return held or outcome
+        outcome = await _attempt(job, started, phase)
+    return await _memory_held(job.gpus, before) or outcome
 
 
-async def _attempt(
-    engine: VllmEngine,
-    command: Command,
-    workload: Workload,
-    gpus: Sequence[DetectedGpu],
-    log: Path,
-    salt: int,
-    started: Callable[[Launch], None],
-    phase: Phase,
-) -> Outcome:
+async def _attempt(job: Job, started: Started, phase: Phase) -> Outcome:
     phase("starting vLLM")
     try:
-        async with engine.launch(command, log, started) as (endpoint, group):
+        async with job.engine.launch(job.command, job.log, started) as (endpoint, group):
             phase("warm-up")
             try:
-                return await _measure(endpoint, group, workload, gpus, salt, phase)
+                return await _measure(job, endpoint, group, phase)
             finally:
                 phase("stopping vLLM")
     except LaunchError as error:
-        return _with_log(error.failed, log)
+        return _with_log(error.failed, job.log)
 
 
-async def _measure(
-    endpoint: Endpoint,
-    group: ProcessGroup,
-    workload: Workload,
-    gpus: Sequence[DetectedGpu],
-    salt: int,
-    phase: Phase,
-) -> Measured:
-    server, gpu, cpu = ServerSampler(endpoint.base_url), GpuSampler([g.index for g in gpus]), CpuSampler(endpoint.pgid)
+async def _measure(job: Job, endpoint: Endpoint, group: ProcessGroup, phase: Phase) -> Measured:
+    server, gpu = ServerSampler(endpoint.base_url), GpuSampler([g.index for g in job.gpus])
+    cpu = CpuSampler(endpoint.pgid)
 
     @asynccontextmanager
     async def observe() -> AsyncIterator[None]:
@@ -86,7 +75,7 @@ async def _measure(
         phase("last requests")
 
     load = await generate_load(
-        endpoint, workload, salt=salt, observe=observe, server_alive=lambda: group.exit_code() is None
+        endpoint, job.workload, salt=job.salt, observe=observe, server_alive=lambda: group.exit_code() is None
     )
     return Measured(
         load=load_metrics(load),

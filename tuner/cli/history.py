@@ -13,8 +13,8 @@ from tuner.decide import parse_objective
 from tuner.errors import RunError, UsageError
 from tuner.export import EXPORTERS
 from tuner.record import Store
-from tuner.study import study_decision
 from tuner.types import Failed, Measured, Trial
+from tuner.verify import study_decision
 
 Storage = Annotated[str, typer.Option(help="Database URL.", envvar="TUNER_STORAGE")]
 _DEFAULT_STORAGE = "sqlite:///tuner.db"

@@ -1,0 +1,59 @@
+"""The winner and the defaults launched again, and what follows from it.
+
+In: a study in the database. Out: verifications in it; the decision. It searches nothing.
+"""
+
+from datetime import UTC, datetime
+
+from tuner.decide import Decision, decision, feasible, parse_objective, parse_slo
+from tuner.plan import Plan
+from tuner.record import Store, StudyRecord, Verification
+from tuner.recorded import run_recorded
+from tuner.types import Trial
+from tuner.watch import Watch
+
+
+def verify(plan: Plan, store: Store, watch: Watch) -> None:
+    """Launch both `plan.verify` times, in turn and each time in the other order, so that neither luck nor drift decides.
+
+    What was verified before an interruption is kept. Nothing is done where there is nothing to compare.
+    """
+    found = decision(store.trials(plan.study), (), plan.objective, plan.slos)
+    winner, defaults = found.winner, found.defaults
+    if winner is None or defaults is None or winner is defaults or not feasible(defaults):
+        return
+    done = {(v.round, v.trial_number) for v in store.verifications(plan.study)}
+    for turn in range(1, plan.verify + 1):
+        pair = [("winner", winner), ("defaults", defaults)]
+        for role, trial in pair if turn % 2 else reversed(pair):
+            if (turn, trial.number) not in done:
+                watch.verification_begins(role, turn, plan.verify)
+                store.add_verification(plan.study, _again(plan, store, watch, turn, role, trial))
+
+
+def study_decision(store: Store, name: str) -> Decision:
+    """What to deploy, from what is stored. Raises UsageError if there is no such study."""
+    record = store.study(name)
+    again = [(v.trial_number, v.outcome) for v in store.verifications(name)]
+    slos = [parse_slo(text) for text in slo_texts(record)]
+    return decision(store.trials(name), again, parse_objective(record.objective), slos)
+
+
+def slo_texts(record: StudyRecord) -> list[str]:
+    """The SLOs of a study as they are stored, e.g. ["ttft_p99=0.5s"]."""
+    stored = record.settings.get("slos")
+    return [str(text) for text in stored] if isinstance(stored, list) else []
+
+
+def _again(plan: Plan, store: Store, watch: Watch, turn: int, role: str, trial: Trial) -> Verification:
+    started_at = datetime.now(UTC)
+    outcome = run_recorded(plan, store, watch, trial.number, trial.command, f"-verify-{turn}")
+    return Verification(
+        round=turn,
+        role=role,
+        trial_number=trial.number,
+        command=trial.command,
+        outcome=outcome,
+        started_at=started_at,
+        ended_at=datetime.now(UTC),
+    )
