@@ -134,7 +134,7 @@ async def _single_tokens(server: "_Tokenizer") -> dict[int, str]:
     found = dict.fromkeys(word for word in text.split() if word.isascii() and word.isalnum() and len(word) <= 16)
     for separator in ("the", "a", "0", *list(found)[-20:]):
         repeated = await server.tokenize({"prompt": f" {separator}" * 8})
-        if len(repeated) > 10 or len(set(repeated[-4:])) > 1:
+        if not repeated or len(repeated) > 10 or len(set(repeated[-4:])) > 1:
             continue  # not one token itself
         words = [word for word in found if not word.startswith(separator)][: 2 * _MAX_WORDS]
         prompt = f" {separator}" * 2 + "".join(f" {word} {separator}" for word in words)

@@ -1,0 +1,59 @@
+"""Where a setting comes from: flag before environment before --config before default."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tuner.cli.config import read_config
+from tuner.cli.optimize import optimize
+from tuner.plan import Options
+
+
+def refused_by_slo(tmp_path: Path, *arguments: str, **environment: str) -> str:
+    """Which --slo was used: each is a bad one, and the error names it."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("TUNER_")} | environment
+    command = [sys.executable, "-m", "tuner", "optimize", *arguments]
+    done = subprocess.run(command, cwd=tmp_path, env=clean, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    return done.stderr
+
+
+def test_flag_before_environment_before_file(tmp_path: Path) -> None:
+    (tmp_path / "tuner.yaml").write_text("slo: [file_p99=1ms]\ntrials: 7\n")
+    assert "file_p99" in refused_by_slo(tmp_path, "--config", "tuner.yaml")
+    assert "file_p99" in refused_by_slo(tmp_path, TUNER_CONFIG="tuner.yaml")
+    assert "env_p99" in refused_by_slo(tmp_path, "--config", "tuner.yaml", TUNER_SLO="env_p99=1ms")
+    arguments = ("--config", "tuner.yaml", "--slo", "flag_p99=1ms")
+    assert "flag_p99" in refused_by_slo(tmp_path, *arguments, TUNER_SLO="env_p99=1ms")
+
+
+@pytest.fixture(scope="module")
+def help_words() -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "tuner", "optimize", "--help"], capture_output=True, text=True, check=True
+    )
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize("name", Options.__dataclass_fields__)
+def test_every_option_is_a_flag_an_environment_variable_and_a_key(name: str, tmp_path: Path) -> None:
+    assert name in optimize.__annotations__
+    done = subprocess.run(
+        [sys.executable, "-m", "tuner", "optimize", "--help"], capture_output=True, text=True, check=True
+    )
+    words = done.stdout.split()
+    assert f"--{name.replace('_', '-')}" in words
+    assert any(f"TUNER_{name.upper()}" in word for word in words)
+
+
+def test_a_key_of_the_wrong_type_is_named_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "tuner.yaml").write_text("gpu: t4\ntrials: many\n")
+    stderr = refused_by_slo(tmp_path, "--config", "tuner.yaml")
+    assert "tuner.yaml:2: trials: input should be a valid integer" in stderr
+
+
+def test_without_a_file_nothing_is_read() -> None:
+    assert read_config(None, None) is None  # type: ignore[arg-type]

@@ -1,0 +1,108 @@
+"""A study whose trials fail for real: each failure has its kind, no number, and no part in the decision."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tuner.propose.proposer import storage
+from tuner.record import Store
+from tuner.types import Failed, FailureKind, Measured
+from tuner.verify import study_decision
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(1800)]
+
+#: On the CPU engine a KV cache of 1 MiB cannot hold one request of 2048 tokens, and 1 GiB can. `max_model_len` longer than
+#: the model is refused by vLLM before any launch.
+SPACE = """
+gpu: {names: []}
+environment: {VLLM_ENABLE_V1_MULTIPROCESSING: "0", OMP_NUM_THREADS: "1"}
+fixed: {enforce_eager: true, gpu_memory_utilization: 1.0}
+parameters:
+  kv_cache_memory_bytes: {type: categorical, choices: [1048576, 1073741824]}
+  max_model_len: {type: categorical, choices: [2048, 1000000]}
+enqueue:
+  - {kv_cache_memory_bytes: 1048576, max_model_len: 1000000}
+  - {kv_cache_memory_bytes: 1048576, max_model_len: 2048}
+  - {kv_cache_memory_bytes: 1073741824, max_model_len: 2048}
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, engine_python: Path, demo_model: Path) -> Path:
+    """Three trials: the defaults take all memory, then a KV cache too small, then one that runs."""
+    found = tmp_path_factory.mktemp("failing")
+    (found / "space.yaml").write_text(SPACE)
+    command = [sys.executable, "-m", "tuner", "optimize", "--space", "space.yaml", "--model", str(demo_model)]
+    command += ["--study", "f", "--storage", "sqlite:///x.db", "--trials", "3", "--vllm-python", str(engine_python)]
+    command += ["--users", "4", "--warmup", "2", "--window", "3"]
+    environment = {**os.environ, "HF_TOKEN": "hf_" + "s3cr3t" * 5}
+    done = subprocess.run(command, cwd=found, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (found / "stderr.txt").write_text(done.stderr)
+    (found / "stdout.txt").write_text(done.stdout)
+    return found
+
+
+def test_each_failure_has_its_kind_and_its_sentence(folder: Path) -> None:
+    store = Store.open(f"sqlite:///{folder / 'x.db'}", read_only=True)
+    defaults, small, runs = store.trials("f")
+    store.close()
+    assert isinstance(defaults.outcome, Failed)
+    assert defaults.outcome.kind is FailureKind.OUT_OF_MEMORY
+    assert defaults.params["kv_cache_memory_bytes"] == "none"
+    assert isinstance(small.outcome, Failed)
+    assert small.outcome.kind is FailureKind.KV_CACHE_TOO_SMALL
+    assert "To serve at least one request" in small.outcome.message
+    assert small.outcome.log_tail
+    assert isinstance(runs.outcome, Measured)
+
+
+def test_what_vllm_refuses_is_not_launched(folder: Path) -> None:
+    told = (folder / "stderr.txt").read_text()
+    assert "not launched, vLLM refuses kv_cache_memory_bytes=1048576, max_model_len=1000000: User-specified" in told
+    assert not list(folder.glob("tuner-logs/f/trial-3*.log"))
+
+
+def test_a_failed_trial_has_no_number_anywhere(folder: Path) -> None:
+    with closing(sqlite3.connect(folder / "x.db")) as database:
+        rows = database.execute(
+            "SELECT t.number, count(m.name) FROM tuner_trial t LEFT JOIN tuner_metric m ON m.trial_id = t.id GROUP BY t.id"
+        ).fetchall()
+        values = database.execute(
+            "SELECT t.number, t.state, v.value FROM trials t LEFT JOIN trial_values v ON v.trial_id = t.trial_id ORDER BY 1"
+        ).fetchall()
+    assert [count > 0 for _, count in sorted(rows)] == [False, False, True]
+    assert [(state, value is None) for _, state, value in values] == [
+        ("PRUNED", True),
+        ("PRUNED", True),
+        ("COMPLETE", False),
+    ]
+    shown = storage(f"sqlite:///{folder / 'x.db'}")
+    (study,) = shown.get_all_studies()
+    launches = [trial.constraints["launch"] for trial in shown.get_all_trials(study._study_id)]
+    shown.remove_session()
+    shown.engine.dispose()
+    assert launches == [1.0, 1.0, -1.0]
+
+
+def test_the_measured_trial_is_chosen_and_the_reason_is_told(folder: Path) -> None:
+    store = Store.open(f"sqlite:///{folder / 'x.db'}", read_only=True)
+    found = study_decision(store, "f")
+    store.close()
+    assert found.chosen is not None
+    assert found.chosen.number == 2
+    assert found.verdict is None
+    assert (
+        "Trial 2 is the best that was measured (the defaults were not measured" in (folder / "stdout.txt").read_text()
+    )
+
+
+def test_no_secret_is_stored_or_shown(folder: Path) -> None:
+    for file in folder.rglob("*"):
+        if file.is_file():
+            assert b"s3cr3t" not in file.read_bytes(), file
