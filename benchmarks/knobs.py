@@ -71,7 +71,7 @@ def main(python: Path, model: Path, repeats: int) -> None:
                 values = measure(engine, case, Path(folder) / "log").metrics()
                 found[case.name].append(values)
                 console.print(turn, case.name, *(f"{values[m] * f:,.1f} {unit}" for m, (unit, f) in COLUMNS.items()))
-    table = Table("setting", *(unit for unit, _ in COLUMNS.values()), title=f"median [range] of {repeats} launches")
+    table = Table("setting", *(unit for unit, _ in COLUMNS.values()), title=f"median, and range, of {repeats} launches")
     for case in CASES:
         cells = [[values[metric] * factor for values in found[case.name]] for metric, (_, factor) in COLUMNS.items()]
         table.add_row(case.name, *(f"{median(c):,.1f} [{min(c):,.1f}-{max(c):,.1f}]" for c in cells))
