@@ -1,11 +1,18 @@
+import asyncio
 import json
+from pathlib import Path
 
+import aiohttp
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tuner.load.prompts import Alphabet, body, plan
+from tuner.errors import UsageError
+from tuner.load.prompts import Alphabet, body, learn_alphabet, plan
 from tuner.load.workload import PRESETS
-from tuner.types import PlannedRequest
+from tuner.types import Endpoint, PlannedRequest, Workload
 
 ALPHABET = Alphabet(words=tuple(f"w{n}" for n in range(40)), ids=tuple(range(300, 340)), chat_overhead_tokens=9)
 CHAT, LONG = PRESETS["chat"], PRESETS["long-prompt"]
@@ -62,3 +69,29 @@ def test_the_body_forces_the_length_and_the_start_of_the_answer() -> None:
     assert [message["role"] for message in sent["messages"]] == ["user", "assistant"]
     assert sent["messages"][1]["content"] == "<think>\n"
     assert (sent["continue_final_message"], sent["add_generation_prompt"]) == (True, False)
+
+
+async def _learn_without_words(workload: Workload) -> Alphabet:
+    """From a server whose tokenizer makes no token of any text, as one whose merges were lost does."""
+
+    async def no_tokens(request: web.Request) -> web.Response:
+        return web.json_response({"tokens": [], "count": 0, "prompt": "some words"})
+
+    app = web.Application()
+    app.router.add_post("/tokenize", no_tokens)
+    app.router.add_post("/detokenize", no_tokens)
+    async with TestServer(app) as server, aiohttp.ClientSession() as session:
+        base_url = str(server.make_url("/")).rstrip("/")
+        endpoint = Endpoint(base_url=base_url, model="m", pgid=1, startup_s=1.0, log=Path("log"))
+        return await learn_alphabet(session, endpoint, workload)
+
+
+def test_a_tokenizer_without_words_still_serves_completions() -> None:
+    alphabet = asyncio.run(_learn_without_words(LONG))
+    request = plan(alphabet, LONG, salt=0, index=99)
+    assert len(request.prompt) == request.input_tokens
+
+
+def test_a_tokenizer_without_words_cannot_chat() -> None:
+    with pytest.raises(UsageError, match=r"keeps only 0 plain words as one token.*`api: completions`"):
+        asyncio.run(_learn_without_words(CHAT))

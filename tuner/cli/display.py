@@ -42,9 +42,11 @@ def objective_value(objective: Objective, trial: Trial | None) -> str:
     return number(objective.metric, objective.value(trial.outcome.load))
 
 
-def settings(params: Params) -> str:
+def settings(params: Params, defaults: Params | None = None) -> str:
+    """`name=value ...`; with `defaults` only what differs from them."""
+    changed = {name: value for name, value in params.items() if defaults is None or defaults.get(name) != value}
     return " ".join(
-        f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}" for name, value in params.items()
+        f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}" for name, value in changed.items()
     )
 
 
@@ -55,17 +57,19 @@ def status(trial: Trial) -> str:
 
 
 def trials_table(trials: Sequence[Trial], chosen: int | None) -> Table:
+    """One row a trial; its settings as far as they differ from the defaults."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for header, justify in (("#", "right"), ("status", "left"), ("tok/s", "right"), ("req/s", "right")):
         table.add_column(header, justify=justify)  # type: ignore[arg-type]
     for header in ("TTFT p99 ms", "TPOT p99 ms", "GPU %", "start s"):
         table.add_column(header, justify="right")
     table.add_column("settings")
+    defaults = next((trial.params for trial in trials if trial.is_default), None)
     columns = ("output_throughput", "request_throughput", "ttft_p99_s", "tpot_p99_s", "gpu_utilization", "startup_s")
     for trial in trials:
         metrics = trial.outcome.metrics() if isinstance(trial.outcome, Measured) else {}
         cells = [number(c, metrics.get(c), unit=False) for c in columns]
-        name = ("vLLM defaults: " if trial.is_default else "") + settings(trial.params)
+        name = f"vLLM defaults: {settings(trial.params)}" if trial.is_default else settings(trial.params, defaults)
         style = "bold green" if trial.number == chosen else ("dim" if not metrics else None)
         table.add_row(str(trial.number), status(trial), *cells, name, style=style)
     return table
@@ -81,7 +85,9 @@ def comparison_table(before: Trial, after: Trial) -> Table:
     for metric, (label, _, _, _, more_is_better) in _ROWS.items():
         if metric in old or metric in new:
             a, b = old.get(metric), new.get(metric)
-            table.add_row(label, number(metric, a), number(metric, b), _change(a, b, more_is_better))
+            points = metric == "gpu_utilization"
+            change = f"{100 * (b - a):+.0f} points" if points and a and b else _change(a, b, more_is_better)
+            table.add_row(label, number(metric, a), number(metric, b), change)
     return table
 
 
@@ -111,15 +117,18 @@ def verdict_text(found: Decision, objective: Objective) -> str:
         return f"Trial {found.winner.number} is the best that was measured ({why})."
     v = found.verdict
     noise = "unknown" if v.noise is None else f"{v.noise:.1%}"
-    launches = f"{v.winner} new launches of it against {v.defaults} of the defaults, noise {noise}"
+    launches = f"{_count(v.winner)} against {v.defaults} of the defaults, noise {noise}"
     if v.better:
-        return (
-            f"Trial {found.winner.number} is better than vLLM's defaults: {objective.name} {v.gain:+.1%} ({launches})."
-        )
+        gain = f"launched again, its {objective.name} is {v.gain:+.1%}"
+        return f"Trial {found.winner.number} is better than vLLM's defaults: {gain} ({launches})."
     return (
         f"Keep vLLM's defaults: trial {found.winner.number} looked best in the search, but launched again it is "
         f"{v.gain:+.1%} on {objective.name}, which is not clear of the noise ({launches})."
     )
+
+
+def _count(launches: int) -> str:
+    return "1 new launch" if launches == 1 else f"{launches} new launches"
 
 
 class TerminalWatch:
@@ -128,6 +137,7 @@ class TerminalWatch:
     def __init__(self, console: Console, objective: Objective, trials: int) -> None:
         self._console, self._objective, self._trials = console, objective, trials
         self._best: Trial | None = None
+        self._defaults: Params | None = None
         self._durations: list[float] = []
         self._began_s = time.monotonic()
         self._what = ""
@@ -150,8 +160,11 @@ class TerminalWatch:
     def trial_begins(self, proposal: Proposal, of: int) -> None:
         self._began_s = time.monotonic()
         self._what = f"trial {proposal.number} ({proposal.number + 1}/{of})"
-        name = "vLLM defaults: " if proposal.is_default else ""
-        self._print(f"trial {proposal.number}: {name}{settings(proposal.params)}")
+        if proposal.is_default:
+            self._defaults = proposal.params
+            self._print(f"trial {proposal.number}: vLLM defaults: {settings(proposal.params)}")
+        else:
+            self._print(f"trial {proposal.number}: {settings(proposal.params, self._defaults)}")
 
     def phase(self, name: str) -> None:
         best = f"best {objective_value(self._objective, self._best)}" if self._best else ""

@@ -102,6 +102,7 @@ def optimize(
         seed=seed,
         log_dir=log_dir,
     )
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts us with & has it ignored
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         _run(options)
@@ -126,6 +127,8 @@ def _run(options: Options) -> None:
             with TerminalWatch(errors, plan.objective, plan.trials) as watch:
                 found = run_study(plan, store, resolver, watch)
         print_result(store, plan.study, found)
+        if found.chosen is None:
+            raise typer.Exit(1)
     finally:
         store.close()
 

@@ -30,7 +30,10 @@ _OPENING = "Text:"
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Alphabet:
-    """Words that are one token each after a space, their ids, and how many tokens the chat template adds to them."""
+    """Words that are one token each after a space, their ids, and how many tokens the chat template adds to them.
+
+    Without words there are ids alone: enough for /v1/completions, which takes prompts as ids.
+    """
 
     words: tuple[str, ...]
     ids: tuple[int, ...]
@@ -39,7 +42,7 @@ class Alphabet:
     @property
     def digits(self) -> int:
         """How many words number every request of every launch."""
-        return math.ceil(math.log(_REQUESTS * _LAUNCHES, len(self.words)))
+        return math.ceil(math.log(_REQUESTS * _LAUNCHES, len(self.ids)))
 
 
 def plan(alphabet: Alphabet, workload: Workload, *, salt: int, index: int) -> PlannedRequest:
@@ -64,7 +67,7 @@ def plan(alphabet: Alphabet, workload: Workload, *, salt: int, index: int) -> Pl
 
 
 def _picks(alphabet: Alphabet, seed: int, salt: int, index: int, count: int) -> list[int]:
-    base = len(alphabet.words)
+    base = len(alphabet.ids)
     number = (salt % _LAUNCHES) * _REQUESTS + index
     leading = [number // base**place % base for place in range(alphabet.digits)]
     return leading[:count] + random.Random(f"{seed}:{salt}:{index}").choices(range(base), k=count - len(leading))
@@ -109,14 +112,19 @@ def _chat(workload: Workload, text: str) -> dict[str, object]:
 async def learn_alphabet(session: aiohttp.ClientSession, endpoint: Endpoint, workload: Workload) -> Alphabet:
     """Ask the server for its vocabulary and chat template: four short requests.
 
-    Raises LaunchError when it does not answer or has too few words of one token, UsageError when the workload's shortest
-    prompt has no room for the template and the words that make it unique.
+    Raises LaunchError when it does not answer; UsageError when chat prompts cannot have exact lengths with this model, or
+    when the workload's shortest prompt has no room for the template and the words that make it unique.
     """
     server = _Tokenizer(session, endpoint)
     singles = await _single_tokens(server)
     ids, words = tuple(singles), tuple(singles.values())
     if len(words) < _MIN_WORDS:
-        raise _failed(f"the tokenizer of {endpoint.model} keeps only {len(words)} plain words as one token")
+        if workload.api == "completions":  # prompts are ids, and need no words
+            return Alphabet(words=(), ids=tuple(_ID_RANGE), chat_overhead_tokens=0)
+        raise UsageError(
+            f"the tokenizer of {endpoint.model} keeps only {len(words)} plain words as one token, so chat prompts cannot have"
+            " exact lengths: take a workload with `api: completions`"
+        )
     overhead = await _overhead(server, workload, words) if workload.api == "chat" else 0
     alphabet = Alphabet(words=words, ids=ids, chat_overhead_tokens=overhead)
     shortest = overhead + alphabet.digits
@@ -161,7 +169,10 @@ async def _overhead(server: "_Tokenizer", workload: Workload, words: tuple[str, 
     sizes = (_MIN_WORDS // 2, min(64, len(words)))
     few, many = [len(await server.tokenize(_chat(workload, _text(list(words[:size]))))) - size for size in sizes]
     if few != many:
-        raise _failed("the chat template does not keep words as they are: exact prompt lengths are not possible")
+        raise UsageError(
+            "the model's chat template does not keep words as they are, so chat prompts cannot have exact lengths:"
+            " take a workload with `api: completions`"
+        )
     return few
 
 

@@ -1,0 +1,94 @@
+from io import StringIO
+
+from rich.console import Console
+from rich.table import Table
+from samples import failed, measured, trial
+
+from tuner.cli.display import TerminalWatch, comparison_table, settings, trials_table, verdict_text
+from tuner.decide import OBJECTIVES, Decision, Verdict, best
+from tuner.types import Proposal
+
+THROUGHPUT = OBJECTIVES["throughput"]
+DEFAULTS = trial(0, measured(output_throughput=100.0, ttft_s=0.5), params={"a": 1, "b": 0.92}, is_default=True)
+WINNER = trial(1, measured(output_throughput=150.0, ttft_s=0.1), params={"a": 2, "b": 0.92})
+
+
+def text(table: Table) -> str:
+    console = Console(width=200, file=StringIO())
+    console.print(table)
+    shown = console.file
+    assert isinstance(shown, StringIO)
+    return shown.getvalue()
+
+
+def test_settings_show_only_what_differs_from_the_defaults() -> None:
+    assert settings({"a": 2, "b": 0.92}) == "a=2 b=0.92"
+    assert settings({"a": 2, "b": 0.92}, {"a": 1, "b": 0.92}) == "a=2"
+
+
+def test_a_failed_trial_has_dashes_and_no_numbers() -> None:
+    row = text(trials_table([DEFAULTS, WINNER, trial(2, failed(), params={"a": 3, "b": 0.92})], 1)).splitlines()[-1]
+    assert row.split() == ["2", "out", "of", "memory", "-", "-", "-", "-", "-", "-", "a=3"]
+
+
+def test_before_and_after() -> None:
+    shown = text(comparison_table(DEFAULTS, WINNER))
+    assert "100.0 tok/s" in shown
+    assert "150.0 tok/s" in shown
+    assert "+50%" in shown
+    assert "500.0 ms" in shown
+    assert "-80%" in shown
+    assert "GPU" not in shown  # there was none: absent, not 0
+
+
+def test_the_answer_in_words() -> None:
+    def answer(decision: Decision) -> str:
+        return verdict_text(decision, THROUGHPUT)
+
+    better = Verdict(True, 0.5, 0.02, 3, 2)
+    assert answer(Decision(WINNER, WINNER, DEFAULTS, better)) == (
+        "Trial 1 is better than vLLM's defaults: launched again, its throughput is +50.0% "
+        "(2 new launches against 3 of the defaults, noise 2.0%)."
+    )
+    worse = Verdict(False, 0.01, None, 2, 1)
+    assert answer(Decision(DEFAULTS, WINNER, DEFAULTS, worse)).startswith("Keep vLLM's defaults: trial 1 looked best")
+    assert answer(Decision(DEFAULTS, DEFAULTS, DEFAULTS, None)) == "Keep vLLM's defaults: no trial was better."
+    assert "--verify" in answer(Decision(WINNER, WINNER, DEFAULTS, None))
+    assert "defaults were not measured" in answer(Decision(WINNER, WINNER, trial(0, failed(), is_default=True), None))
+    assert answer(Decision(None, None, None, None)).startswith("No trial was measured that meets every SLO")
+
+
+def test_without_a_terminal_progress_is_one_line_an_event() -> None:
+    console = Console(file=StringIO(), width=80)
+    with TerminalWatch(console, THROUGHPUT, 2) as watch:
+        watch.trial_begins(Proposal(number=0, params=DEFAULTS.params, is_default=True), 2)
+        watch.phase("starting vLLM")
+        watch.trial_ended(DEFAULTS, best([DEFAULTS], THROUGHPUT))
+        watch.trial_begins(Proposal(number=1, params=WINNER.params), 2)
+        watch.trial_ended(trial(1, failed()), DEFAULTS)
+        watch.verification_begins("winner", 1, 2)
+    shown = console.file
+    assert isinstance(shown, StringIO)
+    assert shown.getvalue().splitlines() == [
+        "trial 0: vLLM defaults: a=1 b=0.92",
+        "trial 0: measured, 100.0 tok/s, 0 s, best so far",
+        "trial 1: a=2",
+        "trial 1: out of memory: CUDA out of memory",
+        "launching the winner again, round 1 of 2",
+    ]
+
+
+def test_on_a_terminal_phase_best_and_time_left_are_shown() -> None:
+    console = Console(file=StringIO(), width=120, force_terminal=True)
+    with TerminalWatch(console, THROUGHPUT, 40) as watch:
+        watch.trial_begins(Proposal(number=0, params=DEFAULTS.params, is_default=True), 40)
+        watch.trial_ended(DEFAULTS, best([DEFAULTS], THROUGHPUT))
+        watch.trial_begins(Proposal(number=1, params=WINNER.params), 40)
+        watch.phase("measuring")
+        watch._progress.refresh()
+    shown = console.file
+    assert isinstance(shown, StringIO)
+    last = shown.getvalue()
+    assert "trial 1 (2/40) measuring" in last
+    assert "best 100.0 tok/s" in last
+    assert "left" in last
