@@ -49,6 +49,12 @@ def test_every_option_is_a_flag_an_environment_variable_and_a_key(name: str, tmp
     assert any(f"TUNER_{name.upper()}" in word for word in words)
 
 
+def test_keys_are_written_as_the_flags_are_or_with_underscores(tmp_path: Path) -> None:
+    for key in ("max-model-len", "max_model_len"):
+        (tmp_path / "tuner.yaml").write_text(f"{key}: 0\n")
+        assert "--max-model-len is 0" in refused_by_slo(tmp_path, "--config", "tuner.yaml")
+
+
 def test_a_key_of_the_wrong_type_is_named_with_its_line(tmp_path: Path) -> None:
     (tmp_path / "tuner.yaml").write_text("gpu: t4\ntrials: many\n")
     stderr = refused_by_slo(tmp_path, "--config", "tuner.yaml")

@@ -45,7 +45,7 @@ def test_output_goes_to_the_log_and_the_exit_code_comes_back(tmp_path: Path) -> 
     wait_for(lambda: group.exit_code() is not None)
     assert group.exit_code() == 3
     assert (tmp_path / "log").read_text() == "hello\n"
-    asyncio.run(group.stop())
+    asyncio.run(group.stop(15))
 
 
 def test_a_polite_process_is_asked_to_end(tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_a_polite_process_is_asked_to_end(tmp_path: Path) -> None:
     )
     group = start(tmp_path, code)
     wait_for(lines(tmp_path, 1))
-    asyncio.run(group.stop())
+    asyncio.run(group.stop(15))
     assert (tmp_path / "log").read_text() == "up\nbye\n"
     assert members(group.pgid) == []
 
@@ -79,7 +79,7 @@ def test_what_a_dead_leader_leaves_is_stopped_too(tmp_path: Path) -> None:
     engine.kill()
     wait_for(lambda: group.exit_code() is not None)
     assert members(group.pgid) != []
-    asyncio.run(group.stop())
+    asyncio.run(group.stop(15))
     assert members(group.pgid) == []
 
 
@@ -114,7 +114,7 @@ def test_sweep_kills_what_the_record_names_and_nothing_else(tmp_path: Path) -> N
         assert not sweep(group.id)
         assert stranger.poll() is None
         stranger.kill()
-    asyncio.run(group.stop())
+    asyncio.run(group.stop(15))
 
 
 def test_only_our_own_listener_counts(tmp_path: Path) -> None:
@@ -132,8 +132,8 @@ def test_only_our_own_listener_counts(tmp_path: Path) -> None:
     port, stale = int((tmp_path / "log").read_text()), int((other / "log").read_text())
     assert ours.owns_port(port)
     assert not ours.owns_port(stale)
-    asyncio.run(ours.stop())
-    asyncio.run(theirs.stop())
+    asyncio.run(ours.stop(15))
+    asyncio.run(theirs.stop(15))
 
 
 def test_a_log_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:

@@ -9,11 +9,18 @@ from pydantic import BaseModel, ConfigDict, create_model
 from tuner.plan import Options
 from tuner.yamlfile import read_yaml
 
-_Closed = ConfigDict(extra="forbid", frozen=True)
+#: Keys are written as the flags are (max-model-len), or as the environment has them (max_model_len).
+_Closed = ConfigDict(
+    extra="forbid",
+    frozen=True,
+    alias_generator=lambda name: name.replace("_", "-"),
+    validate_by_name=True,
+    validate_by_alias=True,
+)
 
 
 def _model() -> type[BaseModel]:
-    """A model with a key per option, written with `-` as the flags are (or `_`)."""
+    """A model with a key per option."""
     hints: Any = {name: (kind | None, None) for name, kind in _kinds().items()}
     return create_model("Config", __config__=_Closed, **hints)
 

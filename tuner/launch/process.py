@@ -70,7 +70,7 @@ class ProcessGroup:
             if connection.laddr
         )
 
-    async def stop(self, deadline_s: float = 15.0) -> None:
+    async def stop(self, deadline_s: float) -> None:
         """SIGTERM to the engine, SIGKILL to the group at the deadline, and return when no process of it is left."""
         if self.exit_code() is None:
             self._popen.terminate()

@@ -21,6 +21,9 @@ from tuner.types import Command, Endpoint, Failed, FailureKind, Params
 
 LOOPBACK = "127.0.0.1"
 _POLL_S = 0.25
+#: From SIGTERM to SIGKILL. A ready server is gone in 2 s; one that is still loading the model swallows the signal.
+_STOP_S = 15.0
+_STOP_LOADING_S = 3.0
 #: Told to every vLLM: no usage statistics leave the machine.
 _ENVIRONMENT = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
 
@@ -78,12 +81,14 @@ class VllmEngine:
         except OSError as error:
             message = f"{argv[0]} cannot be started with its log in {log}: {error.strerror}"
             raise LaunchError(Failed(kind=FailureKind.CRASHED, message=message)) from error
+        ready = False
         try:
             started(Launch(process=group.id, port=port, log=log))
             await self._ready(group, port, log)
+            ready = True
             yield self._endpoint(group, port, log, time.monotonic() - began_s), group
         finally:
-            await group.stop()
+            await group.stop(_STOP_S if ready else _STOP_LOADING_S)
 
     def _endpoint(self, group: ProcessGroup, port: int, log: Path, startup_s: float) -> Endpoint:
         base_url = f"http://{LOOPBACK}:{port}"
