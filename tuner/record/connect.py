@@ -70,9 +70,12 @@ def connect(url: URL, *, read_only: bool) -> Engine:
 
     def open_file() -> sqlite3.Connection:
         connection = sqlite3.connect(location, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
-        if not read_only:
-            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=OFF"):
+        try:
+            for pragma in () if read_only else ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=OFF"):
                 connection.execute(f"PRAGMA {pragma}")
+        except sqlite3.Error:
+            connection.close()
+            raise
         return connection
 
     engine = create_engine("sqlite://", creator=open_file, poolclass=NullPool, hide_parameters=True)
