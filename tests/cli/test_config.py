@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tuner.cli.config import read_config
 from tuner.cli.optimize import optimize
@@ -53,6 +54,38 @@ def test_keys_are_written_as_the_flags_are_or_with_underscores(tmp_path: Path) -
     for key in ("max-model-len", "max_model_len"):
         (tmp_path / "tuner.yaml").write_text(f"{key}: 0\n")
         assert "--max-model-len is 0" in refused_by_slo(tmp_path, "--config", "tuner.yaml")
+
+
+def test_every_key_can_be_written(tmp_path: Path) -> None:
+    """All at once; the bad slo at the end shows that the rest was taken."""
+    keys = {
+        "gpu": "cpu",
+        "model": "org/model",
+        "trials": 3,
+        "workload": "newton-32",
+        "users": 4,
+        "warmup": 1,
+        "window": 2.5,
+        "objective": "ttft_p99",
+        "slo": ["last_p99=1ms"],
+        "study": "s",
+        "storage": "sqlite:///other.db",
+        "space": "mine.yaml",
+        "force-gpu": True,
+        "max-model-len": 1024,
+        "quantized-model": ["awq=org/awq"],
+        "engine-arg": ["load_format=dummy"],
+        "vllm-python": "/opt/python",
+        "startup-timeout": 60,
+        "verify": 0,
+        "seed": 1,
+        "log-dir": "logs",
+    }
+    assert {key.replace("-", "_") for key in keys} == set(Options.__dataclass_fields__)
+    (tmp_path / "tuner.yaml").write_text(yaml.safe_dump(keys))
+    assert "last_p99" in refused_by_slo(tmp_path, "--config", "tuner.yaml")
+    (tmp_path / "tuner.yaml").write_text("slo: ttft_p99=1ms\n")
+    assert "tuner.yaml:1: slo: " in refused_by_slo(tmp_path, "--config", "tuner.yaml")
 
 
 def test_a_key_of_the_wrong_type_is_named_with_its_line(tmp_path: Path) -> None:

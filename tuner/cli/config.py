@@ -1,7 +1,7 @@
 """The YAML of `tuner optimize --config`: the same names as the flags, each with the same meaning."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import typer
 from pydantic import BaseModel, ConfigDict, create_model
@@ -20,29 +20,9 @@ _Closed = ConfigDict(
 
 
 def _model() -> type[BaseModel]:
-    """A model with a key per option."""
-    hints: Any = {name: (kind | None, None) for name, kind in _kinds().items()}
-    return create_model("Config", __config__=_Closed, **hints)
-
-
-def _kinds() -> dict[str, Any]:
-    lists = {"slo": list[str], "quantized_model": list[str], "engine_arg": list[str]}
-    kinds: dict[str, Any] = {}
-    for name in Options.__dataclass_fields__:
-        default = Options.__dataclass_fields__[name].default
-        kinds[name] = lists.get(name) or (type(default) if default is not None else _OPTIONAL[name])
-    return kinds
-
-
-_OPTIONAL: dict[str, Any] = {
-    "users": int,
-    "warmup": float,
-    "window": float,
-    "study": str,
-    "space": str,
-    "max_model_len": int,
-    "vllm_python": str,
-}
+    """A model with a key per option, of the option's type."""
+    fields: Any = {name: (kind | None, None) for name, kind in get_type_hints(Options).items()}
+    return create_model("Config", __config__=_Closed, **fields)
 
 
 def read_config(context: typer.Context, value: Path | None) -> Path | None:
