@@ -12,7 +12,7 @@ from tuner.launch.process import ProcessGroup
 from tuner.launch.vllm import Launch, VllmEngine
 from tuner.load.client import generate_load
 from tuner.measure.cpu import CpuSampler
-from tuner.measure.gpu import DetectedGpu, GpuSampler, memory_used_bytes
+from tuner.measure.gpu import DetectedGpu, GpuSampler, memory_used_bytes, processes
 from tuner.measure.metrics import load_metrics
 from tuner.measure.server import ServerSampler, kv_cache_tokens
 from tuner.types import Command, Endpoint, Failed, FailureKind, Measured, Outcome, Workload
@@ -102,9 +102,10 @@ async def _memory_held(gpus: Sequence[DetectedGpu], before: Sequence[int | None]
             return None
         if asyncio.get_running_loop().time() > end:
             gpu, bytes_held = more[0]
+            pids = ", ".join(f"pid {process.pid}" for process in processes(gpu.index))
             message = (
-                f"GPU {gpu.index} did not get its memory back: {bytes_held / 1024**3:.1f} GiB more than before the launch "
-                f"{_MEMORY_BACK_DEADLINE_S:.0f} s after the server ended: see what holds it with nvidia-smi"
+                f"GPU {gpu.index} did not get its memory back: {bytes_held / 1024**3:.1f} GiB more than before the launch, "
+                f"{_MEMORY_BACK_DEADLINE_S:.0f} s after the server ended, held by {pids or 'a process that NVML does not list'}"
             )
             return Failed(kind=FailureKind.GPU_MEMORY_HELD, message=message)
         await asyncio.sleep(0.5)

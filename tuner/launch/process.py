@@ -14,6 +14,8 @@ from pathlib import Path
 
 import psutil
 
+#: psutil reckons a start time from the wall clock, which may have been set since; a pid does not come round in 2 s.
+_SAME_START_S = 2.0
 _GUARD = Path(__file__).with_name("guard.py")
 
 
@@ -27,13 +29,6 @@ class ProcessId:
     @classmethod
     def of(cls, pid: int) -> "ProcessId":
         return cls(pid, psutil.Process(pid).create_time())
-
-    def alive(self) -> bool:
-        try:
-            process = psutil.Process(self.pid)
-            return abs(process.create_time() - self.started) < 0.02 and process.status() != psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
-            return False
 
 
 class ProcessGroup:
@@ -120,7 +115,7 @@ def sweep(leader: ProcessId) -> bool:
     The session id cannot have been given away while a process of it lives; a leader of another age is somebody else's.
     """
     try:
-        if abs(psutil.Process(leader.pid).create_time() - leader.started) >= 0.02:
+        if abs(psutil.Process(leader.pid).create_time() - leader.started) >= _SAME_START_S:
             return False
     except psutil.NoSuchProcess:
         pass
