@@ -55,8 +55,11 @@ class _Search:
 
     def reconcile(self) -> None:
         """Tell Optuna what was finished and stored before a crash kept it from being told."""
-        for trial in self._store.trials(self._plan.study):
+        finished = self._store.trials(self._plan.study)
+        for trial in finished:
             self._proposer.tell(trial)
+        if finished:
+            self._watch.study_continues(finished, best(finished, self._plan.objective))
 
     def run(self) -> None:
         while len(finished := self._store.trials(self._plan.study)) < self._plan.trials:

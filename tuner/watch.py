@@ -1,5 +1,6 @@
 """Who is told what happens while a study runs: the terminal, a page, or a test. Only the protocol."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from tuner.types import Proposal, Trial
@@ -8,6 +9,7 @@ from tuner.types import Proposal, Trial
 class Watch(Protocol):
     """Who is told what happens: the terminal, or a test."""
 
+    def study_continues(self, finished: Sequence[Trial], best: Trial | None) -> None: ...
     def trial_begins(self, proposal: Proposal, of: int) -> None: ...
     def phase(self, name: str) -> None: ...
     def trial_ended(self, trial: Trial, best: Trial | None) -> None: ...

@@ -78,6 +78,27 @@ def test_without_a_terminal_progress_is_one_line_an_event() -> None:
     ]
 
 
+def test_a_continued_study_knows_what_is_finished() -> None:
+    console = Console(file=StringIO(), width=120, force_terminal=True)
+    with TerminalWatch(console, THROUGHPUT, 3) as watch:
+        watch.study_continues([DEFAULTS], DEFAULTS)
+        watch.trial_begins(Proposal(number=1, params=WINNER.params), 3)
+        watch.phase("measuring")
+        watch._progress.refresh()
+        watch.trial_ended(WINNER, WINNER)
+        watch.trial_begins(Proposal(number=2, params={"a": 3, "b": 0.92}), 3)
+        watch.phase("warm-up")
+        watch._progress.refresh()
+    shown = console.file
+    assert isinstance(shown, StringIO)
+    told = shown.getvalue()
+    assert "1 of 3 trials are finished already" in told
+    assert "trial 1: a=2\n" in told  # only what differs from the defaults that were measured before
+    assert "trial 1 (2/3) measuring" in told
+    assert "trial 2 (3/3) warm-up" in told
+    assert "less than a minute left" in told
+
+
 def test_on_a_terminal_phase_best_and_time_left_are_shown() -> None:
     console = Console(file=StringIO(), width=120, force_terminal=True)
     with TerminalWatch(console, THROUGHPUT, 40) as watch:

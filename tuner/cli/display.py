@@ -138,6 +138,7 @@ class TerminalWatch:
         self._console, self._objective, self._trials = console, objective, trials
         self._best: Trial | None = None
         self._defaults: Params | None = None
+        self._finished = 0
         self._durations: list[float] = []
         self._began_s = time.monotonic()
         self._what = ""
@@ -157,9 +158,15 @@ class TerminalWatch:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
+    def study_continues(self, finished: Sequence[Trial], best: Trial | None) -> None:
+        self._finished, self._best = len(finished), best
+        self._defaults = next((trial.params for trial in finished if trial.is_default), None)
+        self._progress.update(self._task, completed=self._finished)
+        self._print(f"{self._finished} of {self._trials} trials are finished already")
+
     def trial_begins(self, proposal: Proposal, of: int) -> None:
         self._began_s = time.monotonic()
-        self._what = f"trial {proposal.number} ({proposal.number + 1}/{of})"
+        self._what = f"trial {proposal.number} ({self._finished + 1}/{of})"
         if proposal.is_default:
             self._defaults = proposal.params
             self._print(f"trial {proposal.number}: vLLM defaults: {settings(proposal.params)}")
@@ -174,8 +181,9 @@ class TerminalWatch:
 
     def trial_ended(self, trial: Trial, best: Trial | None) -> None:
         self._best = best
+        self._finished += 1
         self._durations.append(time.monotonic() - self._began_s)
-        self._progress.update(self._task, advance=1, completed=trial.number + 1)
+        self._progress.update(self._task, completed=self._finished)
         if isinstance(trial.outcome, Failed):
             self._print(f"trial {trial.number}: {trial.outcome.kind.value}: {trial.outcome.message}")
         else:
@@ -193,7 +201,7 @@ class TerminalWatch:
         self._print(text)
 
     def _eta(self) -> str:
-        left = self._trials - len(self._durations)
+        left = self._trials - self._finished
         if not self._durations or left <= 0:
             return ""
         minutes = left * sum(self._durations) / len(self._durations) / 60
