@@ -4,7 +4,6 @@ import os
 import re
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -14,6 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from waiting import free_port
 
 from tuner.demo import make_demo_model
 
@@ -85,7 +85,7 @@ def postgres_server() -> Iterator[str]:
         data, password = Path(folder) / "data", Path(folder) / "password"
         password.write_text(_PASSWORD)
         password.chmod(0o644)
-        port = _free_port()
+        port = free_port()
         options = f"-c listen_addresses=127.0.0.1 -c port={port} -c fsync=off -k {folder}"
         start = [str(Path(initdb).with_name("pg_ctl")), "-D", str(data), "-w", "-t", "120"]
         make = [initdb, "-D", str(data), "-U", "tuner", "-A", "scram-sha-256", f"--pwfile={password}", "-E", "UTF8"]
@@ -129,9 +129,3 @@ def unprivileged() -> Iterator[Path]:
             if is_root:
                 os.seteuid(0)
             path.chmod(0o755)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

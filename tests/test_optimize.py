@@ -8,11 +8,9 @@ import os
 import re
 import shlex
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -20,6 +18,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from waiting import answers, free_port, wait_for
 
 from tuner.launch.process import members
 from tuner.record import Store
@@ -70,19 +69,12 @@ class Study:
         return [int(str(row[0])) for row in self.rows("SELECT pgid FROM tuner_launch")]
 
 
-def wait_for(condition: Callable[[], bool], deadline_s: float = 300) -> None:
-    end = time.monotonic() + deadline_s
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.2)
-
-
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory, engine_python: Path, demo_model: Path) -> Study:
     """Run to the second trial's launch, kill tuner with SIGKILL there, and run the same command to its end."""
     found = Study(tmp_path_factory.mktemp("study"), engine_python, demo_model)
     with found.start() as first:
-        wait_for(lambda: len(found.sessions()) == 2)
+        wait_for(lambda: len(found.sessions()) == 2, 300)
         first.send_signal(signal.SIGKILL)
     wait_for(lambda: not any(members(session) for session in found.sessions()), 30)
     with found.start() as second:
@@ -158,9 +150,7 @@ def test_running_it_once_more_launches_nothing(study: Study) -> None:
 
 
 def test_the_exported_command_answers_a_chat_request(study: Study, tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = study.tuner("export", "a", "--trial", "1", "--port", str(port))
     model = json.loads(study.tuner("export", "a", "--trial", "1", "--format", "json"))["fingerprint"]["model"]
     assert shlex.quote(model) in command
@@ -171,7 +161,7 @@ def test_the_exported_command_answers_a_chat_request(study: Study, tmp_path: Pat
         ) as server,
     ):
         try:
-            wait_for(lambda: server.poll() is not None or _answers(f"http://127.0.0.1:{port}/health"))
+            wait_for(lambda: server.poll() is not None or answers(f"http://127.0.0.1:{port}/health"), 300)
             body = {"model": model, "messages": [{"role": "user", "content": "hello"}], "max_tokens": 5}
             request = urllib.request.Request(
                 f"http://127.0.0.1:{port}/v1/chat/completions",
@@ -188,13 +178,11 @@ def test_the_exported_command_answers_a_chat_request(study: Study, tmp_path: Pat
 
 @pytest.fixture
 def dashboard(study: Study) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "tuner", "dashboard", "--storage", study.storage, "--port", str(port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         try:
-            wait_for(lambda: _answers(f"http://127.0.0.1:{port}/dashboard/"), 60)
+            wait_for(lambda: answers(f"http://127.0.0.1:{port}/dashboard/"), 60)
             addresses = {
                 c.laddr.ip for c in psutil.Process(server.pid).net_connections() if c.status == psutil.CONN_LISTEN
             }
@@ -223,18 +211,10 @@ def test_ctrl_c_stops_the_server_and_keeps_what_is_finished(study: Study) -> Non
     known = len(study.sessions())
     more = [*study.command, "--trials", str(TRIALS + 1)]
     with subprocess.Popen(more, cwd=study.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as tuner:
-        wait_for(lambda: len(study.sessions()) > known)
+        wait_for(lambda: len(study.sessions()) > known, 300)
         tuner.send_signal(signal.SIGINT)
         output, _ = tuner.communicate(timeout=60)
     assert tuner.returncode == 130
     assert "every finished trial is kept" in output
     assert not members(study.sessions()[-1])
     assert study.rows("SELECT count(*) FROM tuner_trial WHERE state = 'finished'") == before
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=2) as response:
-            return bool(response.status == 200)
-    except OSError:
-        return False

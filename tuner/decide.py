@@ -129,6 +129,11 @@ def best(trials: Sequence[Trial], objective: Objective) -> Trial | None:
     return next((t for t in rank(trials, objective) if feasible(t)), None)
 
 
+def defaults_of(trials: Sequence[Trial]) -> Trial | None:
+    """The trial of vLLM's defaults."""
+    return next((trial for trial in trials if trial.is_default), None)
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """Whether the winner is really better than the defaults. `gain` is relative, of the means; `noise` is the standard
@@ -161,7 +166,7 @@ def decision(
     The winner's value from the search is not used: being the best of many, it is too good (winner's curse). The defaults
     are chosen when the winner is not better, or when one of its later launches failed or missed an SLO.
     """
-    winner, defaults = best(trials, objective), next((t for t in trials if t.is_default), None)
+    winner, defaults = best(trials, objective), defaults_of(trials)
     if winner is None or winner is defaults or defaults is None or not feasible(defaults):
         return Decision(winner, winner, defaults, None)
     first = score(defaults, objective)

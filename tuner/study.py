@@ -52,6 +52,7 @@ class _Search:
 
     def __init__(self, plan: Plan, store: Store, resolver: Resolver, watch: Watch, proposer: Proposer) -> None:
         self._plan, self._store, self._resolver, self._watch, self._proposer = plan, store, resolver, watch, proposer
+        self._answers: dict[tuple[str, ...], Params | Failed] = {}
 
     def reconcile(self) -> None:
         """Tell Optuna what was finished and stored before a crash kept it from being told."""
@@ -84,16 +85,23 @@ class _Search:
         return self._proposer.propose(self._refuses)
 
     def _refuses(self, params: Params) -> bool:
-        answer = self._resolver.resolve(self._plan.engine.arguments(params))
+        answer = self._resolve(params)
         if isinstance(answer, Failed):
             shown = ", ".join(f"{name}={value}" for name, value in params.items())
             self._watch.note(f"not launched, vLLM refuses {shown}: {answer.message}")
         return isinstance(answer, Failed)
 
+    def _resolve(self, params: Params) -> Params | Failed:
+        """vLLM's answer, asked for once: before the launch, and again for the record."""
+        arguments = self._plan.engine.arguments(params)
+        if arguments not in self._answers:
+            self._answers[arguments] = self._resolver.resolve(arguments)
+        return self._answers[arguments]
+
     def _run(self, proposal: Proposal) -> Trial:
         passed = {} if proposal.is_default else proposal.params
         command = self._plan.engine.command(passed)
-        answer = self._resolver.resolve(self._plan.engine.arguments(passed))
+        answer = self._resolve(passed)
         resolved: Params = {} if isinstance(answer, Failed) else answer
         started_at = datetime.now(UTC)
         self._store.begin(self._plan.study, proposal, command, resolved, started_at)

@@ -5,12 +5,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
+from waiting import wait_for
 
 from tuner.launch.process import ProcessGroup, ProcessId, members, sweep
 
@@ -27,13 +27,6 @@ STUBBORN = (
 
 def start(tmp_path: Path, code: str) -> ProcessGroup:
     return ProcessGroup((sys.executable, "-c", code), dict(os.environ), tmp_path / "log", tmp_path)
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def lines(tmp_path: Path, count: int) -> Callable[[], bool]:

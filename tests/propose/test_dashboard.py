@@ -1,10 +1,7 @@
 """What a person sees in optuna-dashboard, in a real browser: ours, and the plain one of the package."""
 
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from samples import failed, measured, trial
+from waiting import answers, free_port, wait_for
 
 from tuner.decide import OBJECTIVES, parse_slo
 from tuner.propose.proposer import Proposer
@@ -53,26 +51,13 @@ def database(tmp_path: Path) -> str:
 
 @contextmanager
 def served(*command: str) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+    port = str(free_port())
     with subprocess.Popen([*command, "--host", "127.0.0.1", "--port", port], stderr=subprocess.DEVNULL) as server:
         try:
-            end = time.monotonic() + 60
-            while not answers(f"http://127.0.0.1:{port}/dashboard/"):
-                assert time.monotonic() < end
-                time.sleep(0.2)
+            wait_for(lambda: answers(f"http://127.0.0.1:{port}/dashboard/"))
             yield f"http://127.0.0.1:{port}"
         finally:
             server.terminate()
-
-
-def answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=5) as response:
-            return bool(response.status == 200)
-    except OSError:
-        return False
 
 
 def test_tuner_dashboard_names_the_best_trial_that_meets_the_slo(database: str, text_of: Callable[[str], str]) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from record_samples import COMMAND, FINGERPRINT, MEASURED, NOW, STUDY, a_trial
+from record_samples import COMMAND, MEASURED, NOW, STUDY, a_trial
+from samples import FINGERPRINT
 from sqlalchemy import text
 
 from tuner.errors import StorageError, UsageError
@@ -155,7 +156,7 @@ def test_a_launch_of_another_living_tuner_is_not_ours_to_stop(store: Store) -> N
         " log=Path('/x'), started_at=NOW)\n"
         "print('recorded', flush=True); sys.stdin.read()"
     )
-    command = [sys.executable, "-c", program, store.url, str(Path(__file__).parent)]
+    command = [sys.executable, "-c", program, store.url, str(Path(__file__).parents[1])]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "recorded\n"
@@ -269,7 +270,7 @@ def test_a_finished_trial_survives_sigkill(store: Store) -> None:
         "Store.open(sys.argv[1]).finish('a study', a_trial(4))\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
-    killed = subprocess.run([sys.executable, "-c", program, store.url, str(Path(__file__).parent)], check=False)
+    killed = subprocess.run([sys.executable, "-c", program, store.url, str(Path(__file__).parents[1])], check=False)
     assert killed.returncode == -signal.SIGKILL
     assert store.trials("a study") == [a_trial(4)]
 

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from tuner.decide import Decision, Objective, feasible
+from tuner.decide import Decision, Objective, defaults_of, feasible
 from tuner.types import Failed, Measured, Params, Proposal, Trial
 
 #: metric -> (label, unit, factor from the stored unit, decimals, is more better)
@@ -64,7 +64,8 @@ def trials_table(trials: Sequence[Trial], chosen: int | None) -> Table:
     for header in ("TTFT p99 ms", "TPOT p99 ms", "GPU %", "start s"):
         table.add_column(header, justify="right")
     table.add_column("settings")
-    defaults = next((trial.params for trial in trials if trial.is_default), None)
+    before = defaults_of(trials)
+    defaults = before.params if before else None
     columns = ("output_throughput", "request_throughput", "ttft_p99_s", "tpot_p99_s", "gpu_utilization", "startup_s")
     for trial in trials:
         metrics = trial.outcome.metrics() if isinstance(trial.outcome, Measured) else {}
@@ -82,18 +83,19 @@ def comparison_table(before: Trial, after: Trial) -> Table:
         table.add_column(header, justify="left" if not header else "right")
     old = before.outcome.metrics() if isinstance(before.outcome, Measured) else {}
     new = after.outcome.metrics() if isinstance(after.outcome, Measured) else {}
-    for metric, (label, _, _, _, more_is_better) in _ROWS.items():
+    for metric, (label, *_) in _ROWS.items():
         if metric in old or metric in new:
             a, b = old.get(metric), new.get(metric)
-            points = metric == "gpu_utilization"
-            change = f"{100 * (b - a):+.0f} points" if points and a and b else _change(a, b, more_is_better)
-            table.add_row(label, number(metric, a), number(metric, b), change)
+            table.add_row(label, number(metric, a), number(metric, b), _change(metric, a, b))
     return table
 
 
-def _change(before: float | None, after: float | None, more_is_better: bool | None) -> str:
+def _change(metric: str, before: float | None, after: float | None) -> str:
+    _, unit, factor, _, more_is_better = _ROWS[metric]
     if not before or after is None:
         return "-"
+    if unit == "%":  # a change of a share, in percent of it, would be taken for points
+        return f"{factor * (after - before):+.0f} points"
     change = after / before - 1
     if more_is_better is None or abs(change) < 0.005:
         return f"{change:+.0%}"
@@ -160,7 +162,8 @@ class TerminalWatch:
 
     def study_continues(self, finished: Sequence[Trial], best: Trial | None) -> None:
         self._finished, self._best = len(finished), best
-        self._defaults = next((trial.params for trial in finished if trial.is_default), None)
+        before = defaults_of(finished)
+        self._defaults = before.params if before else None
         self._progress.update(self._task, completed=self._finished)
         self._print(f"{self._finished} of {self._trials} trials are finished already")
 

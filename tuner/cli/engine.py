@@ -11,11 +11,11 @@ from rich.table import Table
 
 from tuner.cli.console import errors, results
 from tuner.demo import make_demo_model
-from tuner.errors import EngineError
+from tuner.errors import EngineError, UsageError
 from tuner.install import install_engine as install
 from tuner.launch.interpreter import Resolver, find_python
 from tuner.measure.gpu import detect
-from tuner.space import load_space, shipped_spaces
+from tuner.space import load_space, shipped_spaces, space_for
 
 
 def spaces() -> None:
@@ -42,10 +42,8 @@ def doctor(
     say(f"tuner {version('tuner')}, Python {platform.python_version()}, Optuna {version('optuna')}")
     gpus = detect()
     for gpu in gpus:
-        known = next((n for n in shipped_spaces() if load_space(n).gpu.is_called(gpu.name)), None)
         memory = f"{gpu.memory_bytes / 1024**3:.1f} GiB" if gpu.memory_bytes else "memory shared with the host"
-        space = known or "none: use --space or --force-gpu"
-        say(f"GPU {gpu.index}: {gpu.name}, {memory}, driver {gpu.driver}, search space: {space}")
+        say(f"GPU {gpu.index}: {gpu.name}, {memory}, driver {gpu.driver}, search space: {_space_name(gpu.name)}")
     if not gpus:
         say("GPU: none found (no NVIDIA driver): only --gpu cpu can run here")
     say(f"C++ compiler: {shutil.which('g++') or 'missing: vLLM on the CPU then needs --enforce-eager'}")
@@ -56,6 +54,13 @@ def doctor(
     except EngineError as error:
         say(f"engine: {error}")
         raise typer.Exit(1) from error
+
+
+def _space_name(gpu: str) -> str:
+    try:
+        return space_for(gpu).name
+    except UsageError:
+        return "none: use --space or --force-gpu"
 
 
 def install_engine(

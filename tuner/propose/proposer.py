@@ -123,7 +123,7 @@ class Proposer:
         A failed trial is PRUNED without any value, and infeasible: TPE learns to avoid it, and nothing takes it for a
         measurement. A trial that misses an SLO is COMPLETE and infeasible.
         """
-        frozen = next(t for t in self._study.get_trials(deepcopy=False) if t.number == trial.number)
+        frozen = self._study.get_trials(deepcopy=False)[trial.number]
         if frozen.state.is_finished():
             return
         running = optuna.trial.Trial(self._study, frozen._trial_id)

@@ -1,12 +1,13 @@
-"""One study, one trial, one measurement: what the tests of this folder store."""
+"""One study, one trial, one measurement: what the tests of the database store."""
 
 from datetime import UTC, datetime
+
+from samples import FINGERPRINT
 
 from tuner.record import StudyRecord
 from tuner.types import (
     Command,
     Distribution,
-    Fingerprint,
     GpuMetrics,
     LoadMetrics,
     Measured,
@@ -16,16 +17,6 @@ from tuner.types import (
 )
 
 NOW = datetime(2026, 11, 22, 13, 0, 0, 123456, tzinfo=UTC)
-FINGERPRINT = Fingerprint(
-    gpu="Tesla T4",
-    gpu_count=1,
-    driver="550.1",
-    engine_version="0.32.0",
-    model="some/model",
-    model_revision=None,
-    workload_hash="abc",
-    host="box",
-)
 STUDY = StudyRecord(
     name="a study",
     created_at=NOW,
