@@ -15,19 +15,37 @@ Params = Mapping[str, Value]
 
 
 class FailureKind(StrEnum):
-    """Why a trial has no measurement. INTERRUPTED is the user's own doing and is run again; the rest are final."""
+    """Why a trial has no measurement."""
 
     REJECTED = "rejected"  # vLLM refuses the arguments; never launched when found by resolving
     OUT_OF_MEMORY = "out of memory"
     KV_CACHE_TOO_SMALL = "KV cache too small"
-    MODEL_NOT_FOUND = "model not found"
-    PORT_IN_USE = "port in use"
     UNSUPPORTED_QUANTIZATION = "unsupported quantization"
-    CRASHED = "crashed"
+    CRASHED = "crashed"  # the server ended on its own, or was killed; its exit code may well be 0
     START_TIMEOUT = "start timeout"
-    LOAD_FAILED = "load failed"  # the server lives but requests fail, stall or come back cut
+    TRIAL_TIMEOUT = "trial timeout"
+    STALLED = "stalled"  # healthy, but no token for anybody
+    LOAD_FAILED = "load failed"  # the server lives but requests fail or come back cut
+    MODEL_NOT_FOUND = "model not found"
+    HUB_UNREACHABLE = "hub unreachable"
+    PORT_IN_USE = "port in use"
     GPU_MEMORY_HELD = "GPU memory held"
+    GPU_MEMORY_CHANGED = "GPU memory changed"  # another process gave memory back while vLLM measured it
     INTERRUPTED = "interrupted"
+
+    @property
+    def is_transient(self) -> bool:
+        """Whether it is nobody's settings' doing and may be gone at once: worth one more try."""
+        return self in (FailureKind.PORT_IN_USE, FailureKind.HUB_UNREACHABLE, FailureKind.GPU_MEMORY_CHANGED)
+
+    @property
+    def is_of_the_settings(self) -> bool:
+        """Whether another try would end alike. Else the trial stays unfinished, and the next run runs it again."""
+        return not self.is_transient and self not in (
+            FailureKind.MODEL_NOT_FOUND,
+            FailureKind.GPU_MEMORY_HELD,
+            FailureKind.INTERRUPTED,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
