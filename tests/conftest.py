@@ -21,7 +21,9 @@ REPOSITORY = Path(__file__).parents[1]
 #: A password with everything that breaks URLs, format strings and config parsers.
 _PASSWORD = "p@ss{word}%20:/"
 
-os.environ.update(HF_HUB_OFFLINE="1", VLLM_NO_USAGE_STATS="1", DO_NOT_TRACK="1")
+#: Compiled code of the tests' servers, and who has warmed it, is this session's own.
+_CACHE = tempfile.TemporaryDirectory(prefix="tuner-cache-")
+os.environ.update(HF_HUB_OFFLINE="1", VLLM_NO_USAGE_STATS="1", DO_NOT_TRACK="1", TUNER_CACHE_DIR=_CACHE.name)
 
 
 def _loopback_only(event: str, arguments: tuple[Any, ...]) -> None:

@@ -1,10 +1,12 @@
 """One study, one trial, one measurement: what the tests of the database store."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 from samples import FINGERPRINT
 
-from tuner.record import StudyRecord
+from tuner.processes import ProcessId
+from tuner.record import Store, StudyRecord
 from tuner.types import (
     Command,
     Distribution,
@@ -62,6 +64,20 @@ MEASURED = Measured(
     server_cpu_cores=1.5,
     startup_s=31.0,
 )
+
+
+def launch(store: Store, leader: ProcessId, number: int = 0) -> int:
+    """Record a launch that has only its leader."""
+    return store.record_launch(
+        "a study",
+        number,
+        leader=leader,
+        processes=[leader],
+        start="warm",
+        port=8001,
+        log=Path("/x/log"),
+        started_at=NOW,
+    )
 
 
 def a_trial(number: int, outcome: Outcome = MEASURED) -> Trial:

@@ -20,7 +20,7 @@ import psutil
 import pytest
 from waiting import answers, free_port, wait_for
 
-from tuner.launch.process import members
+from tuner.processes import members
 from tuner.record import Store
 from tuner.types import Measured
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from tuner.errors import EngineError, UsageError
-from tuner.launch.interpreter import EngineInfo
+from tuner.launch.engine_host import EngineInfo
 from tuner.measure.gpu import DetectedGpu
 from tuner.plan import Options, Plan, check, check_lengths, choose_space, make_plan
 from tuner.space import Categorical, load_space, shipped_spaces
@@ -22,7 +22,7 @@ T4 = [card("Tesla T4"), card("Tesla T4", 1)]
 
 def info(gpu: str = "t4", platform: str = "cuda", missing: str = "") -> EngineInfo:
     space = load_space(gpu)
-    return EngineInfo("0.32.0", platform, frozenset({*space.parameters, *space.fixed} - {missing}))
+    return EngineInfo("0.32.0", platform, frozenset({*space.parameters, *space.fixed} - {missing}), 10.0)
 
 
 def plan(options: Options, cards: list[DetectedGpu], engine: EngineInfo | None = None) -> Plan:
@@ -89,7 +89,7 @@ def test_engine_arguments_are_fixed_with_their_yaml_type() -> None:
     assert space.fixed["tensor_parallel_size"] == 2
     assert space.fixed["load_format"] == "dummy"
     options = Options(gpu="t4", engine_arg=["tensor_parallel_size=2"])
-    engine = EngineInfo("0.32.0", "cuda", info().arguments | {"tensor_parallel_size"})
+    engine = EngineInfo("0.32.0", "cuda", info().arguments | {"tensor_parallel_size"}, 10.0)
     assert [gpu.index for gpu in plan(options, T4, engine).gpus] == [0, 1]
 
 

@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tuner.caches import Caches, caches_of, default_root
 from tuner.decide import Objective, Slo, parse_objective, parse_slo
 from tuner.errors import EngineError, UsageError
 from tuner.fingerprint import take_fingerprint
-from tuner.launch.interpreter import EngineInfo
+from tuner.launch.engine_host import EngineInfo
 from tuner.launch.vllm import VllmEngine
 from tuner.load.workload import load_workload, max_tokens, with_overrides, workload_hash
 from tuner.measure.gpu import DetectedGpu
@@ -20,6 +21,8 @@ from tuner.types import Fingerprint, Params, Value, Workload
 from tuner.yamlfile import parse_scalar
 
 DEFAULT_MODEL = "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B"
+#: How a trial's server comes to be: `vllm serve`, or a fork of a process that has vLLM imported.
+STARTS = ("warm", "plain")
 #: Arguments that are secrets, and the environment variable that vLLM and the hub read instead.
 _SECRET = {"hf_token": "HF_TOKEN", "api_key": "VLLM_API_KEY when you deploy"}
 
@@ -45,15 +48,20 @@ class Options:
     quantized_model: Sequence[str] = ()
     engine_arg: Sequence[str] = ()
     vllm_python: str | None = None
+    start: str = "warm"
     startup_timeout: float = 900.0
+    trial_timeout: float | None = None
+    max_hours: float | None = None
     verify: int = 2
     seed: int = 0
     log_dir: Path = Path("tuner-logs")
+    cache_dir: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A study that can be run. `gpus` are those that its trials use; none on the CPU."""
+    """A study that can be run. `gpus` are those that its trials use; none on the CPU. With `warm` its servers are forked from
+    one process that has vLLM imported, where that is safe."""
 
     study: str
     storage: str
@@ -65,9 +73,13 @@ class Plan:
     gpus: tuple[DetectedGpu, ...]
     fingerprint: Fingerprint
     trials: int
+    warm: bool
+    trial_timeout_s: float | None
+    max_hours: float | None
     verify: int
     seed: int
     logs: Path
+    caches: Caches
 
 
 def check(options: Options) -> None:
@@ -83,9 +95,14 @@ def check(options: Options) -> None:
         ("warmup", options.warmup),
         ("window", options.window),
         ("startup-timeout", options.startup_timeout),
+        ("trial-timeout", options.trial_timeout),
     ):
         if seconds is not None and not 0 < seconds < 86400:
             raise UsageError(f"--{name} is {seconds:g} and must be a number of seconds above 0 and below a day")
+    if options.max_hours is not None and not 0 < options.max_hours < 10_000:
+        raise UsageError(f"--max-hours is {options.max_hours:g} and must be a number of hours above 0")
+    if options.start not in STARTS:
+        raise UsageError(f"--start is {options.start!r}: choose one of {', '.join(STARTS)}")
     if options.max_model_len is not None and options.max_model_len < 1:
         raise UsageError(f"--max-model-len is {options.max_model_len} and must be at least 1")
     parse_objective(options.objective)
@@ -125,15 +142,18 @@ def make_plan(
         window_s=options.window,
         seed=options.seed,
     )
+    gpus = _gpus_of_a_trial(space, detected)
+    fingerprint = take_fingerprint(gpus, info, model, workload_hash(workload))
+    caches = caches_of(fingerprint, options.cache_dir or default_root())
     engine = VllmEngine(
         python=python,
         model=model,
         fixed=space.fixed,
         environment=space.environment,
+        caches=caches.environment(),
         quantized_models={name: _model(path) for name, path in _quantized_models(options).items()},
         startup_timeout_s=options.startup_timeout,
     )
-    gpus = _gpus_of_a_trial(space, detected)
     return Plan(
         study=options.study or f"{space.name}-{Path(model).name}-{workload.name}",
         storage=options.storage,
@@ -143,11 +163,15 @@ def make_plan(
         objective=parse_objective(options.objective),
         slos=tuple(parse_slo(slo) for slo in options.slo),
         gpus=gpus,
-        fingerprint=take_fingerprint(gpus, info, model, workload_hash(workload)),
+        fingerprint=fingerprint,
         trials=options.trials,
+        warm=options.start == "warm",
+        trial_timeout_s=options.trial_timeout,
+        max_hours=options.max_hours,
         verify=options.verify,
         seed=options.seed,
         logs=options.log_dir.absolute(),
+        caches=caches,
     )
 
 

@@ -4,60 +4,118 @@ In: a plan and a trial's command. Out: the trial's outcome; no process left, or 
 """
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from tuner.errors import RunError
-from tuner.launch.process import ProcessId, members, sweep
+from tuner.launch.engine_host import EngineHost
 from tuner.launch.vllm import Launch
 from tuner.plan import Plan
+from tuner.processes import ProcessId, sweep
 from tuner.record import Store
 from tuner.trial import Job, run_trial
-from tuner.types import Command, Outcome
+from tuner.types import Command, Measured, Outcome
 from tuner.watch import Watch
 
+#: The load of a start that is discarded: long enough for what is compiled at first use.
+_DISCARDED_WINDOW_S = 5.0
 
-def run_recorded(plan: Plan, store: Store, watch: Watch, number: int, command: Command, label: str = "") -> Outcome:
-    """Run `command` as trial `number`; `label` tells further launches of the same trial apart in the names of the logs.
 
-    Raises RunError when the log cannot be written, or when a process of the server cannot be killed: its launch then stays
-    open in the database, and nothing else is started on the GPU that it may hold.
+class _Recorder:
+    """Writes the launches of one trial into the database as they are seen."""
+
+    def __init__(self, store: Store, study: str, number: int) -> None:
+        self._store, self._study, self._number = store, study, number
+        self._rows: dict[ProcessId, tuple[int, frozenset[ProcessId]]] = {}
+
+    def seen(self, launch: Launch) -> None:
+        if launch.leader in self._rows:
+            row, known = self._rows[launch.leader]
+            self._store.record_processes(row, launch.processes - known)
+        else:
+            row = self._store.record_launch(
+                self._study,
+                self._number,
+                leader=launch.leader,
+                processes=launch.processes,
+                start=launch.start,
+                port=launch.port,
+                log=launch.log,
+                started_at=datetime.now(UTC),
+            )
+        self._rows[launch.leader] = row, launch.processes
+
+    def end(self) -> None:
+        """Raises RunError when a process of a server cannot be killed: its launch stays open in the database."""
+        for leader, (row, processes) in self._rows.items():
+            _end(self._store, row, leader, processes)
+
+
+def run_recorded(
+    plan: Plan,
+    store: Store,
+    watch: Watch,
+    number: int,
+    command: Command,
+    *,
+    host: EngineHost | None = None,
+    label: str = "",
+) -> Outcome:
+    """Run `command` as trial `number`, forked from `host` if there is one; `label` tells further launches of the same trial
+    apart in the names of the logs. The first start on a host is run twice, and only the second counts.
+
+    Raises RunError when the log cannot be written, or when a process of the server cannot be killed: nothing else is started
+    on the GPU that it may hold.
     """
-    launches: dict[int, ProcessId] = {}
-
-    def started(launch: Launch) -> None:
-        process, now = launch.process, datetime.now(UTC)
-        row = store.record_launch(
-            plan.study,
-            number,
-            pid=process.pid,
-            pgid=process.pid,
-            process_started_s=process.started,
-            port=launch.port,
-            log=launch.log,
-            started_at=now,
-        )
-        launches[row] = process
-
     log = plan.logs / plan.study / f"trial-{number}{label}.log"
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"{log.parent} cannot be made for the servers' logs: {error.strerror}: see --log-dir") from error
-    job = Job(engine=plan.engine, command=command, workload=plan.workload, gpus=plan.gpus, log=log, salt=number)
+    job = Job(
+        engine=plan.engine,
+        command=command,
+        workload=plan.workload,
+        gpus=plan.gpus,
+        log=log,
+        salt=number,
+        host=host,
+        timeout_s=plan.trial_timeout_s,
+    )
+    if plan.caches.is_cold():
+        watch.note("the first start on this host fills the caches; its measurement is discarded")
+        short = replace(plan.workload, window_s=min(plan.workload.window_s, _DISCARDED_WINDOW_S))
+        outcome = _run(replace(job, workload=short), store, watch, plan.study, number)
+        if not isinstance(outcome, Measured):
+            return outcome
+        plan.caches.mark_warm()
+    return _run(job, store, watch, plan.study, number)
+
+
+def _run(job: Job, store: Store, watch: Watch, study: str, number: int) -> Outcome:
+    recorder = _Recorder(store, study, number)
     try:
-        return asyncio.run(run_trial(job, started, watch.phase))
+        return asyncio.run(run_trial(job, recorder.seen, watch.phase, watch.note))
     finally:
-        for row, process in launches.items():
-            if left := members(process.pid):
-                raise RunError(
-                    f"process {left[0].pid} of trial {number}'s server cannot be killed: the host has to be looked at"
-                )
-            store.end_launch(row, datetime.now(UTC))
+        recorder.end()
 
 
-def sweep_leftovers(store: Store, watch: Watch) -> None:
-    """Kill what dead tuners left running, by the recorded process ids alone."""
+def sweep_leftovers(store: Store) -> list[str]:
+    """Kill what dead tuners left running, by the recorded processes alone; a sentence for each launch that had any.
+
+    Raises RunError for a process that does not go: its launch stays open.
+    """
+    told = []
     for launch in store.open_launches():
-        if sweep(ProcessId(launch.pid, launch.process_started_s)):
-            watch.note(f"stopped a server that a killed tuner left behind (pid {launch.pid}, trial {launch.number})")
-        store.end_launch(launch.id, datetime.now(UTC))
+        if killed := _end(store, launch.id, launch.leader, launch.processes):
+            pids = ", ".join(str(pid) for pid in killed)
+            told.append(f"stopped a server that a killed tuner left behind (trial {launch.number}, pid {pids})")
+    return told
+
+
+def _end(store: Store, row: int, leader: ProcessId, processes: frozenset[ProcessId]) -> list[int]:
+    killed, stuck = sweep(leader.pid, processes)
+    if stuck:
+        raise RunError(f"process {stuck[0]} of a server cannot be killed: the host has to be looked at")
+    store.end_launch(row, datetime.now(UTC))
+    return killed

@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tuner.errors import LaunchError
+from tuner.launch.engine_host import EngineHost
 from tuner.launch.failures import classify
 from tuner.launch.process import ProcessGroup
-from tuner.launch.vllm import Launch, VllmEngine
+from tuner.launch.vllm import Seen, VllmEngine
 from tuner.load.client import generate_load
 from tuner.measure.cpu import CpuSampler
 from tuner.measure.gpu import DetectedGpu, GpuSampler, memory_used_bytes, processes
@@ -17,19 +18,17 @@ from tuner.measure.metrics import load_metrics
 from tuner.measure.server import ServerSampler, kv_cache_tokens
 from tuner.types import Command, Endpoint, Failed, FailureKind, Measured, Outcome, Workload
 
-#: Once more for what another process did to us; never for what the settings do.
-_TRANSIENT = (FailureKind.PORT_IN_USE,)
 _MEMORY_BACK_DEADLINE_S = 60.0
 #: What the driver may keep of a process that is gone.
 _MEMORY_SLACK_BYTES = 512 * 1024**2
 
-Started = Callable[[Launch], None]
-Phase = Callable[[str], None]
+Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What one launch needs. `gpus` are those that it uses; `salt` makes its prompts differ from another launch's."""
+    """What one launch needs. `gpus` are those that it uses; `salt` makes its prompts differ from another launch's; with a
+    `host` the server is forked from it; `timeout_s` is for everything, from the start to the last request."""
 
     engine: VllmEngine
     command: Command
@@ -37,32 +36,59 @@ class Job:
     gpus: tuple[DetectedGpu, ...]
     log: Path
     salt: int
+    host: EngineHost | None = None
+    timeout_s: float | None = None
 
 
-async def run_trial(job: Job, started: Started, phase: Phase) -> Outcome:
-    """Launch once (twice if only the port was taken), measure, stop. `started` is called before anything depends on the
-    server, `phase` with a word for each step. Cancelling it stops the server first."""
+async def run_trial(job: Job, seen: Seen, phase: Tell, note: Tell) -> Outcome:
+    """Launch, measure, stop; once more where the failure may be nobody's settings' doing. `seen` is called before anything
+    depends on the server, `phase` with a word for each step. Cancelling it stops the server first."""
     before = [memory_used_bytes(gpu.index) for gpu in job.gpus]
-    outcome = await _attempt(job, started, phase)
-    if isinstance(outcome, Failed) and outcome.kind in _TRANSIENT:
-        outcome = await _attempt(job, started, phase)
+    outcome, ready = await _attempt(job, seen, phase)
+    if isinstance(outcome, Failed) and (again := _again(job, outcome, ready)):
+        note(f"once more: {outcome.kind.value}: {outcome.message}")
+        outcome, _ = await _attempt(again, seen, phase)
     return await _memory_held(job.gpus, before) or outcome
 
 
-async def _attempt(job: Job, started: Started, phase: Phase) -> Outcome:
+def _again(job: Job, failed: Failed, ready: bool) -> Job | None:
+    """What to try instead of believing a failure: the same where it is transient or the host had died, a plain start where
+    a forked server crashed while it started."""
+    if failed.kind.is_transient:
+        return job
+    if job.host and failed.kind is FailureKind.CRASHED:
+        if not job.host.is_alive:
+            return job
+        return None if ready else replace(job, host=None)
+    return None
+
+
+async def _attempt(job: Job, seen: Seen, phase: Tell) -> tuple[Outcome, bool]:
+    """The outcome, and whether the server had become ready."""
+    ready = False
     phase("starting vLLM")
     try:
-        async with job.engine.launch(job.command, job.log, started) as (endpoint, group):
+        async with (
+            asyncio.timeout(job.timeout_s) as clock,
+            job.engine.launch(job.command, job.log, seen, job.host) as (endpoint, group),
+        ):
+            ready = True
             phase("warm-up")
             try:
-                return await _measure(job, endpoint, group, phase)
+                return await _measure(job, endpoint, group, phase), ready
             finally:
                 phase("stopping vLLM")
     except LaunchError as error:
-        return _with_log(error.failed, job.log)
+        return _with_log(error.failed, job.log), ready
+    except TimeoutError:
+        if not clock.expired():
+            raise
+        what = "the server was ready" if ready else "the server was still starting"
+        message = f"not done within {job.timeout_s:g} s (--trial-timeout); {what}"
+        return _with_log(Failed(kind=FailureKind.TRIAL_TIMEOUT, message=message), job.log), ready
 
 
-async def _measure(job: Job, endpoint: Endpoint, group: ProcessGroup, phase: Phase) -> Measured:
+async def _measure(job: Job, endpoint: Endpoint, group: ProcessGroup, phase: Tell) -> Measured:
     server, gpu = ServerSampler(endpoint.base_url), GpuSampler([g.index for g in job.gpus])
     cpu = CpuSampler(endpoint.pgid)
 
@@ -102,10 +128,10 @@ async def _memory_held(gpus: Sequence[DetectedGpu], before: Sequence[int | None]
             return None
         if asyncio.get_running_loop().time() > end:
             gpu, bytes_held = more[0]
-            pids = ", ".join(f"pid {process.pid}" for process in processes(gpu.index))
+            pids = ", ".join(f"pid {process.pid} (not ours)" for process in processes(gpu.index))
             message = (
-                f"GPU {gpu.index} did not get its memory back: {bytes_held / 1024**3:.1f} GiB more than before the launch, "
-                f"{_MEMORY_BACK_DEADLINE_S:.0f} s after the server ended, held by {pids or 'a process that NVML does not list'}"
+                f"GPU memory held by {pids or 'a process that NVML does not list'}: GPU {gpu.index} has "
+                f"{bytes_held / 1024**3:.1f} GiB less than before the launch, {_MEMORY_BACK_DEADLINE_S:.0f} s after its end"
             )
             return Failed(kind=FailureKind.GPU_MEMORY_HELD, message=message)
         await asyncio.sleep(0.5)

@@ -268,7 +268,8 @@ class Proposal:
 class Trial:
     """A finished trial. `params` are the values searched over (for the defaults: as vLLM resolved them); `resolved` are
     the engine settings that vLLM derived; `command` is what ran; `violations` is by how much each SLO was missed, as a
-    fraction of its limit (<= 0: met; empty without SLOs or without a measurement)."""
+    fraction of its limit (<= 0: met; empty without SLOs or without a measurement); `attempts` is how often it was begun,
+    0 if vLLM refused it before any launch."""
 
     number: int
     params: Params
@@ -279,3 +280,4 @@ class Trial:
     violations: Mapping[str, float]
     started_at: datetime
     ended_at: datetime
+    attempts: int = 1

@@ -5,6 +5,7 @@ In: a study in the database. Out: verifications in it; the decision. It searches
 
 from datetime import UTC, datetime
 
+from tuner.budget import Budget
 from tuner.decide import Decision, decision, feasible, parse_objective, parse_slo
 from tuner.plan import Plan
 from tuner.record import Store, StudyRecord, Verification
@@ -13,10 +14,11 @@ from tuner.types import Trial
 from tuner.watch import Watch
 
 
-def verify(plan: Plan, store: Store, watch: Watch) -> None:
+def verify(plan: Plan, store: Store, watch: Watch, budget: Budget, launch_s: float) -> None:
     """Launch both `plan.verify` times, in turn and each time in the other order, so that neither luck nor drift decides.
 
-    What was verified before an interruption is kept. Nothing is done where there is nothing to compare.
+    Always plainly, by the command that is exported. What was verified before an interruption is kept. Nothing is done where
+    there is nothing to compare, nor when a launch of `launch_s` would not end within the budget.
     """
     found = decision(store.trials(plan.study), (), plan.objective, plan.slos)
     winner, defaults = found.winner, found.defaults
@@ -27,6 +29,9 @@ def verify(plan: Plan, store: Store, watch: Watch) -> None:
         pair = [("winner", winner), ("defaults", defaults)]
         for role, trial in pair if turn % 2 else reversed(pair):
             if (turn, trial.number) not in done:
+                if not budget.has(launch_s):
+                    watch.note("the verification ends here: its next launch would not end within --max-hours")
+                    return
                 watch.verification_begins(role, turn, plan.verify)
                 store.add_verification(plan.study, _again(plan, store, watch, turn, role, trial))
 
@@ -47,7 +52,7 @@ def slo_texts(record: StudyRecord) -> list[str]:
 
 def _again(plan: Plan, store: Store, watch: Watch, turn: int, role: str, trial: Trial) -> Verification:
     started_at = datetime.now(UTC)
-    outcome = run_recorded(plan, store, watch, trial.number, trial.command, f"-verify-{turn}")
+    outcome = run_recorded(plan, store, watch, trial.number, trial.command, label=f"-verify-{turn}")
     return Verification(
         round=turn,
         role=role,

@@ -12,7 +12,10 @@ import psutil
 import pytest
 from waiting import wait_for
 
-from tuner.launch.process import ProcessGroup, ProcessId, members, sweep
+from tuner.errors import LaunchError
+from tuner.launch.process import ProcessGroup
+from tuner.launch.vllm import VllmEngine
+from tuner.processes import ProcessId, identities, members, sweep
 
 #: Ignores SIGTERM, and starts a child that does too and outlives it.
 STUBBORN = (
@@ -26,7 +29,8 @@ STUBBORN = (
 
 
 def start(tmp_path: Path, code: str) -> ProcessGroup:
-    return ProcessGroup((sys.executable, "-c", code), dict(os.environ), tmp_path / "log", tmp_path)
+    with (tmp_path / "log").open("wb") as log:
+        return ProcessGroup.spawn((sys.executable, "-c", code), os.environ, log, tmp_path)
 
 
 def lines(tmp_path: Path, count: int) -> Callable[[], bool]:
@@ -53,27 +57,35 @@ def test_a_polite_process_is_asked_to_end(tmp_path: Path) -> None:
     wait_for(lines(tmp_path, 1))
     asyncio.run(group.stop(15))
     assert (tmp_path / "log").read_text() == "up\nbye\n"
-    assert members(group.pgid) == []
+    assert members(group.session) == []
 
 
 def test_a_process_that_ignores_sigterm_is_killed_with_its_children(tmp_path: Path) -> None:
     group = start(tmp_path, STUBBORN)
     wait_for(lines(tmp_path, 2))
-    assert len(members(group.pgid)) == 3  # guard, process, child
+    assert len(members(group.session)) == 3  # guard, process, child
     asyncio.run(group.stop(deadline_s=0.5))
-    assert members(group.pgid) == []
+    assert members(group.session) == []
 
 
-def test_what_a_dead_leader_leaves_is_stopped_too(tmp_path: Path) -> None:
-    """vLLM's API server killed by SIGKILL leaves its EngineCore behind, with the GPU's memory."""
+def test_what_a_dead_server_leaves_is_stopped_at_once(tmp_path: Path) -> None:
+    """vLLM's API server killed by SIGKILL leaves its EngineCore behind, with the GPU's memory: the guard does not wait."""
     group = start(tmp_path, STUBBORN)
     wait_for(lines(tmp_path, 2))
-    engine = next(p for p in members(group.pgid) if STUBBORN in p.cmdline())
-    engine.kill()
-    wait_for(lambda: group.exit_code() is not None)
-    assert members(group.pgid) != []
+    next(p for p in members(group.session) if STUBBORN in p.cmdline()[2:3]).kill()
+    wait_for(lambda: members(group.session) == [])
+    assert group.exit_code() == 137
     asyncio.run(group.stop(15))
-    assert members(group.pgid) == []
+
+
+def test_what_a_dead_guard_leaves_is_stopped_too(tmp_path: Path) -> None:
+    group = start(tmp_path, STUBBORN)
+    wait_for(lines(tmp_path, 2))
+    psutil.Process(group.session).kill()
+    wait_for(lambda: group.exit_code() is not None)
+    assert len(members(group.session)) == 2
+    asyncio.run(group.stop(15))
+    assert members(group.session) == []
 
 
 def test_a_tuner_killed_by_sigkill_takes_its_server_along(tmp_path: Path) -> None:
@@ -81,8 +93,8 @@ def test_a_tuner_killed_by_sigkill_takes_its_server_along(tmp_path: Path) -> Non
         "import os, sys, time\n"
         "from pathlib import Path\n"
         "from tuner.launch.process import ProcessGroup\n"
-        f"group = ProcessGroup((sys.executable, '-c', {STUBBORN!r}), dict(os.environ), Path('log'), Path('.'))\n"
-        "print(group.pgid, flush=True)\n"
+        f"group = ProcessGroup.spawn((sys.executable, '-c', {STUBBORN!r}), os.environ, open('log', 'wb'), Path('.'))\n"
+        "print(group.session, flush=True)\n"
         "time.sleep(600)\n"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=tmp_path) as tuner:
@@ -97,16 +109,30 @@ def test_sweep_kills_what_the_record_names_and_nothing_else(tmp_path: Path) -> N
     """The guard itself was killed, so only the sweep of the next command can find the rest."""
     group = start(tmp_path, STUBBORN)
     wait_for(lines(tmp_path, 2))
+    recorded = identities(members(group.session))
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True) as stranger:
-        psutil.Process(group.pgid).kill()
+        given_away = ProcessId(stranger.pid, ProcessId.of(stranger.pid).started_s - 100)
+        assert sweep(stranger.pid, [given_away]) == ([], [])
+        psutil.Process(group.session).kill()
         wait_for(lambda: group.exit_code() is not None)
-        assert not sweep(ProcessId(stranger.pid, ProcessId.of(stranger.pid).started - 100))  # the pid was given away
-        assert stranger.poll() is None
-        assert sweep(group.id)
-        wait_for(lambda: members(group.pgid) == [])
-        assert not sweep(group.id)
+        killed, stuck = sweep(group.session, recorded)
+        assert len(killed) == 2
+        assert stuck == []
+        assert members(group.session) == []
+        assert sweep(group.session, recorded) == ([], [])
         assert stranger.poll() is None
         stranger.kill()
+    asyncio.run(group.stop(15))
+
+
+def test_sweep_takes_along_what_was_not_recorded_yet_but_no_session_without_a_recorded_process(tmp_path: Path) -> None:
+    group = start(tmp_path, STUBBORN)
+    wait_for(lines(tmp_path, 2))
+    (leader,) = [known for known in identities(members(group.session)) if known.pid == group.session]
+    assert sweep(group.session, [ProcessId(leader.pid, leader.started_s + 1000)]) == ([], [])
+    assert len(members(group.session)) == 3
+    killed, _ = sweep(group.session, [leader])
+    assert len(killed) == 3
     asyncio.run(group.stop(15))
 
 
@@ -130,5 +156,11 @@ def test_only_our_own_listener_counts(tmp_path: Path) -> None:
 
 
 def test_a_log_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="No such file"):
-        ProcessGroup(("true",), {}, tmp_path / "missing" / "log", tmp_path)
+    engine = VllmEngine(python=Path("/no/python"), model="m")
+
+    async def launch() -> None:
+        async with engine.launch(engine.command({}), tmp_path / "missing" / "log", lambda _: None):
+            pass
+
+    with pytest.raises(LaunchError, match=r"cannot be started with its log in .*missing/log: No such file"):
+        asyncio.run(launch())

@@ -84,9 +84,25 @@ def test_anything_else_fails_and_says_why(fault: str, says: str) -> None:
     assert says in raised.value.failed.message
 
 
-def test_a_stream_that_stalls_fails_after_stall_s() -> None:
-    with pytest.raises(LaunchError, match=r"failed; the first: no byte came for 0\.3 s"):
-        asyncio.run(_with_fault("stall", dataclasses.replace(QUICK, stall_s=0.3, output_tokens=Lengths(low=9, high=9))))
+STALLING = dataclasses.replace(QUICK, stall_s=0.3, output_tokens=Lengths(low=9, high=9))
+
+
+def test_a_server_that_sends_nobody_a_byte_has_stalled() -> None:
+    with pytest.raises(LaunchError, match=r"for 0\.3 s no byte came for any of the \d+ open ones") as raised:
+        asyncio.run(_with_fault("stall", STALLING))
+    assert raised.value.failed.kind is FailureKind.STALLED
+
+
+def test_a_stream_that_stalls_beside_others_fails_alone() -> None:
+    async def run() -> None:
+        async with FaultServer(lambda number: "stall" if number in range(20, 24) else None, token_s=0.02) as server:
+            await _load(
+                server, dataclasses.replace(STALLING, users=8, window_s=3.0, output_tokens=Lengths(low=9, high=9))
+            )
+
+    with pytest.raises(LaunchError, match=r"failed; the first: no byte came for 0\.3 s") as raised:
+        asyncio.run(run())
+    assert raised.value.failed.kind is FailureKind.LOAD_FAILED
 
 
 def test_failures_only_in_the_window_fail_the_load() -> None:

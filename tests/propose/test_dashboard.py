@@ -41,7 +41,7 @@ def database(tmp_path: Path) -> str:
         (measured(output_throughput=222.5), 0.5),
         (failed(), None),
     ):
-        proposal = search.propose(lambda params: False)
+        proposal = search.propose()
         assert proposal is not None
         ended = trial(proposal.number, outcome, params=proposal.params, is_default=proposal.is_default)
         search.tell(replace(ended, violations={} if missed is None else {"ttft_p99": missed}))

@@ -66,16 +66,12 @@ def proposer() -> Iterator[Make]:
         one.close()
 
 
-def never(params: Params) -> bool:
-    return False
-
-
 def ended(proposal: Proposal, outcome: Outcome) -> Trial:
     return trial(proposal.number, outcome, params=proposal.params, is_default=proposal.is_default)
 
 
-def take(search: Proposer, refuses: object = never) -> Proposal:
-    found = search.propose(refuses)  # type: ignore[arg-type]
+def take(search: Proposer) -> Proposal:
+    found = search.propose()
     assert found is not None
     return found
 
@@ -177,27 +173,13 @@ def test_a_restarted_search_does_not_repeat_its_points(url: str, proposer: Make)
     assert len(set(points)) == len(points) == 8
 
 
-def test_what_vllm_refuses_never_becomes_a_trial_and_is_asked_once(url: str, proposer: Make) -> None:
-    search, asked = proposer(url), []
-
-    def refuses(params: Params) -> bool:
-        asked.append(params)
-        return int(params["max_num_seqs"]) > 4
-
-    take(search)
-    for _ in range(5):
-        assert int(take(search, refuses).params["max_num_seqs"]) <= 4
-    assert len(stored(url)) == 6
-    assert all(asked.count(params) == 1 for params in asked)
-
-
 def test_an_exhausted_space_ends_the_search(url: str, proposer: Make) -> None:
     small = SearchSpace.model_validate(
         {"gpu": {"names": []}, "parameters": {"stream_interval": {"type": "categorical", "choices": [1, 2]}}}
     )
     search = proposer(url, small, defaults={"stream_interval": 1})
     assert [take(search).params["stream_interval"] for _ in range(2)] == [1, 2]
-    assert search.propose(never) is None
+    assert search.propose() is None
 
 
 def test_another_space_under_the_same_name_is_refused(url: str, proposer: Make) -> None:

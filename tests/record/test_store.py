@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from record_samples import COMMAND, MEASURED, NOW, STUDY, a_trial
+from record_samples import COMMAND, MEASURED, NOW, STUDY, a_trial, launch
 from samples import FINGERPRINT
 from sqlalchemy import text
 
 from tuner.errors import StorageError, UsageError
+from tuner.processes import ProcessId
 from tuner.record import Store, Verification, differences
 from tuner.types import (
     Command,
@@ -84,7 +85,7 @@ def test_a_trial_is_running_until_it_is_finished(store: Store, outcome: Measured
 
 
 def test_a_trial_that_never_started_can_be_finished(store: Store) -> None:
-    rejected = a_trial(3, Failed(kind=FailureKind.REJECTED, message="max_num_seqs is too large"))
+    rejected = replace(a_trial(3, Failed(kind=FailureKind.REJECTED, message="too large")), attempts=0)
     store.finish("a study", rejected)
     assert store.trials("a study") == [rejected]
 
@@ -113,15 +114,18 @@ def test_a_finished_trial_is_never_overwritten(store: Store) -> None:
     assert store.trials("a study") == [a_trial(0)]
 
 
-def test_an_interrupted_trial_is_run_again(store: Store) -> None:
+@pytest.mark.parametrize("kind", [kind for kind in FailureKind if not kind.is_of_the_settings])
+def test_a_trial_that_failed_by_no_fault_of_its_settings_is_run_again(store: Store, kind: FailureKind) -> None:
     begin(store, 1)
-    store.finish("a study", a_trial(1, Failed(kind=FailureKind.INTERRUPTED, message="Ctrl-C")))
+    first = a_trial(1, Failed(kind=kind, message="Ctrl-C"))
+    store.finish("a study", first)
     assert store.trials("a study") == []
+    assert store.unfinished("a study") == [first]
     assert [proposal.number for proposal in store.running("a study")] == [1]
     begin(store, 1)
+    assert store.unfinished("a study") == []
     store.finish("a study", a_trial(1))
-    assert store.trials("a study") == [a_trial(1)]
-    assert column(store, "SELECT attempts FROM tuner_trial") == [2]
+    assert store.trials("a study") == [replace(a_trial(1), attempts=2)]
 
 
 def test_secret_values_are_never_stored(store: Store) -> None:
@@ -135,25 +139,21 @@ def test_secret_values_are_never_stored(store: Store) -> None:
 
 def test_open_launches_are_those_that_nobody_saw_end(store: Store) -> None:
     begin(store, 0)
-    first, second = (
-        store.record_launch(
-            "a study", 0, pid=pid, pgid=pid, process_started_s=1e9 + 0.25, port=8001, log=Path("/x/log"), started_at=NOW
-        )
-        for pid in (11, 12)
-    )
+    first, second = (launch(store, ProcessId(pid, 1e9 + 0.25)) for pid in (11, 12))
     store.end_launch(first, NOW)
+    store.record_processes(second, [ProcessId(12, 1e9 + 0.25), ProcessId(13, 1e9 + 1.5)])
     (left,) = store.open_launches()
-    assert (left.id, left.study, left.number, left.pid) == (second, "a study", 0, 12)
-    assert (left.process_started_s, left.log, left.started_at) == (1e9 + 0.25, Path("/x/log"), NOW)
+    assert (left.id, left.study, left.number, left.leader) == (second, "a study", 0, ProcessId(12, 1e9 + 0.25))
+    assert left.processes == {ProcessId(12, 1e9 + 0.25), ProcessId(13, 1e9 + 1.5)}
+    assert (left.start, left.log, left.started_at) == ("warm", Path("/x/log"), NOW)
 
 
 def test_a_launch_of_another_living_tuner_is_not_ours_to_stop(store: Store) -> None:
     begin(store, 0)
     program = (
         "import sys; sys.path.insert(0, sys.argv[2])\n"
-        "from pathlib import Path; from record_samples import NOW; from tuner.record import Store\n"
-        "Store.open(sys.argv[1]).record_launch('a study', 0, pid=9, pgid=9, process_started_s=1.0, port=1,"
-        " log=Path('/x'), started_at=NOW)\n"
+        "from record_samples import launch; from tuner.processes import ProcessId; from tuner.record import Store\n"
+        "launch(Store.open(sys.argv[1]), ProcessId(9, 1.0))\n"
         "print('recorded', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", program, store.url, str(Path(__file__).parents[1])]
@@ -163,12 +163,12 @@ def test_a_launch_of_another_living_tuner_is_not_ours_to_stop(store: Store) -> N
         assert store.open_launches() == []
         other.kill()
         other.wait()
-        assert [launch.pid for launch in store.open_launches()] == [9]
+        assert [launch.leader.pid for launch in store.open_launches()] == [9]
 
 
 def test_a_launch_belongs_to_a_begun_trial(store: Store) -> None:
     with pytest.raises(StorageError, match=r"trial 5 .* was never begun"):
-        store.record_launch("a study", 5, pid=1, pgid=1, process_started_s=1.0, port=1, log=Path("/x"), started_at=NOW)
+        launch(store, ProcessId(1, 1.0), number=5)
 
 
 def test_verifications_come_back_in_order(store: Store) -> None:
@@ -234,7 +234,7 @@ _measured = st.builds(
     startup_s=_numbers,
     kv_cache_tokens=st.none() | _counts,
 )
-_ended = [kind for kind in FailureKind if kind is not FailureKind.INTERRUPTED]
+_ended = [kind for kind in FailureKind if kind.is_of_the_settings]
 _failed = st.builds(Failed, kind=st.sampled_from(_ended), message=st.text(), log_tail=st.text())
 _commands = st.builds(
     Command, argv=st.lists(st.text()).map(tuple), environment=st.dictionaries(st.text("ABC_"), st.text(), max_size=2)
@@ -250,6 +250,7 @@ _trials = st.builds(
     violations=st.dictionaries(st.text(), _numbers, max_size=2),
     started_at=_times,
     ended_at=_times,
+    attempts=st.integers(0, 3),
 )
 
 

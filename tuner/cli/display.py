@@ -52,7 +52,7 @@ def settings(params: Params, defaults: Params | None = None) -> str:
 
 def status(trial: Trial) -> str:
     if isinstance(trial.outcome, Failed):
-        return trial.outcome.kind.value
+        return trial.outcome.kind.value + ("" if trial.outcome.kind.is_of_the_settings else ", to be run again")
     return "measured" if feasible(trial) else "misses " + ", ".join(n for n, v in trial.violations.items() if v > 0)
 
 
@@ -161,7 +161,7 @@ class TerminalWatch:
         self._progress.stop()
 
     def study_continues(self, finished: Sequence[Trial], best: Trial | None) -> None:
-        self._finished, self._best = len(finished), best
+        self._finished, self._best = sum(trial.attempts > 0 for trial in finished), best
         before = defaults_of(finished)
         self._defaults = before.params if before else None
         self._progress.update(self._task, completed=self._finished)
@@ -184,14 +184,15 @@ class TerminalWatch:
 
     def trial_ended(self, trial: Trial, best: Trial | None) -> None:
         self._best = best
-        self._finished += 1
-        self._durations.append(time.monotonic() - self._began_s)
+        if trial.attempts:
+            self._finished += 1
+            self._durations.append(time.monotonic() - self._began_s)
         self._progress.update(self._task, completed=self._finished)
         if isinstance(trial.outcome, Failed):
             self._print(f"trial {trial.number}: {trial.outcome.kind.value}: {trial.outcome.message}")
         else:
             mark = ", best so far" if best is not None and best.number == trial.number else ""
-            took = f"{self._durations[-1]:.0f} s"
+            took = f"{time.monotonic() - self._began_s:.0f} s"
             self._print(
                 f"trial {trial.number}: {status(trial)}, {objective_value(self._objective, trial)}, {took}{mark}"
             )

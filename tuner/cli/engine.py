@@ -13,7 +13,8 @@ from tuner.cli.console import errors, results
 from tuner.demo import make_demo_model
 from tuner.errors import EngineError, UsageError
 from tuner.install import install_engine as install
-from tuner.launch.interpreter import Resolver, find_python
+from tuner.launch.engine_host import EngineHost
+from tuner.launch.interpreter import find_python
 from tuner.measure.gpu import detect
 from tuner.space import load_space, shipped_spaces, space_for
 
@@ -49,8 +50,8 @@ def doctor(
     say(f"C++ compiler: {shutil.which('g++') or 'missing: vLLM on the CPU then needs --enforce-eager'}")
     try:
         python = find_python(vllm_python)
-        with Resolver(python, {}) as resolver:
-            say(f"engine: vLLM {resolver.info.version} for {resolver.info.platform}, {python}")
+        with EngineHost(python, {}) as host:
+            say(f"engine: vLLM {host.info.version} for {host.info.platform}, {python}")
     except EngineError as error:
         say(f"engine: {error}")
         raise typer.Exit(1) from error

@@ -13,6 +13,7 @@ from tuner.decide import parse_objective
 from tuner.errors import RunError, UsageError
 from tuner.export import EXPORTERS
 from tuner.record import Store
+from tuner.recorded import sweep_leftovers
 from tuner.types import Failed, Measured, Trial
 from tuner.verify import study_decision
 
@@ -22,7 +23,7 @@ _DEFAULT_STORAGE = "sqlite:///tuner.db"
 
 def studies(storage: Storage = _DEFAULT_STORAGE) -> None:
     """List the studies of a database."""
-    store = Store.open(storage, read_only=True)
+    store = _open(storage)
     table = Table(box=None, header_style="bold", pad_edge=False)
     for header in ("study", "gpu", "model", "workload", "objective", "trials", "best", "begun (UTC)"):
         table.add_column(header)
@@ -36,9 +37,10 @@ def studies(storage: Storage = _DEFAULT_STORAGE) -> None:
 
 def trials(study: str, storage: Storage = _DEFAULT_STORAGE) -> None:
     """List the trials of a study, with what was measured."""
-    store = Store.open(storage, read_only=True)
+    store = _open(storage)
     found = study_decision(store, study)
-    results.print(trials_table(store.trials(study), found.chosen.number if found.chosen else None))
+    everything = sorted([*store.trials(study), *store.unfinished(study)], key=lambda trial: trial.number)
+    results.print(trials_table(everything, found.chosen.number if found.chosen else None))
 
 
 def show(
@@ -47,7 +49,7 @@ def show(
     storage: Storage = _DEFAULT_STORAGE,
 ) -> None:
     """Show a study's result, or all that is known of one trial."""
-    store = Store.open(storage, read_only=True)
+    store = _open(storage)
     if trial is None:
         print_result(store, study, study_decision(store, study))
         return
@@ -90,7 +92,7 @@ def export(
     """Print the launch config to deploy: exactly the arguments that ran."""
     if format not in EXPORTERS:
         raise UsageError(f"unknown --format {format!r}: choose one of {', '.join(EXPORTERS)}")
-    store = Store.open(storage, read_only=True)
+    store = _open(storage)
     chosen = study_decision(store, study).chosen if trial is None else _trial(store, study, trial)
     if chosen is None:
         raise RunError(f"study {study!r} has no trial that was measured and meets its SLOs: nothing to export")
@@ -116,7 +118,7 @@ def dashboard(
     """Watch the studies in optuna-dashboard. Stop it with Ctrl-C."""
     from tuner.propose.dashboard import serve_dashboard  # slow to import, and only needed here
 
-    store = Store.open(storage, read_only=True)
+    store = _open(storage)
     store.close()
     errors.print(f"optuna-dashboard: http://{host}:{port}/dashboard/", highlight=False)
     try:
@@ -125,9 +127,20 @@ def dashboard(
         raise typer.Exit(0) from None
 
 
+def _open(storage: str) -> Store:
+    """The database to read from, once what dead tuners left running is stopped."""
+    store = Store.open(storage, read_only=True)
+    if store.open_launches():
+        writing = Store.open(storage)
+        for told in sweep_leftovers(writing):
+            errors.print(told, markup=False, highlight=False, soft_wrap=True)
+        writing.close()
+    return store
+
+
 def _trial(store: Store, study: str, number: int) -> Trial:
     store.study(study)
-    for trial in store.trials(study):
+    for trial in [*store.trials(study), *store.unfinished(study)]:
         if trial.number == number:
             return trial
-    raise UsageError(f"study {study!r} has no finished trial {number}: see `tuner trials {study}`")
+    raise UsageError(f"study {study!r} has no trial {number} that ended: see `tuner trials {study}`")

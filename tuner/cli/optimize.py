@@ -13,7 +13,8 @@ from tuner.cli.config import read_config
 from tuner.cli.console import errors, results
 from tuner.cli.display import TerminalWatch, comparison_table, trials_table, verdict_text
 from tuner.decide import Decision, Objective, parse_objective, rank
-from tuner.launch.interpreter import Resolver, find_python
+from tuner.launch.engine_host import EngineHost
+from tuner.launch.interpreter import find_python
 from tuner.measure.gpu import detect
 from tuner.plan import Options, Plan, check, choose_space, make_plan
 from tuner.record import Store
@@ -70,10 +71,27 @@ def optimize(
         _option("engine-arg", "A vLLM argument of every trial, e.g. tensor_parallel_size=2. Repeatable."),
     ] = None,
     vllm_python: Annotated[Optional[str], _option("vllm-python", "Python with vLLM; default: found.")] = None,  # noqa: UP045
-    startup_timeout: Annotated[float, _option("startup-timeout", "Seconds a server may take to start.")] = 900.0,
+    start: Annotated[
+        str, _option("start", "warm: fork servers from one process that has vLLM imported; plain: vllm serve.")
+    ] = _DEFAULT.start,
+    startup_timeout: Annotated[
+        float, _option("startup-timeout", "Seconds a server may take to start.")
+    ] = _DEFAULT.startup_timeout,
+    trial_timeout: Annotated[
+        Optional[float],  # noqa: UP045
+        _option("trial-timeout", "Seconds a launch may take, its load included."),
+    ] = None,
+    max_hours: Annotated[
+        Optional[float],  # noqa: UP045
+        _option("max-hours", "Hours this run may take; what would not end in time is not begun."),
+    ] = None,
     verify: Annotated[int, _option("verify", "Times to launch winner and defaults again.")] = _DEFAULT.verify,
     seed: Annotated[int, _option("seed", "Of the sampler and of the prompts.")] = _DEFAULT.seed,
     log_dir: Annotated[Path, _option("log-dir", "Folder of the servers' logs.")] = _DEFAULT.log_dir,
+    cache_dir: Annotated[
+        Optional[Path],  # noqa: UP045
+        _option("cache-dir", "Folder of compiled code, kept between trials; default: ~/.cache/tuner."),
+    ] = None,
 ) -> None:
     """Find the best launch settings: start vLLM with each, load it, measure it, and keep everything.
 
@@ -97,10 +115,14 @@ def optimize(
         quantized_model=tuple(quantized_model or ()),
         engine_arg=tuple(engine_arg or ()),
         vllm_python=vllm_python,
+        start=start,
         startup_timeout=startup_timeout,
+        trial_timeout=trial_timeout,
+        max_hours=max_hours,
         verify=verify,
         seed=seed,
         log_dir=log_dir,
+        cache_dir=cache_dir,
     )
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts us with & has it ignored
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
@@ -120,12 +142,12 @@ def _run(options: Options) -> None:
     python = find_python(options.vllm_python)
     store = Store.open(options.storage)
     try:
-        with Resolver(python, space.environment) as resolver:
+        with EngineHost(python, space.environment) as host:
             errors.print(f"importing vLLM with {python} ...", highlight=False, soft_wrap=True)
-            plan = make_plan(options, space, python, resolver.info, detected)
+            plan = make_plan(options, space, python, host.info, detected)
             _print_settings(replace(options, storage=store.name), plan)
             with TerminalWatch(errors, plan.objective, plan.trials) as watch:
-                found = run_study(plan, store, resolver, watch)
+                found = run_study(plan, store, host, watch)
         print_result(store, plan.study, found)
         if found.chosen is None:
             raise typer.Exit(1)
@@ -146,6 +168,7 @@ def _print_settings(options: Options, plan: Plan) -> None:
         window=plan.workload.window_s,
         vllm_python=str(plan.engine.python),
         max_model_len=int(longest) if longest is not None else None,
+        cache_dir=plan.caches.folder,
     )
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in asdict(used).items():

@@ -1,13 +1,26 @@
-"""Runs inside vLLM's interpreter: imports vLLM once, then says what settings it would really use.
+"""Runs inside vLLM's interpreter: imports vLLM once, says what settings it would use, and forks servers that import nothing.
 
-In: one JSON list per line on stdin, the arguments after `vllm serve`. Out: one JSON object per line on stdout:
-first {"version", "platform", "arguments"}, then for each request {"resolved": {...}} or {"error": sentence, "usage": bool}.
-It imports nothing of tuner, starts no server, and ends when its stdin is closed, which is also how it dies with tuner.
+In: one JSON object a datagram on the socket whose number is the first argument: {"resolve": ARGUMENTS}, or {"start": ARGUMENTS,
+"environment": {...}} with two descriptors, the control socket of the server's guard and its log. ARGUMENTS is what follows
+`vllm serve`. Out: first {"version", "platform", "arguments", "import_s"}, then for each request {"resolved": {...}},
+{"pid": N}, or {"error": sentence, "usage": bool}. It imports nothing of tuner, and ends when its socket is closed, which is
+also how it dies with tuner. Its servers end with it: each one's guard holds a pipe to it.
 """
 
+import gc
+import importlib
+import importlib.util
 import json
+import multiprocessing
 import os
+import select
+import signal
+import socket
 import sys
+import time
+import traceback
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 #: Where vLLM keeps a setting under another name than its flag.
@@ -15,35 +28,114 @@ _RENAMED = {"kv_cache_dtype": "cache_dtype"}
 #: Never told: they may hold a secret.
 _SECRET = {"api_key", "hf_token"}
 _SECTIONS = ("scheduler_config", "cache_config", "model_config", "parallel_config", "device_config", "load_config")
+_MAX_REQUEST_BYTES = 1 << 20
+#: What EngineCore and a worker import when they start; some exist only in some versions.
+_MODULES = (
+    "vllm.v1.engine.async_llm",
+    "vllm.v1.engine.core",
+    "vllm.v1.executor.uniproc_executor",
+    "vllm.v1.executor.multiproc_executor",
+    "vllm.v1.worker.gpu.model_runner",
+    "vllm.v1.attention.backends.flash_attn",
+    "vllm.model_executor.model_loader",
+    "vllm.compilation.backends",
+)
 
 
 class _Refused(Exception):
     """argparse's own sentence, which it would print before exiting with 2."""
 
 
-def main() -> None:
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # whatever vLLM prints goes to stderr
-    parser = _parser()
-    environment = dict(os.environ)
-    answers.write(json.dumps(_hello(parser)) + "\n")
-    for line in sys.stdin:
-        answers.write(json.dumps(_answer(parser, json.loads(line))) + "\n")
-        os.environ.clear()  # resolving writes variables (LD_PRELOAD, worker method); the next call must not see them
-        os.environ.update(environment)
+class Host:
+    """One process with vLLM imported. `guarding` is guard.py as a module."""
+
+    def __init__(self, channel: socket.socket, guarding: ModuleType) -> None:
+        began_s = time.monotonic()
+        self._channel, self._guarding = channel, guarding
+        self._parser = _parser()
+        self._lifeline, self._alive = os.pipe()
+        self._children: set[int] = set()
+        self._say({**_hello(self._parser), "import_s": time.monotonic() - began_s})
+
+    def run(self) -> None:
+        """Answer until the channel is closed."""
+        while True:
+            if select.select([self._channel], [], [], 1.0)[0]:
+                request, descriptors, _, _ = socket.recv_fds(self._channel, _MAX_REQUEST_BYTES, 2)
+                if not request:
+                    return
+                self._say(self._answer(json.loads(request), descriptors))
+            for child in list(self._children):
+                if os.waitpid(child, os.WNOHANG)[0]:
+                    self._children.discard(child)
+
+    def _say(self, answer: dict[str, Any]) -> None:
+        self._channel.send(json.dumps(answer).encode())
+
+    def _answer(self, request: dict[str, Any], descriptors: list[int]) -> dict[str, Any]:
+        environment = dict(os.environ)
+        try:
+            if "start" in request:
+                return self._start(request["start"], request["environment"], *descriptors)
+            return {"resolved": _resolve(self._parser, request["resolve"])}
+        except _Refused as error:
+            return {"error": str(error), "usage": True}
+        except SystemExit as error:
+            return {"error": f"vLLM exits with {error.code}", "usage": True}
+        except Exception as error:  # noqa: BLE001  vLLM raises anything; its sentence is the answer
+            return {"error": _sentence(error), "usage": False}
+        finally:
+            os.environ.clear()  # resolving writes variables (LD_PRELOAD, worker method); the next call must not see them
+            os.environ.update(environment)
+
+    def _start(self, arguments: list[str], environment: dict[str, str], control: int, log: int) -> dict[str, Any]:
+        if reason := _unsafe(arguments):
+            return {"error": reason, "usage": False}
+        gc.collect()
+        gc.freeze()  # the children share these pages as long as nobody counts references in them
+        pid = os.fork()
+        if pid == 0:
+            self._lead(arguments, environment, control, log)
+        os.close(control)
+        os.close(log)
+        self._children.add(pid)
+        return {"pid": pid}
+
+    def _lead(self, arguments: list[str], environment: dict[str, str], control: int, log: int) -> None:
+        """In the first fork: become the leader of a session and guard the server, which is the second fork."""
+        code = 1
+        try:
+            os.setsid()
+            self._channel.close()
+            os.close(self._alive)
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            os.dup2(log, 1)
+            os.dup2(log, 2)
+            os.close(log)
+            engine = os.fork()
+            if engine == 0:
+                os.close(control)
+                os.close(self._lifeline)
+                code = _serve(self._parser, arguments, environment)
+            else:
+                code = self._guarding.guard(engine, control, self._lifeline)
+                self._guarding.report(control, code)
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)  # nothing of the host's own is to be cleaned up here
 
 
 def _parser() -> Any:
+    import vllm.entrypoints.cli.serve  # noqa: F401  all that a server needs
+
     try:
         from vllm.entrypoints.launchers.cli_args import make_arg_parser
     except ImportError:  # before vLLM 0.30
         from vllm.entrypoints.openai.cli_args import make_arg_parser
-    try:
-        from vllm.utils.argparse_utils import FlexibleArgumentParser
-    except ImportError:
-        from vllm.utils import FlexibleArgumentParser
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
 
-    class Parser(FlexibleArgumentParser):  # type: ignore[misc,valid-type]
+    class Parser(FlexibleArgumentParser):  # type: ignore[misc]
         def error(self, message: str) -> None:
             raise _Refused(message)
 
@@ -58,17 +150,6 @@ def _hello(parser: Any) -> dict[str, Any]:
     return {"version": vllm.__version__, "platform": str(current_platform.device_type), "arguments": names}
 
 
-def _answer(parser: Any, argv: list[str]) -> dict[str, Any]:
-    try:
-        return {"resolved": _resolve(parser, argv)}
-    except _Refused as error:
-        return {"error": str(error), "usage": True}
-    except SystemExit as error:
-        return {"error": f"vLLM exits with {error.code}", "usage": True}
-    except Exception as error:  # noqa: BLE001  vLLM raises anything; its sentence is the answer
-        return {"error": _sentence(error), "usage": False}
-
-
 def _resolve(parser: Any, argv: list[str]) -> dict[str, Any]:
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.usage.usage_lib import UsageContext
@@ -77,6 +158,7 @@ def _resolve(parser: Any, argv: list[str]) -> dict[str, Any]:
     if args.model_tag is not None:
         args.model = args.model_tag
     config = AsyncEngineArgs.from_cli_args(args).create_engine_config(UsageContext.OPENAI_API_SERVER)
+    _import_model(config)
     resolved = {}
     for name in sorted(vars(args).keys() - _SECRET):
         value = _find(config, name, vars(args)[name])
@@ -110,6 +192,84 @@ def _sentence(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
+def _import_model(config: Any) -> None:
+    """Import what a server of this configuration would import, so that forks have it; what fails here, they try themselves."""
+    from vllm import ModelRegistry
+
+    worker = str(getattr(config.parallel_config, "worker_cls", "")).rpartition(".")[0]
+    for module in (*_MODULES, *([worker] if worker else [])):
+        try:
+            importlib.import_module(module)
+        except Exception:  # noqa: BLE001  another vLLM, or another platform
+            continue
+    for architecture in getattr(config.model_config, "architectures", ()):
+        try:
+            ModelRegistry.models[architecture].load_model_cls()
+        except Exception:  # noqa: BLE001
+            continue
+
+
+def _unsafe(arguments: list[str]) -> str | None:
+    """Why a server of these arguments must not be forked; None if it may."""
+    import torch
+    from vllm.platforms.interface import in_wsl
+
+    if torch.cuda.is_initialized():
+        return "CUDA is initialized in the host already"
+    if in_wsl():
+        return "NVML does not work in forks under WSL"
+    if "ray" in arguments or "--numa-bind" in arguments:
+        return "Ray and --numa-bind start their own processes"
+    return None
+
+
+def _serve(parser: Any, arguments: list[str], environment: dict[str, str]) -> int:
+    """In the second fork: what `vllm serve ARGUMENTS` does, with nothing left to import. Returns its exit code."""
+    import vllm.logger
+    from vllm.entrypoints.cli.serve import ServeSubcommand
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ.update(environment)
+    sys.argv = ["vllm", "serve", *arguments]
+    _fork_engine_cores()
+    try:
+        args = parser.parse_args(arguments)
+        if configure := getattr(vllm.logger, "configure_logging_from_args", None):
+            configure(args)
+        command = ServeSubcommand()
+        command.validate(args)
+        command.cmd(args)
+    except _Refused as error:
+        print(f"vllm serve: error: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
+    except BaseException:  # noqa: BLE001  as Python itself would end
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def _fork_engine_cores() -> None:
+    """EngineCore and the workers are forked too, as vLLM does itself where the platform does not ask for spawn."""
+    import torch
+    from vllm.utils import system_utils
+
+    original = system_utils.get_mp_context
+
+    def get_mp_context() -> Any:
+        return original() if torch.cuda.is_initialized() else multiprocessing.get_context("fork")
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith("vllm.") and vars(module).get("get_mp_context") is original:
+            module.get_mp_context = get_mp_context  # type: ignore[attr-defined]
+
+
 if __name__ == "__main__":
-    sys.path.pop(0)  # this folder, whose vllm.py would hide vLLM
-    main()
+    here = sys.path.pop(0)  # this folder, whose vllm.py would hide vLLM
+    specification = importlib.util.spec_from_file_location("guard", Path(here, "guard.py"))
+    guarding = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(guarding)
+    os.dup2(2, 1)  # whatever vLLM prints goes where its errors go
+    with socket.socket(fileno=int(sys.argv[1])) as channel:
+        Host(channel, guarding).run()

@@ -1,127 +1,114 @@
-"""A command in, a process group out that can be watched, stopped for certain, and found again after a crash.
+"""A command in, a process group out that can be watched and stopped for certain.
 
-Every process of a launch lives in one session whose id is the guard's pid. It knows nothing of vLLM.
+Every process of a launch lives in one session whose id is the guard's pid (guard.py). It knows nothing of vLLM.
 """
 
 import asyncio
-import os
-import signal
+import contextlib
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import psutil
 
-#: psutil reckons a start time from the wall clock, which may have been set since; a pid does not come round in 2 s.
-_SAME_START_S = 2.0
+from tuner.processes import ProcessId, kill_session, members
+
 _GUARD = Path(__file__).with_name("guard.py")
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessId:
-    """A process that cannot be confused with a later one of the same pid. `started` is psutil's create_time (epoch s)."""
-
-    pid: int
-    started: float
-
-    @classmethod
-    def of(cls, pid: int) -> "ProcessId":
-        return cls(pid, psutil.Process(pid).create_time())
+#: What a shell reports for SIGKILL: the guard itself was killed.
+_KILLED = 137
+_KILLED_S = 10.0
+_POLL_S = 0.02
 
 
 class ProcessGroup:
-    """A running command in its own session, output going to `log`."""
+    """A running command in its own session. Made by `spawn`, or by an engine host that forked it."""
 
-    def __init__(self, argv: tuple[str, ...], environment: Mapping[str, str], log: Path, cwd: Path) -> None:
-        """Start `argv`. Raises OSError when the log cannot be written."""
-        with log.open("wb") as output:
-            self._popen = subprocess.Popen(
+    def __init__(self, pid: int, control: socket.socket, popen: subprocess.Popen[bytes] | None = None) -> None:
+        """`pid` is the guard's, `control` the socket to it."""
+        self._control, self._popen = control, popen
+        self._exit_code: int | None = None
+        control.setblocking(False)
+        self.id = ProcessId.of(pid)
+
+    @classmethod
+    def spawn(
+        cls,
+        argv: tuple[str, ...],
+        environment: Mapping[str, str],
+        output: IO[bytes],
+        cwd: Path,
+        *,
+        pass_fd: int | None = None,
+    ) -> "ProcessGroup":
+        """Start `argv` with its output going to `output`. `pass_fd` stays open in it. Raises OSError."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            popen = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(_GUARD), *argv],
                 env=dict(environment),
                 cwd=cwd,
-                stdin=subprocess.PIPE,
+                stdin=theirs.fileno(),
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                pass_fds=() if pass_fd is None else (pass_fd,),
             )
-        self.id = ProcessId.of(self._popen.pid)
+        return cls(popen.pid, ours, popen)
 
     @property
-    def pgid(self) -> int:
-        return self._popen.pid
+    def session(self) -> int:
+        return self.id.pid
 
     def exit_code(self) -> int | None:
-        """None while the engine runs."""
-        return self._popen.poll()
+        """As a shell tells it; None while the command runs."""
+        if self._exit_code is None:
+            try:
+                self._exit_code = int(self._control.recv(64) or _KILLED)
+            except BlockingIOError:
+                return None
+            except OSError:
+                self._exit_code = _KILLED
+            if self._popen:
+                self._popen.wait()
+        return self._exit_code
 
     def owns_port(self, port: int) -> bool:
         """Whether a process of this group listens on `port`: a server that is not ours is never taken for ready."""
         return any(
             connection.laddr.port == port
-            for process in members(self.pgid)
+            for process in members(self.session)
             for connection in _listening(process)
             if connection.laddr
         )
 
     async def stop(self, deadline_s: float) -> None:
-        """SIGTERM to the engine, SIGKILL to the group at the deadline, and return when no process of it is left."""
+        """SIGTERM to the command, SIGKILL to the group at the deadline, and return when no process of it is left."""
         if self.exit_code() is None:
-            self._popen.terminate()
-        if not await self._gone(deadline_s):
-            kill_session(self.pgid)
-            await self._gone(10.0)
-        if self._popen.stdin:
-            self._popen.stdin.close()
+            with contextlib.suppress(OSError):  # the guard was killed just now
+                self._control.send(b"T")
+        end = time.monotonic() + deadline_s
+        while not self._is_gone() and time.monotonic() < end:
+            await asyncio.sleep(_POLL_S)
+        self.kill()
 
-    async def _gone(self, deadline_s: float) -> bool:
-        end = asyncio.get_running_loop().time() + deadline_s
-        while True:
-            leader_gone = self.exit_code() is not None
-            if leader_gone and not members(self.pgid):
-                return True
-            if leader_gone:  # nobody stops the rest of the group any more
-                kill_session(self.pgid)
-            if asyncio.get_running_loop().time() > end:
-                return False
-            await asyncio.sleep(0.1)
+    def kill(self) -> None:
+        """SIGKILL what is left of the group, and wait until it is gone; at most 10 s, for what the kernel does not let go."""
+        kill_session(self.session)
+        end = time.monotonic() + _KILLED_S
+        while not self._is_gone() and time.monotonic() < end:
+            time.sleep(_POLL_S)
+        self._control.close()
 
-
-def members(session: int) -> list[psutil.Process]:
-    """The living processes of a session."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except (ProcessLookupError, PermissionError, psutil.NoSuchProcess):
-            continue
-    return found
-
-
-def kill_session(session: int) -> None:
-    """SIGKILL every process of a session, also those that have their own process group."""
-    for process in members(session):
-        try:
-            os.kill(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-
-
-def sweep(leader: ProcessId) -> bool:
-    """Kill what a dead tuner left of the launch led by `leader`; whether there was anything.
-
-    The session id cannot have been given away while a process of it lives; a leader of another age is somebody else's.
-    """
-    try:
-        if abs(psutil.Process(leader.pid).create_time() - leader.started) >= _SAME_START_S:
+    def _is_gone(self) -> bool:
+        if self.exit_code() is None:
             return False
-    except psutil.NoSuchProcess:
-        pass
-    left = members(leader.pid)
-    kill_session(leader.pid)
-    return bool(left)
+        if left := members(self.session):  # nobody else stops the rest of the group any more
+            kill_session(self.session)
+        return not left
 
 
 def _listening(process: psutil.Process) -> "list[psutil._ntuples.pconn]":

@@ -4,47 +4,56 @@ It does not know the search space, the load or the database.
 """
 
 import asyncio
-import os
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import aiohttp
 
 from tuner.errors import LaunchError
+from tuner.launch.engine_host import CannotFork, EngineHost
 from tuner.launch.failures import classify
-from tuner.launch.process import ProcessGroup, ProcessId
+from tuner.launch.interpreter import engine_environment
+from tuner.launch.process import ProcessGroup
+from tuner.processes import ProcessId, identities, members
 from tuner.types import Command, Endpoint, Failed, FailureKind, Params
 
 LOOPBACK = "127.0.0.1"
-_POLL_S = 0.25
+_POLL_S = 0.1
+_FIRST_TOKEN_S = 30.0
 #: From SIGTERM to SIGKILL. A ready server is gone in 2 s; one that is still loading the model swallows the signal.
 _STOP_S = 15.0
 _STOP_LOADING_S = 3.0
-#: Told to every vLLM: no usage statistics leave the machine.
-_ENVIRONMENT = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
-    """A process group that has been started, told before it is used, so that it can be recorded."""
+    """A server that has been started, told before it is used, so that it can be recorded. `leader` leads its session,
+    `processes` are all that are known so far, the leader among them; `start` is "plain" or "warm"."""
 
-    process: ProcessId
+    leader: ProcessId
+    processes: frozenset[ProcessId]
+    start: str
     port: int
     log: Path
 
 
+Seen = Callable[[Launch], None]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VllmEngine:
-    """How to run `vllm serve` for one study. `quantized_models` maps a quantization to the checkpoint that has it."""
+    """How to run `vllm serve` for one study. `quantized_models` maps a quantization to the checkpoint that has it; `caches` are
+    the environment variables that say where compiled code is kept, which is no part of the command that is exported."""
 
     python: Path
     model: str
     fixed: Params = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
+    caches: Mapping[str, str] = field(default_factory=dict)
     quantized_models: Mapping[str, str] = field(default_factory=dict)
     startup_timeout_s: float = 900.0
 
@@ -67,46 +76,63 @@ class VllmEngine:
 
     @asynccontextmanager
     async def launch(
-        self, command: Command, log: Path, started: Callable[[Launch], None]
+        self, command: Command, log: Path, seen: Seen, host: EngineHost | None = None
     ) -> AsyncIterator[tuple[Endpoint, ProcessGroup]]:
-        """Start `command` and yield the endpoint once it is ready. `started` is called before anything depends on it.
+        """Start `command` and yield the endpoint once it is ready: forked from `host` if there is one, else plainly.
 
-        Raises LaunchError with the classified failure.
+        A server that must not be forked is started plainly. `seen` is called before anything depends on the server, and again
+        when it has more processes. Raises LaunchError with the classified failure.
         """
         port = _free_port()
-        argv = (*command.argv, "--host", LOOPBACK, "--port", str(port))
         began_s = time.monotonic()
-        try:
-            group = ProcessGroup(argv, _environment(command), log, log.parent)
-        except OSError as error:
-            message = f"{argv[0]} cannot be started with its log in {log}: {error.strerror}"
-            raise LaunchError(Failed(kind=FailureKind.CRASHED, message=message)) from error
+        group, start = self._start((*command.argv, "--host", LOOPBACK, "--port", str(port)), command, log, host)
+        launch = Launch(leader=group.id, processes=frozenset({group.id}), start=start, port=port, log=log)
         ready = False
         try:
-            started(Launch(process=group.id, port=port, log=log))
-            await self._ready(group, port, log)
+            seen(launch)
+            await self._ready(group, launch, seen)
             ready = True
             yield self._endpoint(group, port, log, time.monotonic() - began_s), group
         finally:
             await group.stop(_STOP_S if ready else _STOP_LOADING_S)
 
+    def _start(
+        self, argv: tuple[str, ...], command: Command, log: Path, host: EngineHost | None
+    ) -> tuple[ProcessGroup, str]:
+        environment = {**self.caches, **command.environment}
+        try:
+            with log.open("wb") as output:
+                if host:
+                    with suppress(CannotFork):
+                        return host.fork(argv[argv.index("serve") + 1 :], environment, output), "warm"
+                return ProcessGroup.spawn(argv, engine_environment(environment), output, log.parent), "plain"
+        except OSError as error:
+            message = f"{argv[0]} cannot be started with its log in {log}: {error.strerror}"
+            raise LaunchError(Failed(kind=FailureKind.CRASHED, message=message)) from error
+
     def _endpoint(self, group: ProcessGroup, port: int, log: Path, startup_s: float) -> Endpoint:
         base_url = f"http://{LOOPBACK}:{port}"
-        return Endpoint(base_url=base_url, model=self.model, pgid=group.pgid, startup_s=startup_s, log=log)
+        return Endpoint(base_url=base_url, model=self.model, pgid=group.session, startup_s=startup_s, log=log)
 
-    async def _ready(self, group: ProcessGroup, port: int, log: Path) -> None:
+    async def _ready(self, group: ProcessGroup, launch: Launch, seen: Seen) -> None:
         """Ready means: our process lives and owns the port, /health is 200, the model is ours, one token comes back."""
         end = time.monotonic() + self.startup_timeout_s
-        base = f"http://{LOOPBACK}:{port}"
-        timeout = aiohttp.ClientTimeout(total=30)
-        async with aiohttp.ClientSession(timeout=timeout, trust_env=False) as session:
-            while not (await _healthy(session, base) and group.owns_port(port)):
+        base = f"http://{LOOPBACK}:{launch.port}"
+        known = launch.processes
+        async with aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=_FIRST_TOKEN_S), trust_env=False
+        ) as session:
+            while not (await _healthy(session, base) and group.owns_port(launch.port)):
+                if new := identities(members(group.session)) - known:
+                    known |= new
+                    seen(replace(launch, processes=known))
                 if (code := group.exit_code()) is not None:
-                    raise LaunchError(classify(_text(log), code))
+                    raise LaunchError(classify(_text(launch.log), code))
                 if time.monotonic() > end:
-                    raise LaunchError(classify(_text(log), None))
+                    raise LaunchError(classify(_text(launch.log), None))
                 await asyncio.sleep(_POLL_S)
-            await self._first_token(session, base, log)
+            await self._first_token(session, base, launch.log)
+        seen(replace(launch, processes=known | identities(members(group.session))))
 
     async def _first_token(self, session: aiohttp.ClientSession, base: str, log: Path) -> None:
         try:
@@ -118,15 +144,12 @@ class VllmEngine:
             async with session.post(f"{base}/v1/completions", json=body) as response:
                 if response.status != 200 or (await response.json())["usage"]["completion_tokens"] != 1:
                     raise LaunchError(_not_ready(f"the first completion failed with HTTP {response.status}", log))
-        except (aiohttp.ClientError, TimeoutError, KeyError, ValueError) as error:
+        except TimeoutError as error:
+            text = f"healthy, but the first token did not come within {_FIRST_TOKEN_S:.0f} s"
+            raise LaunchError(_not_ready(text, log, FailureKind.STALLED)) from error
+        except (aiohttp.ClientError, KeyError, ValueError) as error:
             text = f"healthy, but the first token did not come: {type(error).__name__} {error}"
             raise LaunchError(_not_ready(text, log)) from error
-
-
-def _environment(command: Command) -> dict[str, str]:
-    """The caller's environment with the command's on top. The trial's server needs no API key, and is not asked for one."""
-    own = {name: value for name, value in os.environ.items() if name != "VLLM_API_KEY"}
-    return {**own, **_ENVIRONMENT, **command.environment}
 
 
 def _flag(name: str, value: object) -> tuple[str, ...]:
@@ -158,6 +181,5 @@ def _text(log: Path) -> str:
     return log.read_text(encoding="utf-8", errors="replace")
 
 
-def _not_ready(message: str, log: Path) -> Failed:
-    tail = classify(_text(log), 0).log_tail
-    return Failed(kind=FailureKind.CRASHED, message=message, log_tail=tail)
+def _not_ready(message: str, log: Path, kind: FailureKind = FailureKind.CRASHED) -> Failed:
+    return Failed(kind=kind, message=message, log_tail=classify(_text(log), 0).log_tail)

@@ -28,6 +28,8 @@ ENDED_PER_USER = 2
 MAX_WINDOW_FACTOR = 4
 _POLL_S = 0.5
 _TICK_S = 0.05
+#: When all requests stall, that is found before each one of them has failed.
+_STALL_MARGIN_S = 0.5
 _RAMP_S = 2.0
 #: A user whose request failed waits, so that a server that refuses at once is not flooded.
 _PAUSE_AFTER_ERROR_S = 1.0
@@ -53,12 +55,14 @@ async def generate_load(
     last request that was sent before the window's end has ended, at most stall_s; what is then still open is an error.
     Requests sent after the window are load only and have no record.
 
-    Raises LaunchError: CRASHED when `server_alive` (asked twice a second) says no; LOAD_FAILED when all first requests
-    fail, or more than 1 % of those that were sent or ended in the window. Raises UsageError when prompts cannot be as short
-    as the workload asks. Cancelling it closes every request.
+    Raises LaunchError: CRASHED when `server_alive` (asked twice a second) says no; STALLED when requests are open and nobody
+    gets a byte for stall_s, whatever /health says; LOAD_FAILED when all first requests fail, or more than 1 % of those that
+    were sent or ended in the window. Raises UsageError when prompts cannot be as short as the workload asks. Cancelling it
+    closes every request.
     """
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_S)
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=workload.stall_s, sock_read=workload.stall_s)
+    one_stalled_s = workload.stall_s + _STALL_MARGIN_S
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=one_stalled_s, sock_read=one_stalled_s)
     async with aiohttp.ClientSession(
         connector=connector,
         timeout=timeout,
@@ -70,7 +74,7 @@ async def generate_load(
         alphabet = await _run_beside(learn_alphabet(session, endpoint, workload), _watch(server_alive))
         load = _Load(session, endpoint, workload, alphabet, salt)
         users = [load.user(number) for number in range(workload.users)]
-        return await _run_beside(load.measure(observe), _watch(server_alive), *users)
+        return await _run_beside(load.measure(observe), _watch(server_alive), load.watch_for_stall(), *users)
 
 
 async def _watch(server_alive: Callable[[], bool]) -> None:
@@ -111,10 +115,21 @@ class _Load:
         self._open: dict[int, float] = {}  # index -> sent_s
         self._records: list[RequestRecord] = []
         self._unanswered = set(range(workload.users))  # users without a first token, nor a first failure
+        self._last_byte_s = perf_counter()  # or when the first request was sent
 
     @property
     def _ramp_s(self) -> float:
         return min(_RAMP_S, self._workload.warmup_s / 2)
+
+    async def watch_for_stall(self) -> None:
+        """Raises LaunchError when requests are open and none of them got a byte for stall_s."""
+        stall_s = self._workload.stall_s
+        while not self._open or perf_counter() - self._last_byte_s < stall_s:
+            if not self._open:
+                self._last_byte_s = perf_counter()
+            await asyncio.sleep(_TICK_S)
+        message = f"the server accepts requests, but for {stall_s:g} s no byte came for any of the {len(self._open)} open ones"
+        raise LaunchError(Failed(kind=FailureKind.STALLED, message=message))
 
     async def user(self, number: int) -> None:
         await asyncio.sleep(self._ramp_s * number / self._workload.users)
@@ -163,7 +178,8 @@ class _Load:
             _shrink_reads(response)
             content = response.content
             while chunk := await content.readany():
-                stream.feed(chunk, perf_counter())
+                self._last_byte_s = now_s = perf_counter()
+                stream.feed(chunk, now_s)
                 if user in self._unanswered and stream.has_output:
                     self._unanswered.discard(user)
 

@@ -1,12 +1,12 @@
 """What was tried in, the next settings to launch out; and every finished trial told to Optuna's study in the database.
 
-Two Optuna studies: the one in the database holds only trials that were really taken up, one per launch, for the dashboard
-and for resuming. The sampler works on a copy in memory, where a point that breaks a rule, was tried before, or that vLLM
-refuses can be thrown away before it becomes a trial. It knows nothing of launches.
+Two Optuna studies: the one in the database holds only trials that were really taken up, for the dashboard and for resuming.
+The sampler works on a copy in memory, where a point that breaks a rule or was tried before can be thrown away before it
+becomes a trial. It knows nothing of launches.
 """
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import optuna
 from optuna.distributions import (
@@ -31,8 +31,6 @@ _STARTUP_TRIALS = 6
 _LAUNCH = "launch"
 #: optuna-dashboard 0.21 reads constraints only from this attribute of a trial, not from Optuna 5's own.
 _DASHBOARD_CONSTRAINTS = "constraints"
-
-Refuses = Callable[[Params], bool]
 
 
 def quiet() -> None:
@@ -100,21 +98,16 @@ class Proposer:
         running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         return [Proposal(number=t.number, params=t.params, is_default=_is_default(t)) for t in running]
 
-    def propose(self, refuses: Refuses) -> Proposal | None:
+    def propose(self) -> Proposal | None:
         """The next settings, written to the database; None when nothing is left to try.
 
-        First vLLM's defaults, then the points that the space enqueues, then the sampler's. `refuses` asks vLLM: a refused
-        point is told to the sampler as infeasible and never becomes a trial.
+        First vLLM's defaults, then the points that the space enqueues, then the sampler's.
         """
         if not self._study.get_trials(deepcopy=False):
             return self._take_up(self._defaults, is_default=True)
         for params in self._candidates():
-            if _key(params) in self._tried or self._space.violations(params):
-                continue
-            if refuses(params):
-                self._remember_refused(params)
-                continue
-            return self._take_up(params, is_default=False)
+            if _key(params) not in self._tried and not self._space.violations(params):
+                return self._take_up(params, is_default=False)
         return None
 
     def tell(self, trial: Trial) -> None:
@@ -173,17 +166,6 @@ class Proposer:
         self._tried.add(_key(kept))
         number = len(self._study.get_trials(deepcopy=False)) - 1
         return Proposal(number=number, params=kept, is_default=is_default)
-
-    def _remember_refused(self, params: Params) -> None:
-        self._tried.add(_key(params))
-        self._memory.add_trial(
-            optuna.trial.create_trial(
-                state=TrialState.PRUNED,
-                params=dict(params),
-                distributions={name: self._distributions[name] for name in params},
-                constraints={_LAUNCH: 1.0, **{slo.name: 0.0 for slo in self._slos}},
-            )
-        )
 
 
 def _distribution(parameter: Int | Float | Categorical, default: Value | None) -> BaseDistribution:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pydantic import JsonValue, TypeAdapter
 
+from tuner.processes import ProcessId
 from tuner.record.tables import LaunchRow, StudyRow, TrialRow, VerificationRow
 from tuner.types import Command, Fingerprint, Outcome, Params, Proposal, Trial
 
@@ -44,15 +45,15 @@ class StudyRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
-    """A server that was started on `host`. `process_started_s` (Unix time) tells it from a later one with its pid."""
+    """A server that was started on `host`, "plain" or "warm". `leader` leads its session; `processes` are all that seen."""
 
     id: int
     study: str
     number: int
     host: str
-    pid: int
-    pgid: int
-    process_started_s: float
+    leader: ProcessId
+    processes: frozenset[ProcessId]
+    start: str
     port: int
     log: Path
     started_at: datetime
@@ -108,7 +109,7 @@ def proposal(row: TrialRow) -> Proposal:
 
 
 def trial(row: TrialRow) -> Trial:
-    """The trial of a finished row."""
+    """The trial of a row that has an outcome."""
     assert row.ended_at is not None
     return Trial(
         number=row.number,
@@ -120,6 +121,7 @@ def trial(row: TrialRow) -> Trial:
         violations=_VIOLATIONS.validate_python(row.violations),
         started_at=row.started_at,
         ended_at=row.ended_at,
+        attempts=row.attempts,
     )
 
 
@@ -129,9 +131,9 @@ def launch(row: LaunchRow) -> Launch:
         study=row.trial.study.name,
         number=row.trial.number,
         host=row.host,
-        pid=row.pid,
-        pgid=row.pgid,
-        process_started_s=row.process_started_s,
+        leader=ProcessId(row.pid, row.process_started_s),
+        processes=frozenset(ProcessId(process.pid, process.started_s) for process in row.processes),
+        start=row.start,
         port=row.port,
         log=Path(row.log),
         started_at=row.started_at,

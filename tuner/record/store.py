@@ -5,24 +5,24 @@ One process writes; others may read meanwhile. It does not know what a good tria
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Self
 
-import psutil
 from sqlalchemy import URL, Engine, select
 from sqlalchemy.orm import Session
 
 from tuner.errors import StorageError, UsageError
+from tuner.processes import ProcessId
 from tuner.record import rows
 from tuner.record.connect import connect, display_name, parse_url, storage_errors
 from tuner.record.migrate import migrate, require_newest
 from tuner.record.rows import Launch, StudyRecord, Verification, differences
-from tuner.record.tables import LaunchRow, MetricRow, StudyRow, TrialRow, VerificationRow
-from tuner.types import Command, Failed, FailureKind, Params, Proposal, Trial
+from tuner.record.tables import LaunchRow, MetricRow, ProcessRow, StudyRow, TrialRow, VerificationRow
+from tuner.types import Command, Failed, Params, Proposal, Trial
 
 __all__ = ["Launch", "Store", "StudyRecord", "Verification", "differences"]
 
@@ -33,6 +33,7 @@ class Store:
     def __init__(self, engine: Engine, url: URL) -> None:
         self._engine = engine
         self._url = url
+        self._me = ProcessId.of(os.getpid())
 
     @classmethod
     def open(cls, url: str, *, read_only: bool = False) -> Self:
@@ -108,13 +109,12 @@ class Store:
         with self._transaction() as session:
             row = self._study_row(session, study)
             here = row.tuner_pid is not None and row.tuner_host == socket.gethostname()
-            if here and _is_another_tuner(row.tuner_pid or 0, row.tuner_started_s or 0.0):
+            if here and self._is_another(row.tuner_pid, row.tuner_started_s):
                 raise UsageError(
                     f"study {study!r} is being run by another tuner (process {row.tuner_pid}): "
                     "wait for it, or give this one another --study"
                 )
-            row.tuner_host, row.tuner_pid = socket.gethostname(), os.getpid()
-            row.tuner_started_s = psutil.Process().create_time()
+            row.tuner_host, row.tuner_pid, row.tuner_started_s = socket.gethostname(), self._me.pid, self._me.started_s
         try:
             yield
         finally:
@@ -133,13 +133,13 @@ class Store:
             row.failure_kind, row.outcome, row.violations = None, None, {}
 
     def finish(self, study: str, trial: Trial) -> None:
-        """Store the trial with its outcome; durable on return. An interrupted trial is stored but stays unfinished."""
+        """Store the trial with its outcome; durable on return. A failure that is not the settings' doing (a model folder that
+        is gone, Ctrl-C) is stored too, but leaves the trial unfinished: it is run again."""
         failed = trial.outcome if isinstance(trial.outcome, Failed) else None
         with self._transaction() as session:
             row = self._unfinished(session, study, trial.number)
-            interrupted = failed is not None and failed.kind is FailureKind.INTERRUPTED
-            row.state = "running" if interrupted else "finished"
-            row.attempts = max(row.attempts, 1)
+            row.state = "finished" if failed is None or failed.kind.is_of_the_settings else "running"
+            row.attempts = max(row.attempts, trial.attempts)
             row.params, row.is_default = dict(trial.params), trial.is_default
             row.resolved, row.command = dict(trial.resolved), rows.command_json(trial.command)
             row.started_at, row.ended_at = trial.started_at, trial.ended_at
@@ -154,6 +154,11 @@ class Store:
         with self._transaction() as session:
             return [rows.trial(row) for row in self._trial_rows(session, study, "finished")]
 
+    def unfinished(self, study: str) -> list[Trial]:
+        """The trials whose last attempt failed by no fault of their settings, with that failure, by number."""
+        with self._transaction() as session:
+            return [rows.trial(row) for row in self._trial_rows(session, study, "running") if row.outcome is not None]
+
     def running(self, study: str) -> list[Proposal]:
         """What was begun but not finished (a crash, Ctrl-C), by number: to be run again."""
         with self._transaction() as session:
@@ -164,9 +169,9 @@ class Store:
         study: str,
         number: int,
         *,
-        pid: int,
-        pgid: int,
-        process_started_s: float,
+        leader: ProcessId,
+        processes: Collection[ProcessId],
+        start: str,
         port: int,
         log: Path,
         started_at: datetime,
@@ -176,18 +181,26 @@ class Store:
             row = LaunchRow(
                 trial_id=self._trial_id(session, study, number),
                 host=socket.gethostname(),
-                tuner_pid=os.getpid(),
-                tuner_started_s=psutil.Process().create_time(),
-                pid=pid,
-                pgid=pgid,
-                process_started_s=process_started_s,
+                tuner_pid=self._me.pid,
+                tuner_started_s=self._me.started_s,
+                pid=leader.pid,
+                pgid=leader.pid,
+                process_started_s=leader.started_s,
+                start=start,
                 port=port,
                 log=str(log),
                 started_at=started_at,
+                processes=[ProcessRow(pid=known.pid, started_s=known.started_s) for known in processes],
             )
             session.add(row)
             session.flush()
             return row.id
+
+    def record_processes(self, launch: int, processes: Collection[ProcessId]) -> None:
+        """Note that these are the launch's processes, too."""
+        with self._transaction() as session:
+            for known in processes:
+                session.merge(ProcessRow(launch_id=launch, pid=known.pid, started_s=known.started_s))
 
     def end_launch(self, launch: int, ended_at: datetime) -> None:
         """Note that nothing of the server is left."""
@@ -199,7 +212,7 @@ class Store:
         here = (LaunchRow.ended_at.is_(None), LaunchRow.host == socket.gethostname())
         with self._transaction() as session:
             found = session.scalars(select(LaunchRow).where(*here).order_by(LaunchRow.id))
-            return [rows.launch(row) for row in found if not _is_another_tuner(row.tuner_pid, row.tuner_started_s)]
+            return [rows.launch(row) for row in found if not self._is_another(row.tuner_pid, row.tuner_started_s)]
 
     def add_verification(self, study: str, verification: Verification) -> None:
         """Store one verification run; a second one of the same round and trial is refused."""
@@ -216,6 +229,12 @@ class Store:
             mine = VerificationRow.study_id == self._study_row(session, study).id
             found = session.scalars(select(VerificationRow).where(mine).order_by(VerificationRow.id))
             return [rows.verification(row) for row in found]
+
+    def _is_another(self, pid: int | None, started_s: float | None) -> bool:
+        """Whether that tuner is alive, and not this one."""
+        return (
+            pid is not None and started_s is not None and pid != self._me.pid and ProcessId(pid, started_s).is_alive()
+        )
 
     @contextmanager
     def _transaction(self) -> Iterator[Session]:
@@ -251,12 +270,3 @@ class Store:
         elif row.state == "finished":
             raise StorageError(f"trial {number} of study {study!r} in {self.name} is finished already")
         return row
-
-
-def _is_another_tuner(pid: int, started_s: float) -> bool:
-    """Whether that process is alive, still the same, and not this one."""
-    try:
-        started_now_s = psutil.Process(pid).create_time()
-    except psutil.NoSuchProcess:
-        return False
-    return pid != os.getpid() and abs(started_now_s - started_s) < 1.0

@@ -104,7 +104,8 @@ class MetricRow(Base):
 
 
 class LaunchRow(Base):
-    """One started server. `ended_at` is null while it may be alive: where its tuner is dead, it was left behind."""
+    """One started server. `ended_at` is null while it may be alive: where its tuner is dead, it was left behind. `pid` leads
+    the session `pgid`; `start` is "plain" or "warm"."""
 
     __tablename__ = PREFIX + "launch"
 
@@ -120,8 +121,20 @@ class LaunchRow(Base):
     log: Mapped[str] = mapped_column(Text)
     started_at: Mapped[datetime] = mapped_column(UtcDateTime)
     ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    start: Mapped[str] = mapped_column(Text, server_default="plain")
 
     trial: Mapped[TrialRow] = relationship()
+    processes: Mapped[list["ProcessRow"]] = relationship(cascade="all, delete-orphan")
+
+
+class ProcessRow(Base):
+    """One process of a launch, with the start time that tells it from a later one of the same pid."""
+
+    __tablename__ = PREFIX + "process"
+
+    launch_id: Mapped[int] = mapped_column(ForeignKey(LaunchRow.id), primary_key=True)
+    pid: Mapped[int] = mapped_column(primary_key=True)
+    started_s: Mapped[float] = mapped_column(Float(53))
 
 
 class VerificationRow(Base):

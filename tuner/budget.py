@@ -1,0 +1,16 @@
+"""How long one run of a command may take. Pure but for the clock."""
+
+import time
+from collections.abc import Callable
+
+
+class Budget:
+    """The hours that were given, counted from now; without a limit everything fits."""
+
+    def __init__(self, hours: float | None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._end_s = None if hours is None else clock() + hours * 3600
+
+    def has(self, needed_s: float) -> bool:
+        """Whether what takes this long would end in time."""
+        return self._end_s is None or self._clock() + needed_s <= self._end_s

@@ -1,0 +1,91 @@
+"""Which process is meant, now and after a crash: by pid and start time, never by name. Knows nothing of launches."""
+
+import os
+import signal
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import psutil
+
+#: psutil reckons a start time from the wall clock, which may have been set since; a pid does not come round in 2 s.
+_SAME_START_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessId:
+    """A process that cannot be confused with a later one of the same pid. `started_s` is psutil's create_time (Unix time)."""
+
+    pid: int
+    started_s: float
+
+    @classmethod
+    def of(cls, pid: int) -> "ProcessId":
+        """Raises psutil.NoSuchProcess."""
+        return cls(pid, psutil.Process(pid).create_time())
+
+    def is_alive(self) -> bool:
+        """Whether the process of that pid is still this one; a zombie is dead."""
+        try:
+            process = psutil.Process(self.pid)
+            same = abs(process.create_time() - self.started_s) < _SAME_START_S
+            return same and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
+
+def members(session: int) -> list[psutil.Process]:
+    """The living processes of a session."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except (ProcessLookupError, PermissionError, psutil.NoSuchProcess):
+            continue
+    return found
+
+
+def identities(processes: Iterable[psutil.Process]) -> frozenset[ProcessId]:
+    """Who they are, less those that ended meanwhile."""
+    found = set()
+    for process in processes:
+        try:
+            found.add(ProcessId(process.pid, process.create_time()))
+        except psutil.NoSuchProcess:
+            continue
+    return frozenset(found)
+
+
+def kill_session(session: int) -> None:
+    """SIGKILL every process of a session, also those that have their own process group."""
+    _kill(members(session))
+
+
+def sweep(session: int, recorded: Iterable[ProcessId], deadline_s: float = 10.0) -> tuple[list[int], list[int]]:
+    """Kill what a dead tuner left of a launch; the pids that were killed, and those that did not go within the deadline.
+
+    Killed are the recorded processes that are still themselves, and what else is in the session as long as a recorded one is:
+    while it lives, the session's id cannot have been given away. A session without any of ours is somebody else's.
+    """
+    ours = [psutil.Process(known.pid) for known in recorded if known.is_alive()]
+    if any(_session(process) == session for process in ours):
+        ours += [process for process in members(session) if process not in ours]
+    _kill(ours)
+    _, left = psutil.wait_procs(ours, timeout=deadline_s)
+    stuck = [process.pid for process in left if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+    return [process.pid for process in ours], stuck
+
+
+def _kill(processes: Iterable[psutil.Process]) -> None:
+    for process in processes:
+        try:
+            os.kill(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+def _session(process: psutil.Process) -> int | None:
+    try:
+        return os.getsid(process.pid)
+    except ProcessLookupError:
+        return None
