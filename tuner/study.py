@@ -135,6 +135,7 @@ class _Search:
 
     def _finish(self, trial: Trial) -> None:
         """Keep it, and tell it. Raises RunError when it failed for what no other settings would change."""
+        self._watch.phase("keeping the trial")
         self._store.finish(self._plan.study, trial)
         if isinstance(trial.outcome, Failed) and not trial.outcome.kind.is_of_the_settings:
             raise RunError(f"trial {trial.number}: {trial.outcome.kind.value}: {trial.outcome.message}; {_RUN_AGAIN}")
