@@ -1,6 +1,8 @@
 # A new machine needs make and Python 3.11, 3.12 or 3.13; the targets install the rest, and can be run again at any time.
 #   make demo       tune a tiny model end to end, to an exported launch config in .demo/
 #   make test       the whole test suite, a real vLLM among it
+#   make bench-startup    what a launch costs, warm against plain
+#   make soak       a study whose processes are killed at random for MINUTES=60
 #   make check      lint, format, types, layers
 #   make install    tuner alone, in .venv
 #   make migration m="what changes"    a new file in alembic/versions
@@ -14,11 +16,14 @@ BIN := .venv/bin
 DEMO_STORAGE := sqlite:///.demo/demo.db
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test check install engine packages migration clean
+.PHONY: demo test check bench-startup soak install engine packages migration clean
+MINUTES ?= 60
+ROUNDS ?= 5
+MODEL ?= .demo/model
 
 demo: install engine
 	$(BIN)/tuner demo-model .demo/model
-	$(BIN)/tuner optimize --gpu $(GPU) --model .demo/model --trials 4 --users 16 --warmup 4 --window 8 --verify 1 \
+	$(BIN)/tuner optimize --gpu $(GPU) --model .demo/model --trials 4 --users 16 --warmup 4 --window 8 --verify 2 \
 	  --study demo --storage $(DEMO_STORAGE) --log-dir .demo/logs
 	$(BIN)/tuner export demo --storage $(DEMO_STORAGE) --format yaml --output .demo/vllm.yaml
 	$(BIN)/tuner export demo --storage $(DEMO_STORAGE) --format json --output .demo/result.json
@@ -27,6 +32,13 @@ demo: install engine
 
 test: .venv/.dev packages engine
 	$(BIN)/python -m pytest
+
+bench-startup: install engine
+	[ -d $(MODEL) ] || $(BIN)/tuner demo-model $(MODEL)
+	$(BIN)/python benchmarks/startup.py --gpu $(GPU) --model $(MODEL) --rounds $(ROUNDS)
+
+soak: .venv/.dev engine
+	$(BIN)/python tests/soak.py $(MINUTES) $(TUNER_VLLM_PYTHON)
 
 check: .venv/.dev
 	$(BIN)/ruff check

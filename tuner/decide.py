@@ -163,19 +163,21 @@ def decision(
 ) -> Decision:
     """Choose between the winner and the defaults. `again` are later launches of a trial's settings, by its number.
 
-    The winner's value from the search is not used: being the best of many, it is too good (winner's curse). The defaults
-    are chosen when the winner is not better, or when one of its later launches failed or missed an SLO.
+    The winner's value from the search is not used: being the best of many, it is too good (winner's curse). That of the
+    defaults is, unless their server was forked: later launches are plain, and forked servers were measured to be slower on
+    a GPU. The defaults are chosen when the winner is not better, or when one of its later launches failed or missed an SLO.
     """
     winner, defaults = best(trials, objective), defaults_of(trials)
     if winner is None or winner is defaults or defaults is None or not feasible(defaults):
         return Decision(winner, winner, defaults, None)
-    first = score(defaults, objective)
     values = {
         t.number: [_value(outcome, objective, slos) for n, outcome in again if n == t.number]
         for t in (winner, defaults)
     }
-    wins, base = values[winner.number], [first, *values[defaults.number]]
-    if not wins or first is None:
+    wins, base = values[winner.number], values[defaults.number]
+    if isinstance(defaults.outcome, Measured) and defaults.outcome.start == "plain":
+        base = [score(defaults, objective), *base]
+    if not wins or not base:
         return Decision(winner, winner, defaults, None)
     known_base = [v for v in base if v is not None]
     known_wins = [v for v in wins if v is not None]

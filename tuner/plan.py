@@ -52,7 +52,7 @@ class Options:
     startup_timeout: float = 900.0
     trial_timeout: float | None = None
     max_hours: float | None = None
-    verify: int = 2
+    verify: int = 3
     seed: int = 0
     log_dir: Path = Path("tuner-logs")
     cache_dir: Path | None = None

@@ -110,7 +110,7 @@ class _Search:
         self._watch.trial_begins(proposal, self._plan.trials)
         passed = {} if proposal.is_default else proposal.params
         command, started_at = self._plan.engine.command(passed), datetime.now(UTC)
-        answer = self._host.resolve(self._plan.engine.arguments(passed))
+        answer = self._resolve(self._plan.engine.arguments(passed))
         outcome: Outcome
         resolved: Params = {}
         if isinstance(answer, Failed):
@@ -132,6 +132,11 @@ class _Search:
             ended_at=datetime.now(UTC),
             attempts=0 if outcome is answer else 1,
         )
+
+    def _resolve(self, arguments: tuple[str, ...]) -> Params | Failed:
+        """vLLM's answer; the second one where the first may have been a hiccup of the hub."""
+        answer = self._host.resolve(arguments)
+        return self._host.resolve(arguments) if isinstance(answer, Failed) and answer.kind.is_transient else answer
 
     def _finish(self, trial: Trial) -> None:
         """Keep it, and tell it. Raises RunError when it failed for what no other settings would change."""

@@ -1,6 +1,7 @@
 """One launch: start the engine, load it, measure it, stop it. A command in, an Outcome out; a failed launch is a value."""
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -19,6 +20,10 @@ from tuner.measure.server import ServerSampler, kv_cache_tokens
 from tuner.types import Command, Endpoint, Failed, FailureKind, Measured, Outcome, Workload
 
 _MEMORY_BACK_DEADLINE_S = 60.0
+#: From the death of EngineCore, which fails all requests, until the API server has ended, too.
+_DYING_S = 5.0
+#: A disk with less is full: the server's next line did not fit.
+_FULL_BYTES = 4096
 #: What the driver may keep of a process that is gone.
 _MEMORY_SLACK_BYTES = 512 * 1024**2
 
@@ -76,6 +81,8 @@ async def _attempt(job: Job, seen: Seen, phase: Tell) -> tuple[Outcome, bool]:
             phase("warm-up")
             try:
                 return await _measure(job, endpoint, group, phase), ready
+            except LaunchError as error:
+                raise LaunchError(await _crash_or(error.failed, group, job.log)) from error
             finally:
                 phase("stopping vLLM")
     except LaunchError as error:
@@ -109,6 +116,7 @@ async def _measure(job: Job, endpoint: Endpoint, group: ProcessGroup, phase: Tel
         gpu=gpu.metrics(),
         server_cpu_cores=cpu.mean_cores(),
         startup_s=endpoint.startup_s,
+        start=endpoint.start,
         kv_cache_tokens=await kv_cache_tokens(endpoint.base_url),
     )
 
@@ -137,10 +145,25 @@ async def _memory_held(gpus: Sequence[DetectedGpu], before: Sequence[int | None]
         await asyncio.sleep(0.5)
 
 
+async def _crash_or(failed: Failed, group: ProcessGroup, log: Path) -> Failed:
+    """Why the server ended under load, where it did: then that is why its requests failed. Else the failure as it is."""
+    clock = asyncio.get_running_loop().time
+    end = clock() + (_DYING_S if failed.kind is FailureKind.LOAD_FAILED else 0)
+    while (code := group.exit_code()) is None and clock() < end:
+        await asyncio.sleep(0.1)
+    if code is None or not log.exists():
+        return failed
+    logged = classify(log.read_text(encoding="utf-8", errors="replace"), code)
+    message = f"the server's process ended while it was under load; {logged.message}"
+    return Failed(kind=FailureKind.CRASHED, message=message, log_tail=logged.log_tail)
+
+
 def _with_log(failed: Failed, log: Path) -> Failed:
-    """A failure under load has its reason in the server's log, if the server wrote any."""
+    """A failure under load has its reason in the server's log, if the server wrote any, and could."""
+    if failed.kind is FailureKind.CRASHED and log.exists() and shutil.disk_usage(log.parent).free < _FULL_BYTES:
+        message = f"the disk of {log.parent} is full, so the server cannot write its log: free some, or see --log-dir"
+        return replace(failed, kind=FailureKind.DISK_FULL, message=message)
     if failed.log_tail or not log.exists():
         return failed
     logged = classify(log.read_text(encoding="utf-8", errors="replace"), 0)
-    cause = f"{failed.message}; {logged.message}" if failed.kind is FailureKind.CRASHED else failed.message
-    return Failed(kind=failed.kind, message=cause, log_tail=logged.log_tail)
+    return Failed(kind=failed.kind, message=failed.message, log_tail=logged.log_tail)

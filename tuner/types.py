@@ -31,6 +31,7 @@ class FailureKind(StrEnum):
     PORT_IN_USE = "port in use"
     GPU_MEMORY_HELD = "GPU memory held"
     GPU_MEMORY_CHANGED = "GPU memory changed"  # another process gave memory back while vLLM measured it
+    DISK_FULL = "disk full"  # where the server's log is; it dies of that
     INTERRUPTED = "interrupted"
 
     @property
@@ -44,6 +45,7 @@ class FailureKind(StrEnum):
         return not self.is_transient and self not in (
             FailureKind.MODEL_NOT_FOUND,
             FailureKind.GPU_MEMORY_HELD,
+            FailureKind.DISK_FULL,
             FailureKind.INTERRUPTED,
         )
 
@@ -70,13 +72,14 @@ class Command:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """A server that is ready: answers, is ours, and has completed one token."""
+    """A server that is ready: answers, is ours, and has completed one token. `start` is "plain" or "warm" (forked)."""
 
     base_url: str
     model: str
     pgid: int
     startup_s: float
     log: Path
+    start: str = "plain"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,7 +213,8 @@ class GpuMetrics:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
     """A trial's measurement. `gpu` is None without a GPU. `server_cpu_cores` is the mean number of cores that the server's
-    processes kept busy in the window. `kv_cache_tokens` is the KV cache's size that vLLM reports."""
+    processes kept busy in the window. `kv_cache_tokens` is the KV cache's size that vLLM reports. `start` is how the server
+    came to be, "plain" or "warm": measurements are compared with their like only."""
 
     load: LoadMetrics
     server: ServerMetrics
@@ -218,6 +222,7 @@ class Measured:
     server_cpu_cores: float | None
     startup_s: float
     kv_cache_tokens: int | None = None
+    start: str = "plain"
 
     def metrics(self) -> dict[str, float]:
         """Every number by its name with its unit, e.g. output_throughput, ttft_p99_s, gpu_utilization; absent ones left out.

@@ -76,10 +76,14 @@ def test_every_key_can_be_written(tmp_path: Path) -> None:
         "quantized-model": ["awq=org/awq"],
         "engine-arg": ["load_format=dummy"],
         "vllm-python": "/opt/python",
+        "start": "plain",
         "startup-timeout": 60,
+        "trial-timeout": 600,
+        "max-hours": 1.5,
         "verify": 0,
         "seed": 1,
         "log-dir": "logs",
+        "cache-dir": "cache",
     }
     assert {key.replace("-", "_") for key in keys} == set(Options.__dataclass_fields__)
     (tmp_path / "tuner.yaml").write_text(yaml.safe_dump(keys))

@@ -19,7 +19,7 @@ from typing import IO, Any, Self
 from tuner.errors import EngineError
 from tuner.launch.failures import refusal
 from tuner.launch.interpreter import engine_environment
-from tuner.launch.process import ProcessGroup
+from tuner.launch.process import KILLED, ProcessGroup
 from tuner.types import Failed, FailureKind, Params
 
 _HOST = Path(__file__).with_name("host.py")
@@ -56,9 +56,12 @@ class EngineHost:
 
     @property
     def info(self) -> EngineInfo:
-        """Waits until vLLM is imported. Raises EngineError if it cannot be."""
+        """Waits until vLLM is imported; once more if somebody killed the process. Raises EngineError if it cannot be."""
         if self._info is None:
             hello = self._read(_IMPORT_DEADLINE_S)
+            if hello is None and self._group.exit_code() == KILLED:
+                self._relaunch()
+                hello = self._read(_IMPORT_DEADLINE_S)
             if hello is None:
                 raise EngineError(f"vLLM cannot be used with {self._python}: {self._last()}")
             self._info = EngineInfo(
@@ -103,6 +106,11 @@ class EngineHost:
     ) -> None:
         self.close()
 
+    def _relaunch(self) -> None:
+        self.close()
+        self._info = None
+        self._launch()
+
     def _launch(self) -> None:
         self._output = tempfile.TemporaryFile()  # noqa: SIM115  closed with the host
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -128,9 +136,7 @@ class EngineHost:
             if answer is not None:
                 return answer
             said = self._last()
-            self.close()
-            self._info = None
-            self._launch()
+            self._relaunch()
         raise EngineError(f"vLLM of {self._python} died twice while it was asked for its settings: {said}")
 
     def _read(self, deadline_s: float) -> Any:
@@ -141,11 +147,15 @@ class EngineHost:
                 return None
             if time.monotonic() > end:
                 raise EngineError(f"{self._python} did not answer within {deadline_s:.0f} s; it said: {self._last()}")
-        line = self._channel.recv(_MAX_ANSWER_BYTES)
-        return json.loads(line) if line else None
+        if line := self._channel.recv(_MAX_ANSWER_BYTES):
+            return json.loads(line)
+        while self.is_alive and time.monotonic() < end:  # it closed the channel by ending
+            time.sleep(0.02)
+        return None
 
     def _last(self) -> str:
         text = os.pread(self._output.fileno(), _MAX_ANSWER_BYTES, 0).decode("utf-8", errors="replace")
         said = [line.strip() for line in text.splitlines() if line.strip()]
         errors = [line for line in said if "Error" in line]
-        return (errors or said or ["nothing"])[-1]
+        killed = ["it was ended by SIGKILL"] if self._group.exit_code() == KILLED else []
+        return (errors or killed or said or ["nothing"])[-1]

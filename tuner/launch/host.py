@@ -7,8 +7,8 @@ In: one JSON object a datagram on the socket whose number is the first argument:
 also how it dies with tuner. Its servers end with it: each one's guard holds a pipe to it.
 """
 
+import ctypes
 import gc
-import importlib
 import importlib.util
 import json
 import multiprocessing
@@ -20,42 +20,32 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-#: Where vLLM keeps a setting under another name than its flag.
-_RENAMED = {"kv_cache_dtype": "cache_dtype"}
-#: Never told: they may hold a secret.
-_SECRET = {"api_key", "hf_token"}
-_SECTIONS = ("scheduler_config", "cache_config", "model_config", "parallel_config", "device_config", "load_config")
+
+def _sibling(name: str) -> Any:
+    """A file of this folder as a module, although the folder is not on the path."""
+    specification = importlib.util.spec_from_file_location(f"tuner_{name}", Path(__file__).with_name(f"{name}.py"))
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+guarding, resolving = _sibling("guard"), _sibling("resolving")
 _MAX_REQUEST_BYTES = 1 << 20
-#: What EngineCore and a worker import when they start; some exist only in some versions.
-_MODULES = (
-    "vllm.v1.engine.async_llm",
-    "vllm.v1.engine.core",
-    "vllm.v1.executor.uniproc_executor",
-    "vllm.v1.executor.multiproc_executor",
-    "vllm.v1.worker.gpu.model_runner",
-    "vllm.v1.attention.backends.flash_attn",
-    "vllm.model_executor.model_loader",
-    "vllm.compilation.backends",
-)
-
-
-class _Refused(Exception):
-    """argparse's own sentence, which it would print before exiting with 2."""
+_MADV_POPULATE_WRITE = 23
 
 
 class Host:
-    """One process with vLLM imported. `guarding` is guard.py as a module."""
+    """One process with vLLM imported."""
 
-    def __init__(self, channel: socket.socket, guarding: ModuleType) -> None:
+    def __init__(self, channel: socket.socket) -> None:
         began_s = time.monotonic()
-        self._channel, self._guarding = channel, guarding
-        self._parser = _parser()
+        self._channel = channel
+        self._parser = resolving.make_parser()
         self._lifeline, self._alive = os.pipe()
         self._children: set[int] = set()
-        self._say({**_hello(self._parser), "import_s": time.monotonic() - began_s})
+        self._say({**resolving.hello(self._parser), "import_s": time.monotonic() - began_s})
 
     def run(self) -> None:
         """Answer until the channel is closed."""
@@ -77,13 +67,13 @@ class Host:
         try:
             if "start" in request:
                 return self._start(request["start"], request["environment"], *descriptors)
-            return {"resolved": _resolve(self._parser, request["resolve"])}
-        except _Refused as error:
+            return {"resolved": resolving.resolve(self._parser, request["resolve"])}
+        except resolving.Refused as error:
             return {"error": str(error), "usage": True}
         except SystemExit as error:
             return {"error": f"vLLM exits with {error.code}", "usage": True}
         except Exception as error:  # noqa: BLE001  vLLM raises anything; its sentence is the answer
-            return {"error": _sentence(error), "usage": False}
+            return {"error": resolving.sentence(error), "usage": False}
         finally:
             os.environ.clear()  # resolving writes variables (LD_PRELOAD, worker method); the next call must not see them
             os.environ.update(environment)
@@ -118,95 +108,12 @@ class Host:
                 os.close(self._lifeline)
                 code = _serve(self._parser, arguments, environment)
             else:
-                code = self._guarding.guard(engine, control, self._lifeline)
-                self._guarding.report(control, code)
+                code = guarding.guard(engine, control, self._lifeline)
+                guarding.report(control, code)
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)  # nothing of the host's own is to be cleaned up here
-
-
-def _parser() -> Any:
-    import vllm.entrypoints.cli.serve  # noqa: F401  all that a server needs
-
-    try:
-        from vllm.entrypoints.launchers.cli_args import make_arg_parser
-    except ImportError:  # before vLLM 0.30
-        from vllm.entrypoints.openai.cli_args import make_arg_parser
-    from vllm.utils.argparse_utils import FlexibleArgumentParser
-
-    class Parser(FlexibleArgumentParser):  # type: ignore[misc]
-        def error(self, message: str) -> None:
-            raise _Refused(message)
-
-    return make_arg_parser(Parser(prog="vllm serve"))
-
-
-def _hello(parser: Any) -> dict[str, Any]:
-    import vllm
-    from vllm.platforms import current_platform
-
-    names = sorted({action.dest for action in parser._actions})
-    return {"version": vllm.__version__, "platform": str(current_platform.device_type), "arguments": names}
-
-
-def _resolve(parser: Any, argv: list[str]) -> dict[str, Any]:
-    from vllm.engine.arg_utils import AsyncEngineArgs
-    from vllm.usage.usage_lib import UsageContext
-
-    args = parser.parse_args(argv)
-    if args.model_tag is not None:
-        args.model = args.model_tag
-    config = AsyncEngineArgs.from_cli_args(args).create_engine_config(UsageContext.OPENAI_API_SERVER)
-    _import_model(config)
-    resolved = {}
-    for name in sorted(vars(args).keys() - _SECRET):
-        value = _find(config, name, vars(args)[name])
-        if isinstance(value, bool | int | float | str):
-            resolved[name] = value
-        elif hasattr(value, "dtype") or str(value).startswith("torch."):
-            resolved[name] = str(value).removeprefix("torch.")
-    resolved["api_server_count"] = args.api_server_count or args.data_parallel_size
-    resolved["enforce_eager"] = bool(config.model_config.enforce_eager)
-    resolved["compilation_mode"] = str(getattr(config.compilation_config, "mode", ""))
-    return resolved
-
-
-def _find(config: Any, name: str, otherwise: Any) -> Any:
-    wanted = _RENAMED.get(name, name)
-    for section in _SECTIONS:
-        part = getattr(config, section, None)
-        if part is not None and hasattr(part, wanted):
-            return getattr(part, wanted)
-    return otherwise
-
-
-def _sentence(error: BaseException) -> str:
-    """The cause in one line: pydantic wraps it as 'Value error, SENTENCE [type=...'."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    for line in lines:
-        if line.startswith("Value error, "):
-            return line.removeprefix("Value error, ").split(" [type=")[0]
-    if len(lines) > 2 and "validation error" in lines[0]:
-        return f"{lines[1]}: {lines[2].split(' [type=')[0]}"
-    return lines[0] if lines else type(error).__name__
-
-
-def _import_model(config: Any) -> None:
-    """Import what a server of this configuration would import, so that forks have it; what fails here, they try themselves."""
-    from vllm import ModelRegistry
-
-    worker = str(getattr(config.parallel_config, "worker_cls", "")).rpartition(".")[0]
-    for module in (*_MODULES, *([worker] if worker else [])):
-        try:
-            importlib.import_module(module)
-        except Exception:  # noqa: BLE001  another vLLM, or another platform
-            continue
-    for architecture in getattr(config.model_config, "architectures", ()):
-        try:
-            ModelRegistry.models[architecture].load_model_cls()
-        except Exception:  # noqa: BLE001
-            continue
 
 
 def _unsafe(arguments: list[str]) -> str | None:
@@ -232,6 +139,7 @@ def _serve(parser: Any, arguments: list[str], environment: dict[str, str]) -> in
     os.environ.update(environment)
     sys.argv = ["vllm", "serve", *arguments]
     _fork_engine_cores()
+    _own_pages()
     try:
         args = parser.parse_args(arguments)
         if configure := getattr(vllm.logger, "configure_logging_from_args", None):
@@ -239,7 +147,7 @@ def _serve(parser: Any, arguments: list[str], environment: dict[str, str]) -> in
         command = ServeSubcommand()
         command.validate(args)
         command.cmd(args)
-    except _Refused as error:
+    except resolving.Refused as error:
         print(f"vllm serve: error: {error}", file=sys.stderr)  # noqa: T201
         return 2
     except SystemExit as error:
@@ -258,18 +166,45 @@ def _fork_engine_cores() -> None:
     original = system_utils.get_mp_context
 
     def get_mp_context() -> Any:
-        return original() if torch.cuda.is_initialized() else multiprocessing.get_context("fork")
+        return original() if torch.cuda.is_initialized() else _OwningContext()
 
     for name, module in list(sys.modules.items()):
         if name.startswith("vllm.") and vars(module).get("get_mp_context") is original:
             module.get_mp_context = get_mp_context  # type: ignore[attr-defined]
 
 
+class _OwningProcess(multiprocessing.context.ForkProcess):
+    """A fork that, like its parent, has its memory to itself before it works."""
+
+    def start(self) -> None:
+        super().start()
+        _own_pages()
+
+    def run(self) -> None:
+        _own_pages()
+        super().run()
+
+
+class _OwningContext(multiprocessing.context.ForkContext):
+    Process = _OwningProcess
+
+
+def _own_pages() -> None:
+    """Copy every page that is still shared with a parent or child, now (madvise(2), Linux 5.14; older ones refuse it).
+
+    A server that was started has its memory to itself; a fork would copy page by page while it serves, whenever it first
+    counts a reference there.
+    """
+    library = ctypes.CDLL(None, use_errno=True)
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        span, permissions, _, _, inode, *_ = line.split()
+        if permissions == "rw-p" and inode == "0":
+            start, end = (int(address, 16) for address in span.split("-"))
+            library.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_POPULATE_WRITE)
+
+
 if __name__ == "__main__":
-    here = sys.path.pop(0)  # this folder, whose vllm.py would hide vLLM
-    specification = importlib.util.spec_from_file_location("guard", Path(here, "guard.py"))
-    guarding = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(guarding)
+    sys.path.pop(0)  # this folder, whose vllm.py would hide vLLM
     os.dup2(2, 1)  # whatever vLLM prints goes where its errors go
     with socket.socket(fileno=int(sys.argv[1])) as channel:
-        Host(channel, guarding).run()
+        Host(channel).run()

@@ -18,8 +18,8 @@ import psutil
 from tuner.processes import ProcessId, kill_session, members
 
 _GUARD = Path(__file__).with_name("guard.py")
-#: What a shell reports for SIGKILL: the guard itself was killed.
-_KILLED = 137
+#: What a shell reports for SIGKILL.
+KILLED = 137
 _KILLED_S = 10.0
 _POLL_S = 0.02
 
@@ -67,11 +67,11 @@ class ProcessGroup:
         """As a shell tells it; None while the command runs."""
         if self._exit_code is None:
             try:
-                self._exit_code = int(self._control.recv(64) or _KILLED)
+                self._exit_code = int(self._control.recv(64) or KILLED)  # nothing: the guard itself was killed
             except BlockingIOError:
                 return None
             except OSError:
-                self._exit_code = _KILLED
+                self._exit_code = KILLED
             if self._popen:
                 self._popen.wait()
         return self._exit_code

@@ -92,7 +92,7 @@ class VllmEngine:
             seen(launch)
             await self._ready(group, launch, seen)
             ready = True
-            yield self._endpoint(group, port, log, time.monotonic() - began_s), group
+            yield self._endpoint(group, launch, time.monotonic() - began_s), group
         finally:
             await group.stop(_STOP_S if ready else _STOP_LOADING_S)
 
@@ -110,9 +110,15 @@ class VllmEngine:
             message = f"{argv[0]} cannot be started with its log in {log}: {error.strerror}"
             raise LaunchError(Failed(kind=FailureKind.CRASHED, message=message)) from error
 
-    def _endpoint(self, group: ProcessGroup, port: int, log: Path, startup_s: float) -> Endpoint:
-        base_url = f"http://{LOOPBACK}:{port}"
-        return Endpoint(base_url=base_url, model=self.model, pgid=group.session, startup_s=startup_s, log=log)
+    def _endpoint(self, group: ProcessGroup, launch: Launch, startup_s: float) -> Endpoint:
+        return Endpoint(
+            base_url=f"http://{LOOPBACK}:{launch.port}",
+            model=self.model,
+            pgid=group.session,
+            startup_s=startup_s,
+            log=launch.log,
+            start=launch.start,
+        )
 
     async def _ready(self, group: ProcessGroup, launch: Launch, seen: Seen) -> None:
         """Ready means: our process lives and owns the port, /health is 200, the model is ours, one token comes back."""

@@ -1,0 +1,142 @@
+"""A study in this process, on a real vLLM, whose trials can be disturbed in each phase: a saboteur is told what happens.
+
+One host serves all trials, so a trial is a matter of seconds; each test runs one more trial of the same study.
+"""
+
+import os
+import signal
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import psutil
+from waiting import wait_for
+
+from faults.study import roles
+from tuner.launch.engine_host import EngineHost
+from tuner.plan import Options, Plan, choose_space, make_plan
+from tuner.processes import members
+from tuner.record import Store
+from tuner.study import run_study
+from tuner.types import Proposal, Trial
+
+#: With processes of its own for the API server, EngineCore and a worker.
+SPACE = """
+gpu: {names: []}
+environment: {OMP_NUM_THREADS: "1", VLLM_CPU_KVCACHE_SPACE: "1"}
+fixed: {enforce_eager: true, max_model_len: 2048, distributed_executor_backend: mp}
+parameters:
+  max_num_seqs: {type: int, low: 8, high: 128}
+"""
+#: Phases as a watch is told them, and one more.
+LOADING, LOAD, STOP, BETWEEN = "starting vLLM", "measuring", "stopping vLLM", "between trials"
+#: Seconds without a byte that are a stall: short here, but longer than a busy machine pauses.
+STALL_S = 6.0
+
+
+@dataclass
+class Saboteur:
+    """A watch that calls `strike` once: at the begin of `at`, or beside it where the victim has yet to come."""
+
+    at: str = ""
+    strike: Callable[[], object] = lambda: None
+    notes: list[str] = field(default_factory=list)
+    thread: threading.Thread | None = None
+
+    def phase(self, name: str) -> None:
+        if name == self.at and self.thread is None:
+            self.thread = threading.Thread(target=self.strike)
+            self.thread.start()
+            if name != LOADING:
+                self.thread.join(60)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def trial_begins(self, proposal: Proposal, of: int) -> None:
+        self.phase(BETWEEN)
+
+    def study_continues(self, finished: Sequence[Trial], best: Trial | None) -> None: ...
+    def trial_ended(self, trial: Trial, best: Trial | None) -> None: ...
+    def verification_begins(self, role: str, round: int, of: int) -> None: ...
+
+
+class Lab:
+    """`plan` is the study's; a test may give `one_more` a changed one."""
+
+    def __init__(self, folder: Path, engine: Path, model: Path) -> None:
+        self.database, self.model = folder / "x.db", model
+        self.cache = folder / "cache"
+        self.stale_ports: set[int] = set()
+        (folder / "space.yaml").write_text(SPACE)
+        options = Options(
+            space=folder / "space.yaml",
+            model=str(model),
+            storage=f"sqlite:///{self.database}",
+            study="s",
+            users=4,
+            warmup=0.5,
+            window=1,
+            verify=0,
+            log_dir=folder / "logs",
+            cache_dir=self.cache,
+        )
+        space = choose_space(options, [])
+        self.host = EngineHost(engine, space.environment)
+        plan = make_plan(options, space, engine, self.host.info, [])
+        plan.caches.mark_warm()
+        self.plan = replace(plan, workload=replace(plan.workload, stall_s=STALL_S))
+        self.store = Store.open(options.storage)
+
+    def one_more(self, watch: Saboteur | None = None, plan: Plan | None = None) -> Trial:
+        """Run until one more trial is finished, and return that; whatever happened, nothing of it is left."""
+        plan = plan or self.plan
+        before = self.finished(plan.study)
+        try:
+            run_study(replace(plan, trials=len(before) + 1), self.store, self.host, watch or Saboteur())
+        finally:
+            if watch and watch.thread:
+                watch.thread.join(60)
+            self.assert_clean()
+        now = self.store.trials(plan.study)
+        assert [trial.number for trial in now] == list(range(len(before) + 1))
+        assert now[:-1] == before
+        return now[-1]
+
+    def finished(self, study: str) -> list[Trial]:
+        names = [record.name for record in self.store.studies()]
+        return self.store.trials(study) if study in names else []
+
+    def launches(self) -> list[tuple[int, int, str]]:
+        """Session, port and way of start of each launch, the oldest first."""
+        with closing(sqlite3.connect(self.database)) as database:
+            return database.execute("SELECT pgid, port, start FROM tuner_launch ORDER BY id").fetchall()
+
+    def assert_clean(self) -> None:
+        """No process of any launch, no port, and no launch that is open."""
+        for session, port, _ in self.launches()[-3:]:
+            assert members(session) == []
+            assert port in self.stale_ports or port not in listened()
+        assert self.store.open_launches() == []
+        assert not set(roles(os.getpid())) - {"host", "host guard"}
+
+    def close(self) -> None:
+        self.store.close()
+        self.host.close()
+
+
+def listened() -> set[int]:
+    return {c.laddr.port for c in psutil.net_connections("tcp") if c.laddr and c.status == psutil.CONN_LISTEN}
+
+
+def strike(victim: str, number: int = signal.SIGKILL, once: str | None = None) -> Callable[[], None]:
+    """Send that process of this one's server a signal, as soon as the process `once` is there too."""
+
+    def send() -> None:
+        wait_for(lambda: {victim, once or victim} <= roles(os.getpid()).keys(), 60)
+        roles(os.getpid())[victim].send_signal(number)
+
+    return send

@@ -1,0 +1,68 @@
+"""The names of all faults that are to be survived, and what two of them need: a small disk, a stale server."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from waiting import answers, free_port, wait_for
+
+from faults.lab import LOAD, LOADING, STOP
+from faults.suicide import MOMENTS
+
+SERVER = ("guard", "API server", "EngineCore", "worker")
+WHEN = {LOADING: "while it loads", LOAD: "under load", STOP: "when it is stopped"}
+OTHERS = {
+    "kill -9 of host while it imports vLLM",
+    "stale server on the port",
+    "stale servers on both ports",
+    "hung server",
+    "trial timeout",
+    "start timeout",
+    "database locked for 30 s",
+    "disk full for the log",
+    "model folder deleted between trials",
+}
+#: What tests/test_faults.py does.
+FAULTS = OTHERS | {f"kill -9 of {victim} {when}" for victim in (*SERVER, "host") for when in WHEN.values()}
+FAULTS |= {f"kill -9 of tuner {moment}" for moment in MOMENTS}
+#: What other files do, to a real vLLM or to real processes.
+COVERED = {
+    "server ignores SIGTERM": "launch/test_process.py::test_a_process_that_ignores_sigterm_is_killed_with_its_children",
+    "out of memory at load": "test_study.py::test_each_failure_has_its_kind_and_its_sentence",
+    "KV cache too small": "test_study.py::test_each_failure_has_its_kind_and_its_sentence",
+    "argument that vLLM refuses": "test_study.py::test_what_vllm_refuses_is_not_launched",
+    "wrong quantization": "launch/test_engine_host.py::test_vllm_resolves_defaults_and_refuses_with_its_own_sentence",
+    "two tuners on one study": "record/test_store.py::test_a_study_is_run_by_one_tuner_at_a_time",
+}
+
+
+@contextmanager
+def stale_server() -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
+    """Somebody else's, which says that it is healthy; and its port."""
+    port = free_port()
+    program = (
+        "from http.server import *\n"
+        "class Healthy(BaseHTTPRequestHandler):\n"
+        "    def do_GET(self): self.send_response(200); self.end_headers()\n"
+        f"HTTPServer(('127.0.0.1', {port}), Healthy).serve_forever()\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL) as server:
+        try:
+            wait_for(lambda: answers(f"http://127.0.0.1:{port}/health"))
+            yield server, port
+        finally:
+            server.kill()
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[str | None]:
+    """Of 8 KiB, which a server's log does not fit on, as `folder`; or why it cannot be had."""
+    command = ["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", str(folder)]
+    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        yield mounted.stderr.strip() or None
+    finally:
+        if mounted.returncode == 0:
+            subprocess.run(["umount", str(folder)], check=True)
