@@ -48,6 +48,7 @@ class Study:
         ]
         self.command += ["--trials", str(TRIALS), "--storage", self.storage, "--vllm-python", str(engine)]
         self.command += ["--users", "8", "--warmup", "3", "--window", "5", "--verify", "1"]
+        self.command += ["--cache-dir", str(folder / "cache")]
 
     def start(self) -> "subprocess.Popen[str]":
         return subprocess.Popen(
@@ -71,10 +72,11 @@ class Study:
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory, engine_python: Path, demo_model: Path) -> Study:
-    """Run to the second trial's launch, kill tuner with SIGKILL there, and run the same command to its end."""
+    """Run to the second trial's launch, kill tuner with SIGKILL there, and run the same command to its end. The first launch
+    of all is discarded."""
     found = Study(tmp_path_factory.mktemp("study"), engine_python, demo_model)
     with found.start() as first:
-        wait_for(lambda: len(found.sessions()) == 2, 300)
+        wait_for(lambda: len(found.sessions()) == 3, 300)
         first.send_signal(signal.SIGKILL)
     wait_for(lambda: not any(members(session) for session in found.sessions()), 30)
     with found.start() as second:
@@ -89,8 +91,17 @@ def test_no_trial_is_lost_and_none_measured_twice(study: Study) -> None:
     assert rows == [(0, "finished", 1, None), (1, "finished", 2, None), (2, "finished", 1, None)]
     optuna_rows = study.rows("SELECT number, state FROM trials ORDER BY number")
     assert optuna_rows == [(number, "COMPLETE") for number in range(TRIALS)]
-    launched = study.rows("SELECT t.number FROM tuner_launch l JOIN tuner_trial t ON t.id = l.trial_id ORDER BY l.id")
-    assert [number for (number,) in launched][:4] == [0, 1, 1, 2]
+    launched = study.rows(
+        "SELECT t.number, l.start FROM tuner_launch l JOIN tuner_trial t ON t.id = l.trial_id ORDER BY l.id"
+    )
+    assert launched[:5] == [(0, "warm"), (0, "warm"), (1, "warm"), (1, "warm"), (2, "warm")]
+    assert {start for _, start in launched[5:]} == {"plain"}  # the verification runs what is exported
+
+
+def test_every_process_of_a_launch_was_recorded(study: Study) -> None:
+    counts = study.rows("SELECT count(*) FROM tuner_process GROUP BY launch_id ORDER BY launch_id")
+    finished = [count for (count,) in counts[:2] + counts[3:]]
+    assert all(int(str(count)) >= 3 for count in finished), counts  # guard, API server, EngineCore
 
 
 def test_no_process_is_left(study: Study) -> None:

@@ -34,7 +34,7 @@ enqueue:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, engine_python: Path, demo_model: Path) -> Path:
-    """Three trials: the defaults take all memory, then a KV cache too small, then one that runs."""
+    """Three launches: the defaults take all memory, then a KV cache too small, then one that runs. One more is refused."""
     found = tmp_path_factory.mktemp("failing")
     (found / "space.yaml").write_text(SPACE)
     command = [sys.executable, "-m", "tuner", "optimize", "--space", "space.yaml", "--model", str(demo_model)]
@@ -50,7 +50,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, engine_python: Path, demo_m
 
 def test_each_failure_has_its_kind_and_its_sentence(folder: Path) -> None:
     store = Store.open(f"sqlite:///{folder / 'x.db'}", read_only=True)
-    defaults, small, runs = store.trials("f")
+    defaults, _, small, runs = store.trials("f")
     store.close()
     assert isinstance(defaults.outcome, Failed)
     assert defaults.outcome.kind is FailureKind.OUT_OF_MEMORY
@@ -62,10 +62,20 @@ def test_each_failure_has_its_kind_and_its_sentence(folder: Path) -> None:
     assert isinstance(runs.outcome, Measured)
 
 
-def test_what_vllm_refuses_is_not_launched(folder: Path) -> None:
-    told = (folder / "stderr.txt").read_text()
-    assert "not launched, vLLM refuses kv_cache_memory_bytes=1048576, max_model_len=1000000: User-specified" in told
-    assert not list(folder.glob("tuner-logs/f/trial-3*.log"))
+def test_what_vllm_refuses_is_a_trial_without_a_launch_and_does_not_count(folder: Path) -> None:
+    store = Store.open(f"sqlite:///{folder / 'x.db'}", read_only=True)
+    refused = store.trials("f")[1]
+    store.close()
+    assert isinstance(refused.outcome, Failed)
+    assert refused.outcome.kind is FailureKind.REJECTED
+    assert "User-specified max_model_len (1000000) is greater than" in refused.outcome.message
+    assert refused.attempts == 0
+    assert not list(folder.glob("tuner-logs/f/trial-1*.log"))
+    with closing(sqlite3.connect(folder / "x.db")) as database:
+        launched = database.execute(
+            "SELECT DISTINCT t.number FROM tuner_launch l JOIN tuner_trial t ON t.id = l.trial_id ORDER BY 1"
+        ).fetchall()
+    assert launched == [(0,), (2,), (3,)]
 
 
 def test_a_failed_trial_has_no_number_anywhere(folder: Path) -> None:
@@ -76,8 +86,9 @@ def test_a_failed_trial_has_no_number_anywhere(folder: Path) -> None:
         values = database.execute(
             "SELECT t.number, t.state, v.value FROM trials t LEFT JOIN trial_values v ON v.trial_id = t.trial_id ORDER BY 1"
         ).fetchall()
-    assert [count > 0 for _, count in sorted(rows)] == [False, False, True]
+    assert [count > 0 for _, count in sorted(rows)] == [False, False, False, True]
     assert [(state, value is None) for _, state, value in values] == [
+        ("PRUNED", True),
         ("PRUNED", True),
         ("PRUNED", True),
         ("COMPLETE", False),
@@ -87,7 +98,7 @@ def test_a_failed_trial_has_no_number_anywhere(folder: Path) -> None:
     launches = [trial.constraints["launch"] for trial in shown.get_all_trials(study._study_id)]
     shown.remove_session()
     shown.engine.dispose()
-    assert launches == [1.0, 1.0, -1.0]
+    assert launches == [1.0, 1.0, 1.0, -1.0]
 
 
 def test_the_measured_trial_is_chosen_and_the_reason_is_told(folder: Path) -> None:
@@ -95,10 +106,10 @@ def test_the_measured_trial_is_chosen_and_the_reason_is_told(folder: Path) -> No
     found = study_decision(store, "f")
     store.close()
     assert found.chosen is not None
-    assert found.chosen.number == 2
+    assert found.chosen.number == 3
     assert found.verdict is None
     assert (
-        "Trial 2 is the best that was measured (the defaults were not measured" in (folder / "stdout.txt").read_text()
+        "Trial 3 is the best that was measured (the defaults were not measured" in (folder / "stdout.txt").read_text()
     )
 
 

@@ -1,12 +1,18 @@
 """One process with a real vLLM imported: what it resolves, what it forks, and what becomes of it and its servers."""
 
+import asyncio
+import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from waiting import wait_for
 
 from tuner.errors import EngineError
-from tuner.launch.engine_host import EngineHost
+from tuner.launch.engine_host import CannotFork, EngineHost
+from tuner.launch.vllm import VllmEngine
+from tuner.processes import members
 from tuner.types import Failed, FailureKind
 
 
@@ -42,3 +48,62 @@ def test_vllm_resolves_defaults_and_refuses_with_its_own_sentence(engine_python:
         assert awq.kind is FailureKind.UNSUPPORTED_QUANTIZATION
         again = host.resolve((str(demo_model),))
         assert again == defaults  # one call leaves nothing behind for the next
+
+
+CPU = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "OMP_NUM_THREADS": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
+
+
+@pytest.fixture(scope="module")
+def host(engine_python: Path) -> Iterator[EngineHost]:
+    with EngineHost(engine_python, CPU) as found:
+        yield found
+
+
+@pytest.fixture
+def engine(engine_python: Path, demo_model: Path) -> VllmEngine:
+    fixed = {"enforce_eager": True, "max_model_len": 2048}
+    return VllmEngine(python=engine_python, model=str(demo_model), fixed=fixed, environment=CPU)
+
+
+async def _started(engine: VllmEngine, log: Path, host: EngineHost | None) -> tuple[str, int]:
+    """How it was started, and its session."""
+    command = engine.command({"max_num_seqs": 16, "enable_prefix_caching": False})
+    async with engine.launch(command, log, lambda _: None, host) as (endpoint, group):
+        return endpoint.start, group.session
+
+
+def _configuration(log: Path) -> list[str]:
+    """What vLLM says of its configuration, less what differs between any two starts."""
+    lines = [line for line in log.read_text().splitlines() if "non-default args" in line or "Initializing a V1" in line]
+    return [re.sub(r"^.*?\] |'port': \d+", "", line) for line in lines]
+
+
+@pytest.mark.engine
+def test_a_forked_server_has_the_configuration_of_a_plain_one(
+    engine: VllmEngine, host: EngineHost, tmp_path: Path
+) -> None:
+    assert not isinstance(host.resolve(engine.arguments({"max_num_seqs": 64, "stream_interval": 4})), Failed)
+    started = asyncio.run(_started(engine, tmp_path / "warm.log", host))
+    assert started[0] == "warm"
+    assert asyncio.run(_started(engine, tmp_path / "plain.log", None))[0] == "plain"
+    found = _configuration(tmp_path / "warm.log")
+    assert len(found) == 2
+    assert found == _configuration(tmp_path / "plain.log")
+    assert members(started[1]) == []
+
+
+@pytest.mark.engine
+def test_what_the_host_must_not_fork_is_started_plainly(engine: VllmEngine, host: EngineHost, tmp_path: Path) -> None:
+    """The executor is not Ray here, but its name among the arguments is what the host looks for."""
+    with (tmp_path / "log").open("wb") as log, pytest.raises(CannotFork, match="Ray"):
+        host.fork(("m", "--distributed-executor-backend", "ray"), {}, log)
+
+
+@pytest.mark.engine
+def test_a_dead_host_is_replaced_when_it_is_needed(engine: VllmEngine, host: EngineHost) -> None:
+    before = host.resolve(engine.arguments({}))
+    for process in members(host._group.session):
+        process.kill()
+    wait_for(lambda: not host.is_alive)
+    assert host.resolve(engine.arguments({})) == before
+    assert host.is_alive

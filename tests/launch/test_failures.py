@@ -1,4 +1,4 @@
-"""The classifier on logs that vLLM 0.32 really wrote on CPUs (logs/), and on texts from its source."""
+"""The classifier on logs that vLLM really wrote (logs/: 0.32 on CPUs, 0.25.1 on an H200), and on texts from its source."""
 
 from pathlib import Path
 
@@ -67,6 +67,30 @@ RECORDED = {
     "weights-of-another-shape": (1, Kind.CRASHED, "RuntimeError: The size of tensor a (512) must match"),
     "compiler-missing": (1, Kind.CRASHED, "InductorError: InvalidCxxCompiler: No working C++ compiler found"),
     "vllm-missing": (1, Kind.CRASHED, "ModuleNotFoundError: No module named 'vllm'"),
+    # One H200, vLLM 0.25.1.
+    "cuda-awq-without-checkpoint": (1, Kind.UNSUPPORTED_QUANTIZATION, "Cannot find the config file for awq"),
+    "cuda-blocks-override": (
+        1,
+        Kind.KV_CACHE_TOO_SMALL,
+        "To serve at least one request with the model's max seq len (4096)",
+    ),
+    "cuda-engine-killed": (0, Kind.CRASHED, "engine core exited unexpectedly"),
+    "cuda-free-memory": (
+        1,
+        Kind.OUT_OF_MEMORY,
+        "Free memory on device cuda:0 (38.1/139.8 GiB) on startup is less than",
+    ),
+    "cuda-kv-cache-e5m2-flash-attn": (1, Kind.UNSUPPORTED_QUANTIZATION, "['kv_cache_dtype not supported']"),
+    "cuda-kv-cache-nvfp4": (1, Kind.UNSUPPORTED_QUANTIZATION, "No valid attention backend found for cuda with"),
+    "cuda-kv-too-small": (
+        1,
+        Kind.KV_CACHE_TOO_SMALL,
+        "To serve at least one request with the model's max seq len (4096)",
+    ),
+    "cuda-max-num-seqs": (1, Kind.OUT_OF_MEMORY, "CUDA out of memory. Tried to allocate 169.80 GiB."),
+    "cuda-out-of-memory": (1, Kind.OUT_OF_MEMORY, "CUDA out of memory. Tried to allocate 3.25 GiB."),
+    "cuda-port-in-use": (1, Kind.PORT_IN_USE, "Address already in use"),
+    "cuda-tensor-parallel-2": (1, Kind.REJECTED, "World size (2) is larger than the number of available GPUs (1)"),
 }
 
 
@@ -160,7 +184,14 @@ def test_texts_below_the_usual_wrappers(kind: Kind, text: str) -> None:
 
 
 def test_every_kind_that_a_log_can_give_is_given_here() -> None:
-    outside_the_log = {Kind.TRIAL_TIMEOUT, Kind.STALLED, Kind.LOAD_FAILED, Kind.GPU_MEMORY_HELD, Kind.INTERRUPTED}
+    outside_the_log = {
+        Kind.DISK_FULL,
+        Kind.TRIAL_TIMEOUT,
+        Kind.STALLED,
+        Kind.LOAD_FAILED,
+        Kind.GPU_MEMORY_HELD,
+        Kind.INTERRUPTED,
+    }
     assert set(TEXTS) | {kind for _, kind, _ in RECORDED.values()} == set(Kind) - outside_the_log
 
 

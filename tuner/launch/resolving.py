@@ -3,6 +3,7 @@
 It imports nothing of tuner and starts nothing.
 """
 
+import copy
 import importlib
 from typing import Any
 
@@ -56,7 +57,7 @@ def resolve(parser: Any, argv: list[str]) -> dict[str, Any]:
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.usage.usage_lib import UsageContext
 
-    args = parser.parse_args(argv)
+    args = copy.deepcopy(parser.parse_args(argv))  # vLLM writes into the defaults, which the parser hands out
     if args.model_tag is not None:
         args.model = args.model_tag
     config = AsyncEngineArgs.from_cli_args(args).create_engine_config(UsageContext.OPENAI_API_SERVER)
