@@ -106,6 +106,16 @@ def test_the_search_value_of_the_winner_is_not_evidence() -> None:
     assert decision(trials, real, THROUGHPUT, []).chosen is trials[1]
 
 
+def test_a_forked_server_is_not_compared_with_a_plain_one() -> None:
+    """The defaults' measurement of the search counts only if their server was started as the later ones are."""
+    again = [(1, measured(output_throughput=120.0)), (0, measured(output_throughput=99.0))] * 2
+    first, winner = measured(output_throughput=100.0), trial(1, measured(output_throughput=150.0))
+    for start, launches in (("plain", 3), ("warm", 2)):
+        found = decision([trial(0, replace(first, start=start), is_default=True), winner], again, THROUGHPUT, [])
+        assert found.verdict is not None
+        assert (found.verdict.defaults, found.verdict.winner) == (launches, 2)
+
+
 def test_a_winner_that_fails_when_launched_again_is_not_deployed() -> None:
     trials = [trial(0, measured(output_throughput=100.0), is_default=True), trial(1, measured(output_throughput=150.0))]
     found = decision(trials, [(1, failed()), (0, measured(output_throughput=99.5))], THROUGHPUT, [])

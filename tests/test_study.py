@@ -44,6 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, engine_python: Path, demo_m
     done = subprocess.run(command, cwd=found, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     (found / "stderr.txt").write_text(done.stderr)
+    (found / "command.txt").write_text("\n".join(command))
     (found / "stdout.txt").write_text(done.stdout)
     return found
 
@@ -117,3 +118,14 @@ def test_no_secret_is_stored_or_shown(folder: Path) -> None:
     for file in folder.rglob("*"):
         if file.is_file():
             assert b"s3cr3t" not in file.read_bytes(), file
+
+
+def test_a_trial_that_would_not_end_within_the_hours_is_not_begun(folder: Path, engine_python: Path) -> None:
+    """The longest trial so far says how long the next may take."""
+    command = (folder / "command.txt").read_text().split("\n")
+    more = [*command, "--trials", "4", "--max-hours", "0.001"]
+    done = subprocess.run(more, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "the search ends here: another trial and the verification would not end within --max-hours" in done.stderr
+    with closing(sqlite3.connect(folder / "x.db")) as database:
+        assert database.execute("SELECT count(*) FROM tuner_trial").fetchall() == [(4,)]
