@@ -10,7 +10,7 @@ from tuner.decide import Decision, decision, feasible, parse_objective, parse_sl
 from tuner.plan import Plan
 from tuner.record import Store, StudyRecord, Verification
 from tuner.recorded import run_recorded
-from tuner.types import Trial
+from tuner.types import Outcome, Trial
 from tuner.watch import Watch
 
 
@@ -39,9 +39,13 @@ def verify(plan: Plan, store: Store, watch: Watch, budget: Budget, launch_s: flo
 def study_decision(store: Store, name: str) -> Decision:
     """What to deploy, from what is stored. Raises UsageError if there is no such study."""
     record = store.study(name)
-    again = [(v.trial_number, v.outcome) for v in store.verifications(name)]
     slos = [parse_slo(text) for text in slo_texts(record)]
-    return decision(store.trials(name), again, parse_objective(record.objective), slos)
+    return decision(store.trials(name), launched_again(store, name), parse_objective(record.objective), slos)
+
+
+def launched_again(store: Store, name: str) -> list[tuple[int, Outcome]]:
+    """The outcomes of the verification, each with its trial's number."""
+    return [(v.trial_number, v.outcome) for v in store.verifications(name)]
 
 
 def slo_texts(record: StudyRecord) -> list[str]:

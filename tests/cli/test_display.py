@@ -41,6 +41,18 @@ def test_before_and_after() -> None:
     assert "GPU" not in shown  # there was none: absent, not 0
 
 
+def test_before_and_after_prefer_what_was_launched_again() -> None:
+    again = [(0, measured(output_throughput=t)) for t in (90.0, 94.0)] + [(1, measured(output_throughput=138.0))]
+    shown = text(comparison_table(DEFAULTS, WINNER, again))
+    assert "against trial 1, launched again" in " ".join(shown.split())
+    assert "92.0 tok/s" in shown
+    assert "138.0 tok/s" in shown
+    assert "+50%" in shown
+    only_one = text(comparison_table(DEFAULTS, WINNER, again[:1]))
+    assert "150.0 tok/s" in only_one
+    assert "in the search" in " ".join(only_one.split())
+
+
 def test_the_answer_in_words() -> None:
     def answer(decision: Decision) -> str:
         return verdict_text(decision, THROUGHPUT)

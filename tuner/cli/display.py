@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from tuner.decide import Decision, Objective, defaults_of, feasible
-from tuner.types import Failed, Measured, Params, Proposal, Trial
+from tuner.types import Failed, Measured, Outcome, Params, Proposal, Trial
 
 #: metric -> (label, unit, factor from the stored unit, decimals, is more better)
 _ROWS: Mapping[str, tuple[str, str, float, int, bool | None]] = {
@@ -76,18 +77,28 @@ def trials_table(trials: Sequence[Trial], chosen: int | None) -> Table:
     return table
 
 
-def comparison_table(before: Trial, after: Trial) -> Table:
-    """The defaults beside the winner, metric by metric, as the search measured them."""
-    table = Table(title=f"Before and after: vLLM's defaults (trial {before.number}) against trial {after.number}")
+def comparison_table(before: Trial, after: Trial, again: Sequence[tuple[int, Outcome]] = ()) -> Table:
+    """The defaults beside the winner, metric by metric: the mean of both's launches in `again` (by trial number), which ran
+    what is exported; without any, as the search measured them."""
+    old, new = _later(before, again), _later(after, again)
+    launched = "launched again" if old and new else "in the search"
+    title = f"Before and after: vLLM's defaults (trial {before.number}) against trial {after.number}, {launched}"
+    table = Table(title=title)
     for header in ("", "defaults", f"trial {after.number}", "change"):
         table.add_column(header, justify="left" if not header else "right")
-    old = before.outcome.metrics() if isinstance(before.outcome, Measured) else {}
-    new = after.outcome.metrics() if isinstance(after.outcome, Measured) else {}
+    if not (old and new):
+        old, new = (t.outcome.metrics() if isinstance(t.outcome, Measured) else {} for t in (before, after))
     for metric, (label, *_) in _ROWS.items():
         if metric in old or metric in new:
             a, b = old.get(metric), new.get(metric)
             table.add_row(label, number(metric, a), number(metric, b), _change(metric, a, b))
     return table
+
+
+def _later(trial: Trial, again: Sequence[tuple[int, Outcome]]) -> dict[str, float]:
+    """Each metric's mean over the later launches of a trial; empty without any."""
+    found = [o.metrics() for number, o in again if number == trial.number and isinstance(o, Measured)]
+    return {name: fmean(m[name] for m in found) for name in found[0] if all(name in m for m in found)} if found else {}
 
 
 def _change(metric: str, before: float | None, after: float | None) -> str:

@@ -20,6 +20,7 @@ from tuner.plan import Options, Plan, check, choose_space, make_plan
 from tuner.record import Store
 from tuner.study import run_study
 from tuner.types import Trial
+from tuner.verify import launched_again
 
 _DEFAULT = Options()
 
@@ -184,7 +185,7 @@ def print_result(store: Store, name: str, found: Decision) -> None:
     results.print(trials_table(store.trials(name), found.chosen.number if found.chosen else None))
     if (after := _beside_the_defaults(store.trials(name), found, objective)) and found.defaults:
         results.print()
-        results.print(comparison_table(found.defaults, after))
+        results.print(comparison_table(found.defaults, after, launched_again(store, name)))
     results.print()
     results.print(verdict_text(found, objective), soft_wrap=True, highlight=False)
     if found.chosen:
