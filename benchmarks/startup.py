@@ -170,7 +170,8 @@ def main() -> None:
         console.print(f"resolve: {time.monotonic() - began_s:.1f} s for the first proposal")
         compare(plan, host, rounds, Path(name))
         resolve(plan, host)
-        overhead(plan, host, trials, Path(name))
+        if trials > 1:
+            overhead(plan, host, trials, Path(name))
 
 
 if __name__ == "__main__":

@@ -195,6 +195,12 @@ def test_every_kind_that_a_log_can_give_is_given_here() -> None:
     assert set(TEXTS) | {kind for _, kind, _ in RECORDED.values()} == set(Kind) - outside_the_log
 
 
+def test_a_server_killed_before_it_wrote_a_word() -> None:
+    found = classify("", 137)
+    assert (found.kind, found.message) == (Kind.CRASHED, "the server was ended by SIGKILL: no output")
+    assert classify("", None).kind is Kind.START_TIMEOUT
+
+
 OFFLINE = "huggingface_hub.errors.OfflineModeIsEnabled: Cannot reach https://huggingface.co: offline mode is enabled."
 NO_CONNECTION = "OSError: We couldn't connect to 'https://huggingface.co' to load the files"
 NO_SUCH = (

@@ -6,10 +6,11 @@ from pathlib import Path
 import optuna
 import pytest
 from alembic import command
-from record_samples import STUDY, a_trial
+from record_samples import STUDY, a_trial, launch
 from sqlalchemy import inspect, text
 
 from tuner.errors import StorageError
+from tuner.processes import ProcessId
 from tuner.record import Store
 from tuner.record.migrate import _config
 from tuner.record.tables import Base
@@ -69,6 +70,25 @@ def test_downgrading_leaves_optunas_tables_alone(storage_url: str) -> None:
     assert not tables(store) & set(Base.metadata.tables)
     assert optuna_trials(storage_url) == 2
     store.close()
+
+
+def test_a_launch_that_an_older_tuner_left_open_is_still_found(storage_url: str) -> None:
+    """The first schema knew only the leader of a launch, and every start was plain."""
+    store = Store.open(storage_url)
+    store.create_or_get_study(STUDY)
+    store.finish("a study", a_trial(0))
+    leader = ProcessId(4711, 1.5e9 + 0.25)
+    launch(store, leader)
+    config = _config()
+    with store._engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0001")
+    assert "tuner_process" not in tables(store)
+    store.close()
+    again = Store.open(storage_url)
+    (left,) = again.open_launches()
+    assert (left.leader, left.processes, left.start) == (leader, frozenset({leader}), "plain")
+    again.close()
 
 
 @pytest.mark.parametrize("read_only", [False, True])

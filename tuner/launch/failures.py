@@ -130,7 +130,7 @@ def _errors(lines: Sequence[str]) -> Iterator[_Error]:
     """All that may be a cause, in the log's order. A text that ends in a colon goes on in the next line."""
     before, frame, configuring = "", "", True
     texts = [_PREFIX.sub("", line).strip() for line in lines]
-    for line, text, after in zip(lines, texts, [*texts[1:], ""], strict=True):
+    for line, text, after in zip(lines, texts, [*texts[1:], ""][: len(texts)], strict=True):
         if error := _value_error(text, before):
             yield error
         elif (found := _DEATH.search(text)) or (not _HARMLESS.search(line) and (found := _ERROR.search(text))):
