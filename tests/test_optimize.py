@@ -95,7 +95,7 @@ def test_no_trial_is_lost_and_none_measured_twice(study: Study) -> None:
         "SELECT t.number, l.start FROM tuner_launch l JOIN tuner_trial t ON t.id = l.trial_id ORDER BY l.id"
     )
     assert launched[:5] == [(0, "warm"), (0, "warm"), (1, "warm"), (1, "warm"), (2, "warm")]
-    assert {start for _, start in launched[5:]} == {"plain"}  # the verification runs what is exported
+    assert {start for _, start in launched[5:]} <= {"plain"}  # none where the defaults were the best
 
 
 def test_every_process_of_a_launch_was_recorded(study: Study) -> None:

@@ -32,7 +32,7 @@ COVERED = {
     "server ignores SIGTERM": "launch/test_process.py::test_a_process_that_ignores_sigterm_is_killed_with_its_children",
     "out of memory at load": "test_study.py::test_each_failure_has_its_kind_and_its_sentence",
     "KV cache too small": "test_study.py::test_each_failure_has_its_kind_and_its_sentence",
-    "argument that vLLM refuses": "test_study.py::test_what_vllm_refuses_is_not_launched",
+    "argument that vLLM refuses": "test_study.py::test_what_vllm_refuses_is_a_trial_without_a_launch_and_does_not_count",
     "wrong quantization": "launch/test_engine_host.py::test_vllm_resolves_defaults_and_refuses_with_its_own_sentence",
     "two tuners on one study": "record/test_store.py::test_a_study_is_run_by_one_tuner_at_a_time",
 }

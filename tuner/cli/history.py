@@ -1,5 +1,6 @@
 """The commands that read a database: studies, trials, show, export, dashboard."""
 
+import signal
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -120,6 +121,7 @@ def dashboard(
 
     store = _open(storage)
     store.close()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts us with & has it ignored
     errors.print(f"optuna-dashboard: http://{host}:{port}/dashboard/", highlight=False)
     try:
         serve_dashboard(store.url, host, port)
