@@ -94,13 +94,14 @@ def test_a_server_that_sends_nobody_a_byte_has_stalled() -> None:
 
 
 def test_a_stream_that_stalls_beside_others_fails_alone() -> None:
+    lengths = Lengths(low=9, high=9)
+    patient = dataclasses.replace(QUICK, users=8, stall_s=2.0, window_s=4.0, output_tokens=lengths)
+
     async def run() -> None:
         async with FaultServer(lambda number: "stall" if number in range(20, 24) else None, token_s=0.02) as server:
-            await _load(
-                server, dataclasses.replace(STALLING, users=8, window_s=3.0, output_tokens=Lengths(low=9, high=9))
-            )
+            await _load(server, patient)
 
-    with pytest.raises(LaunchError, match=r"failed; the first: no byte came for 0\.3 s") as raised:
+    with pytest.raises(LaunchError, match=r"failed; the first: no byte came for 2 s") as raised:
         asyncio.run(run())
     assert raised.value.failed.kind is FailureKind.LOAD_FAILED
 
