@@ -9,9 +9,8 @@ from pathlib import Path
 
 from tuner.errors import LaunchError
 from tuner.launch.engine_host import EngineHost
-from tuner.launch.failures import classify
 from tuner.launch.process import ProcessGroup
-from tuner.launch.vllm import Seen, VllmEngine
+from tuner.launch.vllm import Seen, VllmEngine, failure_of
 from tuner.load.client import generate_load
 from tuner.measure.cpu import CpuSampler
 from tuner.measure.gpu import DetectedGpu, GpuSampler, memory_used_bytes, processes
@@ -153,7 +152,7 @@ async def _crash_or(failed: Failed, group: ProcessGroup, log: Path) -> Failed:
         await asyncio.sleep(0.1)
     if code is None or not log.exists():
         return failed
-    logged = classify(log.read_text(encoding="utf-8", errors="replace"), code)
+    logged = failure_of(log, code)
     message = f"the server's process ended while it was under load; {logged.message}"
     return Failed(kind=FailureKind.CRASHED, message=message, log_tail=logged.log_tail)
 
@@ -165,5 +164,4 @@ def _with_log(failed: Failed, log: Path) -> Failed:
         return replace(failed, kind=FailureKind.DISK_FULL, message=message)
     if failed.log_tail or not log.exists():
         return failed
-    logged = classify(log.read_text(encoding="utf-8", errors="replace"), 0)
-    return Failed(kind=failed.kind, message=failed.message, log_tail=logged.log_tail)
+    return replace(failed, log_tail=failure_of(log, 0).log_tail)

@@ -133,9 +133,9 @@ class VllmEngine:
                     known |= new
                     seen(replace(launch, processes=known))
                 if (code := group.exit_code()) is not None:
-                    raise LaunchError(classify(_text(launch.log), code))
+                    raise LaunchError(failure_of(launch.log, code))
                 if time.monotonic() > end:
-                    raise LaunchError(classify(_text(launch.log), None))
+                    raise LaunchError(failure_of(launch.log, None))
                 await asyncio.sleep(_POLL_S)
             await self._first_token(session, base, launch.log)
         seen(replace(launch, processes=known | identities(members(group.session))))
@@ -183,9 +183,10 @@ async def _healthy(session: aiohttp.ClientSession, base: str) -> bool:
         return False
 
 
-def _text(log: Path) -> str:
-    return log.read_text(encoding="utf-8", errors="replace")
+def failure_of(log: Path, exit_code: int | None) -> Failed:
+    """Why the server that wrote `log` did not start, or died; `exit_code` is None if it still runs."""
+    return classify(log.read_text(encoding="utf-8", errors="replace"), exit_code)
 
 
 def _not_ready(message: str, log: Path, kind: FailureKind = FailureKind.CRASHED) -> Failed:
-    return Failed(kind=kind, message=message, log_tail=classify(_text(log), 0).log_tail)
+    return Failed(kind=kind, message=message, log_tail=failure_of(log, 0).log_tail)

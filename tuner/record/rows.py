@@ -45,7 +45,7 @@ class StudyRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
-    """A server that was started on `host`, "plain" or "warm". `leader` leads its session; `processes` are all that seen."""
+    """A server that was started on `host`, "plain" or "warm". `leader` leads its session; `processes` are all seen."""
 
     id: int
     study: str
