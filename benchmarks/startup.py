@@ -152,7 +152,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, kind in (("model", str), ("vllm-python", str), ("gpu", str), ("workload", str), ("max-model-len", int)):
         parser.add_argument(f"--{name}", type=kind)
-    for name, kind, default in (("users", int, 8), ("warmup", float, 2), ("window", float, 5)):
+    for name, kind, default in (
+        ("users", int, 8),
+        ("warmup", float, 2),
+        ("window", float, 5),
+        ("precision", float, 0.1),
+    ):
         parser.add_argument(f"--{name}", type=kind, default=default)
     parser.add_argument("--engine-arg", action="append", default=[])
     parser.add_argument("--rounds", type=int, default=5)

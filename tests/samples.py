@@ -3,12 +3,14 @@
 from datetime import UTC, datetime
 
 from tuner.types import (
+    ClientMetrics,
     Command,
     Distribution,
     Failed,
     FailureKind,
     Fingerprint,
     LoadMetrics,
+    Mark,
     Measured,
     Outcome,
     Params,
@@ -40,11 +42,20 @@ FINGERPRINT = Fingerprint(
     workload_hash="abc",
     host="box",
 )
+CLIENT = ClientMetrics(
+    workers=1,
+    cpu=0.2,
+    delay_mean_s=0.0005,
+    lag_mean_s=0.0005,
+    lag_p99_s=0.002,
+    send_delay_mean_s=None,
+    send_delay_p99_s=None,
+)
 
 
 def seconds(value: float) -> Distribution:
     """A distribution whose statistics are all `value`."""
-    return Distribution(count=10, mean=value, p50=value, p90=value, p99=value)
+    return Distribution(count=10, mean=value, p50=value, p90=value, p99=value, p95=value, std=0.0)
 
 
 def load_metrics(*, output_throughput: float = 100.0, ttft_s: float = 0.1) -> LoadMetrics:
@@ -60,10 +71,14 @@ def load_metrics(*, output_throughput: float = 100.0, ttft_s: float = 0.1) -> Lo
         tpot_s=seconds(0.01),
         itl_s=seconds(0.01),
         e2el_s=seconds(1.0),
+        goodput=output_throughput / 100,
+        chunk_tokens=1.0,
+        input_tokens=round(10 * output_throughput),
+        output_tokens=10 * output_throughput,
     )
 
 
-def measured(*, output_throughput: float = 100.0, ttft_s: float = 0.1) -> Measured:
+def measured(*, output_throughput: float = 100.0, ttft_s: float = 0.1, marks: tuple[Mark, ...] = ()) -> Measured:
     return Measured(
         load=load_metrics(output_throughput=output_throughput, ttft_s=ttft_s),
         server=ServerMetrics(
@@ -81,6 +96,9 @@ def measured(*, output_throughput: float = 100.0, ttft_s: float = 0.1) -> Measur
         gpu=None,
         server_cpu_cores=1.0,
         startup_s=30.0,
+        client=CLIENT,
+        warmup_s=4.0,
+        marks=marks,
     )
 
 

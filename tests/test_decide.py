@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from samples import failed, load_metrics, measured, trial
 
-from tuner.decide import OBJECTIVES, best, decision, parse_objective, parse_slo, rank, verdict
+from tuner.decide import OBJECTIVES, best, decision, limits, metric_value, parse_objective, parse_slo, rank, verdict
 from tuner.errors import UsageError
+from tuner.types import Mark
 
 THROUGHPUT = OBJECTIVES["throughput"]
 TTFT = OBJECTIVES["ttft_p99"]
@@ -37,6 +38,7 @@ def test_latency_objectives_prefer_the_smaller_value() -> None:
         ("ttft_p99=500ms", "ttft_p99_s", 0.5),
         ("e2e_p90 = 2s", "e2el_p90_s", 2.0),
         ("itl_mean=0.5ms", "itl_mean_s", 5e-4),
+        ("tpot_p95=40ms", "tpot_p95_s", 0.04),
     ],
 )
 def test_slo_is_read_with_its_unit(text: str, metric: str, limit_s: float) -> None:
@@ -67,8 +69,53 @@ def test_an_slo_is_measured_as_a_fraction_of_its_limit() -> None:
 
 
 def test_an_unknown_objective_is_refused() -> None:
-    with pytest.raises(UsageError, match="choose one of throughput, requests"):
+    with pytest.raises(UsageError, match="choose one of throughput, requests, goodput, ttft_p95, ttft_p99"):
         parse_objective("speed")
+
+
+def test_a_good_request_meets_the_smallest_limit_of_each_latency() -> None:
+    slos = [parse_slo(text) for text in ("ttft_p99=2s", "ttft_p50=500ms", "e2e_mean=9s", "e2el_p95=8s", "itl_p99=1ms")]
+    assert limits(slos) == {"ttft": 0.5, "e2el": 8.0}
+    assert limits([parse_slo("tpot_p95=40ms")]) == {"tpot": pytest.approx(0.04)}
+    assert limits([]) == {}
+
+
+def test_every_objective_is_a_metric_of_a_measurement() -> None:
+    load = load_metrics(output_throughput=300.0, ttft_s=0.2)
+    values = {name: objective.value(load) for name, objective in OBJECTIVES.items()}
+    assert values == {
+        "throughput": 300.0,
+        "requests": 3.0,
+        "goodput": 3.0,
+        "ttft_p95": 0.2,
+        "ttft_p99": 0.2,
+        "tpot_p95": 0.01,
+        "tpot_p99": 0.01,
+        "e2e_p95": 1.0,
+        "e2e_p99": 1.0,
+    }
+
+
+def test_what_a_measurement_lacks_is_no_value() -> None:
+    load = load_metrics()
+    older = replace(load, ttft_s=replace(load.ttft_s, p95=None, std=None), tpot_s=None, goodput=None)
+    assert metric_value(older, "ttft_p95_s") is None
+    assert metric_value(older, "tpot_p99_s") is None
+    assert metric_value(older, "goodput") is None
+    assert rank([trial(0, replace(measured(), load=older))], OBJECTIVES["goodput"]) == []
+
+
+def test_goodput_may_be_zero() -> None:
+    goodput = OBJECTIVES["goodput"]
+    assert verdict(goodput, [0.0, 0.0], [5.0, 5.1]).better
+    assert verdict(goodput, [0.0, 0.0], [5.0, 5.1]).noise is None
+    assert not verdict(goodput, [0.0, 0.0], [0.0, 0.0]).better
+    assert not verdict(goodput, [5.0, 5.1], [0.0, 0.0]).better
+
+
+def test_a_measurement_that_the_client_bound_is_still_ranked() -> None:
+    trials = [trial(0, measured(output_throughput=100.0, marks=(Mark.CLIENT_BOUND,))), trial(1, measured())]
+    assert [t.number for t in rank(trials, THROUGHPUT)] == [0, 1]
 
 
 def test_better_needs_a_gain_that_is_no_chance() -> None:

@@ -90,6 +90,20 @@ def test_kill_9_of_the_host(lab: Lab, phase: str) -> None:
     SURVIVED.add(f"kill -9 of host {WHEN[phase]}")
 
 
+def test_kill_9_of_a_load_worker(lab: Lab) -> None:
+    """Half a load measures nothing: the attempt is repeated."""
+    before = len(lab.launches())
+    watch = Saboteur(LOAD, strike("load worker"))
+    assert isinstance(lab.one_more(watch).outcome, Measured)
+    assert [start for _, _, start in lab.launches()[before:]] == ["warm", "warm"]
+    assert [
+        note
+        for note in watch.notes
+        if note.startswith("once more: client bound: a process of the load generator ended")
+    ]
+    SURVIVED.add("kill -9 of a load worker under load")
+
+
 def test_an_engine_that_hangs_is_stalled(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     """/health stays 200, but no token comes."""
     trial = lab.one_more(Saboteur(LOAD, strike("EngineCore", signal.SIGSTOP)))

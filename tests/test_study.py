@@ -39,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, engine_python: Path, demo_m
     (found / "space.yaml").write_text(SPACE)
     command = [sys.executable, "-m", "tuner", "optimize", "--space", "space.yaml", "--model", str(demo_model)]
     command += ["--study", "f", "--storage", "sqlite:///x.db", "--trials", "3", "--vllm-python", str(engine_python)]
-    command += ["--users", "4", "--warmup", "2", "--window", "3"]
+    command += ["--users", "4", "--warmup", "2", "--window", "3", "--precision", "0.5"]
     environment = {**os.environ, "HF_TOKEN": "hf_" + "s3cr3t" * 5}
     done = subprocess.run(command, cwd=found, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

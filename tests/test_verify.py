@@ -38,7 +38,7 @@ def launches(store: Store, monkeypatch: pytest.MonkeyPatch, budget: Budget, laun
         found.append((number, command.argv[-1], how))
         return measured()
 
-    plan: Any = SimpleNamespace(study="a study", verify=2, objective=OBJECTIVES["throughput"], slos=())
+    plan: Any = SimpleNamespace(study="a study", verify=2, objective=OBJECTIVES["throughput"], constraints=())
     monkeypatch.setattr(verifying, "run_recorded", play)
     verifying.verify(plan, store, Saboteur(), budget, launch_s)
     return found

@@ -6,18 +6,19 @@ A failed trial has no score and takes no part. A trial that misses an SLO is ran
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import inf, sqrt
 from statistics import fmean
 
+from tuner.confidence import t_quantile
 from tuner.errors import UsageError
 from tuner.types import Distribution, Failed, LoadMetrics, Measured, Outcome, Trial
 
-_STATISTICS = ("mean", "p50", "p90", "p99")
+_STATISTICS = ("mean", "p50", "p90", "p95", "p99")
 _LATENCIES = {"ttft": "ttft_s", "tpot": "tpot_s", "itl": "itl_s", "e2e": "e2el_s", "e2el": "e2el_s"}
 #: Other settings than the defaults have to be worth it.
 LEAST_GAIN = 0.01
-#: One-sided 95 % quantiles of Student's t for 1, 2, ... degrees of freedom.
-_T_95 = (6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833, 1.812)
+#: The latencies that a request has one of, so that it can meet a limit; ITL is of chunks.
+_PER_REQUEST = ("ttft", "tpot", "e2el")
 _UNITS_S = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
 
 
@@ -33,8 +34,12 @@ class Objective:
         return metric_value(load, self.metric)
 
     def gain(self, value: float, baseline: float) -> float:
-        """The relative improvement of `value` over `baseline`: 0.25 is 25 % better, negative is worse."""
-        return value / baseline - 1 if self.maximize else baseline / value - 1
+        """The relative improvement of `value` over `baseline`: 0.25 is 25 % better, negative is worse. Over a goodput of 0
+        it is infinite."""
+        better, worse = (value, baseline) if self.maximize else (baseline, value)
+        if worse == 0:
+            return 0.0 if better == 0 else inf
+        return better / worse - 1
 
 
 OBJECTIVES: Mapping[str, Objective] = {
@@ -42,9 +47,12 @@ OBJECTIVES: Mapping[str, Objective] = {
     for o in (
         Objective("throughput", "output_throughput", True),
         Objective("requests", "request_throughput", True),
-        Objective("ttft_p99", "ttft_p99_s", False),
-        Objective("tpot_p99", "tpot_p99_s", False),
-        Objective("e2e_p99", "e2el_p99_s", False),
+        Objective("goodput", "goodput", True),
+        *(
+            Objective(f"{name}_{statistic}", f"{_LATENCIES[name].removesuffix('_s')}_{statistic}_s", False)
+            for name in ("ttft", "tpot", "e2e")
+            for statistic in ("p95", "p99")
+        ),
     )
 }
 
@@ -88,13 +96,30 @@ def parse_slo(text: str) -> Slo:
     return Slo(f"{found[1]}_{found[2]}", f"{_LATENCIES[found[1]][:-2]}_{found[2]}_s", limit_s)
 
 
+def constraints(objective: Objective, slos: Sequence[Slo]) -> tuple[Slo, ...]:
+    """The SLOs that a trial must meet: all, but none where the objective itself counts the requests that meet them."""
+    return () if objective.metric == "goodput" else tuple(slos)
+
+
+def limits(slos: Sequence[Slo]) -> dict[str, float]:
+    """What a request has to meet to be a good one (goodput), in seconds: of TTFT, TPOT and E2EL the smallest limit that any
+    statistic of it has."""
+    found: dict[str, float] = {}
+    for slo in slos:
+        latency = slo.metric.split("_")[0]
+        if latency in _PER_REQUEST:
+            found[latency] = min(slo.limit_s, found.get(latency, inf))
+    return found
+
+
 def metric_value(load: LoadMetrics, metric: str) -> float | None:
     """A load metric by its name, e.g. output_throughput or ttft_p99_s; None where it does not exist."""
-    parts = metric.removesuffix("_s").rsplit("_", 1)
-    if parts[-1] in _STATISTICS:
-        distribution: Distribution | None = getattr(load, f"{parts[0]}_s")
-        return None if distribution is None else float(getattr(distribution, parts[1]))
-    value: float | None = getattr(load, metric)
+    latency, _, statistic = metric.removesuffix("_s").rpartition("_")
+    if statistic in _STATISTICS:
+        distribution: Distribution | None = getattr(load, f"{latency}_s")
+        value: float | None = None if distribution is None else getattr(distribution, statistic)
+    else:
+        value = getattr(load, metric)
     return value
 
 
@@ -137,7 +162,8 @@ def defaults_of(trials: Sequence[Trial]) -> Trial | None:
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """Whether the winner is really better than the defaults. `gain` is relative, of the means; `noise` is the standard
-    deviation among launches of the same settings, relative to the defaults' mean, None where none was repeated; the counts
+    deviation among launches of the same settings, relative to the defaults' mean, None where none was repeated or that mean
+    is 0 (goodput); the counts
     are the launches compared."""
 
     better: bool
@@ -199,8 +225,9 @@ def verdict(objective: Objective, defaults: Sequence[float], winner: Sequence[fl
         return Verdict(False, gain, None, len(defaults), len(winner))
     deviation = sqrt(sum((x - fmean(group)) ** 2 for group in (defaults, winner) for x in group) / freedom)
     error = deviation * sqrt(1 / len(defaults) + 1 / len(winner))
-    significant = better_by > _T_95[min(freedom, len(_T_95)) - 1] * error
-    return Verdict(significant and gain >= LEAST_GAIN, gain, deviation / fmean(defaults), len(defaults), len(winner))
+    significant = better_by > t_quantile(0.95, freedom) * error
+    noise = deviation / fmean(defaults) if any(defaults) else None
+    return Verdict(significant and gain >= LEAST_GAIN, gain, noise, len(defaults), len(winner))
 
 
 def _value(outcome: Outcome, objective: Objective, slos: Sequence[Slo]) -> float | None:

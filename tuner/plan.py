@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tuner.caches import Caches, caches_of, default_root
-from tuner.decide import Objective, Slo, parse_objective, parse_slo
+from tuner.decide import Objective, Slo, constraints, limits, parse_objective, parse_slo
 from tuner.errors import EngineError, UsageError
 from tuner.fingerprint import take_fingerprint
 from tuner.launch.engine_host import EngineInfo
@@ -36,8 +36,11 @@ class Options:
     trials: int = 20
     workload: str = "chat"
     users: int | None = None
+    request_rate: float | None = None
     warmup: float | None = None
     window: float | None = None
+    max_window: float | None = None
+    precision: float | None = None
     objective: str = "throughput"
     slo: Sequence[str] = ()
     study: str | None = None
@@ -81,6 +84,11 @@ class Plan:
     logs: Path
     caches: Caches
 
+    @property
+    def constraints(self) -> tuple[Slo, ...]:
+        """The SLOs that a trial must meet to be feasible."""
+        return constraints(self.objective, self.slos)
+
 
 def check(options: Options) -> None:
     """What needs neither GPU nor vLLM to be found wrong. Raises UsageError."""
@@ -94,6 +102,7 @@ def check(options: Options) -> None:
     for name, seconds in (
         ("warmup", options.warmup),
         ("window", options.window),
+        ("max-window", options.max_window),
         ("startup-timeout", options.startup_timeout),
         ("trial-timeout", options.trial_timeout),
     ):
@@ -105,10 +114,15 @@ def check(options: Options) -> None:
         raise UsageError(f"--start is {options.start!r}: choose one of {', '.join(STARTS)}")
     if options.max_model_len is not None and options.max_model_len < 1:
         raise UsageError(f"--max-model-len is {options.max_model_len} and must be at least 1")
-    parse_objective(options.objective)
-    for slo in options.slo:
-        parse_slo(slo)
-    load_workload(options.workload)
+    slos = [parse_slo(slo) for slo in options.slo]
+    if parse_objective(options.objective).metric == "goodput" and not limits(slos):
+        raise UsageError(
+            "--objective goodput counts the requests that meet every SLO: give a ttft, tpot or e2e one (--slo)"
+        )
+    if _workload(options).find_rate and not slos:
+        raise UsageError(
+            f"workload {options.workload} looks for the highest rate that meets the SLOs: give some (--slo)"
+        )
     _model(options.model)
     for model in _quantized_models(options).values():
         _model(model)
@@ -135,13 +149,7 @@ def make_plan(
     """Raises UsageError, or EngineError where this vLLM cannot run the space."""
     _check_engine(space, python, info)
     model = _model(options.model)
-    workload = with_overrides(
-        load_workload(options.workload),
-        users=options.users,
-        warmup_s=options.warmup,
-        window_s=options.window,
-        seed=options.seed,
-    )
+    workload = _workload(options)
     gpus = _gpus_of_a_trial(space, detected)
     fingerprint = take_fingerprint(gpus, info, model, workload_hash(workload))
     caches = caches_of(fingerprint, options.cache_dir or default_root())
@@ -178,11 +186,25 @@ def make_plan(
 def check_lengths(plan: Plan, resolved: Params) -> None:
     """Raises UsageError if the longest request does not fit into the model's length."""
     longest, limit = max_tokens(plan.workload), resolved.get("max_model_len")
-    if isinstance(limit, int) and longest > limit:
+    if isinstance(limit, int) and longest is not None and longest > limit:
         raise UsageError(
             f"workload {plan.workload.name} has requests of {longest} tokens and max_model_len is {limit}: "
             f"raise --max-model-len or take a shorter workload"
         )
+
+
+def _workload(options: Options) -> Workload:
+    """The workload with what was given instead. Raises UsageError."""
+    return with_overrides(
+        load_workload(options.workload),
+        users=options.users,
+        request_rate=options.request_rate,
+        warmup_s=options.warmup,
+        window_s=options.window,
+        max_window_s=options.max_window,
+        precision=options.precision,
+        seed=options.seed,
+    )
 
 
 def _check_card(space: SearchSpace, detected: Sequence[DetectedGpu], options: Options) -> None:

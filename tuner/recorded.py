@@ -79,12 +79,14 @@ def run_recorded(
         gpus=plan.gpus,
         log=log,
         salt=number,
+        slos=plan.slos,
         host=host,
         timeout_s=plan.trial_timeout_s,
     )
     if plan.caches.is_cold():
         watch.note("the first start on this host fills the caches; its measurement is discarded")
-        short = replace(plan.workload, window_s=min(plan.workload.window_s, _DISCARDED_WINDOW_S))
+        window_s = min(plan.workload.window_s, _DISCARDED_WINDOW_S)
+        short = replace(plan.workload, window_s=window_s, max_window_s=window_s)
         outcome = _run(replace(job, workload=short), store, watch, plan.study, number)
         if not isinstance(outcome, Measured):
             return outcome

@@ -127,7 +127,7 @@ class _Search:
             resolved=resolved,
             command=command,
             outcome=outcome,
-            violations=violations(outcome.load, self._plan.slos) if isinstance(outcome, Measured) else {},
+            violations=violations(outcome.load, self._plan.constraints) if isinstance(outcome, Measured) else {},
             started_at=started_at,
             ended_at=datetime.now(UTC),
             attempts=0 if outcome is answer else 1,
@@ -155,7 +155,7 @@ def _proposer(plan: Plan, store: Store, resolved: Params) -> Proposer:
         plan.study,
         space=plan.space,
         objective=plan.objective,
-        slos=plan.slos,
+        slos=plan.constraints,
         defaults=_searched(plan, resolved),
         seed=plan.seed,
     )

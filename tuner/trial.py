@@ -1,21 +1,19 @@
-"""One launch: start the engine, load it, measure it, stop it. A command in, an Outcome out; a failed launch is a value."""
+"""One launch: start the engine, measure it under load, stop it. A command in, an Outcome out; a failed launch is a value."""
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tuner.bench import Watched, measure
+from tuner.decide import Slo
 from tuner.errors import LaunchError
 from tuner.launch.engine_host import EngineHost
 from tuner.launch.process import ProcessGroup
 from tuner.launch.vllm import Seen, VllmEngine, failure_of
-from tuner.load.client import generate_load
-from tuner.measure.cpu import CpuSampler
-from tuner.measure.gpu import DetectedGpu, GpuSampler, memory_used_bytes, processes
-from tuner.measure.metrics import load_metrics
-from tuner.measure.server import ServerSampler, kv_cache_tokens
+from tuner.load.workers import Workers, workers_for
+from tuner.measure.gpu import DetectedGpu, memory_used_bytes, processes
 from tuner.types import Command, Endpoint, Failed, FailureKind, Measured, Outcome, Workload
 
 _MEMORY_BACK_DEADLINE_S = 60.0
@@ -40,6 +38,7 @@ class Job:
     gpus: tuple[DetectedGpu, ...]
     log: Path
     salt: int
+    slos: tuple[Slo, ...] = ()
     host: EngineHost | None = None
     timeout_s: float | None = None
 
@@ -74,12 +73,12 @@ async def _attempt(job: Job, seen: Seen, phase: Tell) -> tuple[Outcome, bool]:
     try:
         async with (
             asyncio.timeout(job.timeout_s) as clock,
+            Workers(workers_for(job.workload)) as workers,
             job.engine.launch(job.command, job.log, seen, job.host) as (endpoint, group),
         ):
             ready = True
-            phase("warm-up")
             try:
-                return await _measure(job, endpoint, group, phase), ready
+                return await _measure(job, endpoint, group, workers, phase), ready
             except LaunchError as error:
                 raise LaunchError(await _crash_or(error.failed, group, job.log)) from error
             finally:
@@ -94,30 +93,12 @@ async def _attempt(job: Job, seen: Seen, phase: Tell) -> tuple[Outcome, bool]:
         return _with_log(Failed(kind=FailureKind.TRIAL_TIMEOUT, message=message), job.log), ready
 
 
-async def _measure(job: Job, endpoint: Endpoint, group: ProcessGroup, phase: Tell) -> Measured:
-    server, gpu = ServerSampler(endpoint.base_url), GpuSampler([g.index for g in job.gpus])
-    cpu = CpuSampler(endpoint.pgid)
-
-    @asynccontextmanager
-    async def observe() -> AsyncIterator[None]:
-        phase("measuring")
-        async with server:
-            with gpu, cpu:
-                yield
-        phase("last requests")
-
-    load = await generate_load(
-        endpoint, job.workload, salt=job.salt, observe=observe, server_alive=lambda: group.exit_code() is None
+async def _measure(job: Job, endpoint: Endpoint, group: ProcessGroup, workers: Workers, phase: Tell) -> Measured:
+    watched = Watched(gpus=[gpu.index for gpu in job.gpus], pgid=endpoint.pgid, alive=lambda: group.exit_code() is None)
+    found = await measure(
+        endpoint, job.workload, slos=job.slos, salt=job.salt, phase=phase, watched=watched, workers=workers
     )
-    return Measured(
-        load=load_metrics(load),
-        server=server.metrics(load),
-        gpu=gpu.metrics(),
-        server_cpu_cores=cpu.mean_cores(),
-        startup_s=endpoint.startup_s,
-        start=endpoint.start,
-        kv_cache_tokens=await kv_cache_tokens(endpoint.base_url),
-    )
+    return replace(found, startup_s=endpoint.startup_s, start=endpoint.start)
 
 
 async def _memory_held(gpus: Sequence[DetectedGpu], before: Sequence[int | None]) -> Failed | None:

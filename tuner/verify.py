@@ -6,7 +6,7 @@ In: a study in the database. Out: verifications in it; the decision. It searches
 from datetime import UTC, datetime
 
 from tuner.budget import Budget
-from tuner.decide import Decision, decision, feasible, parse_objective, parse_slo
+from tuner.decide import Decision, constraints, decision, feasible, parse_objective, parse_slo
 from tuner.plan import Plan
 from tuner.record import Store, StudyRecord, Verification
 from tuner.recorded import run_recorded
@@ -20,7 +20,7 @@ def verify(plan: Plan, store: Store, watch: Watch, budget: Budget, launch_s: flo
     Always plainly, by the command that is exported. What was verified before an interruption is kept. Nothing is done where
     there is nothing to compare, nor when a launch of `launch_s` would not end within the budget.
     """
-    found = decision(store.trials(plan.study), (), plan.objective, plan.slos)
+    found = decision(store.trials(plan.study), (), plan.objective, plan.constraints)
     winner, defaults = found.winner, found.defaults
     if winner is None or defaults is None or winner is defaults or not feasible(defaults):
         return
@@ -39,8 +39,9 @@ def verify(plan: Plan, store: Store, watch: Watch, budget: Budget, launch_s: flo
 def study_decision(store: Store, name: str) -> Decision:
     """What to deploy, from what is stored. Raises UsageError if there is no such study."""
     record = store.study(name)
-    slos = [parse_slo(text) for text in slo_texts(record)]
-    return decision(store.trials(name), launched_again(store, name), parse_objective(record.objective), slos)
+    objective = parse_objective(record.objective)
+    slos = constraints(objective, [parse_slo(text) for text in slo_texts(record)])
+    return decision(store.trials(name), launched_again(store, name), objective, slos)
 
 
 def launched_again(store: Store, name: str) -> list[tuple[int, Outcome]]:

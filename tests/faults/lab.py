@@ -80,6 +80,7 @@ class Lab:
             users=4,
             warmup=0.5,
             window=1,
+            precision=0.9,
             verify=0,
             log_dir=folder / "logs",
             cache_dir=self.cache,

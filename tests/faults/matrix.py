@@ -18,6 +18,7 @@ OTHERS = {
     "stale server on the port",
     "stale servers on both ports",
     "hung server",
+    "kill -9 of a load worker under load",
     "trial timeout",
     "start timeout",
     "database locked for 30 s",

@@ -4,12 +4,15 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from aiohttp import web
 
-from tuner.types import Endpoint
+from tuner.load.client import generate_load, learn
+from tuner.load.workers import Workers
+from tuner.types import Endpoint, LoadResult, Workload
 
 WORDS = {f"w{number}": 300 + number for number in range(64)}
 UNKNOWN = 5
@@ -53,6 +56,12 @@ class FaultServer:
 
     def endpoint(self, log: Any) -> Endpoint:
         return Endpoint(base_url=self.base_url, model=MODEL, pgid=0, startup_s=0.0, log=log)
+
+    async def load(self, workload: Workload, workers: int = 1, **more: Any) -> LoadResult:
+        """What the load generator makes of this server."""
+        target = self.endpoint(Path("log"))
+        async with Workers(workers) as started:
+            return await generate_load(target, await learn(target, workload), started, **more)
 
     async def _tokenize(self, request: web.Request) -> web.Response:
         body = await request.json()

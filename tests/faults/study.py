@@ -37,7 +37,18 @@ class FaultyStudy:
             "--storage",
             f"sqlite:///{self.database}",
         ]
-        self.options += ["--vllm-python", str(engine), "--users", "4", "--warmup", "1", "--window", "1.5"]
+        self.options += [
+            "--vllm-python",
+            str(engine),
+            "--users",
+            "4",
+            "--warmup",
+            "1",
+            "--window",
+            "1.5",
+            "--precision",
+            "0.9",
+        ]
         self.options += ["--verify", "0", *options]
         self.output = folder / "output.txt"
         self._sessions: set[int] = set()
@@ -114,7 +125,8 @@ class FaultyStudy:
 
 
 def roles(tuner: int) -> dict[str, psutil.Process]:
-    """Who is who among the processes of a tuner: the host and its guard, and of the newest server all that is there."""
+    """Who is who among the processes of a tuner: the host and its guard, a worker of the load, and of the newest server all
+    that is there."""
     found: dict[str, psutil.Process] = {}
     for child in _children(tuner):
         if _says(child, "guard.py", "host.py"):
@@ -125,6 +137,8 @@ def roles(tuner: int) -> dict[str, psutil.Process]:
                     found |= _server(leader)
         elif _says(child, "guard.py"):
             found |= _server(child)
+        elif _says(child, "tuner.load.worker"):
+            found["load worker"] = child
     return found
 
 

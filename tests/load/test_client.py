@@ -10,7 +10,7 @@ import pytest
 from faults.server import FaultServer
 
 from tuner.errors import LaunchError, UsageError
-from tuner.load.client import generate_load
+from tuner.load.client import learn
 from tuner.types import Endpoint, FailureKind, Lengths, LoadResult, Workload
 
 QUICK = Workload(
@@ -22,18 +22,15 @@ QUICK = Workload(
     warmup_s=0.1,
     window_s=0.4,
     stall_s=5.0,
+    precision=1.0,
 )
 COMPLETIONS = dataclasses.replace(QUICK, name="completions", api="completions")
 PREFIXED = dataclasses.replace(QUICK, name="prefixed", response_prefix="<think>\n", system_prompt="Be brief.")
 
 
-async def _load(server: FaultServer, workload: Workload) -> LoadResult:
-    return await generate_load(server.endpoint(Path("log")), workload)
-
-
 async def _with_fault(fault: str, workload: Workload, first: int = 0) -> LoadResult:
     async with FaultServer(lambda number: fault if number >= first else None) as server:
-        return await _load(server, workload)
+        return await server.load(workload)
 
 
 @pytest.mark.parametrize("workload", [QUICK, COMPLETIONS, PREFIXED], ids=lambda workload: workload.name)
@@ -41,7 +38,7 @@ async def _with_fault(fault: str, workload: Workload, first: int = 0) -> LoadRes
 def test_a_whole_stream_is_a_success_with_the_asked_lengths(workload: Workload, fault: str | None) -> None:
     async def run() -> tuple[LoadResult, FaultServer]:
         async with FaultServer(lambda number: fault) as server:
-            return await _load(server, workload), server
+            return await server.load(workload), server
 
     result, server = asyncio.run(run())
     assert {record.error for record in result.records} == {None}
@@ -52,7 +49,7 @@ def test_a_whole_stream_is_a_success_with_the_asked_lengths(workload: Workload, 
         assert record.sent_s < record.chunk_times_s[0]
         assert record.chunk_times_s[-1] <= record.ended_s
         assert list(record.chunk_times_s) == sorted(record.chunk_times_s)
-        if record.index >= workload.users:
+        if record.index >= 4:
             assert 8 <= (record.output_tokens or 0) <= 12
             assert 24 <= (record.input_tokens or 0) <= 32
     assert all(body["ignore_eos"] and body["min_tokens"] == body["max_tokens"] for body in server.bodies)
@@ -99,7 +96,7 @@ def test_a_stream_that_stalls_beside_others_fails_alone() -> None:
 
     async def run() -> None:
         async with FaultServer(lambda number: "stall" if number in range(20, 24) else None, token_s=0.02) as server:
-            await _load(server, patient)
+            await server.load(patient)
 
     with pytest.raises(LaunchError, match=r"failed; the first: no byte came for 2 s") as raised:
         asyncio.run(run())
@@ -114,7 +111,7 @@ def test_failures_only_in_the_window_fail_the_load() -> None:
 def test_less_than_one_percent_of_failures_is_reported_not_raised() -> None:
     async def run() -> LoadResult:
         async with FaultServer(lambda number: "no usage" if number == 130 else None) as server:
-            return await _load(server, dataclasses.replace(QUICK, users=64, window_s=1.0))
+            return await server.load(dataclasses.replace(QUICK, users=64, window_s=1.0))
 
     result = asyncio.run(run())
     failed = [record for record in result.records if record.error]
@@ -134,14 +131,16 @@ def test_all_requests_sent_before_the_end_are_recorded_and_observe_encloses_the_
 
     async def run() -> tuple[LoadResult, int]:
         async with FaultServer() as server:
-            result = await generate_load(server.endpoint(Path("log")), QUICK, observe=observe)
+            result = await server.load(QUICK, observe=observe)
             return result, len(server.bodies)
 
     result, arrived = asyncio.run(run())
     assert entered_s <= result.window_start_s < result.window_end_s <= left_s
     assert result.window_end_s - result.window_start_s >= QUICK.window_s
     indices = sorted(record.index for record in result.records)
-    assert indices == list(range(len(indices)))
+    for user in range(QUICK.users or 0):
+        own = [index for index in indices if index % 4 == user]
+        assert own == list(range(user, user + 4 * len(own), 4))
     assert len(indices) <= arrived
     assert all(record.sent_s < result.window_end_s for record in result.records)
     assert any(record.ended_s > result.window_end_s for record in result.records)
@@ -150,7 +149,7 @@ def test_all_requests_sent_before_the_end_are_recorded_and_observe_encloses_the_
 def test_the_window_of_a_slow_server_grows_up_to_four_times() -> None:
     async def run(token_s: float) -> float:
         async with FaultServer(token_s=token_s) as server:
-            result = await _load(server, dataclasses.replace(QUICK, window_s=0.2))
+            result = await server.load(dataclasses.replace(QUICK, window_s=0.2))
             return result.window_end_s - result.window_start_s
 
     assert asyncio.run(run(0.025)) > 0.3
@@ -160,7 +159,7 @@ def test_the_window_of_a_slow_server_grows_up_to_four_times() -> None:
 def test_what_does_not_end_after_the_window_is_an_error() -> None:
     async def run() -> LoadResult:
         async with FaultServer(token_s=0.3) as server:
-            return await _load(server, dataclasses.replace(QUICK, window_s=0.1, stall_s=1.0))
+            return await server.load(dataclasses.replace(QUICK, window_s=0.1, stall_s=1.0))
 
     with pytest.raises(LaunchError, match="not ended 1 s after the window"):
         asyncio.run(run())
@@ -172,7 +171,7 @@ def test_a_dead_server_process_is_a_crash() -> None:
     async def run() -> None:
         async with FaultServer() as server:
             slow = dataclasses.replace(QUICK, warmup_s=30.0)
-            await generate_load(server.endpoint(Path("log")), slow, server_alive=lambda: next(alive, False))
+            await server.load(slow, server_alive=lambda: next(alive, False))
 
     with pytest.raises(LaunchError) as raised:
         asyncio.run(run())
@@ -185,14 +184,14 @@ def test_nobody_listening_fails_at_once() -> None:
         url = f"http://127.0.0.1:{probe.getsockname()[1]}"
         endpoint = Endpoint(base_url=url, model="demo", pgid=0, startup_s=0.0, log=Path("log"))
         with pytest.raises(LaunchError, match=r"/detokenize failed: .*[Cc]onnect"):
-            asyncio.run(generate_load(endpoint, QUICK))
+            asyncio.run(learn(endpoint, QUICK))
 
 
 def test_cancelling_closes_every_request() -> None:
     async def run() -> int:
         async with FaultServer(token_s=0.5) as server:
-            load = asyncio.create_task(_load(server, QUICK))
-            while server.open < QUICK.users:
+            load = asyncio.create_task(server.load(QUICK))
+            while server.open < 4:
                 await asyncio.sleep(0.02)
             load.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -209,7 +208,7 @@ def test_cancelling_closes_every_request() -> None:
 def test_a_prompt_shorter_than_the_template_is_the_users_error() -> None:
     async def run() -> None:
         async with FaultServer() as server:
-            await _load(server, dataclasses.replace(QUICK, input_tokens=Lengths(low=4, high=32)))
+            await server.load(dataclasses.replace(QUICK, input_tokens=Lengths(low=4, high=32)))
 
     with pytest.raises(UsageError, match=r"asks for prompts of 4 tokens, but .* raise input_tokens"):
         asyncio.run(run())

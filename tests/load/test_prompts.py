@@ -1,6 +1,8 @@
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -10,57 +12,74 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuner.errors import UsageError
-from tuner.load.prompts import Alphabet, body, learn_alphabet, plan
+from tuner.load.arrivals import Arrival
+from tuner.load.prompts import Alphabet, PlannedRequest, Planner, Prompt, Recipe
+from tuner.load.tokenizer import learn_alphabet
 from tuner.load.workload import PRESETS
-from tuner.types import Endpoint, PlannedRequest, Workload
+from tuner.types import Endpoint, SharedPrefix, Workload
 
 ALPHABET = Alphabet(words=tuple(f"w{n}" for n in range(40)), ids=tuple(range(300, 340)), chat_overhead_tokens=9)
 CHAT, LONG = PRESETS["chat"], PRESETS["long-prompt"]
 LEADING = ALPHABET.digits
 
 
+def _planner(workload: Workload, salt: int = 0, alphabet: Alphabet = ALPHABET, **more: Any) -> Planner:
+    return Planner(Recipe(workload=workload, model="m", alphabet=alphabet, salt=salt, **more))
+
+
 def _words(request: PlannedRequest) -> list[str]:
-    assert isinstance(request.prompt, str)
-    return request.prompt.split()[1:]
+    found: list[str] = json.loads(request.body)["messages"][-1]["content"].split()[1:]
+    return found
 
 
-@settings(deadline=None)
-@given(st.integers(0, 1 << 19), st.integers(0, 1 << 13))
+def _ids(request: PlannedRequest) -> list[int]:
+    found: list[int] = json.loads(request.body)["prompt"]
+    return found
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 1 << 25), st.integers(0, 1 << 23))
 def test_lengths_are_exact_and_in_range(index: int, salt: int) -> None:
-    chat = plan(ALPHABET, CHAT, salt=salt, index=index)
+    chat = _planner(CHAT, salt).request(index)
     assert len(_words(chat)) + ALPHABET.chat_overhead_tokens == chat.input_tokens
-    assert CHAT.input_tokens.low <= chat.input_tokens <= CHAT.input_tokens.high
-    long = plan(ALPHABET, LONG, salt=salt, index=index)
-    assert len(long.prompt) == long.input_tokens
-    low = 1 if index < LONG.users else LONG.output_tokens.low
-    assert low <= long.output_tokens <= LONG.output_tokens.high
+    assert CHAT.input_tokens.low <= len(_words(chat)) + 9 <= CHAT.input_tokens.high
+    long = _planner(LONG, salt).request(index)
+    assert len(_ids(long)) == long.input_tokens
+    assert LONG.output_tokens.low <= (long.output_tokens or 0) <= LONG.output_tokens.high
 
 
-def test_no_two_requests_of_any_launch_share_their_leading_words() -> None:
+def test_no_two_requests_of_any_load_share_their_leading_words() -> None:
+    planners = [_planner(CHAT, salt) for salt in (0, 1, 9999, (1 << 24) - 1)]
     leading = [
-        tuple(_words(plan(ALPHABET, CHAT, salt=salt, index=index))[:LEADING])
-        for salt in (0, 1, 9999)
-        for index in range(2000)
+        tuple(_words(p.request(index))[:LEADING]) for p in planners for index in (*range(1000), 1 << 20, 5 << 20)
     ]
     assert len(set(leading)) == len(leading)
 
 
 def test_requests_that_are_close_in_time_differ_from_the_first_word() -> None:
-    first = [plan(ALPHABET, LONG, salt=3, index=index).prompt[0] for index in range(100, 140)]
-    assert len(set(first)) == 40
+    planner = _planner(LONG, 3)
+    assert len({_ids(planner.request(index))[0] for index in range(100, 140)}) == 40
 
 
-def test_a_launch_repeats_exactly_and_another_has_other_words_of_the_same_lengths() -> None:
-    one, again, other = (plan(ALPHABET, CHAT, salt=salt, index=77) for salt in (1, 1, 2))
+def test_a_load_repeats_exactly_and_another_has_other_words_of_the_same_lengths() -> None:
+    one, again, other = (_planner(CHAT, salt).request(77) for salt in (1, 1, 2))
     assert one == again
-    assert one.prompt != other.prompt
+    assert one.body != other.body
     assert (one.input_tokens, one.output_tokens) == (other.input_tokens, other.output_tokens)
+
+
+def test_the_first_request_of_a_user_is_as_if_it_had_been_running() -> None:
+    planner = _planner(CHAT)
+    asked = [planner.request(index, started=False).output_tokens or 0 for index in range(400)]
+    whole = [planner.request(index).output_tokens or 0 for index in range(400)]
+    assert all(1 <= part <= all_ for part, all_ in zip(asked, whole, strict=True))
+    assert 0.4 < sum(asked) / sum(whole) < 0.6
 
 
 def test_the_body_forces_the_length_and_the_start_of_the_answer() -> None:
     workload = PRESETS["reasoning-r1"]
-    request = plan(ALPHABET, workload, salt=0, index=50)
-    sent = json.loads(body(workload, "m", request))
+    request = _planner(workload).request(50)
+    sent = json.loads(request.body)
     assert sent["min_tokens"] == sent["max_tokens"] == request.output_tokens
     assert sent["ignore_eos"] is True
     assert sent["stream_options"] == {"include_usage": True}
@@ -69,6 +88,54 @@ def test_the_body_forces_the_length_and_the_start_of_the_answer() -> None:
     assert [message["role"] for message in sent["messages"]] == ["user", "assistant"]
     assert sent["messages"][1]["content"] == "<think>\n"
     assert (sent["continue_final_message"], sent["add_generation_prompt"]) == (True, False)
+
+
+@pytest.mark.parametrize("workload", [CHAT, LONG], ids=lambda workload: workload.name)
+def test_a_shared_prefix_is_the_same_words_for_its_group_and_counts_as_input(workload: Workload) -> None:
+    shared = replace(workload, shared_prefix=SharedPrefix(tokens=32, count=3))
+    planner, read = _planner(shared), (_words if workload.api == "chat" else _ids)
+    requests = [planner.request(index) for index in range(200)]
+    assert len({tuple(read(request)[:32]) for request in requests}) == 3
+    assert len({tuple(read(request)[32 : 32 + LEADING]) for request in requests}) == 200
+    overhead = 9 if workload.api == "chat" else 0
+    assert all(len(read(request)) + overhead == request.input_tokens for request in requests)
+    assert Recipe(workload=shared, model="m", alphabet=ALPHABET, salt=0).shared_tokens == 32 + overhead
+
+
+def test_an_arrival_with_lengths_has_those() -> None:
+    request = _planner(LONG).request(5, Arrival(offset_s=1.0, input_tokens=77, output_tokens=11))
+    assert (len(_ids(request)), request.input_tokens, request.output_tokens) == (77, 77, 11)
+
+
+def test_a_conversation_goes_on_with_all_that_was_said() -> None:
+    planner = _planner(PRESETS["multi-turn"])
+    first, words = planner.turn(64, [])
+    assert json.loads(first.body)["messages"] == [{"role": "user", "content": words}]
+    assert first.input_tokens == len(words.split()) - 1 + 9
+    said = [{"role": "user", "content": words}, {"role": "assistant", "content": 'an "answer"'}]
+    second, more = planner.turn(65, said)
+    assert json.loads(second.body)["messages"] == [*said, {"role": "user", "content": more}]
+    assert second.input_tokens is None
+    assert more != words
+
+
+def test_a_server_that_is_not_vllm_gets_words_and_no_fields_of_vllms() -> None:
+    english = Alphabet(words=tuple("abcdefgh"), ids=(), chat_overhead_tokens=0, is_vllm=False)
+    for workload in (CHAT, LONG):
+        request = _planner(workload, alphabet=english).request(3)
+        sent = json.loads(request.body)
+        assert not {"min_tokens", "ignore_eos"} & set(sent)
+        assert (request.input_tokens, request.output_tokens) == (None, None)
+        assert sent["max_tokens"] > 0
+        assert isinstance(sent.get("prompt", ""), str)
+
+
+def test_real_prompts_are_sent_as_they_are_with_the_length_of_their_answer() -> None:
+    prompts = (Prompt(text='say "ö"', input_tokens=12, output_tokens=5),)
+    request = _planner(CHAT, prompts=prompts).request(9)
+    sent = json.loads(request.body)
+    assert sent["messages"][-1]["content"] == 'say "ö"'
+    assert (sent["max_tokens"], request.input_tokens) == (5, 12)
 
 
 async def _learn_without_words(workload: Workload) -> Alphabet:
@@ -88,8 +155,8 @@ async def _learn_without_words(workload: Workload) -> Alphabet:
 
 def test_a_tokenizer_without_words_still_serves_completions() -> None:
     alphabet = asyncio.run(_learn_without_words(LONG))
-    request = plan(alphabet, LONG, salt=0, index=99)
-    assert len(request.prompt) == request.input_tokens
+    request = _planner(LONG, alphabet=alphabet).request(99)
+    assert len(_ids(request)) == request.input_tokens
 
 
 def test_a_tokenizer_without_words_cannot_chat() -> None:

@@ -53,14 +53,23 @@ def test_each_read_is_one_time_and_the_role_is_no_output() -> None:
     stream.feed(_bytes(_chat("a")), 2.0)
     assert stream.has_output
     stream.feed(_bytes(_chat("b"), _chat("c")), 3.0)
-    assert stream.output_times_s() == (2.0, 3.0, 3.0)
+    assert list(stream.output_times_s()) == [2.0, 3.0, 3.0]
+
+
+def test_what_was_said_can_be_asked_for_when_it_was_kept() -> None:
+    texts = ["Hel", "lö\n\n", " data: [DONE]"]
+    stream = EventStream(keep=True)
+    for byte in range(0, len(data := _whole(texts)), 7):
+        stream.feed(data[byte : byte + 7], 1.0)
+    assert stream.is_done
+    assert stream.text() == "".join(texts)
 
 
 def test_a_role_chunk_with_content_is_output() -> None:
     stream = EventStream()
     stream.feed(_bytes({"choices": [{"delta": {"role": "assistant", "content": "Hi"}}]}), 1.0)
     assert stream.has_output
-    assert stream.output_times_s() == (1.0,)
+    assert list(stream.output_times_s()) == [1.0]
 
 
 @pytest.mark.parametrize("data", [b"<html>\n\n", b"data: {}\n\n: ping\n\n", b"{}\n\ndata: {}\n\n", b"\n\n"])

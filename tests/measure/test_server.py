@@ -5,14 +5,16 @@ from pathlib import Path
 
 import pytest
 from faults.server import FaultServer
+from samples import CLIENT
 
 from tuner.errors import LaunchError
-from tuner.load.client import generate_load
 from tuner.measure.server import ServerSampler, kv_cache_tokens, kv_cache_tokens_of, totals
 from tuner.types import Lengths, LoadResult, ServerMetrics, Workload
 
 PAGE = (Path(__file__).parent / "vllm-0.32.0.metrics.txt").read_text()
-NOTHING = LoadResult(records=(), window_start_s=0.0, window_end_s=1.0)
+NOTHING = LoadResult(
+    records=(), window_start_s=0.0, window_end_s=1.0, client=CLIENT, warmup_s=1.0, stationary=True, shared_tokens=0
+)
 WORKLOAD = Workload(
     name="quick",
     api="completions",
@@ -53,7 +55,7 @@ def test_client_and_server_agree_on_the_tokens_of_the_window() -> None:
         async with FaultServer(token_s=0.005, group=group) as server:
             sampler = ServerSampler(server.base_url)
             long = dataclasses.replace(WORKLOAD, output_tokens=Lengths(low=33, high=33))
-            result = await generate_load(server.endpoint(Path("log")), long, observe=lambda: sampler)
+            result = await server.load(long, observe=lambda: sampler)
             assert await kv_cache_tokens(server.base_url) is None
             return sampler.metrics(result), result
 
@@ -63,7 +65,7 @@ def test_client_and_server_agree_on_the_tokens_of_the_window() -> None:
         assert metrics.generation_tokens > 100
         assert metrics.prefix_cache_hits == 0
         assert metrics.running_mean is not None
-        assert 1 <= metrics.running_mean <= WORKLOAD.users
+        assert 1 <= metrics.running_mean <= 4
         assert metrics.kv_cache_usage_mean is None
         assert metrics.kv_cache_usage_max is None
         assert metrics.waiting_mean is None

@@ -1,80 +1,91 @@
-"""A ready server and a workload in; every request's record and the steady window out, or a LaunchError.
+"""A server and a workload in; every request's record and the steady window out, or a LaunchError.
 
-A closed loop on one asyncio thread. It does not know what is measured: metrics are made of its records later. Facts that shape
-it: chunks are stamped when their bytes are read, so a busy client spoils TTFT first; hence no JSON and no text in the hot loop
-(tuner/load/stream.py), bodies made before the clock starts, and connections read to their end so that they are used again.
+The load itself is made by worker processes (tuner/load/worker.py); here it is decided when the warm-up is over, how long the
+window lasts, and whether the load has failed. It does not know what is measured: metrics are made of the records later.
 """
 
 import asyncio
-import itertools
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
+from statistics import fmean
 from time import perf_counter
 from typing import Any, TypeVar
 
 import aiohttp
 
-from tuner.errors import LaunchError
-from tuner.load.prompts import Alphabet, body, learn_alphabet, plan
-from tuner.load.stream import EventStream, StreamError, Usage
-from tuner.types import Endpoint, Failed, FailureKind, LoadResult, PlannedRequest, RequestRecord, Workload
+from tuner.confidence import half_width, truncation
+from tuner.errors import LaunchError, UsageError
+from tuner.load.dataset import read_dataset
+from tuner.load.messages import End, Orders, Progress, Report, Stop
+from tuner.load.prompts import Prompt, Recipe
+from tuner.load.tokenizer import count_tokens, learn_alphabet
+from tuner.load.workers import Workers
+from tuner.types import ClientMetrics, Failed, FailureKind, LoadResult, RequestRecord, Target, Workload
 
 Result = TypeVar("Result")
 Observe = Callable[[], AbstractAsyncContextManager[object]]
 
 MAX_ERROR_SHARE = 0.01
-#: A slow server's window grows until it has seen this many requests a user end, or this many times its length.
+#: The window goes on until so many requests a user have ended in it, or its time is up.
 ENDED_PER_USER = 2
+ENDED_OPEN_LOOP = 20
 MAX_WINDOW_FACTOR = 4
+MAX_WARMUP_FACTOR = 5
 _POLL_S = 0.5
-_TICK_S = 0.05
-#: When all requests stall, that is found before each one of them has failed.
-_STALL_MARGIN_S = 0.5
 _RAMP_S = 2.0
-#: A user whose request failed waits, so that a server that refuses at once is not flooded.
-_PAUSE_AFTER_ERROR_S = 1.0
-#: Less than uvicorn's 5 s, so that no request meets a connection that the server is just closing.
-_KEEPALIVE_S = 2.0
-#: asyncio's own 256 KiB buffer is mapped and unmapped by the kernel on each read (cpython issue 85451).
-_READ_BYTES = 65536
+_RAMP_USERS_PER_S = 2000
+_SETTLE_S = 0.05
+#: Workers tell of their progress so often in a warm-up, at least and at most this fast.
+_TICKS = 16
+_TICK_S = (0.02, 0.25)
+#: A worker that says nothing for so long is not to be believed any more.
+_SILENT_S = 30.0
+#: What of the past a server's counters may still need.
+_BEFORE_S = 2.0
+
+
+async def learn(target: Target, workload: Workload, *, salt: int = 0) -> Recipe:
+    """Ask the server what prompts for it are made of; `salt` is a number that no other load on its cache uses.
+
+    Raises LaunchError when it does not answer as vLLM does, UsageError when the workload cannot be made for this model.
+    """
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=workload.stall_s, sock_read=workload.stall_s)
+    headers = {"Authorization": f"Bearer {target.api_key}"} if target.api_key else None
+    async with aiohttp.ClientSession(trust_env=False, timeout=timeout, headers=headers) as session:
+        alphabet = await learn_alphabet(session, target, workload)
+        prompts: tuple[Prompt, ...] = ()
+        if workload.dataset is not None:
+            prompts = await count_tokens(session, target, workload, read_dataset(workload.dataset))
+    return Recipe(workload=workload, model=target.model, alphabet=alphabet, salt=salt, prompts=prompts)
 
 
 async def generate_load(
-    endpoint: Endpoint,
-    workload: Workload,
+    target: Target,
+    recipe: Recipe,
+    workers: Workers,
     *,
-    salt: int = 0,
+    first_index: int = 0,
     observe: Observe = nullcontext,
     server_alive: Callable[[], bool] = lambda: True,
 ) -> LoadResult:
-    """Load the server with the workload; `salt` is a number that no other launch on this server's cache uses.
+    """Load the server with the recipe's workload; requests are numbered from `first_index`.
 
-    Users start one after another over 2 s (or half of warmup_s). The warm-up ends when each has had its first token and
-    warmup_s has passed. Then `observe()` is entered, the window of window_s runs, and `observe()` is left. If fewer than two
-    requests a user ended in it, the window goes on until they have, at most four times as long. The load is held until the
-    last request that was sent before the window's end has ended, at most stall_s; what is then still open is an error.
-    Requests sent after the window are load only and have no record.
+    Users start one after another over 2 s (or half of warmup_s; longer beyond 4,000). The warm-up ends when each has had its
+    first token, warmup_s has passed (after ramp_up_s), and throughput is stationary (tuner.confidence.truncation), or five
+    times warmup_s has passed. Then `observe()` is entered, the window runs, and `observe()` is left. The window ends when it
+    is window_s long, two requests a user (20 in the open loop) have ended in it, and throughput is known to the workload's
+    precision; or after max_window_s. A trace is measured from warmup_s to its end. The load is held until the last request
+    that was due before the window's end has ended, at most stall_s; what is then still open is an error. Requests that are
+    due after the window are load only and have no record.
 
     Raises LaunchError: CRASHED when `server_alive` (asked twice a second) says no; STALLED when requests are open and nobody
     gets a byte for stall_s, whatever /health says; LOAD_FAILED when all first requests fail, or more than 1 % of those that
-    were sent or ended in the window. Raises UsageError when prompts cannot be as short as the workload asks. Cancelling it
-    closes every request.
+    were sent or ended in the window; CLIENT_BOUND when a worker dies. Raises UsageError when a trace is too short. When it
+    is cancelled, leaving `workers` closes every request.
     """
-    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_S)
-    one_stalled_s = workload.stall_s + _STALL_MARGIN_S
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=one_stalled_s, sock_read=one_stalled_s)
-    async with aiohttp.ClientSession(
-        connector=connector,
-        timeout=timeout,
-        trust_env=False,
-        auto_decompress=False,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        headers={"Content-Type": "application/json", "Accept-Encoding": "identity"},
-    ) as session:
-        alphabet = await _run_beside(learn_alphabet(session, endpoint, workload), _watch(server_alive))
-        load = _Load(session, endpoint, workload, alphabet, salt)
-        users = [load.user(number) for number in range(workload.users)]
-        return await _run_beside(load.measure(observe), _watch(server_alive), load.watch_for_stall(), *users)
+    run = _Run(target, recipe, workers, first_index)
+    listening = [run.listen(number) for number in range(workers.count)]
+    return await _run_beside(run.measure(observe), _watch(server_alive), run.watch_for_stall(), *listening)
 
 
 async def _watch(server_alive: Callable[[], bool]) -> None:
@@ -84,177 +95,234 @@ async def _watch(server_alive: Callable[[], bool]) -> None:
 
 
 async def _run_beside(main: Coroutine[Any, Any, Result], *others: Coroutine[Any, Any, None]) -> Result:
-    """The result of `main`; the others run beside it, end only by raising, and are cancelled when it ends."""
+    """The result of `main`; the others run beside it, and are cancelled when it ends."""
     task = asyncio.create_task(main)
-    tasks: list[asyncio.Task[Any]] = [task, *(asyncio.create_task(other) for other in others)]
+    beside = {asyncio.create_task(other) for other in others}
     try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for ended in done:
-            ended.result()
+        running: set[asyncio.Task[Any]] = {task, *beside}
+        while not task.done():
+            done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for ended in done:
+                ended.result()
         return task.result()
     finally:
-        for running in tasks:
-            running.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        for left in (task, *beside):
+            left.cancel()
+        await asyncio.gather(task, *beside, return_exceptions=True)
 
 
-class _Load:
-    """What the users share: the next request's index, the open requests, and the records of those that ended."""
+class _Run:
+    """One load: what the workers told of it so far."""
 
-    def __init__(
-        self, session: aiohttp.ClientSession, endpoint: Endpoint, workload: Workload, alphabet: Alphabet, salt: int
-    ) -> None:
-        self._session = session
-        self._model = endpoint.model
-        route = "chat/completions" if workload.api == "chat" else "completions"
-        self._url = f"{endpoint.base_url}/v1/{route}"
-        self._workload = workload
-        self._alphabet = alphabet
-        self._salt = salt
-        self._indices = itertools.count()
-        self._open: dict[int, float] = {}  # index -> sent_s
-        self._records: list[RequestRecord] = []
-        self._unanswered = set(range(workload.users))  # users without a first token, nor a first failure
-        self._last_byte_s = perf_counter()  # or when the first request was sent
+    def __init__(self, target: Target, recipe: Recipe, workers: Workers, first_index: int) -> None:
+        self._recipe, self._workload, self._workers = recipe, recipe.workload, workers
+        ramp_s = min(max(_RAMP_S, (self._workload.users or 0) / _RAMP_USERS_PER_S), self._workload.warmup_s / 2)
+        self._ramp_s = self._workload.ramp_up_s or ramp_s
+        self._tick_s = min(max(self._workload.warmup_s / _TICKS, _TICK_S[0]), _TICK_S[1])
+        self._start_s = perf_counter() + _SETTLE_S
+        self._told: list[list[Progress]] = [[] for _ in range(workers.count)]
+        self._reports: dict[int, Report] = {}
+        self._news = asyncio.Event()
+        for number in range(workers.count):
+            workers.send(
+                number,
+                Orders(
+                    target=target,
+                    recipe=recipe,
+                    number=number,
+                    of=workers.count,
+                    start_s=self._start_s,
+                    ramp_s=ramp_s,
+                    tick_s=self._tick_s,
+                    first_index=first_index,
+                ),
+            )
 
-    @property
-    def _ramp_s(self) -> float:
-        return min(_RAMP_S, self._workload.warmup_s / 2)
+    async def listen(self, number: int) -> None:
+        """Take in what a worker says, until it has reported."""
+        while True:
+            match await self._workers.receive(number):
+                case Progress() as progress:
+                    self._told[number].append(progress)
+                case Report() as report:
+                    self._reports[number] = report
+            self._news.set()
+            if number in self._reports:
+                return
 
     async def watch_for_stall(self) -> None:
-        """Raises LaunchError when requests are open and none of them got a byte for stall_s."""
-        stall_s = self._workload.stall_s
-        while not self._open or perf_counter() - self._last_byte_s < stall_s:
-            if not self._open:
-                self._last_byte_s = perf_counter()
-            await asyncio.sleep(_TICK_S)
-        message = f"the server accepts requests, but for {stall_s:g} s no byte came for any of the {len(self._open)} open ones"
-        raise LaunchError(Failed(kind=FailureKind.STALLED, message=message))
-
-    async def user(self, number: int) -> None:
-        await asyncio.sleep(self._ramp_s * number / self._workload.users)
+        """Raises LaunchError when requests are open and none of them got a byte for stall_s, or a worker says nothing."""
+        stall_s, since_s = self._workload.stall_s, perf_counter()
         while True:
-            request = plan(self._alphabet, self._workload, salt=self._salt, index=next(self._indices))
-            record = await self._send(request, number)
-            self._records.append(record)
-            self._unanswered.discard(number)
-            if record.error is not None:
-                await asyncio.sleep(_PAUSE_AFTER_ERROR_S)
-
-    async def _send(self, request: PlannedRequest, user: int) -> RequestRecord:
-        """One request, from its first byte out to the last byte in. Whatever goes wrong becomes the record's `error`."""
-        stream = EventStream()
-        data = body(self._workload, self._model, request)
-        sent_s = perf_counter()
-        self._open[request.index] = sent_s
-        usage: Usage | None = None
-        try:
-            await self._read(data, stream, user)
-            usage = stream.finish()
-            error = _mismatch(request, usage, len(stream.output_times_s()))
-        except StreamError as problem:
-            error = str(problem)
-        except TimeoutError:  # aiohttp's timeouts are TimeoutErrors too
-            error = f"no byte came for {self._workload.stall_s:g} s"
-        except (aiohttp.ClientError, OSError) as problem:
-            error = f"the connection failed: {str(problem) or type(problem).__name__}"
-        finally:
-            del self._open[request.index]
-        return RequestRecord(
-            index=request.index,
-            sent_s=sent_s,
-            ended_s=perf_counter(),
-            chunk_times_s=stream.output_times_s(),
-            input_tokens=usage.prompt_tokens if usage else None,
-            output_tokens=usage.completion_tokens if usage else None,
-            error=error,
-        )
-
-    async def _read(self, data: bytes, stream: EventStream, user: int) -> None:
-        async with self._session.post(self._url, data=data, allow_redirects=False) as response:
-            if response.status != 200:
-                text = (await response.content.read(500)).decode("utf-8", "replace")
-                raise StreamError(f"HTTP {response.status}: {text}")
-            _shrink_reads(response)
-            content = response.content
-            while chunk := await content.readany():
-                self._last_byte_s = now_s = perf_counter()
-                stream.feed(chunk, now_s)
-                if user in self._unanswered and stream.has_output:
-                    self._unanswered.discard(user)
+            await asyncio.sleep(self._tick_s)
+            now_s, last = perf_counter(), self._last()
+            opened = sum(progress.open for progress in last)
+            if not opened:
+                since_s = now_s
+            heard_s = max((progress.last_byte_s for progress in last), default=since_s)
+            if now_s - max(since_s, heard_s) >= stall_s:
+                message = (
+                    f"the server accepts requests, but for {stall_s:g} s no byte came for any of the {opened} open ones"
+                )
+                raise LaunchError(Failed(kind=FailureKind.STALLED, message=message))
+            if now_s - min((p.time_s for p in last), default=self._start_s) > _SILENT_S and not self._reports:
+                raise _client_bound(f"a process of the load generator did nothing for {_SILENT_S:.0f} s")
 
     async def measure(self, observe: Observe) -> LoadResult:
-        await self._warm_up()
+        stationary = await self._warm_up()
         async with observe():
             start_s = perf_counter()
             await self._window(start_s)
             end_s = perf_counter()
-        await self._hold(end_s)
-        records = [record for record in self._records if record.sent_s < end_s] + self._unfinished(end_s)
+        reports = await self._hold(start_s, end_s)
+        records = tuple(record for report in reports for record in report.records)
         sampled = [record for record in records if record.ended_s >= start_s]
         if sum(record.error is not None for record in sampled) > MAX_ERROR_SHARE * len(sampled):
             raise _load_failed(sampled, "of the window's requests")
-        return LoadResult(records=tuple(records), window_start_s=start_s, window_end_s=end_s)
+        return LoadResult(
+            records=records,
+            window_start_s=start_s,
+            window_end_s=end_s,
+            client=self._client(reports, start_s, end_s),
+            warmup_s=start_s - self._start_s,
+            stationary=stationary,
+            shared_tokens=self._recipe.shared_tokens,
+        )
 
-    async def _warm_up(self) -> None:
-        began_s, users = perf_counter(), self._workload.users
-        longest_s = self._ramp_s + self._workload.warmup_s + self._workload.stall_s
-        while self._unanswered or perf_counter() - began_s < self._workload.warmup_s:
-            if len(self._records) >= users and all(record.error for record in self._records):
-                raise _load_failed(self._records, "of the first requests")
-            if perf_counter() - began_s > longest_s:
-                raise _failed(f"{len(self._unanswered)} of {users} users had no first token within {longest_s:g} s")
-            await asyncio.sleep(_TICK_S)
+    async def _warm_up(self) -> bool:
+        """Wait until the load is what it will be; whether throughput has become stationary."""
+        least_s = self._workload.ramp_up_s + self._workload.warmup_s
+        longest_s = self._ramp_s + MAX_WARMUP_FACTOR * self._workload.warmup_s
+        first_token_s = self._ramp_s + self._workload.warmup_s + self._workload.stall_s
+        while True:
+            await self._tick()
+            last, past_s = self._last(), perf_counter() - self._start_s
+            ended, unanswered = sum(p.ended for p in last), sum(p.unanswered for p in last)
+            if ended >= (self._workload.users or 1) and ended == sum(p.failed for p in last):
+                error = next(p.first_error for p in last if p.first_error)
+                raise _failed(f"{ended} of {ended} of the first requests failed; the first: {error}")
+            if unanswered and past_s > first_token_s:
+                users = self._workload.users
+                raise _failed(f"{unanswered} of {users} users had no first token within {first_token_s:g} s")
+            if self._exhausted():
+                raise UsageError(
+                    f"the trace of workload {self._workload.name} was over after {past_s:.0f} s, within the warm-up: make"
+                    " warmup_s shorter, or speedup smaller"
+                )
+            if unanswered or past_s < least_s:
+                continue
+            if self._workload.trace is not None:
+                return True
+            rates = self._rates(self._start_s + self._ramp_s, perf_counter())
+            if len(rates) >= _TICKS / 2 and truncation(rates) <= len(rates) / 2:
+                return True
+            if past_s >= longest_s:
+                return False
 
     async def _window(self, start_s: float) -> None:
-        before = len(self._records)
-        length_s = self._workload.window_s
-        await asyncio.sleep(length_s)
-        while len(self._records) - before < ENDED_PER_USER * self._workload.users:
-            if perf_counter() - start_s >= MAX_WINDOW_FACTOR * length_s:
+        workload, before = self._workload, sum(p.ended for p in self._last())
+        longest_s = workload.max_window_s or MAX_WINDOW_FACTOR * workload.window_s
+        needed = ENDED_PER_USER * workload.users if workload.users is not None else ENDED_OPEN_LOOP
+        while True:
+            await self._tick()
+            past_s, ended = perf_counter() - start_s, sum(p.ended for p in self._last()) - before
+            if workload.trace is not None:
+                if self._exhausted() or (workload.max_window_s and past_s >= workload.max_window_s):
+                    return
+            elif past_s >= longest_s or (past_s >= workload.window_s and ended >= needed and self._is_precise(start_s)):
                 return
-            await asyncio.sleep(_TICK_S)
 
-    async def _hold(self, end_s: float) -> None:
-        while any(sent_s < end_s for sent_s in self._open.values()):
-            if perf_counter() - end_s >= self._workload.stall_s:
-                return
-            await asyncio.sleep(_TICK_S)
+    def _is_precise(self, start_s: float) -> bool:
+        rates = self._rates(start_s, perf_counter())
+        half = half_width(rates)
+        return half is not None and half <= self._workload.precision * sum(rates) / len(rates)
 
-    def _unfinished(self, end_s: float) -> list[RequestRecord]:
+    async def _hold(self, start_s: float, end_s: float) -> Sequence[Report]:
+        """Keep the load up until the sampled requests have ended; then the workers' reports."""
+        for number in range(self._workers.count):
+            self._workers.send(number, End(from_s=start_s - _BEFORE_S, end_s=end_s))
+        told_s = perf_counter()
+        while perf_counter() - end_s < self._workload.stall_s:
+            await self._tick()
+            # a tick that was under way when the end was told is not yet counted by it
+            if all(p.time_s > told_s + self._tick_s and p.sampled_open == 0 for p in self._last()):
+                break
+        for number in range(self._workers.count):
+            self._workers.send(number, Stop())
+        while len(self._reports) < self._workers.count:
+            self._news.clear()
+            await self._news.wait()
+        return [self._reports[number] for number in range(self._workers.count)]
+
+    async def _tick(self) -> None:
+        """Wait until all workers have told of one more tick."""
+        seen = self._ticks()
+        while self._ticks() == seen:
+            self._news.clear()
+            await self._news.wait()
+
+    def _ticks(self) -> int:
+        return min(len(told) for told in self._told)
+
+    def _last(self) -> list[Progress]:
+        """The newest of each worker that has told anything."""
+        return [told[-1] for told in self._told if told]
+
+    def _exhausted(self) -> bool:
+        last = self._last()
+        return bool(last) and all(progress.exhausted for progress in last)
+
+    def _rates(self, start_s: float, end_s: float) -> list[float]:
+        """Events per tick of all workers, for the ticks that lie in the time."""
+        totals = [sum(told[tick].events for told in self._told) for tick in range(self._ticks())]
+        steps = [after - before for before, after in zip([0, *totals], totals, strict=False)]
+        edges = [self._start_s + tick * self._tick_s for tick in range(len(steps))]
         return [
-            RequestRecord(
-                index=index,
-                sent_s=sent_s,
-                ended_s=perf_counter(),
-                chunk_times_s=(),
-                input_tokens=None,
-                output_tokens=None,
-                error=f"not ended {self._workload.stall_s:g} s after the window",
-            )
-            for index, sent_s in self._open.items()
-            if sent_s < end_s
+            float(step)
+            for step, edge in zip(steps, edges, strict=True)
+            if start_s <= edge and edge + self._tick_s <= end_s
         ]
 
+    def _client(self, reports: Sequence[Report], start_s: float, end_s: float) -> ClientMetrics:
+        inside = [[p for p in told if start_s <= p.time_s <= end_s + self._tick_s] or told[-1:] for told in self._told]
+        reads = sum(told[-1].reads - told[0].reads for told in inside)
+        lags = sorted(
+            lag
+            for report in reports
+            for time_s, lag in zip(report.lag_times_s, report.lags_s, strict=True)
+            if start_s <= time_s <= end_s
+        )
+        delays = sorted(
+            record.sent_s - record.scheduled_s
+            for report in reports
+            for record in report.records
+            if self._workload.users is None and start_s <= record.scheduled_s < end_s
+        )
+        return ClientMetrics(
+            workers=len(reports),
+            cpu=max(_share(told) for told in inside),
+            delay_mean_s=sum(told[-1].delay_s - told[0].delay_s for told in inside) / reads if reads else 0.0,
+            lag_mean_s=fmean(lags) if lags else 0.0,
+            lag_p99_s=lags[int(0.99 * len(lags))] if lags else 0.0,
+            send_delay_mean_s=fmean(delays) if delays else None,
+            send_delay_p99_s=delays[int(0.99 * len(delays))] if delays else None,
+        )
 
-def _shrink_reads(response: aiohttp.ClientResponse) -> None:
-    transport = response.connection.transport if response.connection else None
-    if transport is not None and hasattr(transport, "max_size"):
-        transport.max_size = _READ_BYTES
+
+def _share(told: Sequence[Progress]) -> float:
+    """The share of a core that a worker used between its first and last progress."""
+    past_s = told[-1].time_s - told[0].time_s
+    return (told[-1].cpu_s - told[0].cpu_s) / past_s if past_s else 0.0
 
 
-def _mismatch(request: PlannedRequest, usage: Usage, chunks: int) -> str | None:
-    if usage.prompt_tokens != request.input_tokens:
-        return f"the server counts {usage.prompt_tokens} prompt tokens, sent were {request.input_tokens}"
-    if usage.completion_tokens != request.output_tokens:
-        return f"the answer has {usage.completion_tokens} tokens, asked were {request.output_tokens}"
-    return None if chunks else "no chunk of the answer carries output"
-
-
-def _load_failed(records: list[RequestRecord], which: str) -> LaunchError:
+def _load_failed(records: Sequence[RequestRecord], which: str) -> LaunchError:
     errors = [record.error for record in records if record.error is not None]
     return _failed(f"{len(errors)} of {len(records)} {which} failed; the first: {errors[0]}")
 
 
 def _failed(message: str) -> LaunchError:
     return LaunchError(Failed(kind=FailureKind.LOAD_FAILED, message=message))
+
+
+def _client_bound(message: str) -> LaunchError:
+    return LaunchError(Failed(kind=FailureKind.CLIENT_BOUND, message=message))

@@ -1,85 +1,212 @@
-"""A server and a workload in; requests with exact token counts out. The tokenizer is vLLM's own, through /tokenize.
+"""A recipe in; request after request out, each a body of bytes with the token counts that it must have. Pure.
 
-Prompts are random words that this tokenizer keeps as one token each. The first words of a prompt spell the request's number
-in that alphabet, lowest digit first, so no two requests of any launch share a KV block that the workload itself does not make
-them share (a chat template and a system prompt come before the words, and are the same for all).
+Synthetic prompts are random words that the model's tokenizer keeps as one token each (tuner/load/tokenizer.py). After
+what a workload makes prompts share, the first words spell the request's number in that alphabet, lowest digit first, so no two
+requests of any launch share a KV block by accident. The words after them are a slice of a long random text that is made once:
+prefix caching hashes a block together with all before it, so slices may overlap, and a request costs microseconds to make.
 """
 
-import dataclasses
-import itertools
 import json
 import math
 import random
-from typing import Any
+from dataclasses import dataclass
+from itertools import accumulate
 
-import aiohttp
+from tuner.load.arrivals import Arrival
+from tuner.load.lengths import draw
+from tuner.types import Workload
 
-from tuner.errors import LaunchError, UsageError
-from tuner.types import Endpoint, Failed, FailureKind, PlannedRequest, Workload
-
-#: The ids after the bytes and special tokens: in every BPE vocabulary the earliest merges, so the most frequent words.
-_ID_RANGE = range(256, 8192)
-_MIN_WORDS = 16
-_MAX_WORDS = 2048
-#: Requests per launch, and launches, whose numbers stay different.
-_REQUESTS = 1 << 20
-_LAUNCHES = 1 << 14
+#: Requests per load, and loads on a server, whose numbers stay different.
+_REQUESTS = 1 << 26
+_LOADS = 1 << 24
 #: What a chat prompt begins with, so that the first word has a space before it even where a template strips the text.
-_OPENING = "Text:"
+OPENING = "Text:"
+_LEAST_CORPUS = 16384
+_SLOT = "\x00slot\x00"
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Alphabet:
     """Words that are one token each after a space, their ids, and how many tokens the chat template adds to them.
 
-    Without words there are ids alone: enough for /v1/completions, which takes prompts as ids.
+    Without words there are ids alone: enough for /v1/completions, which takes prompts as ids. Without ids the server has no
+    tokenizer to ask, and how many tokens a word makes is unknown: the counts are the server's. `is_vllm` is whether it heeds
+    vLLM's own fields, which make the length of an answer exact.
     """
 
     words: tuple[str, ...]
     ids: tuple[int, ...]
     chat_overhead_tokens: int
+    is_vllm: bool = True
+
+    @property
+    def size(self) -> int:
+        return len(self.ids) or len(self.words)
 
     @property
     def digits(self) -> int:
-        """How many words number every request of every launch."""
-        return math.ceil(math.log(_REQUESTS * _LAUNCHES, len(self.ids)))
+        """How many words number every request of every load."""
+        return math.ceil(math.log(_REQUESTS * _LOADS, self.size))
 
 
-def plan(alphabet: Alphabet, workload: Workload, *, salt: int, index: int) -> PlannedRequest:
-    """Request `index` of launch `salt`. Lengths depend on the seed and the index only: launches are compared on the same.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """A real prompt, with its tokens and those of the answer it once got; None where they are not known."""
 
-    The first requests, one a user, ask for a random part of their output, so that users do not march in step from the
-    start; they always lie in the warm-up.
-    """
-    lengths = random.Random(f"{workload.seed}:{index}")
-    input_tokens = lengths.randint(workload.input_tokens.low, workload.input_tokens.high)
-    output_tokens = lengths.randint(workload.output_tokens.low, workload.output_tokens.high)
-    if index < workload.users:
-        output_tokens = lengths.randint(1, output_tokens)
-    chat = workload.api == "chat"
-    picks = _picks(alphabet, workload.seed, salt, index, input_tokens - (alphabet.chat_overhead_tokens if chat else 0))
-    return PlannedRequest(
-        index=index,
-        prompt=_text([alphabet.words[pick] for pick in picks]) if chat else tuple(alphabet.ids[pick] for pick in picks),
-        input_tokens=input_tokens,
-        output_tokens=output_tokens,
-    )
+    text: str
+    input_tokens: int | None
+    output_tokens: int | None
 
 
-def _picks(alphabet: Alphabet, seed: int, salt: int, index: int, count: int) -> list[int]:
-    base = len(alphabet.ids)
-    number = (salt % _LAUNCHES) * _REQUESTS + index
-    leading = [number // base**place % base for place in range(alphabet.digits)]
-    return leading[:count] + random.Random(f"{seed}:{salt}:{index}").choices(range(base), k=count - len(leading))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """All that a worker needs to make requests. `salt` is a number that no other load on this server's cache uses."""
+
+    workload: Workload
+    model: str
+    alphabet: Alphabet
+    salt: int
+    prompts: tuple[Prompt, ...] = ()
+
+    @property
+    def shared_tokens(self) -> int | None:
+        """How many tokens all prompts begin with alike, at most; None where prompts repeat by themselves."""
+        if self.workload.turns or self.prompts or not self.alphabet.ids:
+            return None
+        prefix = self.workload.shared_prefix.tokens if self.workload.shared_prefix else 0
+        return prefix + (self.alphabet.chat_overhead_tokens if self.workload.api == "chat" else 0)
 
 
-def body(workload: Workload, model: str, request: PlannedRequest) -> bytes:
-    """The request's JSON. `ignore_eos` and `min_tokens` make the length exact: vLLM heeds no stop before min_tokens."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedRequest:
+    """One request: its JSON, and the token counts that it must have; None where only the server knows them."""
+
+    index: int
+    body: bytes
+    input_tokens: int | None
+    output_tokens: int | None
+
+
+class Planner:
+    """Makes the requests of a recipe. Lengths depend on the seed and the index only: loads are compared on the same."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe, self._workload, self._alphabet = recipe, recipe.workload, recipe.alphabet
+        self._is_text = recipe.workload.api == "chat" or not self._alphabet.ids
+        self._pieces = _pieces(self._alphabet, as_text=self._is_text)
+        self._fixed = _fixed(recipe)
+        corpus = random.Random(f"{self._workload.seed}:{recipe.salt}").choices(
+            self._pieces, k=max(_LEAST_CORPUS, 2 * self._workload.input_tokens.high)
+        )
+        self._corpus = b"".join(corpus)
+        self._offsets = [0, *accumulate(len(piece) for piece in corpus)]
+        shared = self._workload.shared_prefix
+        self._prefix_tokens = shared.tokens if shared else 0
+        self._prefixes = [self._shared(number) for number in range(shared.count)] if shared else []
+        slot = json.dumps(_SLOT)
+        self._before, self._after = _inside(self._prompt(_SLOT)).split((slot[1:-1] if self._is_text else slot).encode())
+
+    def request(self, index: int, arrival: Arrival | None = None, *, started: bool = True) -> PlannedRequest:
+        """Request `index`, with the lengths of `arrival` where it has some.
+
+        With `started` false it asks for a random part of its output, as if it had been running for a while: the first request
+        of each user, so that users do not march in step.
+        """
+        lengths = random.Random(f"{self._workload.seed}:{index}")
+        if self._recipe.prompts:
+            return self._real(index, lengths, started)
+        input_tokens = (arrival and arrival.input_tokens) or draw(self._workload.input_tokens, lengths)
+        output_tokens = (arrival and arrival.output_tokens) or draw(self._workload.output_tokens, lengths)
+        if not started:
+            output_tokens = lengths.randint(1, output_tokens)
+        content = self._content(index, input_tokens, lengths)
+        return PlannedRequest(
+            index=index,
+            body=self._body(output_tokens, self._before + content + self._after),
+            input_tokens=input_tokens if self._alphabet.ids else None,
+            output_tokens=output_tokens if self._alphabet.is_vllm else None,
+        )
+
+    def turn(self, index: int, said: list[dict[str, str]], *, started: bool = True) -> tuple[PlannedRequest, str]:
+        """The next request of a conversation, after all that was `said`, and the user's words in it."""
+        if not said:
+            request = self.request(index, started=started)
+            return request, json.loads(request.body)["messages"][-1]["content"]
+        lengths = random.Random(f"{self._workload.seed}:{index}")
+        input_tokens, output_tokens = (
+            draw(self._workload.input_tokens, lengths),
+            draw(self._workload.output_tokens, lengths),
+        )
+        words = OPENING + self._words(index, input_tokens, lengths).decode()
+        messages = [*said, {"role": "user", "content": words}]
+        request = PlannedRequest(
+            index=index,
+            body=self._body(output_tokens, _inside({"messages": messages})),
+            input_tokens=None,  # the server's own words may be other tokens when they come back
+            output_tokens=output_tokens if self._alphabet.is_vllm else None,
+        )
+        return request, words
+
+    def _real(self, index: int, lengths: random.Random, started: bool) -> PlannedRequest:
+        prompt = self._recipe.prompts[index % len(self._recipe.prompts)]
+        output_tokens = prompt.output_tokens or draw(self._workload.output_tokens, lengths)
+        if not started:
+            output_tokens = lengths.randint(1, output_tokens)
+        return PlannedRequest(
+            index=index,
+            body=self._body(output_tokens, _inside(self._prompt(prompt.text))),
+            input_tokens=prompt.input_tokens,
+            output_tokens=output_tokens if self._alphabet.is_vllm else None,
+        )
+
+    def _prompt(self, text: str) -> dict[str, object]:
+        """The fields that carry the prompt."""
+        if self._workload.api == "chat":
+            return chat(self._workload, text)
+        return {"prompt": text if self._is_text else [text]}
+
+    def _content(self, index: int, input_tokens: int, lengths: random.Random) -> bytes:
+        """What stands in the template's slot: the words of the prompt, in their number."""
+        count = input_tokens - (self._alphabet.chat_overhead_tokens if self._workload.api == "chat" else 0)
+        prefix = self._prefixes[lengths.randrange(len(self._prefixes))] if self._prefixes else b""
+        content = prefix + self._words(index, count - self._prefix_tokens, lengths)
+        return OPENING.encode() + content if self._is_text else content[:-1]  # no comma after the last
+
+    def _words(self, index: int, count: int, lengths: random.Random) -> bytes:
+        base = self._alphabet.size
+        number = (self._recipe.salt % _LOADS) * _REQUESTS + index
+        digits = [self._pieces[number // base**place % base] for place in range(self._alphabet.digits)]
+        rest = count - len(digits)
+        if rest <= 0:
+            return b"".join(digits[: max(count, 0)])
+        first = lengths.randrange(max(1, len(self._offsets) - rest))
+        last = min(first + rest, len(self._offsets) - 1)
+        return b"".join(digits) + self._corpus[self._offsets[first] : self._offsets[last]]
+
+    def _shared(self, number: int) -> bytes:
+        rng = random.Random(f"{self._workload.seed}:{self._recipe.salt}:prefix {number}")
+        return b"".join(rng.choices(self._pieces, k=self._prefix_tokens))
+
+    def _body(self, output_tokens: int, prompt: bytes) -> bytes:
+        """`ignore_eos` and `min_tokens` make the length exact: vLLM heeds no stop before min_tokens."""
+        limits = b'{"max_tokens":%d,' % output_tokens
+        if self._alphabet.is_vllm:
+            limits += b'"min_tokens":%d,"ignore_eos":true,' % output_tokens
+        return b"%s%s%s}" % (limits, self._fixed, prompt)
+
+
+def _pieces(alphabet: Alphabet, *, as_text: bool) -> list[bytes]:
+    """What a prompt is put together from: words, or ids of a JSON list."""
+    if as_text:
+        return [b" " + word.encode() for word in alphabet.words]
+    return [b"%d," % number for number in alphabet.ids]
+
+
+def _fixed(recipe: Recipe) -> bytes:
+    """The fields that are the same in all bodies, as the inside of an object, with a comma at the end."""
+    workload = recipe.workload
     fields: dict[str, object] = {
-        "model": model,
-        "max_tokens": request.output_tokens,
-        "min_tokens": request.output_tokens,
-        "ignore_eos": True,
+        "model": recipe.model,
         "temperature": workload.temperature,
         "top_p": workload.top_p,
         "stream": True,
@@ -87,126 +214,19 @@ def body(workload: Workload, model: str, request: PlannedRequest) -> bytes:
     }
     if workload.stop:
         fields["stop"] = list(workload.stop)
-    if isinstance(request.prompt, str):
-        fields |= _chat(workload, request.prompt)
-    else:
-        fields["prompt"] = request.prompt
-    return json.dumps(fields).encode()
+    return _inside(fields) + b","
 
 
-def _text(words: list[str]) -> str:
-    return " ".join((_OPENING, *words))
+def _inside(fields: dict[str, object]) -> bytes:
+    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()[1:-1]
 
 
-def _chat(workload: Workload, text: str) -> dict[str, object]:
+def chat(workload: Workload, text: str) -> dict[str, object]:
     """What /tokenize and /v1/chat/completions must both get, so that the count of one holds for the other."""
     messages = [{"role": "user", "content": text}]
     if workload.system_prompt is not None:
         messages.insert(0, {"role": "system", "content": workload.system_prompt})
     if workload.response_prefix is None:
-        return {"messages": messages, "add_generation_prompt": True}
+        return {"messages": messages}
     messages.append({"role": "assistant", "content": workload.response_prefix})
     return {"messages": messages, "add_generation_prompt": False, "continue_final_message": True}
-
-
-async def learn_alphabet(session: aiohttp.ClientSession, endpoint: Endpoint, workload: Workload) -> Alphabet:
-    """Ask the server for its vocabulary and chat template: four short requests.
-
-    Raises LaunchError when it does not answer; UsageError when chat prompts cannot have exact lengths with this model, or
-    when the workload's shortest prompt has no room for the template and the words that make it unique.
-    """
-    server = _Tokenizer(session, endpoint)
-    singles = await _single_tokens(server)
-    ids, words = tuple(singles), tuple(singles.values())
-    if len(words) < _MIN_WORDS:
-        if workload.api == "completions":  # prompts are ids, and need no words
-            return Alphabet(words=(), ids=tuple(_ID_RANGE), chat_overhead_tokens=0)
-        raise UsageError(
-            f"the tokenizer of {endpoint.model} keeps only {len(words)} plain words as one token, so chat prompts cannot have"
-            " exact lengths: take a workload with `api: completions`"
-        )
-    overhead = await _overhead(server, workload, words) if workload.api == "chat" else 0
-    alphabet = Alphabet(words=words, ids=ids, chat_overhead_tokens=overhead)
-    shortest = overhead + alphabet.digits
-    if workload.input_tokens.low < shortest:
-        raise UsageError(
-            f"workload {workload.name!r} asks for prompts of {workload.input_tokens.low} tokens, but with the chat template"
-            f" of {endpoint.model} ({overhead} tokens) none is shorter than {shortest}: raise input_tokens"
-        )
-    return alphabet
-
-
-async def _single_tokens(server: "_Tokenizer") -> dict[int, str]:
-    """Id to word, for the words that are one token after a space: alone between two separator words, each one token too."""
-    text = await server.detokenize(list(_ID_RANGE))
-    found = dict.fromkeys(word for word in text.split() if word.isascii() and word.isalnum() and len(word) <= 16)
-    for separator in ("the", "a", "0", *list(found)[-20:]):
-        repeated = await server.tokenize({"prompt": f" {separator}" * 8})
-        if not repeated or len(repeated) > 10 or len(set(repeated[-4:])) > 1:
-            continue  # not one token itself
-        words = [word for word in found if not word.startswith(separator)][: 2 * _MAX_WORDS]
-        prompt = f" {separator}" * 2 + "".join(f" {word} {separator}" for word in words)
-        if singles := _singles(words, await server.tokenize({"prompt": prompt}), repeated[-1]):
-            return dict(itertools.islice(singles.items(), _MAX_WORDS))
-    return {}
-
-
-def _singles(words: list[str], tokens: list[int], separator: int) -> dict[int, str]:
-    """Nothing when the separators do not line up with the words."""
-    pieces: list[list[int]] = [[]]
-    for token in tokens:
-        if token == separator:
-            pieces.append([])
-        else:
-            pieces[-1].append(token)
-    pieces = pieces[2:-1]  # what stands before, between and after the first two separators is no word
-    if len(pieces) != len(words):
-        return {}
-    return {piece[0]: word for word, piece in zip(words, pieces, strict=True) if len(piece) == 1}
-
-
-async def _overhead(server: "_Tokenizer", workload: Workload, words: tuple[str, ...]) -> int:
-    sizes = (_MIN_WORDS // 2, min(64, len(words)))
-    few, many = [len(await server.tokenize(_chat(workload, _text(list(words[:size]))))) - size for size in sizes]
-    if few != many:
-        raise UsageError(
-            "the model's chat template does not keep words as they are, so chat prompts cannot have exact lengths:"
-            " take a workload with `api: completions`"
-        )
-    return few
-
-
-class _Tokenizer:
-    """vLLM's /tokenize and /detokenize."""
-
-    def __init__(self, session: aiohttp.ClientSession, endpoint: Endpoint) -> None:
-        self._session = session
-        self._endpoint = endpoint
-
-    async def tokenize(self, request: dict[str, object]) -> list[int]:
-        match await self._post("tokenize", request):
-            case {"tokens": [*tokens]} if all(isinstance(token, int) for token in tokens):
-                return tokens
-        raise _failed("/tokenize answered without a list of tokens")
-
-    async def detokenize(self, tokens: list[int]) -> str:
-        match await self._post("detokenize", {"tokens": tokens}):
-            case {"prompt": str(prompt)}:
-                return prompt
-        raise _failed("/detokenize answered without a prompt")
-
-    async def _post(self, route: str, request: dict[str, object]) -> Any:
-        try:
-            async with self._session.post(
-                f"{self._endpoint.base_url}/{route}", json={"model": self._endpoint.model, **request}
-            ) as response:
-                text = await response.text()
-                if response.status == 200:
-                    return json.loads(text)
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            raise _failed(f"/{route} failed: {str(error) or type(error).__name__}") from error
-        raise _failed(f"/{route} answered HTTP {response.status}: {text[:200]}")
-
-
-def _failed(message: str) -> LaunchError:
-    return LaunchError(Failed(kind=FailureKind.LOAD_FAILED, message=message))

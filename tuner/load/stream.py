@@ -5,12 +5,14 @@ the last two at the end. So it never looks at the text; broken JSON in the middl
 """
 
 import json
+from array import array
 from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
 _SEPARATOR = b"\n\n"
 _DATA = b"data: "
+_DONE = b"data: [DONE]"
 #: A chunk is a few hundred bytes. An event beyond this is no chunk, and memory is not for the server to fill.
 MAX_EVENT_BYTES = 1 << 20
 
@@ -28,16 +30,33 @@ class Usage:
 
 
 class EventStream:
-    """Feed it every read with its time, then ask `finish()`. Bytes may be split anywhere."""
+    """Feed it every read with its time, then ask `finish()`. Bytes may be split anywhere. With `keep` the text can be asked
+    for afterwards, and all bytes are held for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, keep: bool = False) -> None:
         self._carry = b""
         self._first: bytes | None = None
         self._last: deque[bytes] = deque(maxlen=2)  # each holds one whole event or more: the last two events are here
-        self._times_s: list[float] = []
+        self._times_s = array("d")
+        self._kept: list[bytes] | None = [] if keep else None
 
     def feed(self, data: bytes, now_s: float) -> None:
         """Count the events that `data` completes. Raises StreamError when it is no stream of `data:` events."""
+        if (
+            data.count(_SEPARATOR) == 1
+            and data.endswith(_SEPARATOR)
+            and not self._carry
+            and data.startswith(_DATA)
+            and self._first is not None
+        ):  # one whole event, as nearly all reads are
+            self._times_s.append(now_s)
+            self._last.append(data)
+            if self._kept is not None:
+                self._kept.append(data)
+            return
+        self._feed(data, now_s)
+
+    def _feed(self, data: bytes, now_s: float) -> None:
         if self._carry:
             data = self._carry + data
         events = data.count(_SEPARATOR)
@@ -54,6 +73,8 @@ class EventStream:
         self._keep(data[end:])
         self._last.append(whole)
         self._times_s.extend([now_s] * events)
+        if self._kept is not None:
+            self._kept.append(whole)
 
     def _keep(self, rest: bytes) -> None:
         if len(rest) > MAX_EVENT_BYTES:
@@ -65,11 +86,26 @@ class EventStream:
         """Whether a chunk with output has come (two events are enough: at most the first carries only the role)."""
         return len(self._times_s) > 1 or (self._first is not None and not _is_role_only(self._first))
 
-    def output_times_s(self) -> tuple[float, ...]:
+    @property
+    def events(self) -> int:
+        """How many events have come."""
+        return len(self._times_s)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the last event is the end mark."""
+        return bool(self._last) and self._last[-1].endswith(_DONE + _SEPARATOR)
+
+    def output_times_s(self) -> "array[float]":
         """Arrivals of the chunks with output so far: without the role, usage, error and end events."""
         start = 1 if self._first is not None and _is_role_only(self._first) else 0
         silent = sum(not _carries_output(event) for event in self._tail()[-2:])
-        return tuple(self._times_s[start : len(self._times_s) - silent])
+        return self._times_s[start : len(self._times_s) - silent]
+
+    def text(self) -> str:
+        """All output of a stream that was kept. Decodes every event."""
+        events = b"".join(self._kept or ()).split(_SEPARATOR)
+        return "".join(_text(event) for event in events if event.startswith(_DATA) and event != _DONE)
 
     def _tail(self) -> list[bytes]:
         return b"".join(self._last).split(_SEPARATOR)[:-1]
@@ -84,7 +120,7 @@ class EventStream:
                 raise StreamError(f"the server reported an error in the stream: {_error_message(event)}")
         if self._carry:
             raise StreamError(f"the stream was cut inside an event: {_excerpt(self._carry)}")
-        if tail[-1] != b"data: [DONE]":
+        if tail[-1] != _DONE:
             raise StreamError("the stream was cut: it ended without [DONE]")
         return _usage(tail[-2] if len(tail) > 1 else b"")
 
@@ -97,6 +133,13 @@ def _decode(event: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise StreamError(f"an event is not an object: {_excerpt(event)}")
     return value
+
+
+def _text(event: bytes) -> str:
+    match _decode(event).get("choices"):
+        case [{"delta": {"content": str(text)}}, *_] | [{"text": str(text)}, *_]:
+            return text
+    return ""
 
 
 def _carries_output(event: bytes) -> bool:

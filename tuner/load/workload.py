@@ -1,16 +1,17 @@
-"""A preset's name or a YAML file in; a validated `Workload` out, and its hash. Knows nothing of servers or tokenizers."""
+"""A preset's name or a YAML file in; a validated `Workload`, its hash and its YAML out. Knows nothing of servers."""
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, model_validator
+import yaml
 
 from tuner.errors import UsageError
-from tuner.types import Lengths, Workload
-from tuner.yamlfile import read_yaml
+from tuner.load.workload_file import UNITS_S, read_workload
+from tuner.types import DataFile, Histogram, Lengths, Lognormal, SharedPrefix, Workload
 
 PRESETS = {
     preset.name: preset
@@ -48,6 +49,29 @@ PRESETS = {
             input_tokens=Lengths(low=64, high=96),
             output_tokens=Lengths(low=128, high=128),
         ),
+        Workload(
+            name="open-chat",
+            api="chat",
+            request_rate=8.0,
+            input_tokens=Lengths(low=64, high=448),
+            output_tokens=Lengths(low=32, high=224),
+        ),
+        Workload(
+            name="prefix",
+            api="chat",
+            users=64,
+            input_tokens=Lengths(low=320, high=704),
+            output_tokens=Lengths(low=32, high=224),
+            shared_prefix=SharedPrefix(tokens=256, count=8),
+        ),
+        Workload(
+            name="multi-turn",
+            api="chat",
+            users=32,
+            input_tokens=Lengths(low=32, high=128),
+            output_tokens=Lengths(low=32, high=160),
+            turns=Lengths(low=2, high=6),
+        ),
     )
 }
 
@@ -61,84 +85,123 @@ def load_workload(name_or_path: str) -> Workload:
         raise UsageError(
             f"there is no workload {name_or_path!r}: choose {', '.join(PRESETS)}, or give the path of a YAML file"
         )
-    return _workload(read_yaml(path, _File), default_name=path.stem)
+    return read_workload(path)
 
 
 def with_overrides(
     workload: Workload,
     *,
     users: int | None = None,
+    request_rate: float | None = None,
     warmup_s: float | None = None,
     window_s: float | None = None,
+    max_window_s: float | None = None,
+    precision: float | None = None,
     seed: int | None = None,
 ) -> Workload:
-    """The workload with what is not None replaced. Raises UsageError on a value that no file could have."""
-    given = {"users": users, "warmup_s": warmup_s, "window_s": window_s, "seed": seed}
+    """The workload with what is not None replaced. `users` makes it a closed loop and `request_rate` an open one, without what
+    belongs to the other. Raises UsageError on a value that no file could have."""
+    given = {
+        "users": users,
+        "request_rate": request_rate,
+        "warmup_s": warmup_s,
+        "window_s": window_s,
+        "max_window_s": max_window_s,
+        "precision": precision,
+        "seed": seed,
+    }
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     for name, value in changes.items():
-        if value < 0 or (value == 0 and name in ("users", "window_s")):
-            raise UsageError(f"{name} is {value}: it must be above 0" if value == 0 else f"{name} is {value}: below 0")
-    return replace(workload, **changes)
+        _check(name, value)
+    changed = replace(_as_other_loop(workload, users, request_rate), **changes)
+    if changed.max_window_s is not None and changed.max_window_s < changed.window_s:
+        raise UsageError(
+            f"max_window_s is {changed.max_window_s:g}: it must not be below window_s, {changed.window_s:g}"
+        )
+    return changed
+
+
+def _check(name: str, value: float) -> None:
+    if not math.isfinite(value):
+        raise UsageError(f"{name} is {value}: it must be a number")
+    if value < 0:
+        raise UsageError(f"{name} is {value}: below 0")
+    if value == 0 and name not in ("warmup_s", "seed"):
+        raise UsageError(f"{name} is {value}: it must be above 0")
+    if name == "precision" and value >= 1:
+        raise UsageError(f"precision is {value}: it is a fraction and must be below 1")
+
+
+def _as_other_loop(workload: Workload, users: int | None, request_rate: float | None) -> Workload:
+    if users is None and request_rate is None:
+        return workload
+    if users is not None and request_rate is not None:
+        raise UsageError(
+            "users and request_rate are both given: a load is a closed loop or an open one, give one of them"
+        )
+    if workload.trace is not None:
+        raise UsageError(f"workload {workload.name} replays a trace, which has no users and no rate: leave them out")
+    if users is not None:
+        return replace(workload, request_rate=None, burstiness=1.0, ramp_up_s=0.0, find_rate=False)
+    return replace(workload, users=None, think_time_s=0.0)
 
 
 def workload_hash(workload: Workload) -> str:
-    """16 hexadecimal digits that differ as soon as any field differs; the same on every machine and Python."""
-    text = json.dumps(asdict(workload), sort_keys=True, ensure_ascii=True)
+    """16 hexadecimal digits that differ as soon as any field differs; the same on every machine and Python.
+
+    A file counts by the digest of what is read of it, not by its path.
+    """
+    values = asdict(workload)
+    for file in (values["trace"], values["dataset"]):
+        if file is not None:
+            del file["path"]
+    text = json.dumps(values, sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def max_tokens(workload: Workload) -> int:
-    """The longest sequence, prompt and answer together, in tokens: max_model_len must be at least this."""
-    return workload.input_tokens.high + workload.output_tokens.high
+def max_tokens(workload: Workload) -> int | None:
+    """The longest sequence, prompt and answer together, in tokens: max_model_len must be at least this.
+
+    In a conversation the last turn's sequence holds all turns. None with a dataset, whose tokens only a tokenizer knows.
+    """
+    if workload.dataset is not None:
+        return None
+    turns = workload.turns.high if workload.turns is not None else 1
+    return turns * (workload.input_tokens.high + workload.output_tokens.high)
 
 
-class _Lengths(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    low: int = Field(ge=1)
-    high: int = Field(ge=1)
-
-    @model_validator(mode="after")
-    def _ordered(self) -> "_Lengths":
-        if self.low > self.high:
-            raise ValueError(f"low {self.low} is above high {self.high}")
-        return self
-
-
-def _exact(value: object) -> object:
-    return {"low": value, "high": value} if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-_Range = Annotated[_Lengths, BeforeValidator(_exact)]
+def workload_yaml(workload: Workload, comment: str = "") -> str:
+    """The YAML that `load_workload` reads as this workload: what differs from the defaults, below the comment's lines."""
+    from_files = set[str]()
+    if workload.trace is not None:
+        from_files = {"input_tokens", "output_tokens"}
+    elif workload.dataset is not None:
+        from_files = {"input_tokens"}
+    values = {
+        field.name: _plain(getattr(workload, field.name))
+        for field in fields(Workload)
+        if field.name not in from_files and getattr(workload, field.name) != field.default
+    }
+    lines = "".join(f"# {line}".rstrip() + "\n" for line in comment.splitlines())
+    return lines + yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=120)
 
 
-class _File(BaseModel):
-    """The YAML's keys: those of `Workload`; a range of lengths is {low, high} or one whole number."""
-
-    model_config = ConfigDict(extra="forbid")
-    name: str | None = Field(default=None, min_length=1)
-    api: Literal["chat", "completions"]
-    users: int = Field(ge=1)
-    input_tokens: _Range
-    output_tokens: _Range
-    temperature: FiniteFloat = Field(default=0.0, ge=0)
-    top_p: FiniteFloat = Field(default=1.0, gt=0, le=1)
-    system_prompt: str | None = Field(default=None, min_length=1)
-    response_prefix: str | None = Field(default=None, min_length=1)
-    stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
-    warmup_s: FiniteFloat = Field(default=8.0, ge=0)
-    window_s: FiniteFloat = Field(default=20.0, gt=0)
-    stall_s: FiniteFloat = Field(default=60.0, gt=0)
-    seed: int = Field(default=0, ge=0)
-
-    @model_validator(mode="after")
-    def _chat_only(self) -> "_File":
-        if self.api == "completions" and (self.system_prompt or self.response_prefix):
-            raise ValueError("system_prompt and response_prefix are for `api: chat`")
-        return self
+def _plain(value: object) -> object:
+    match value:
+        case Lengths(low=low, high=high):
+            return low if low == high else {"low": low, "high": high}
+        case Lognormal() | SharedPrefix():
+            return asdict(value)
+        case Histogram(buckets=buckets):
+            return {"histogram": [list(bucket) for bucket in buckets]}
+        case DataFile(path=path, unit_s=unit_s, speedup=speedup):
+            if (unit_s, speedup) == (1.0, 1.0):
+                return str(path)
+            return {"path": str(path), "unit": _unit(unit_s), "speedup": speedup}
+        case tuple():
+            return list(value)
+    return value
 
 
-def _workload(file: _File, default_name: str) -> Workload:
-    values: dict[str, Any] = {field.name: getattr(file, field.name) for field in fields(Workload)}
-    for key in ("input_tokens", "output_tokens"):
-        values[key] = Lengths(low=values[key].low, high=values[key].high)
-    return Workload(**(values | {"name": file.name or default_name}))
+def _unit(unit_s: float) -> str:
+    return next(unit for unit, length_s in UNITS_S.items() if length_s == unit_s)

@@ -9,15 +9,27 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from statistics import fmean
+from time import monotonic
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import pynvml
 
+from tuner.measure.gpu_window import GpuSample, GpuSpan, energy_between, gpu_metrics, share
 from tuner.types import GpuMetrics
 
 SAMPLE_S = 0.2
+#: How long a reading in progress at the window's end is waited for: a card that falls off the bus may never answer.
+_DRIVER_S = 5.0
+#: GPM's counters need this long between two samples (nvmlGpmSampleGet in nvml.h).
+_GPM_S = 0.1
+#: And at most: on an H200 at full load the counters gave activities over 1 s, and none over 10 s.
+_SPAN_S = 1.0
+_ACTIVITIES = {
+    "sm_activity": pynvml.NVML_GPM_METRIC_SM_UTIL,
+    "tensor_activity": pynvml.NVML_GPM_METRIC_ANY_TENSOR_UTIL,
+    "dram_activity": pynvml.NVML_GPM_METRIC_DRAM_BW_UTIL,
+}
 Read = TypeVar("Read")
 
 
@@ -42,10 +54,12 @@ class GpuProcess:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Sample:
-    utilization: float
-    memory_used_bytes: int | None
-    power_w: float | None
+class _Edge:
+    """One end of the window on one GPU. `gpm` is NVML's sample of its activity counters, to be freed."""
+
+    time_s: float
+    energy_mj: int | None
+    gpm: Any | None
 
 
 def detect() -> list[DetectedGpu]:
@@ -71,11 +85,16 @@ def processes(gpu: int) -> list[GpuProcess]:
 
 
 class GpuSampler:
-    """`with GpuSampler(gpus) as sampler:` around the window; afterwards `sampler.metrics()`. Samples in its own thread."""
+    """`with GpuSampler(gpus) as sampler:` around the window; afterwards `sampler.metrics(output_tokens)`.
+
+    Reads in its own thread, so that neither entering nor leaving waits for the driver. The thread's first reading is later
+    than the window's start by what the driver takes to be opened, so energy lacks that much of it.
+    """
 
     def __init__(self, gpus: Sequence[int]) -> None:
         self._gpus = tuple(gpus)
-        self._rounds: list[list[_Sample]] = []
+        self._rounds: list[list[GpuSample]] = []
+        self._spans: list[list[GpuSpan]] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="gpu-sampler", daemon=True)
 
@@ -87,34 +106,41 @@ class GpuSampler:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.set()
-        self._thread.join()
 
-    def metrics(self) -> GpuMetrics | None:
-        """The window's means and maximum; None without a GPU or where NVML tells no utilization or memory."""
-        rounds = self._rounds
-        memory = [_total([sample.memory_used_bytes for sample in samples]) for samples in rounds]
-        known = [used for used in memory if used is not None]
-        if not known:
-            return None
-        power = [_total([sample.power_w for sample in samples]) for samples in rounds]
-        watts = [drawn for drawn in power if drawn is not None]
-        return GpuMetrics(
-            gpus=self._gpus,
-            samples=len(rounds),
-            utilization=fmean(sample.utilization for samples in rounds for sample in samples),
-            memory_used_bytes=int(max(known)),
-            power_w=fmean(watts) if watts else None,
-        )
+    def metrics(self, output_tokens: float | None) -> GpuMetrics | None:
+        """The window's means, maximum and differences; `output_tokens` are the window's, for the energy per token.
+
+        None without a GPU or where NVML tells no utilization or memory.
+        """
+        self._thread.join(_DRIVER_S)
+        return gpu_metrics(self._gpus, self._rounds, self._spans, output_tokens)
 
     def _run(self) -> None:
         with _nvml() as available:
-            while available and self._gpus:
-                samples = [_sample(gpu) for gpu in self._gpus]
-                complete = [sample for sample in samples if sample is not None]
-                if len(complete) == len(samples):
-                    self._rounds.append(complete)
-                if self._stop.wait(SAMPLE_S):
-                    return
+            found = [_read(_handle, gpu) for gpu in self._gpus] if available else []
+            handles = [handle for handle in found if handle is not None]
+            if not handles or len(handles) < len(self._gpus):
+                return
+            edges = [_edge(handle) for handle in handles]
+            while True:
+                samples = [sample for handle in handles if (sample := _sample(handle)) is not None]
+                if len(samples) == len(handles):
+                    self._rounds.append(samples)
+                ends = self._stop.wait(SAMPLE_S)
+                if ends or monotonic() - edges[0].time_s >= _SPAN_S:
+                    edges = self._take_span(handles, edges)
+                if ends:
+                    break
+            _free(edges)
+
+    def _take_span(self, handles: Sequence[Any], starts: Sequence[_Edge]) -> list[_Edge]:
+        """What happened since `starts`, which are freed; the new edges."""
+        ends = [_edge(handle) for handle in handles]
+        # a span that is shorter than the others would weigh too much
+        least_s = _SPAN_S if self._spans else _GPM_S
+        self._spans.append([_span(start, end, least_s) for start, end in zip(starts, ends, strict=True)])
+        _free(starts)
+        return ends
 
 
 @contextmanager
@@ -131,10 +157,10 @@ def _nvml() -> Iterator[bool]:
         pynvml.nvmlShutdown()
 
 
-def _read(call: Callable[[], Read]) -> Read | None:
+def _read(call: Callable[..., Read], *arguments: Any) -> Read | None:
     """What the card tells, or None: which readings a card supports differs by product, and cards can fall off the bus."""
     try:
-        return call()
+        return call(*arguments)
     except pynvml.NVMLError:
         return None
 
@@ -155,7 +181,7 @@ def _memory(handle: Any) -> tuple[int, int]:
 def _detected(index: int, driver: str) -> DetectedGpu:
     handle = _handle(index)
     major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
-    memory = _read(lambda: _memory(handle))
+    memory = _read(_memory, handle)
     return DetectedGpu(
         index=index,
         uuid=str(pynvml.nvmlDeviceGetUUID(handle)),
@@ -166,20 +192,64 @@ def _detected(index: int, driver: str) -> DetectedGpu:
     )
 
 
-def _sample(gpu: int) -> _Sample | None:
-    handle = _read(lambda: _handle(gpu))
-    rates = _read(lambda: pynvml.nvmlDeviceGetUtilizationRates(handle)) if handle else None
+def _sample(handle: Any) -> GpuSample | None:
+    rates = _read(pynvml.nvmlDeviceGetUtilizationRates, handle)
     if rates is None:
         return None
-    memory = _read(lambda: _memory(handle))
-    milliwatts = _read(lambda: pynvml.nvmlDeviceGetPowerUsage(handle))
-    return _Sample(
+    memory = _read(_memory, handle)
+    milliwatts = _read(pynvml.nvmlDeviceGetPowerUsage, handle)
+    megahertz = _read(pynvml.nvmlDeviceGetClockInfo, handle, pynvml.NVML_CLOCK_SM)
+    return GpuSample(
         utilization=rates.gpu / 100,
         memory_used_bytes=memory[0] if memory else None,
         power_w=milliwatts / 1000 if milliwatts is not None else None,
+        sm_clock_hz=megahertz * 1e6 if megahertz is not None else None,
+        clock_reasons=_read(_clock_reasons, handle),
     )
 
 
-def _total(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) if len(known) == len(values) else None
+def _clock_reasons(handle: Any) -> int:
+    try:
+        return int(pynvml.nvmlDeviceGetCurrentClocksEventReasons(handle))
+    except pynvml.NVMLError_FunctionNotFound:  # drivers before 535
+        return int(pynvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle))
+
+
+def _edge(handle: Any) -> _Edge:
+    energy_mj = _read(pynvml.nvmlDeviceGetTotalEnergyConsumption, handle)
+    return _Edge(time_s=monotonic(), energy_mj=energy_mj, gpm=_gpm_sample(handle))
+
+
+def _gpm_sample(handle: Any) -> Any | None:
+    """GPM's counters, to be freed; None before Hopper, under MIG, and with older drivers."""
+    support = _read(pynvml.nvmlGpmQueryDeviceSupport, handle)
+    sample = _read(pynvml.nvmlGpmSampleAlloc) if support and support.isSupportedDevice else None
+    if sample and _read(pynvml.nvmlGpmSampleGet, handle, sample) is None:
+        _read(pynvml.nvmlGpmSampleFree, sample)
+        return None
+    return sample
+
+
+def _free(edges: Sequence[_Edge]) -> None:
+    for edge in edges:
+        if edge.gpm:
+            _read(pynvml.nvmlGpmSampleFree, edge.gpm)
+
+
+def _span(start: _Edge, end: _Edge, least_s: float) -> GpuSpan:
+    """What happened between the two ends; without activity if they are less than `least_s` apart."""
+    has_gpm = start.gpm and end.gpm and end.time_s - start.time_s >= least_s
+    activities = _activities(start.gpm, end.gpm) if has_gpm else {}
+    return GpuSpan(energy_j=energy_between(start.energy_mj, end.energy_mj), **activities)
+
+
+def _activities(first: Any, last: Any) -> dict[str, float | None]:
+    request = pynvml.c_nvmlGpmMetricsGet_t(
+        version=pynvml.NVML_GPM_METRICS_GET_VERSION, numMetrics=len(_ACTIVITIES), sample1=first, sample2=last
+    )
+    for place, metric in enumerate(_ACTIVITIES.values()):
+        request.metrics[place].metricId = metric
+    if _read(pynvml.nvmlGpmMetricsGet, request) is None:
+        return {}
+    found = zip(_ACTIVITIES, request.metrics, strict=False)
+    return {name: share(metric.value) for name, metric in found if metric.nvmlReturn == pynvml.NVML_SUCCESS}

@@ -2,86 +2,98 @@
 
 Definitions are those of `vllm bench serve` 0.32 (benchmarks/serve.py), request by request:
 
-- TTFT: first chunk with output minus the moment before the request is sent, connection included.
+- TTFT: first chunk with output minus the moment the request was due, connection included.
 - TPOT: (last chunk - first chunk) / (output tokens - 1); requests with one token have none.
 - ITL: gaps between chunks of one request. A chunk can hold several tokens (stream_interval), so it is no token latency then.
-- E2EL: last chunk with output minus the moment before the request is sent.
+- E2EL: last chunk with output minus the moment the request was due.
+- Goodput: requests a second that meet every limit; a limit on TPOT is met by a request with one token.
 
 They differ in what they are taken over. `vllm bench serve` divides by the whole run, ramp-up and drain included, which reads
 7-35 % low with short runs; here throughput is what arrived in the steady window, divided by its length, and latencies are
-those of the requests sent in the window. Streams that were cut are failures here and successes there.
+those of the requests that were due in the window. vLLM counts from the moment a request is sent, which is later than it was due
+when the client is late (coordinated omission). Streams that were cut are failures here and successes there.
 """
 
-import math
-from collections.abc import Sequence
-from itertools import pairwise
-from statistics import fmean, stdev
+from collections.abc import Mapping, Sequence
 
+import numpy as np
+
+from tuner.confidence import half_width
 from tuner.errors import LaunchError
-from tuner.measure.steady import batches, ended_in, input_tokens, output_tokens, sent_in, whole
+from tuner.measure.steady import Floats, batches, ended_in, gaps_s, input_tokens, sent_in, whole
 from tuner.types import Distribution, Failed, FailureKind, LoadMetrics, LoadResult, RequestRecord
 
-BATCHES = 10
-#: Student's t, 97.5 %, 9 degrees of freedom: NIST/SEMATECH e-Handbook of Statistical Methods, table 1.3.6.7.2.
-T_975_9 = 2.262
+#: Some engine steps long, and much shorter than a request. A short window has at least so many bins.
+BIN_S = 0.25
+LEAST_BINS = 20
+#: An interval over a window in which fewer requests ended has not seen how they vary.
+LEAST_COMPLETED = 10
+_PERCENTILES = (50, 90, 95, 99)
 
 
-def load_metrics(result: LoadResult) -> LoadMetrics:
-    """The window's metrics. Raises LaunchError (LOAD_FAILED) when no request that was sent in the window succeeded."""
+def load_metrics(result: LoadResult, limits: Mapping[str, float] = {}) -> LoadMetrics:
+    """The window's metrics. `limits` are seconds by name, of "ttft", "tpot" and "e2el": what a good request meets.
+
+    Raises LaunchError (LOAD_FAILED) when no request that was sent in the window succeeded.
+    """
     start_s, end_s = result.window_start_s, result.window_end_s
     window_s = end_s - start_s
     good = whole(result.records)
-    sent = sent_in(good, start_s, end_s)
+    sent, ended = sent_in(good, start_s, end_s), ended_in(good, start_s, end_s)
     if not sent:
         message = f"no request that was sent in the window of {window_s:.0f} s succeeded: make window_s longer"
         raise LaunchError(Failed(kind=FailureKind.LOAD_FAILED, message=message))
-    output = output_tokens(good, start_s, end_s)
-    completed = len(ended_in(good, start_s, end_s))
-    tpots = [tpot for record in sent if (tpot := _tpot_s(record)) is not None]
-    gaps = [later - earlier for record in sent for earlier, later in pairwise(record.chunk_times_s)]
+    rates = batches(good, start_s, end_s, max(LEAST_BINS, round(window_s / BIN_S)))
+    throughput, prompt_tokens = float(np.mean(rates)), input_tokens(good, start_s, end_s)
+    latencies = latencies_s(sent)
+    tpots, gaps = latencies["tpot"][~np.isnan(latencies["tpot"])], gaps_s(sent)
     return LoadMetrics(
         window_s=window_s,
-        completed=completed,
-        failed=sum(r.error is not None and start_s <= r.ended_s and r.sent_s < end_s for r in result.records),
-        request_throughput=completed / window_s,
-        output_throughput=output / window_s,
-        output_throughput_ci95=_half_width(batches(good, start_s, end_s, BATCHES)) if completed >= BATCHES else None,
-        total_token_throughput=(output + input_tokens(good, start_s, end_s)) / window_s,
-        ttft_s=distribution([record.chunk_times_s[0] - record.sent_s for record in sent]),
-        tpot_s=distribution(tpots) if tpots else None,
-        itl_s=distribution(gaps) if gaps else None,
-        e2el_s=distribution([record.chunk_times_s[-1] - record.sent_s for record in sent]),
+        completed=len(ended),
+        failed=sum(r.error is not None and start_s <= r.ended_s and r.scheduled_s < end_s for r in result.records),
+        request_throughput=len(ended) / window_s,
+        output_throughput=throughput,
+        output_throughput_ci95=half_width(rates) if len(ended) >= LEAST_COMPLETED else None,
+        total_token_throughput=throughput + prompt_tokens / window_s,
+        ttft_s=distribution(latencies["ttft"]),
+        tpot_s=distribution(tpots) if tpots.size else None,
+        itl_s=distribution(gaps) if gaps.size else None,
+        e2el_s=distribution(latencies["e2el"]),
+        goodput=_count_good(ended, limits) / window_s if limits else None,
+        chunk_tokens=_chunk_tokens(sent),
+        input_tokens=prompt_tokens,
+        output_tokens=throughput * window_s,
     )
 
 
-def distribution(values: Sequence[float]) -> Distribution:
-    """Mean and percentiles of at least one value."""
-    ordered = sorted(values)
-    return Distribution(
-        count=len(ordered),
-        mean=fmean(ordered),
-        p50=percentile(ordered, 0.50),
-        p90=percentile(ordered, 0.90),
-        p99=percentile(ordered, 0.99),
+def latencies_s(records: Sequence[RequestRecord]) -> dict[str, Floats]:
+    """TTFT, TPOT and E2EL of whole requests, one a request; TPOT is NaN for those with one output token."""
+    due, first, last, tokens = (
+        np.array(
+            [(r.scheduled_s, r.chunk_times_s[0], r.chunk_times_s[-1], r.output_tokens) for r in records],
+            dtype=np.float64,
+        )
+        .reshape(-1, 4)
+        .T
     )
+    later_tokens = np.where(tokens > 1, tokens - 1, np.nan)
+    return {"ttft": first - due, "tpot": (last - first) / later_tokens, "e2el": last - due}
 
 
-def percentile(ordered: Sequence[float], share: float) -> float:
-    """Linear interpolation between the closest ranks of sorted values, as numpy.percentile does by default."""
-    position = share * (len(ordered) - 1)
-    low = math.floor(position)
-    high = min(low + 1, len(ordered) - 1)
-    return min(ordered[high], ordered[low] + (ordered[high] - ordered[low]) * (position - low))
+def distribution(values: Sequence[float] | Floats) -> Distribution:
+    """Mean, standard deviation (of the population, numpy's default) and percentiles of at least one value."""
+    p50, p90, p95, p99 = np.percentile(values, _PERCENTILES).tolist()
+    mean, std = float(np.mean(values)), float(np.std(values))
+    return Distribution(count=len(values), mean=mean, std=std, p50=p50, p90=p90, p95=p95, p99=p99)
 
 
-def _tpot_s(record: RequestRecord) -> float | None:
-    tokens = record.output_tokens or 0
-    return (record.chunk_times_s[-1] - record.chunk_times_s[0]) / (tokens - 1) if tokens > 1 else None
+def _count_good(records: Sequence[RequestRecord], limits: Mapping[str, float]) -> int:
+    latencies = latencies_s(records)
+    missed = [latencies[name] > limit_s for name, limit_s in limits.items()]  # NaN misses nothing
+    return len(records) - int(np.any(missed, axis=0).sum())
 
 
-def _half_width(means: Sequence[float]) -> float:
-    """Half the 95 % interval by batch means (Law and Kelton, Simulation Modeling and Analysis, 9.5.3).
-
-    Too narrow where a batch is shorter than a request, as neighbours then are alike.
-    """
-    return T_975_9 * stdev(means) / math.sqrt(len(means))
+def _chunk_tokens(records: Sequence[RequestRecord]) -> float | None:
+    """Mean tokens in a chunk after the first, which holds one."""
+    counts = [(r.output_tokens or 0, len(r.chunk_times_s)) for r in records if len(r.chunk_times_s) > 1]
+    return sum(tokens - 1 for tokens, _ in counts) / sum(chunks - 1 for _, chunks in counts) if counts else None

@@ -117,6 +117,15 @@ class ServerSampler:
         return _Snapshot(time_s=(asked_s + answered_s) / 2, took_s=answered_s - asked_s, values=totals(text))
 
 
+async def is_vllm(base_url: str) -> bool:
+    """Whether the server has vLLM's /metrics."""
+    async with aiohttp.ClientSession(trust_env=False, timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S)) as session:
+        try:
+            return _COUNTERS["generation_tokens"] in totals(await _get(session, f"{base_url}/metrics"))
+        except (LaunchError, ValueError):
+            return False
+
+
 async def kv_cache_tokens(base_url: str) -> int | None:
     """The size of the KV cache in tokens that vLLM reports, summed over its engines; None where it reports none.
 

@@ -1,0 +1,94 @@
+from array import array
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from samples import CLIENT, load_metrics, measured
+
+from tuner.load.workload import PRESETS
+from tuner.measure.marks import client_bound, marks
+from tuner.types import GpuMetrics, LoadResult, Mark, RequestRecord, ServerMetrics
+
+CHAT, OPEN = PRESETS["chat"], PRESETS["open-chat"]
+GOOD = replace(load_metrics(), output_throughput_ci95=1.0, completed=100, input_tokens=25_600)
+GPU = GpuMetrics(gpus=(0,), samples=100, utilization=0.5, memory_used_bytes=1, power_w=None)
+_SERVER = measured().server
+assert _SERVER is not None
+SERVER: ServerMetrics = replace(_SERVER, prefix_cache_queries=25_600.0, prefix_cache_hits=0.0)
+
+
+def load(arrived: int = 100, *, shared_tokens: int | None = 0, **more: Any) -> LoadResult:
+    records = tuple(
+        RequestRecord(
+            index=index,
+            scheduled_s=index / arrived,
+            sent_s=index / arrived,
+            ended_s=2.0,
+            chunk_times_s=array("d", [1.5]),
+            input_tokens=256,
+            output_tokens=1,
+            error=None,
+        )
+        for index in range(arrived)
+    )
+    whole: dict[str, Any] = {"client": CLIENT, "warmup_s": 4.0, "stationary": True} | more
+    return LoadResult(records=records, window_start_s=0.0, window_end_s=1.0, shared_tokens=shared_tokens, **whole)
+
+
+def test_a_good_measurement_has_none() -> None:
+    assert marks(CHAT, load(), GOOD, SERVER, GPU) == ()
+    assert marks(CHAT, load(), GOOD, None, None) == ()
+
+
+@pytest.mark.parametrize(
+    ("client", "bound"),
+    [
+        ({"cpu": 0.95}, True),
+        ({"cpu": 0.85}, False),
+        ({"delay_mean_s": 0.008, "lag_mean_s": 0.003}, True),  # TTFT is 100 ms
+        ({"delay_mean_s": 0.004, "lag_mean_s": 0.003}, False),
+        ({"send_delay_mean_s": 0.011}, True),
+        ({"send_delay_mean_s": 0.009, "send_delay_p99_s": 0.05}, False),
+    ],
+)
+def test_a_client_without_time_or_with_delays_that_matter_is_the_limit(client: dict[str, Any], bound: bool) -> None:
+    assert client_bound(replace(CLIENT, **client), GOOD) is bound
+    assert (Mark.CLIENT_BOUND in marks(CHAT, load(client=replace(CLIENT, **client)), GOOD, SERVER, GPU)) is bound
+
+
+def test_delays_of_less_than_three_milliseconds_matter_to_nobody() -> None:
+    fast = load_metrics(ttft_s=0.005)
+    assert not client_bound(replace(CLIENT, delay_mean_s=0.0028, lag_mean_s=0.0), fast)
+    assert client_bound(replace(CLIENT, delay_mean_s=0.0032, lag_mean_s=0.0), fast)
+
+
+def test_what_was_not_stationary_or_not_precise_is_said() -> None:
+    assert marks(CHAT, load(stationary=False), GOOD, SERVER, GPU) == (Mark.UNSTEADY,)
+    assert marks(CHAT, load(), replace(GOOD, output_throughput_ci95=2.1), SERVER, GPU) == (Mark.IMPRECISE,)
+    assert marks(CHAT, load(), replace(GOOD, output_throughput_ci95=None), SERVER, GPU) == (Mark.IMPRECISE,)
+    assert marks(replace(CHAT, precision=0.03), load(), replace(GOOD, output_throughput_ci95=2.1), SERVER, GPU) == ()
+
+
+@pytest.mark.parametrize(
+    ("throttled", "marked"), [(None, False), (0.0, False), (0.01, False), (0.05, True), (1.0, True)]
+)
+def test_clocks_that_are_held_down_are_said(throttled: float | None, marked: bool) -> None:
+    assert (Mark.THROTTLED in marks(CHAT, load(), GOOD, SERVER, replace(GPU, throttled=throttled))) is marked
+
+
+@pytest.mark.parametrize(
+    ("hits", "shared", "marked"),
+    [(0.0, 0, False), (300.0, 0, True), (2_500.0, 26, False), (2_900.0, 26, True), (25_000.0, None, False)],
+)
+def test_more_prefix_cache_hits_than_the_workload_implies_are_said(
+    hits: float, shared: int | None, marked: bool
+) -> None:
+    found = marks(CHAT, load(shared_tokens=shared), GOOD, replace(SERVER, prefix_cache_hits=hits), GPU)
+    assert (Mark.PREFIX_CACHE in found) is marked
+
+
+def test_an_open_loop_that_outruns_the_server_is_said_and_a_closed_one_cannot() -> None:
+    behind = replace(GOOD, completed=60)
+    assert marks(OPEN, load(100), behind, SERVER, GPU) == (Mark.SATURATED,)
+    assert marks(OPEN, load(100), replace(GOOD, completed=75), SERVER, GPU) == ()  # chance: 100 +- 30
+    assert marks(CHAT, load(100), behind, SERVER, GPU) == ()

@@ -1,0 +1,181 @@
+"""A server that runs and a workload in; what was measured of it out. It starts and stops no server.
+
+One way for everyone: a trial's own server, any OpenAI-compatible one (`tuner bench`), and both sides of `tuner compare`.
+"""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from dataclasses import dataclass, replace
+
+from tuner.decide import Slo, limits, violations
+from tuner.errors import LaunchError, UsageError
+from tuner.load.client import generate_load, learn
+from tuner.load.prompts import Recipe
+from tuner.load.target import find_target as find_target
+from tuner.load.workers import Workers, most_workers, workers_for
+from tuner.measure.cpu import CpuSampler
+from tuner.measure.gpu import GpuSampler
+from tuner.measure.marks import marks
+from tuner.measure.metrics import load_metrics
+from tuner.measure.server import ServerSampler, is_vllm, kv_cache_tokens
+from tuner.rates import RateSearch
+from tuner.types import FailureKind, Mark, Measured, Target, Workload
+
+Tell = Callable[[str], None]
+
+#: How often a load is repeated with more workers when the load generator was the limit.
+_MORE_WORKERS = 2
+#: Numbers of requests that one load keeps to itself, so that no other with the same recipe repeats its prompts.
+_REQUESTS_A_LOAD = 1 << 20
+#: How often the rate that was found may be lowered when it does not hold for a whole window.
+_STEPS_DOWN = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watched:
+    """What is known of a server that runs on this machine: its GPUs, the group of its processes, and whether it lives."""
+
+    gpus: Sequence[int] = ()
+    pgid: int | None = None
+    alive: Callable[[], bool] = lambda: True
+
+
+async def measure(
+    target: Target,
+    workload: Workload,
+    *,
+    slos: Sequence[Slo] = (),
+    gpus: Sequence[int] = (),
+    salt: int = 0,
+    phase: Tell = lambda text: None,
+    watched: Watched | None = None,
+    workers: Workers | None = None,
+) -> Measured:
+    """Load the server and measure it; `salt` is a number that no other measurement on its prefix cache has used.
+
+    When the load generator was the limit, the load is repeated with more workers, as far as there are cores for them; a
+    measurement that is marked CLIENT_BOUND says what the server did at least. With `workload.find_rate` it is that of the
+    highest rate that meets the SLOs, or of the lowest rate tried where none does.
+
+    Raises LaunchError as `generate_load` does, and LOAD_FAILED when vLLM's /metrics cannot be read; UsageError when the
+    workload cannot be made for this model.
+    """
+    if workload.find_rate and not slos:
+        raise UsageError(
+            f"workload {workload.name} looks for the highest request rate that meets the SLOs: give some (--slo)"
+        )
+    async with AsyncExitStack() as stack:
+        if workers is None:
+            workers = await stack.enter_async_context(Workers(workers_for(workload)))
+        phase("asking for the tokenizer")
+        recipe = await learn(target, workload, salt=salt)
+        bench = _Bench(
+            target, recipe, slos, watched or Watched(gpus=gpus), workers, phase, await is_vllm(target.base_url)
+        )
+        return await (bench.find_rate() if workload.find_rate else bench.measure(workload))
+
+
+class _Bench:
+    """Loads of one recipe, one after another."""
+
+    def __init__(
+        self,
+        target: Target,
+        recipe: Recipe,
+        slos: Sequence[Slo],
+        watched: Watched,
+        workers: Workers,
+        phase: Tell,
+        has_metrics: bool,
+    ) -> None:
+        self._target, self._recipe, self._slos, self._watched = target, recipe, slos, watched
+        self._workers, self._phase, self._has_metrics = workers, phase, has_metrics
+        self._loads = 0
+
+    async def measure(self, workload: Workload) -> Measured:
+        """One measurement, by as many workers as it needs and the machine has."""
+        for _ in range(_MORE_WORKERS):
+            found = await self._once(workload)
+            if Mark.CLIENT_BOUND not in found.marks or self._workers.count >= most_workers():
+                return found
+            self._phase("the load generator was the limit: once more, with more workers")
+            await self._workers.grow(min(2 * self._workers.count, most_workers()))
+        return await self._once(workload)
+
+    async def find_rate(self) -> Measured:
+        """The measurement at the highest rate that meets the SLOs."""
+        workload = self._recipe.workload
+        assert workload.request_rate is not None
+        search, lowest = RateSearch(workload.request_rate), None
+        while (rate := search.next()) is not None:
+            probe = replace(workload, request_rate=rate, max_window_s=workload.window_s)
+            lowest = await self._probe(search, probe) or lowest
+        if search.highest_met is None:
+            if lowest is None:
+                return await self.measure(replace(workload, request_rate=search.lowest_missed))
+            return lowest
+        rate = search.highest_met
+        for _ in range(_STEPS_DOWN):
+            self._phase(f"{rate:,.2f} requests/s, for the whole window")
+            found = await self.measure(replace(workload, request_rate=rate))
+            if self._meets(found):
+                break
+            rate /= 1 + search.resolution
+        return found
+
+    async def _probe(self, search: RateSearch, probe: Workload) -> Measured | None:
+        """Tell the search what comes of a rate; its measurement, if there is one."""
+        assert probe.request_rate is not None
+        try:
+            found = await self.measure(probe)
+        except LaunchError as error:
+            if error.failed.kind is not FailureKind.LOAD_FAILED:
+                raise
+            self._phase(f"{probe.request_rate:,.2f} requests/s are too many: {error}")
+            search.tell(probe.request_rate, met=False)
+            return None
+        met = self._meets(found)
+        self._phase(f"{probe.request_rate:,.2f} requests/s {'meet' if met else 'miss'} the SLOs")
+        search.tell(probe.request_rate, met=met)
+        return found
+
+    def _meets(self, found: Measured) -> bool:
+        return Mark.SATURATED not in found.marks and all(v <= 0 for v in violations(found.load, self._slos).values())
+
+    async def _once(self, workload: Workload) -> Measured:
+        server = ServerSampler(self._target.base_url) if self._has_metrics else None
+        gpu = GpuSampler(self._watched.gpus)
+        cpu = CpuSampler(self._watched.pgid) if self._watched.pgid is not None else None
+
+        @asynccontextmanager
+        async def observe() -> AsyncIterator[None]:
+            self._phase("measuring")
+            async with server or nullcontext():
+                with gpu, cpu or nullcontext():
+                    yield
+            self._phase("last requests")
+
+        self._phase("warm-up")
+        result = await generate_load(
+            self._target,
+            replace(self._recipe, workload=workload),
+            self._workers,
+            first_index=self._loads * _REQUESTS_A_LOAD,
+            observe=observe,
+            server_alive=self._watched.alive,
+        )
+        self._loads += 1
+        load = replace(load_metrics(result, limits(self._slos)), request_rate=workload.request_rate)
+        told = server.metrics(result) if server else None
+        used = gpu.metrics(load.output_tokens)
+        return Measured(
+            load=load,
+            server=told,
+            gpu=used,
+            server_cpu_cores=cpu.mean_cores() if cpu else None,
+            startup_s=None,
+            kv_cache_tokens=await kv_cache_tokens(self._target.base_url) if server else None,
+            client=result.client,
+            warmup_s=result.warmup_s,
+            marks=marks(workload, result, load, told, used),
+        )

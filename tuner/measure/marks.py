@@ -1,0 +1,65 @@
+"""A measurement's parts in; what has to be known before its numbers are believed out. Pure.
+
+docs/metrics.md tells users the same.
+"""
+
+from math import sqrt
+
+from tuner.types import ClientMetrics, GpuMetrics, LoadMetrics, LoadResult, Mark, ServerMetrics, Workload
+
+#: A worker that is busy for more of the time than this sends and reads late.
+BUSY = 0.9
+#: By how much the client may make a TTFT longer: the share, or the time if that is more.
+TTFT_SHARE = 0.10
+LEAST_DELAY_S = 0.003
+#: Samples with clocks held down; a single one in a long window is a flicker.
+THROTTLED = 0.05
+#: Hits beyond those that the workload implies, as a share of all prompt tokens.
+PREFIX_HITS = 0.01
+#: Requests that arrived and did not leave, as a share of those that arrived.
+LEFT_BEHIND = 0.10
+
+
+def marks(
+    workload: Workload,
+    result: LoadResult,
+    load: LoadMetrics,
+    server: ServerMetrics | None,
+    gpu: GpuMetrics | None,
+) -> tuple[Mark, ...]:
+    """Those that hold, in the order of `Mark`."""
+    held = {
+        Mark.CLIENT_BOUND: client_bound(result.client, load),
+        Mark.UNSTEADY: not result.stationary,
+        Mark.IMPRECISE: workload.trace is None and _is_imprecise(workload, load),
+        Mark.THROTTLED: gpu is not None and (gpu.throttled or 0.0) >= THROTTLED,
+        Mark.PREFIX_CACHE: server is not None and _hits_too_often(result, load, server),
+        Mark.SATURATED: workload.users is None and _falls_behind(result, load),
+    }
+    return tuple(mark for mark in Mark if held[mark])
+
+
+def client_bound(client: ClientMetrics, load: LoadMetrics) -> bool:
+    """Whether the load generator was the limit: a worker had no time left, or its delays are a part of TTFT that matters."""
+    delay_s = client.delay_mean_s + client.lag_mean_s
+    late_s = max(LEAST_DELAY_S, TTFT_SHARE * load.ttft_s.mean)
+    return client.cpu >= BUSY or delay_s > late_s or (client.send_delay_mean_s or 0.0) > late_s
+
+
+def _is_imprecise(workload: Workload, load: LoadMetrics) -> bool:
+    half = load.output_throughput_ci95
+    return half is None or half > workload.precision * load.output_throughput
+
+
+def _hits_too_often(result: LoadResult, load: LoadMetrics, server: ServerMetrics) -> bool:
+    if result.shared_tokens is None or not server.prefix_cache_queries or not load.input_tokens:
+        return False
+    prompts = [r.input_tokens for r in result.records if r.input_tokens]
+    implied = min(1.0, result.shared_tokens * len(prompts) / sum(prompts))
+    return server.prefix_cache_hits / server.prefix_cache_queries > implied + PREFIX_HITS
+
+
+def _falls_behind(result: LoadResult, load: LoadMetrics) -> bool:
+    """More than chance: the number of arrivals is Poisson at most."""
+    arrived = sum(result.window_start_s <= r.scheduled_s < result.window_end_s for r in result.records)
+    return arrived - load.completed > max(LEFT_BEHIND * arrived, 3 * sqrt(arrived))
