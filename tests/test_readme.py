@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY
+from metrics_page import Page, PageServer
 
 from tuner.load.workload import load_workload
 
@@ -20,7 +21,7 @@ INDENTED = re.findall(r"^    (tuner .+?|make .+?)(?:\s+#.*)?$", README, re.MULTI
 def run(arguments: list[str], cwd: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
     """Run `tuner ARGUMENTS` as written, with short windows."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("TUNER_")}
-    fast = {"TUNER_USERS": "4", "TUNER_WARMUP": "2", "TUNER_WINDOW": "3", "TUNER_VERIFY": "0"}
+    fast = {"TUNER_USERS": "4", "TUNER_WARMUP": "2", "TUNER_WINDOW": "3", "TUNER_PRECISION": "0.5", "TUNER_VERIFY": "0"}
     command = [sys.executable, "-m", "tuner", *arguments]
     return subprocess.run(command, cwd=cwd, env=clean | fast | environment, capture_output=True, text=True, check=False)
 
@@ -60,6 +61,29 @@ def test_the_commands_for_a_gpu_are_understood(command: list[str], tmp_path: Pat
     done = run(command[1:], tmp_path)
     assert done.returncode == 2
     assert re.search(r"Error: \S+ is for .* and this machine has", done.stderr), done.stderr
+
+
+def test_the_commands_for_a_running_server_are_those_that_test_docs_runs() -> None:
+    section = README.split("## A server that runs already")[1].split("## ")[0]
+    commands = re.findall(r"^\$ (.+)$", section, re.MULTILINE)
+    docs = (REPOSITORY / "docs" / "metrics.md").read_text()
+    assert len(commands) == 5
+    assert [command for command in commands if f"$ {command}\n" not in docs] == [commands[-1]]  # the next test's
+
+
+def test_the_traffic_of_a_live_server_is_imitated_as_written(tmp_path: Path) -> None:
+    (command,) = [line for line in COMMANDS if line[:3] == ["tuner", "workload", "from-metrics"]]
+    page = Page()
+
+    def answer() -> tuple[int, str]:
+        page.finish(100, 10)
+        return 200, page.text()
+
+    with PageServer(answer) as server:
+        arguments = [part.replace("http://127.0.0.1:8000", server.url).replace("10m", "3s") for part in command[1:]]
+        done = run(arguments, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert load_workload(str(tmp_path / "live.yaml")).request_rate
 
 
 def test_the_workload_file_is_read(tmp_path: Path) -> None:

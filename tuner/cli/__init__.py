@@ -5,10 +5,13 @@ from importlib.metadata import version as installed_version
 
 import typer
 
+from tuner.cli.bench import bench as bench_command
+from tuner.cli.compare import compare as compare_command
 from tuner.cli.console import errors
 from tuner.cli.engine import demo_model, doctor, install_engine, spaces
 from tuner.cli.history import dashboard, export, show, studies, trials
 from tuner.cli.optimize import optimize
+from tuner.cli.workload import app as workload
 from tuner.errors import TunerError
 
 app = typer.Typer(
@@ -21,6 +24,9 @@ app = typer.Typer(
 )
 for command in (optimize, studies, trials, show, export, dashboard, spaces, doctor):
     app.command()(command)
+app.command(name="bench")(bench_command)
+app.command(name="compare")(compare_command)
+app.add_typer(workload, name="workload")
 app.command(name="install-engine")(install_engine)
 app.command(name="demo-model")(demo_model)
 

@@ -1,40 +1,43 @@
 """Trials, decisions and what happens, as text on a terminal. The only place with milliseconds and percent."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from statistics import fmean
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from tuner.cli.measurements import ROWS
 from tuner.decide import Decision, Objective, defaults_of, feasible
-from tuner.types import Failed, Measured, Outcome, Params, Proposal, Trial
+from tuner.types import Failed, Mark, Measured, Outcome, Params, Proposal, Trial
 
-#: metric -> (label, unit, factor from the stored unit, decimals, is more better)
-_ROWS: Mapping[str, tuple[str, str, float, int, bool | None]] = {
-    "output_throughput": ("Output throughput", "tok/s", 1, 1, True),
-    "request_throughput": ("Requests", "req/s", 1, 2, True),
-    "ttft_p50_s": ("TTFT p50", "ms", 1e3, 1, False),
-    "ttft_p99_s": ("TTFT p99", "ms", 1e3, 1, False),
-    "tpot_p50_s": ("TPOT p50", "ms", 1e3, 2, False),
-    "tpot_p99_s": ("TPOT p99", "ms", 1e3, 2, False),
-    "e2el_p50_s": ("E2E latency p50", "ms", 1e3, 0, False),
-    "e2el_p99_s": ("E2E latency p99", "ms", 1e3, 0, False),
-    "gpu_utilization": ("GPU utilization", "%", 100, 0, None),
-    "gpu_memory_used_bytes": ("GPU memory", "GiB", 1 / 1024**3, 1, None),
-    "gpu_power_w": ("GPU power", "W", 1, 0, None),
-    "server_cpu_cores": ("Server CPU", "cores", 1, 2, None),
-    "startup_s": ("Start-up", "s", 1, 1, None),
-}
+_COMPARED = (
+    "output_throughput",
+    "request_throughput",
+    "goodput",
+    "ttft_p50_s",
+    "ttft_p99_s",
+    "tpot_p50_s",
+    "tpot_p99_s",
+    "e2el_p50_s",
+    "e2el_p99_s",
+    "gpu_utilization",
+    "gpu_sm_activity",
+    "gpu_memory_used_bytes",
+    "gpu_power_w",
+    "gpu_energy_per_1k_tokens_j",
+    "server_cpu_cores",
+    "startup_s",
+)
 
 
 def number(metric: str, value: float | None, unit: bool = True) -> str:
     """A metric's value as the user reads it; "-" where there is none."""
     if value is None:
         return "-"
-    _, name, factor, decimals, _ = _ROWS[metric]
-    return f"{value * factor:,.{decimals}f}" + (f" {name}" if unit else "")
+    row = ROWS[metric]
+    return f"{value * row.factor:,.{row.decimals}f}" + (f" {row.unit}" if unit else "")
 
 
 def objective_value(objective: Objective, trial: Trial | None) -> str:
@@ -54,7 +57,8 @@ def settings(params: Params, defaults: Params | None = None) -> str:
 def status(trial: Trial) -> str:
     if isinstance(trial.outcome, Failed):
         return trial.outcome.kind.value + ("" if trial.outcome.kind.is_of_the_settings else ", to be run again")
-    return "measured" if feasible(trial) else "misses " + ", ".join(n for n, v in trial.violations.items() if v > 0)
+    found = "measured" if feasible(trial) else "misses " + ", ".join(n for n, v in trial.violations.items() if v > 0)
+    return ", ".join((found, *(mark.value for mark in trial.outcome.marks if mark is not Mark.IMPRECISE)))
 
 
 def trials_table(trials: Sequence[Trial], chosen: int | None) -> Table:
@@ -88,10 +92,10 @@ def comparison_table(before: Trial, after: Trial, again: Sequence[tuple[int, Out
         table.add_column(header, justify="left" if not header else "right")
     if not (old and new):
         old, new = (t.outcome.metrics() if isinstance(t.outcome, Measured) else {} for t in (before, after))
-    for metric, (label, *_) in _ROWS.items():
+    for metric in _COMPARED:
         if metric in old or metric in new:
             a, b = old.get(metric), new.get(metric)
-            table.add_row(label, number(metric, a), number(metric, b), _change(metric, a, b))
+            table.add_row(ROWS[metric].label, number(metric, a), number(metric, b), _change(metric, a, b))
     return table
 
 
@@ -102,15 +106,15 @@ def _later(trial: Trial, again: Sequence[tuple[int, Outcome]]) -> dict[str, floa
 
 
 def _change(metric: str, before: float | None, after: float | None) -> str:
-    _, unit, factor, _, more_is_better = _ROWS[metric]
+    row = ROWS[metric]
     if not before or after is None:
         return "-"
-    if unit == "%":  # a change of a share, in percent of it, would be taken for points
-        return f"{factor * (after - before):+.0f} points"
+    if row.unit == "%":  # a change of a share, in percent of it, would be taken for points
+        return f"{row.factor * (after - before):+.0f} points"
     change = after / before - 1
-    if more_is_better is None or abs(change) < 0.005:
+    if row.more_is_better is None or abs(change) < 0.005:
         return f"{change:+.0%}"
-    return f"[{'green' if (change > 0) == more_is_better else 'red'}]{change:+.0%}[/]"
+    return f"[{'green' if (change > 0) == row.more_is_better else 'red'}]{change:+.0%}[/]"
 
 
 def verdict_text(found: Decision, objective: Objective) -> str:

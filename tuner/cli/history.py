@@ -1,13 +1,12 @@
 """The commands that read a database: studies, trials, show, export, dashboard."""
 
-import signal
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 from rich.table import Table
 
-from tuner.cli.console import errors, results
+from tuner.cli.console import errors, heed_signals, results, say
 from tuner.cli.display import number, objective_value, settings, status, trials_table
 from tuner.cli.optimize import print_result
 from tuner.decide import parse_objective
@@ -58,19 +57,19 @@ def show(
 
 
 def _show_trial(trial: Trial) -> None:
-    def say(text: str) -> None:
-        results.print(text, markup=False, highlight=False, soft_wrap=True)
-
-    say(f"trial {trial.number}: {status(trial)}" + (" (vLLM's defaults)" if trial.is_default else ""))
+    say(results, f"trial {trial.number}: {status(trial)}" + (" (vLLM's defaults)" if trial.is_default else ""))
     say(
-        f"took {(trial.ended_at - trial.started_at).total_seconds():.0f} s from {trial.started_at:%Y-%m-%d %H:%M:%S} UTC"
+        results,
+        f"took {(trial.ended_at - trial.started_at).total_seconds():.0f} s from {trial.started_at:%Y-%m-%d %H:%M:%S} UTC",
     )
-    say(f"settings: {settings(trial.params)}")
-    say(f"command: {' '.join(trial.command.argv)}")
+    say(results, f"settings: {settings(trial.params)}")
+    say(results, f"command: {' '.join(trial.command.argv)}")
     if isinstance(trial.outcome, Failed):
-        say(f"{trial.outcome.kind.value}: {trial.outcome.message}")
-        say(trial.outcome.log_tail)
+        say(results, f"{trial.outcome.kind.value}: {trial.outcome.message}")
+        say(results, trial.outcome.log_tail)
         return
+    if trial.outcome.marks:
+        say(results, f"to be known: {', '.join(mark.value for mark in trial.outcome.marks)} (see docs/metrics.md)")
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in trial.outcome.metrics().items():
         table.add_row(name, f"{value:,.6g}")
@@ -121,7 +120,7 @@ def dashboard(
 
     store = _open(storage)
     store.close()
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts us with & has it ignored
+    heed_signals()
     errors.print(f"optuna-dashboard: http://{host}:{port}/dashboard/", highlight=False)
     try:
         serve_dashboard(store.url, host, port)
@@ -135,7 +134,7 @@ def _open(storage: str) -> Store:
     if store.open_launches():
         writing = Store.open(storage)
         for told in sweep_leftovers(writing):
-            errors.print(told, markup=False, highlight=False, soft_wrap=True)
+            say(errors, told)
         writing.close()
     return store
 

@@ -1,6 +1,5 @@
 """`tuner optimize`: the main job."""
 
-import signal
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -10,8 +9,19 @@ import typer
 from rich.table import Table
 
 from tuner.cli.config import read_config
-from tuner.cli.console import errors, results
+from tuner.cli.console import errors, heed_signals, results
 from tuner.cli.display import TerminalWatch, comparison_table, trials_table, verdict_text
+from tuner.cli.options import (
+    MaxWindow,
+    Precision,
+    RequestRate,
+    Slos,
+    Users,
+    Warmup,
+    Window,
+    WorkloadName,
+    option,
+)
 from tuner.decide import Decision, Objective, parse_objective, rank
 from tuner.launch.engine_host import EngineHost
 from tuner.launch.interpreter import find_python
@@ -19,17 +29,10 @@ from tuner.measure.gpu import detect
 from tuner.plan import Options, Plan, check, choose_space, make_plan
 from tuner.record import Store
 from tuner.study import run_study
-from tuner.types import Trial
+from tuner.types import Mark, Measured, Trial
 from tuner.verify import launched_again
 
 _DEFAULT = Options()
-
-
-def _option(name: str, help: str) -> typer.models.OptionInfo:
-    found: typer.models.OptionInfo = typer.Option(
-        f"--{name}", help=help, envvar=f"TUNER_{name.upper().replace('-', '_')}"
-    )
-    return found
 
 
 def optimize(
@@ -41,57 +44,58 @@ def optimize(
         ),
     ] = None,
     gpu: Annotated[
-        str, _option("gpu", "Search space by GPU: auto, cpu, t4, l4, ... (see `tuner spaces`).")
+        str, option("gpu", "Search space by GPU: auto, cpu, t4, l4, ... (see `tuner spaces`).")
     ] = _DEFAULT.gpu,
-    model: Annotated[str, _option("model", "Folder or hub name of the model.")] = _DEFAULT.model,
-    trials: Annotated[int, _option("trials", "Launches to measure, the defaults included.")] = _DEFAULT.trials,
-    workload: Annotated[
-        str, _option("workload", "chat, long-prompt, reasoning-r1, newton-32, or a YAML file.")
-    ] = _DEFAULT.workload,
-    users: Annotated[Optional[int], _option("users", "Concurrent users; default: the workload's.")] = None,  # noqa: UP045
-    warmup: Annotated[Optional[float], _option("warmup", "Warm-up in seconds; default: the workload's.")] = None,  # noqa: UP045
-    window: Annotated[Optional[float], _option("window", "Measured seconds; default: the workload's.")] = None,  # noqa: UP045
+    model: Annotated[str, option("model", "Folder or hub name of the model.")] = _DEFAULT.model,
+    trials: Annotated[int, option("trials", "Launches to measure, the defaults included.")] = _DEFAULT.trials,
+    workload: WorkloadName = _DEFAULT.workload,
+    users: Users = None,
+    request_rate: RequestRate = None,
+    warmup: Warmup = None,
+    window: Window = None,
+    max_window: MaxWindow = None,
+    precision: Precision = None,
     objective: Annotated[
-        str, _option("objective", "throughput, requests, ttft_p99, tpot_p99 or e2e_p99.")
+        str, option("objective", "throughput, requests, goodput, ttft_p99, tpot_p99, e2e_p99, ...")
     ] = _DEFAULT.objective,
-    slo: Annotated[Optional[list[str]], _option("slo", "A limit, e.g. ttft_p99=500ms. Repeatable.")] = None,  # noqa: UP045
-    study: Annotated[Optional[str], _option("study", "Name; default: gpu-model-workload.")] = None,  # noqa: UP045
-    storage: Annotated[str, _option("storage", "Database URL, SQLite or PostgreSQL.")] = _DEFAULT.storage,
-    space: Annotated[Optional[Path], _option("space", "Your own search space, instead of --gpu's.")] = None,  # noqa: UP045
-    force_gpu: Annotated[bool, _option("force-gpu", "Go on although the card is another.")] = False,
+    slo: Slos = None,
+    study: Annotated[Optional[str], option("study", "Name; default: gpu-model-workload.")] = None,  # noqa: UP045
+    storage: Annotated[str, option("storage", "Database URL, SQLite or PostgreSQL.")] = _DEFAULT.storage,
+    space: Annotated[Optional[Path], option("space", "Your own search space, instead of --gpu's.")] = None,  # noqa: UP045
+    force_gpu: Annotated[bool, option("force-gpu", "Go on although the card is another.")] = False,
     max_model_len: Annotated[
         Optional[int],  # noqa: UP045
-        _option("max-model-len", "Longest prompt plus answer to serve; default: the model's."),
+        option("max-model-len", "Longest prompt plus answer to serve; default: the model's."),
     ] = None,
     quantized_model: Annotated[
         Optional[list[str]],  # noqa: UP045
-        _option("quantized-model", "A quantized checkpoint to try too, e.g. awq=PATH_OR_REPO. Repeatable."),
+        option("quantized-model", "A quantized checkpoint to try too, e.g. awq=PATH_OR_REPO. Repeatable."),
     ] = None,
     engine_arg: Annotated[
         Optional[list[str]],  # noqa: UP045
-        _option("engine-arg", "A vLLM argument of every trial, e.g. tensor_parallel_size=2. Repeatable."),
+        option("engine-arg", "A vLLM argument of every trial, e.g. tensor_parallel_size=2. Repeatable."),
     ] = None,
-    vllm_python: Annotated[Optional[str], _option("vllm-python", "Python with vLLM; default: found.")] = None,  # noqa: UP045
+    vllm_python: Annotated[Optional[str], option("vllm-python", "Python with vLLM; default: found.")] = None,  # noqa: UP045
     start: Annotated[
-        str, _option("start", "warm: fork servers from one process that has vLLM imported; plain: vllm serve.")
+        str, option("start", "warm: fork servers from one process that has vLLM imported; plain: vllm serve.")
     ] = _DEFAULT.start,
     startup_timeout: Annotated[
-        float, _option("startup-timeout", "Seconds a server may take to start.")
+        float, option("startup-timeout", "Seconds a server may take to start.")
     ] = _DEFAULT.startup_timeout,
     trial_timeout: Annotated[
         Optional[float],  # noqa: UP045
-        _option("trial-timeout", "Seconds a launch may take, its load included."),
+        option("trial-timeout", "Seconds a launch may take, its load included."),
     ] = None,
     max_hours: Annotated[
         Optional[float],  # noqa: UP045
-        _option("max-hours", "Hours this run may take; what would not end in time is not begun."),
+        option("max-hours", "Hours this run may take; what would not end in time is not begun."),
     ] = None,
-    verify: Annotated[int, _option("verify", "Times to launch winner and defaults again.")] = _DEFAULT.verify,
-    seed: Annotated[int, _option("seed", "Of the sampler and of the prompts.")] = _DEFAULT.seed,
-    log_dir: Annotated[Path, _option("log-dir", "Folder of the servers' logs.")] = _DEFAULT.log_dir,
+    verify: Annotated[int, option("verify", "Times to launch winner and defaults again.")] = _DEFAULT.verify,
+    seed: Annotated[int, option("seed", "Of the sampler and of the prompts.")] = _DEFAULT.seed,
+    log_dir: Annotated[Path, option("log-dir", "Folder of the servers' logs.")] = _DEFAULT.log_dir,
     cache_dir: Annotated[
         Optional[Path],  # noqa: UP045
-        _option("cache-dir", "Folder of compiled code, kept between trials; default: ~/.cache/tuner."),
+        option("cache-dir", "Folder of compiled code, kept between trials; default: ~/.cache/tuner."),
     ] = None,
 ) -> None:
     """Find the best launch settings: start vLLM with each, load it, measure it, and keep everything.
@@ -104,8 +108,11 @@ def optimize(
         trials=trials,
         workload=workload,
         users=users,
+        request_rate=request_rate,
         warmup=warmup,
         window=window,
+        max_window=max_window,
+        precision=precision,
         objective=objective,
         slo=tuple(slo or ()),
         study=study,
@@ -125,8 +132,7 @@ def optimize(
         log_dir=log_dir,
         cache_dir=cache_dir,
     )
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts us with & has it ignored
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    heed_signals()
     try:
         _run(options)
     except KeyboardInterrupt:
@@ -165,8 +171,11 @@ def _print_settings(options: Options, plan: Plan) -> None:
         model=plan.engine.model,
         study=plan.study,
         users=plan.workload.users,
+        request_rate=plan.workload.request_rate,
         warmup=plan.workload.warmup_s,
         window=plan.workload.window_s,
+        max_window=plan.workload.max_window_s,
+        precision=plan.workload.precision,
         vllm_python=str(plan.engine.python),
         max_model_len=int(longest) if longest is not None else None,
         cache_dir=plan.caches.folder,
@@ -188,6 +197,14 @@ def print_result(store: Store, name: str, found: Decision) -> None:
         results.print(comparison_table(found.defaults, after, launched_again(store, name)))
     results.print()
     results.print(verdict_text(found, objective), soft_wrap=True, highlight=False)
+    bound = [
+        t.number for t in store.trials(name) if isinstance(t.outcome, Measured) and Mark.CLIENT_BOUND in t.outcome.marks
+    ]
+    if bound:
+        trials = ", ".join(map(str, bound))
+        results.print(
+            f"The load generator was the limit in trial {trials}: the server may do better there.", highlight=False
+        )
     if found.chosen:
         results.print(f"Export it: tuner export {name} --format command|yaml|json", highlight=False, soft_wrap=True)
 

@@ -1,0 +1,108 @@
+"""Every command and every number of docs/metrics.md: its examples are run, its tables are those of the code."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY
+from samples import NOW, load_metrics, measured
+from serving import vllm
+
+from tuner.confidence import LEAST_PAIRS
+from tuner.decide import LEAST_GAIN
+from tuner.export.bench_json import Asked, bench_json
+from tuner.load import client
+from tuner.load.workload import PRESETS
+from tuner.measure import marks
+from tuner.rates import RESOLUTION
+from tuner.types import Mark
+
+TEXT = (REPOSITORY / "docs" / "metrics.md").read_text()
+COMMANDS = re.findall(r"^\$ (.+)$", TEXT, re.MULTILINE)
+FILES = dict(re.findall(r"```yaml\n# (\S+)\n(.*?)```", TEXT, re.DOTALL))
+#: As the README's test does: short windows, and one pair instead of six.
+FAST = {"TUNER_WARMUP": "1", "TUNER_WINDOW": "1", "TUNER_MAX_WINDOW": "2", "TUNER_REPEATS": "1"}
+
+
+def section(title: str) -> str:
+    return TEXT.split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+def first_cells(title: str) -> list[str]:
+    """What stands in the first column of the tables of a section."""
+    rows = re.findall(r"^\| (.+?) \|", section(title), re.MULTILINE)
+    return [row for row in rows if row not in ("Mark", "Metric", "Field")]
+
+
+@pytest.fixture(scope="module")
+def server(engine_python: Path, demo_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with vllm(engine_python, demo_model, tmp_path_factory.mktemp("server")) as url:
+        yield url
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_examples_run_as_written(
+    command: str, server: str, engine_python: Path, demo_model: Path, tmp_path: Path
+) -> None:
+    """Both addresses are those of one server; `demo` is the model of `tuner demo-model demo`."""
+    program, *arguments = shlex.split(re.sub(r"http://127\.0\.0\.1:800[01]", server, command))
+    assert program == "tuner"
+    (tmp_path / "demo").symlink_to(demo_model)
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text)
+    clean = {name: value for name, value in os.environ.items() if name != "TUNER_USERS"}
+    environment = clean | FAST | {"TUNER_VLLM_PYTHON": str(engine_python)}
+    done = subprocess.run(
+        [sys.executable, "-m", "tuner", *arguments],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    bound = "client bound" in done.stdout  # a busy machine
+    assert done.returncode == (1 if bound else 0), f"{done.stdout}\n{done.stderr}"
+    assert "Output throughput" in done.stdout
+    for name in re.findall(r"--json (\S+)", command):
+        assert json.loads((tmp_path / name).read_text())
+
+
+def test_the_commands_are_those_of_the_text() -> None:
+    assert {shlex.split(command)[1] for command in COMMANDS} == {"bench", "compare"}
+    assert sorted(FILES) == ["few.yaml", "many.yaml"]
+
+
+def test_the_json_fields_are_those_that_are_written() -> None:
+    asked = Asked(workload=PRESETS["open-chat"], yaml="")
+    load = replace(load_metrics(), request_rate=8.0)
+    written = json.loads(bench_json(replace(measured(), load=load), asked, server="s", model="m", at=NOW))
+    named = set(re.findall(r"`(\w+)`", " ".join(first_cells("JSON"))))
+    others = {re.sub("_(tpot|itl|e2el)_", "_ttft_", name) for name in written}
+    assert named == others | written["tuner"].keys()
+
+
+def test_every_mark_is_explained_with_the_threshold_that_holds() -> None:
+    assert first_cells("Marks") == [mark.value for mark in Mark]
+    shares = (marks.BUSY, marks.TTFT_SHARE, marks.THROTTLED, marks.PREFIX_HITS, marks.LEFT_BEHIND)
+    for share in shares:
+        assert f"{share * 100:g} %" in section("Marks")
+    assert f"{marks.LEAST_DELAY_S * 1e3:g} ms" in section("Marks")
+
+
+def test_the_other_numbers_are_those_of_the_code() -> None:
+    window = section("The window")
+    assert (client.MAX_WARMUP_FACTOR, client.ENDED_PER_USER, client.ENDED_OPEN_LOOP) == (5, 2, 20)
+    assert all(text in window for text in ("five times `warmup_s`", "two requests a user (20 in an open loop)"))
+    assert f"({client.MAX_WINDOW_FACTOR} times `window_s`" in window
+    assert f"Above {client.MAX_ERROR_SHARE:.0%}".replace("%", " %") in section("Metrics")
+    assert f"down to {RESOLUTION:.0%}".replace("%", " %") in section("Metrics")
+    assert f"at least {LEAST_GAIN:.0%}".replace("%", " %") in section("Comparing two")
+    assert f"{LEAST_PAIRS} pairs p cannot" in section("Comparing two").replace("\n", " ")

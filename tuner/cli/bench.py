@@ -1,0 +1,141 @@
+"""`tuner bench`: a trial's measurement, of any OpenAI-compatible server that runs."""
+
+import asyncio
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from tuner.cli.console import errors, heed_signals, results, say
+from tuner.cli.measurements import mark_sentences, measurement_tables, slo_sentences
+from tuner.cli.options import (
+    FindRate,
+    GpuIndex,
+    Json,
+    MaxWindow,
+    Precision,
+    RequestRate,
+    Seed,
+    Slos,
+    Users,
+    Warmup,
+    Window,
+    WorkloadName,
+    option,
+    workload_of,
+)
+from tuner.compare import Tell
+from tuner.decide import parse_slo
+from tuner.errors import UsageError
+from tuner.export.bench_json import Asked, bench_json
+from tuner.load.workload import workload_yaml
+from tuner.sides import Setup, url_side
+from tuner.types import Mark
+
+
+def bench(
+    url: Annotated[str, typer.Argument(help="The server's address, e.g. http://127.0.0.1:8000.")],
+    model: Annotated[Optional[str], option("model", "The model's name; default: the one that is served.")] = None,  # noqa: UP045
+    workload: WorkloadName = "chat",
+    users: Users = None,
+    request_rate: RequestRate = None,
+    find_rate: FindRate = False,
+    slo: Slos = None,
+    warmup: Warmup = None,
+    window: Window = None,
+    max_window: MaxWindow = None,
+    precision: Precision = None,
+    seed: Seed = None,
+    gpu_index: GpuIndex = None,
+    json: Json = None,
+) -> None:
+    """Measure an OpenAI-compatible server that runs: put load on it, and say how fast it is.
+
+    A key, where the server asks for one, is TUNER_API_KEY, else OPENAI_API_KEY. The exit code is 1 if the load generator was
+    the limit.
+    """
+    heed_signals()
+    used = workload_of(
+        workload,
+        find_rate=find_rate,
+        slo=slo,
+        users=users,
+        request_rate=request_rate,
+        warmup=warmup,
+        window=window,
+        max_window=max_window,
+        precision=precision,
+        seed=seed,
+    )
+    asked = Asked(workload=used, yaml=workload_yaml(used), slos=tuple(parse_slo(text) for text in slo or ()))
+    check_writable(json)
+    setup = Setup(workload=used, slos=tuple(asked.slos), model=model, api_key=api_key(), gpus=gpu_index)
+    try:
+        side = url_side(url, setup)
+        with progress() as tell:
+            measured = asyncio.run(side.measure(fresh_salt(), tell))
+    except KeyboardInterrupt:
+        errors.print("Interrupted: nothing was measured.")
+        raise typer.Exit(130) from None
+    console = errors if json == "-" else results
+    say(console, f"{side.name}, model {side.model}, workload {used.name}")
+    for table in measurement_tables(measured):
+        console.print()
+        console.print(table)
+    console.print()
+    for sentence in [*slo_sentences(measured, asked.slos), *mark_sentences([measured], used)]:
+        say(console, sentence)
+    nothing_found = used.find_rate and any(slo.violation(measured.load) > 0 for slo in asked.slos)
+    if nothing_found:
+        say(console, "no request rate was found that meets every SLO: this is the lowest that was tried")
+    write(json, bench_json(measured, asked, server=side.name, model=side.model, at=datetime.now()))
+    if nothing_found or Mark.CLIENT_BOUND in measured.marks:
+        raise typer.Exit(1)
+
+
+def api_key() -> str | None:
+    """From the environment only: a flag would be seen in the list of processes and kept in the shell's history."""
+    return os.environ.get("TUNER_API_KEY") or os.environ.get("OPENAI_API_KEY") or None
+
+
+def fresh_salt() -> int:
+    """A number that no earlier command used on a server whose prefix cache may remember it."""
+    return int(time.time())
+
+
+@contextmanager
+def progress() -> Iterator[Tell]:
+    """Who is told of each step: a live line on a terminal, a line a step elsewhere; on stderr."""
+    if not errors.is_terminal:
+        yield lambda text: say(errors, text)
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    with Progress(*columns, console=errors, transient=True) as live:
+        task = live.add_task("connecting")
+        yield lambda text: live.update(task, description=text)
+
+
+def check_writable(json: str | None) -> None:
+    """Before a minute is spent on measuring. Raises UsageError."""
+    if json in (None, "-"):
+        return
+    path = Path(str(json))
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise UsageError(f"--json {json} cannot be written: name a file in a folder that exists and can be written")
+
+
+def write(json: str | None, text: str) -> None:
+    """Raises UsageError when the file cannot be written after all."""
+    if json == "-":
+        typer.echo(text, nl=False)
+    elif json is not None:
+        try:
+            Path(json).write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"--json {json} cannot be written: {error.strerror}") from error

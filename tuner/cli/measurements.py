@@ -1,0 +1,220 @@
+"""One measurement, or two sides of a comparison, as tables and sentences. Units are milliseconds and percent here only."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from rich.table import Table
+
+from tuner.compare import Comparison
+from tuner.confidence import LEAST_PAIRS, Difference, Paired
+from tuner.decide import LEAST_GAIN, Objective, Slo
+from tuner.types import ClientMetrics, Mark, Measured, Workload
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """How a metric is shown: its value times `factor`, in `unit`. `more_is_better` is None where neither is."""
+
+    label: str
+    unit: str
+    factor: float = 1.0
+    decimals: int = 1
+    more_is_better: bool | None = None
+
+
+_STATISTICS = ("mean", "p50", "p90", "p95", "p99")
+#: Latency -> label, decimals of its milliseconds.
+_LATENCIES = {"ttft": ("TTFT", 1), "tpot": ("TPOT", 2), "itl": ("ITL", 2), "e2el": ("E2E latency", 0)}
+#: By the name that Measured.metrics() gives, in the order of the tables.
+_THROUGHPUT: Mapping[str, Row] = {
+    "output_throughput": Row("Output throughput", "tok/s", 1, 1, True),
+    "total_token_throughput": Row("Total throughput", "tok/s", 1, 1, True),
+    "request_throughput": Row("Requests", "req/s", 1, 2, True),
+    "request_rate": Row("Requests asked for", "req/s", 1, 2),
+    "goodput": Row("Goodput", "req/s", 1, 2, True),
+}
+_LATENCY: Mapping[str, Row] = {
+    f"{name}_{statistic}_s": Row(f"{label} {statistic}", "ms", 1e3, decimals, False)
+    for name, (label, decimals) in _LATENCIES.items()
+    for statistic in _STATISTICS
+}
+_REST: Mapping[str, Row] = {
+    "completed": Row("Completed", "requests", 1, 0),
+    "failed": Row("Failed", "requests", 1, 0),
+    "window_s": Row("Window", "s"),
+    "warmup_s": Row("Warm-up", "s"),
+    "chunk_tokens": Row("Tokens a chunk", "tok", 1, 2),
+    "startup_s": Row("Start-up", "s", 1, 1, False),
+    "kv_cache_tokens": Row("KV cache", "tok", 1, 0),
+    "server_running_mean": Row("Running", "requests"),
+    "server_waiting_mean": Row("Waiting", "requests"),
+    "server_kv_cache_usage_max": Row("KV cache used at most", "%", 100, 0),
+    "server_preemptions": Row("Preemptions", "", 1, 0),
+    "server_cpu_cores": Row("Server CPU", "cores", 1, 2),
+    "gpu_utilization": Row("GPU utilization", "%", 100, 0),
+    "gpu_sm_activity": Row("SM activity", "%", 100, 0),
+    "gpu_tensor_activity": Row("Tensor activity", "%", 100, 0),
+    "gpu_dram_activity": Row("DRAM activity", "%", 100, 0),
+    "gpu_memory_used_bytes": Row("GPU memory", "GiB", 1 / 1024**3),
+    "gpu_power_w": Row("GPU power", "W", 1, 0),
+    "gpu_energy_per_1k_tokens_j": Row("Energy per 1,000 tokens", "J", 1, 1, False),
+    "gpu_sm_clock_hz": Row("SM clock", "MHz", 1e-6, 0),
+    "gpu_throttled": Row("Clocks held down", "%", 100, 0),
+    "client_workers": Row("Load workers", "", 1, 0),
+    "client_cpu": Row("Busiest load worker", "% of a core", 100, 0),
+    "client_delay_mean_s": Row("Chunk unread, at most, mean", "ms", 1e3, 2),
+    "client_send_delay_mean_s": Row("Sent late, mean", "ms", 1e3, 2),
+    "client_send_delay_p99_s": Row("Sent late p99", "ms", 1e3, 2),
+}
+ROWS = {**_THROUGHPUT, **_LATENCY, **_REST}
+_COMPARED = (
+    *_THROUGHPUT,
+    *(f"{name}_{statistic}_s" for name in _LATENCIES for statistic in ("p50", "p99")),
+    *("failed", "startup_s", "kv_cache_tokens", "server_preemptions", "server_cpu_cores"),
+    *(name for name in _REST if name.startswith("gpu_")),
+)
+
+
+def measurement_tables(measured: Measured) -> list[Table]:
+    """Every metric with its unit: throughputs with the 95% interval, latencies in a row each, then the rest."""
+    found = measured.metrics()
+    half = measured.load.output_throughput_ci95
+    interval = f"± {half:,.1f} ({half / measured.load.output_throughput:.1%}), 95% interval" if half else ""
+    latencies = Table(box=None, header_style="bold", pad_edge=False)
+    latencies.add_column("ms")
+    for statistic in _STATISTICS:
+        latencies.add_column(statistic, justify="right")
+    for name, (label, _) in _LATENCIES.items():
+        keys = [f"{name}_{statistic}_s" for statistic in _STATISTICS]
+        if any(key in found for key in keys):
+            latencies.add_row(label, *(_shown(ROWS[key], found.get(key)) for key in keys))
+    return [_plain_table(_THROUGHPUT, found, {"output_throughput": interval}), latencies, _plain_table(_REST, found)]
+
+
+def slo_sentences(measured: Measured, slos: Sequence[Slo]) -> list[str]:
+    """Each limit, and whether it is met."""
+    found = measured.metrics()
+    return [
+        f"SLO {slo.name} of at most {slo.limit_s * 1e3:,.6g} ms: {_shown(ROWS[slo.metric], found.get(slo.metric))} ms, "
+        + ("met" if slo.violation(measured.load) <= 0 else "missed")
+        for slo in slos
+    ]
+
+
+def compared_table(found: Comparison) -> Table:
+    """The median of each metric over a side's measurements, and the change from A's to B's."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for header in ("", "A", "B", "", "change"):
+        table.add_column(header, justify="right" if header in ("A", "B", "change") else "left")
+    a, b = (_medians(side) for side in (found.a, found.b))
+    for name in _COMPARED:
+        if name in a or name in b:
+            row, before, after = ROWS[name], a.get(name), b.get(name)
+            table.add_row(row.label, _shown(row, before), _shown(row, after), row.unit, _change(row, before, after))
+    return table
+
+
+def mark_sentences(measurements: Sequence[Measured], workload: Workload) -> list[str]:
+    """Each mark once, as a sentence that says what is not to be believed; of several measurements also how many have it."""
+    told = []
+    for mark in Mark:
+        marked = [measured for measured in measurements if mark in measured.marks]
+        if marked:
+            many = f" in {len(marked)} of {len(measurements)} measurements" if len(measurements) > 1 else ""
+            told.append(f"{mark.value}{many}: {_sentence(mark, marked[-1], workload)}")
+    return told
+
+
+def verdict_sentence(found: Comparison, paired: Paired | None, objective: Objective) -> str:
+    """What the test says of B against A, or why it says nothing."""
+    label = ROWS[objective.metric].label
+    name = label if label[1].isupper() else label.lower()
+    if not found.pairs:
+        return "no verdict: no pair was measured"
+    if paired is None:
+        return f"no verdict: {name} is missing or 0 in some measurement"
+    pairs = "1 pair" if paired.pairs == 1 else f"{paired.pairs} pairs"
+    if paired.low is None or paired.high is None or not paired.can_decide:
+        return (
+            f"no verdict: {name} {paired.effect:+.1%} in {pairs}, and the test needs at least {LEAST_PAIRS} (--repeats)"
+        )
+    numbers = f"95% interval {paired.low:+.1%} to {paired.high:+.1%}, p {paired.p_value:.2g}, {pairs}"
+    verdict = paired.verdict(objective.maximize)
+    if verdict is not Difference.NONE:
+        return f"B is {verdict.value}: {name} {paired.effect:+.1%} ({numbers})"
+    if paired.verdict(objective.maximize, least=0.0) is not Difference.NONE:
+        return f"no difference in {name} that matters: {paired.effect:+.1%} is below {LEAST_GAIN:.0%} ({numbers})"
+    seen = max(LEAST_GAIN, abs(paired.low), abs(paired.high))
+    return (
+        f"no difference in {name} ({paired.effect:+.1%}; {numbers}): the test cannot tell them apart; "
+        f"a difference of at least {seen:.1%} would have been seen"
+    )
+
+
+def _plain_table(rows: Mapping[str, Row], found: Mapping[str, float], beside: Mapping[str, str] | None = None) -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column()
+    table.add_column(justify="right")
+    for name, row in rows.items():
+        if name in found:
+            table.add_row(row.label, _shown(row, found[name]), row.unit, (beside or {}).get(name, ""))
+    return table
+
+
+def _shown(row: Row, value: float | None) -> str:
+    return "-" if value is None else f"{value * row.factor:,.{row.decimals}f}"
+
+
+def _medians(measurements: Sequence[Measured]) -> dict[str, float]:
+    found = [measured.metrics() for measured in measurements]
+    return {name: median(m[name] for m in found if name in m) for name in ROWS if any(name in m for m in found)}
+
+
+def _change(row: Row, before: float | None, after: float | None) -> str:
+    if not before or after is None:
+        return "-"
+    if row.unit == "%":  # a change of a share, in percent of it, would be taken for points
+        return f"{row.factor * (after - before):+.0f} points"
+    change = after / before - 1
+    if row.more_is_better is None or abs(change) < LEAST_GAIN:
+        return f"{change:+.1%}"
+    return f"[{'green' if (change > 0) == row.more_is_better else 'red'}]{change:+.1%}[/]"
+
+
+def _sentence(mark: Mark, measured: Measured, workload: Workload) -> str:
+    load, client, gpu, server = measured.load, measured.client, measured.gpu, measured.server
+    match mark:
+        case Mark.CLIENT_BOUND:
+            why = f" ({_client_state(client)})" if client else ""
+            return f"the load generator was the limit{why}: the server may do better"
+        case Mark.UNSTEADY:
+            after = f" after {measured.warmup_s:.0f} s" if measured.warmup_s is not None else ""
+            return f"throughput had not become stationary{after}: a longer --warmup may change the numbers"
+        case Mark.IMPRECISE:
+            half = load.output_throughput_ci95
+            if half is None:
+                return "too few requests ended in the window for an interval of throughput: see --max-window"
+            width = f"± {half / load.output_throughput:.1%}"
+            return f"the 95% interval of throughput is {width}, asked was ± {workload.precision:.1%}: see --max-window"
+        case Mark.THROTTLED:
+            reasons = ", ".join(gpu.throttle_reasons) if gpu and gpu.throttle_reasons else "reason unknown"
+            share = f" in {gpu.throttled:.0%} of the window" if gpu and gpu.throttled is not None else ""
+            return f"the GPU's clocks were held down{share} ({reasons}): it does better when it can"
+        case Mark.PREFIX_CACHE:
+            hits = (
+                server.prefix_cache_hits / server.prefix_cache_queries
+                if server and server.prefix_cache_queries
+                else None
+            )
+            share = f"{hits:.0%} of the prompt tokens" if hits is not None else "more of the prompts"
+            return f"{share} came from the prefix cache, more than the workload implies: fresh prompts are slower"
+        case Mark.SATURATED:
+            return "requests arrived faster than they were served: the longer it lasts, the higher the latencies"
+
+
+def _client_state(client: ClientMetrics) -> str:
+    late_s = client.delay_mean_s + client.lag_mean_s
+    said = f"a worker busy for {client.cpu:.0%} of a core, chunks read {late_s * 1e3:.1f} ms late"
+    sent = client.send_delay_mean_s
+    return said if sent is None else f"{said}, requests sent {sent * 1e3:.1f} ms late"
