@@ -1,6 +1,7 @@
 # A new machine needs make and Python 3.11, 3.12 or 3.13; the targets install the rest, and can be run again at any time.
 #   make demo       tune a tiny model end to end, to an exported launch config in .demo/
 #   make test       the whole test suite, a real vLLM among it
+#   make bench-load       the load generator beside vllm bench serve and GuideLLM
 #   make bench-startup    what a launch costs, warm against plain
 #   make soak       a study whose processes are killed at random for MINUTES=60
 #   make check      lint, format, types, layers
@@ -16,14 +17,14 @@ BIN := .venv/bin
 DEMO_STORAGE := sqlite:///.demo/demo.db
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test check bench-startup soak install engine packages migration clean
+.PHONY: demo test check bench-load bench-startup soak install engine packages migration clean
 MINUTES ?= 60
 ROUNDS ?= 5
 MODEL ?= .demo/model
 
 demo: install engine
 	$(BIN)/tuner demo-model .demo/model
-	$(BIN)/tuner optimize --gpu $(GPU) --model .demo/model --trials 4 --users 16 --warmup 4 --window 8 --verify 2 \
+	$(BIN)/tuner optimize --gpu $(GPU) --model .demo/model --trials 4 --users 16 --window 8 --precision 0.05 --verify 2 \
 	  --study demo --storage $(DEMO_STORAGE) --log-dir .demo/logs
 	$(BIN)/tuner export demo --storage $(DEMO_STORAGE) --format yaml --output .demo/vllm.yaml
 	$(BIN)/tuner export demo --storage $(DEMO_STORAGE) --format json --output .demo/result.json
@@ -32,6 +33,15 @@ demo: install engine
 
 test: .venv/.dev packages engine
 	$(BIN)/python -m pytest
+
+bench-load: install engine .peers/.guidellm
+	[ -d .demo/model ] || $(BIN)/tuner demo-model .demo/model
+	$(BIN)/python benchmarks/load
+
+.peers/.guidellm: # another load generator, in an environment of its own
+	$(PYTHON) -m venv .peers
+	.peers/bin/python -m pip install --quiet 'guidellm==0.8.1' || { echo "make: GuideLLM could not be installed: see above"; exit 1; }
+	@touch $@
 
 bench-startup: install engine
 	[ -d $(MODEL) ] || $(BIN)/tuner demo-model $(MODEL)
@@ -91,4 +101,4 @@ migration: .venv/.dev
 	  $(BIN)/alembic upgrade head && $(BIN)/alembic revision --autogenerate -m "$(m)"; status=$$?; rm -rf "$$scratch"; exit $$status
 
 clean:
-	rm -rf .venv .engine .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf .venv .engine .demo .peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
