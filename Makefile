@@ -19,7 +19,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: demo test check bench-load bench-startup soak install engine packages migration clean
 MINUTES ?= 60
-ROUNDS ?= 5
+ROUNDS ?= 3
 MODEL ?= .demo/model
 
 demo: install engine
@@ -36,7 +36,7 @@ test: .venv/.dev packages engine
 
 bench-load: install engine .peers/.guidellm
 	[ -d .demo/model ] || $(BIN)/tuner demo-model .demo/model
-	$(BIN)/python benchmarks/load
+	$(BIN)/python benchmarks/load --rounds $(ROUNDS)
 
 .peers/.guidellm: # another load generator, in an environment of its own
 	$(PYTHON) -m venv .peers

@@ -7,7 +7,6 @@ window lasts, and whether the load has failed. It does not know what is measured
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
-from statistics import fmean
 from time import perf_counter
 from typing import Any, TypeVar
 
@@ -16,11 +15,12 @@ import aiohttp
 from tuner.confidence import half_width, truncation
 from tuner.errors import LaunchError, UsageError
 from tuner.load.dataset import read_dataset
-from tuner.load.messages import End, Orders, Progress, Report, Stop
+from tuner.load.messages import End, Orders, Report, Stop
+from tuner.load.progress import Heard
 from tuner.load.prompts import Prompt, Recipe
 from tuner.load.tokenizer import count_tokens, learn_alphabet
 from tuner.load.workers import Workers
-from tuner.types import ClientMetrics, Failed, FailureKind, LoadResult, RequestRecord, Target, Workload
+from tuner.types import Failed, FailureKind, LoadResult, RequestRecord, Target, Workload
 
 Result = TypeVar("Result")
 Observe = Callable[[], AbstractAsyncContextManager[object]]
@@ -120,9 +120,7 @@ class _Run:
         self._ramp_s = self._workload.ramp_up_s or ramp_s
         self._tick_s = min(max(self._workload.warmup_s / _TICKS, _TICK_S[0]), _TICK_S[1])
         self._start_s = perf_counter() + _SETTLE_S
-        self._told: list[list[Progress]] = [[] for _ in range(workers.count)]
-        self._reports: dict[int, Report] = {}
-        self._news = asyncio.Event()
+        self._heard = Heard(workers, self._start_s, self._tick_s)
         for number in range(workers.count):
             workers.send(
                 number,
@@ -139,23 +137,14 @@ class _Run:
             )
 
     async def listen(self, number: int) -> None:
-        """Take in what a worker says, until it has reported."""
-        while True:
-            match await self._workers.receive(number):
-                case Progress() as progress:
-                    self._told[number].append(progress)
-                case Report() as report:
-                    self._reports[number] = report
-            self._news.set()
-            if number in self._reports:
-                return
+        await self._heard.listen(number)
 
     async def watch_for_stall(self) -> None:
         """Raises LaunchError when requests are open and none of them got a byte for stall_s, or a worker says nothing."""
         stall_s, since_s = self._workload.stall_s, perf_counter()
         while True:
-            await asyncio.sleep(self._tick_s)
-            now_s, last = perf_counter(), self._last()
+            await asyncio.sleep(min(_TICK_S[1], stall_s / 4))
+            now_s, last = perf_counter(), self._heard.last()
             opened = sum(progress.open for progress in last)
             if not opened:
                 since_s = now_s
@@ -165,7 +154,7 @@ class _Run:
                     f"the server accepts requests, but for {stall_s:g} s no byte came for any of the {opened} open ones"
                 )
                 raise LaunchError(Failed(kind=FailureKind.STALLED, message=message))
-            if now_s - min((p.time_s for p in last), default=self._start_s) > _SILENT_S and not self._reports:
+            if now_s - min((p.time_s for p in last), default=self._start_s) > _SILENT_S and not self._heard.is_over:
                 raise _client_bound(f"a process of the load generator did nothing for {_SILENT_S:.0f} s")
 
     async def measure(self, observe: Observe) -> LoadResult:
@@ -183,7 +172,7 @@ class _Run:
             records=records,
             window_start_s=start_s,
             window_end_s=end_s,
-            client=self._client(reports, start_s, end_s),
+            client=self._heard.client(reports, start_s, end_s),
             warmup_s=start_s - self._start_s,
             stationary=stationary,
             shared_tokens=self._recipe.shared_tokens,
@@ -195,16 +184,16 @@ class _Run:
         longest_s = self._ramp_s + MAX_WARMUP_FACTOR * self._workload.warmup_s
         first_token_s = self._ramp_s + self._workload.warmup_s + self._workload.stall_s
         while True:
-            await self._tick()
-            last, past_s = self._last(), perf_counter() - self._start_s
-            ended, unanswered = sum(p.ended for p in last), sum(p.unanswered for p in last)
-            if ended >= (self._workload.users or 1) and ended == sum(p.failed for p in last):
-                error = next(p.first_error for p in last if p.first_error)
+            await self._heard.tick()
+            past_s = perf_counter() - self._start_s
+            ended, unanswered = self._heard.total("ended"), self._heard.total("unanswered")
+            if ended >= (self._workload.users or 1) and ended == self._heard.total("failed"):
+                error = next(p.first_error for p in self._heard.last() if p.first_error)
                 raise _failed(f"{ended} of {ended} of the first requests failed; the first: {error}")
             if unanswered and past_s > first_token_s:
                 users = self._workload.users
                 raise _failed(f"{unanswered} of {users} users had no first token within {first_token_s:g} s")
-            if self._exhausted():
+            if self._heard.is_exhausted():
                 raise UsageError(
                     f"the trace of workload {self._workload.name} was over after {past_s:.0f} s, within the warm-up: make"
                     " warmup_s shorter, or speedup smaller"
@@ -213,27 +202,27 @@ class _Run:
                 continue
             if self._workload.trace is not None:
                 return True
-            rates = self._rates(self._start_s + self._ramp_s, perf_counter())
+            rates = self._heard.rates(self._start_s + self._ramp_s, perf_counter())
             if len(rates) >= _TICKS / 2 and truncation(rates) <= len(rates) / 2:
                 return True
             if past_s >= longest_s:
                 return False
 
     async def _window(self, start_s: float) -> None:
-        workload, before = self._workload, sum(p.ended for p in self._last())
+        workload, before = self._workload, self._heard.total("ended")
         longest_s = workload.max_window_s or MAX_WINDOW_FACTOR * workload.window_s
         needed = ENDED_PER_USER * workload.users if workload.users is not None else ENDED_OPEN_LOOP
         while True:
-            await self._tick()
-            past_s, ended = perf_counter() - start_s, sum(p.ended for p in self._last()) - before
+            await self._heard.tick()
+            past_s, ended = perf_counter() - start_s, self._heard.total("ended") - before
             if workload.trace is not None:
-                if self._exhausted() or (workload.max_window_s and past_s >= workload.max_window_s):
+                if self._heard.is_exhausted() or (workload.max_window_s and past_s >= workload.max_window_s):
                     return
             elif past_s >= longest_s or (past_s >= workload.window_s and ended >= needed and self._is_precise(start_s)):
                 return
 
     def _is_precise(self, start_s: float) -> bool:
-        rates = self._rates(start_s, perf_counter())
+        rates = self._heard.rates(start_s, perf_counter())
         half = half_width(rates)
         return half is not None and half <= self._workload.precision * sum(rates) / len(rates)
 
@@ -243,76 +232,13 @@ class _Run:
             self._workers.send(number, End(from_s=start_s - _BEFORE_S, end_s=end_s))
         told_s = perf_counter()
         while perf_counter() - end_s < self._workload.stall_s:
-            await self._tick()
+            await self._heard.tick()
             # a tick that was under way when the end was told is not yet counted by it
-            if all(p.time_s > told_s + self._tick_s and p.sampled_open == 0 for p in self._last()):
+            if all(p.time_s > told_s + self._tick_s and p.sampled_open == 0 for p in self._heard.last()):
                 break
         for number in range(self._workers.count):
             self._workers.send(number, Stop())
-        while len(self._reports) < self._workers.count:
-            self._news.clear()
-            await self._news.wait()
-        return [self._reports[number] for number in range(self._workers.count)]
-
-    async def _tick(self) -> None:
-        """Wait until all workers have told of one more tick."""
-        seen = self._ticks()
-        while self._ticks() == seen:
-            self._news.clear()
-            await self._news.wait()
-
-    def _ticks(self) -> int:
-        return min(len(told) for told in self._told)
-
-    def _last(self) -> list[Progress]:
-        """The newest of each worker that has told anything."""
-        return [told[-1] for told in self._told if told]
-
-    def _exhausted(self) -> bool:
-        last = self._last()
-        return bool(last) and all(progress.exhausted for progress in last)
-
-    def _rates(self, start_s: float, end_s: float) -> list[float]:
-        """Events per tick of all workers, for the ticks that lie in the time."""
-        totals = [sum(told[tick].events for told in self._told) for tick in range(self._ticks())]
-        steps = [after - before for before, after in zip([0, *totals], totals, strict=False)]
-        edges = [self._start_s + tick * self._tick_s for tick in range(len(steps))]
-        return [
-            float(step)
-            for step, edge in zip(steps, edges, strict=True)
-            if start_s <= edge and edge + self._tick_s <= end_s
-        ]
-
-    def _client(self, reports: Sequence[Report], start_s: float, end_s: float) -> ClientMetrics:
-        inside = [[p for p in told if start_s <= p.time_s <= end_s + self._tick_s] or told[-1:] for told in self._told]
-        reads = sum(told[-1].reads - told[0].reads for told in inside)
-        lags = sorted(
-            lag
-            for report in reports
-            for time_s, lag in zip(report.lag_times_s, report.lags_s, strict=True)
-            if start_s <= time_s <= end_s
-        )
-        delays = sorted(
-            record.sent_s - record.scheduled_s
-            for report in reports
-            for record in report.records
-            if self._workload.users is None and start_s <= record.scheduled_s < end_s
-        )
-        return ClientMetrics(
-            workers=len(reports),
-            cpu=max(_share(told) for told in inside),
-            delay_mean_s=sum(told[-1].delay_s - told[0].delay_s for told in inside) / reads if reads else 0.0,
-            lag_mean_s=fmean(lags) if lags else 0.0,
-            lag_p99_s=lags[int(0.99 * len(lags))] if lags else 0.0,
-            send_delay_mean_s=fmean(delays) if delays else None,
-            send_delay_p99_s=delays[int(0.99 * len(delays))] if delays else None,
-        )
-
-
-def _share(told: Sequence[Progress]) -> float:
-    """The share of a core that a worker used between its first and last progress."""
-    past_s = told[-1].time_s - told[0].time_s
-    return (told[-1].cpu_s - told[0].cpu_s) / past_s if past_s else 0.0
+        return await self._heard.reports()
 
 
 def _load_failed(records: Sequence[RequestRecord], which: str) -> LaunchError:

@@ -67,8 +67,9 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """One worker's records, and by how much its timers were late at which times."""
+    """One worker's records, whether they had a schedule, and by how much its timers were late at which times."""
 
+    has_schedule: bool
     records: tuple[RequestRecord, ...]
     lag_times_s: "array[float]"
     lags_s: "array[float]"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 _SEPARATOR = b"\n\n"
+_BREAK = ord("\n")
 _DATA = b"data: "
 _DONE = b"data: [DONE]"
 #: A chunk is a few hundred bytes. An event beyond this is no chunk, and memory is not for the server to fill.
@@ -33,34 +34,32 @@ class EventStream:
     """Feed it every read with its time, then ask `finish()`. Bytes may be split anywhere. With `keep` the text can be asked
     for afterwards, and all bytes are held for it."""
 
+    __slots__ = ("_add_last", "_add_time", "_carry", "_first", "_is_plain", "_kept", "_last", "_times_s")
+
     def __init__(self, *, keep: bool = False) -> None:
         self._carry = b""
         self._first: bytes | None = None
         self._last: deque[bytes] = deque(maxlen=2)  # each holds one whole event or more: the last two events are here
         self._times_s = array("d")
         self._kept: list[bytes] | None = [] if keep else None
+        self._is_plain = False  # begun, nothing carried, nothing kept
+        self._add_time, self._add_last = self._times_s.append, self._last.append
 
     def feed(self, data: bytes, now_s: float) -> None:
         """Count the events that `data` completes. Raises StreamError when it is no stream of `data:` events."""
-        if (
-            data.count(_SEPARATOR) == 1
-            and data.endswith(_SEPARATOR)
-            and not self._carry
-            and data.startswith(_DATA)
-            and self._first is not None
-        ):  # one whole event, as nearly all reads are
-            self._times_s.append(now_s)
-            self._last.append(data)
-            if self._kept is not None:
-                self._kept.append(data)
-            return
-        self._feed(data, now_s)
+        # JSON has no raw line break inside, so one line and two breaks are one whole event, as nearly all reads are.
+        if self._is_plain and data.find(b"\n") == len(data) - 2 and data[-1] == _BREAK and data.startswith(_DATA):
+            self._add_time(now_s)
+            self._add_last(data)
+        else:
+            self._feed(data, now_s)
 
     def _feed(self, data: bytes, now_s: float) -> None:
         if self._carry:
             data = self._carry + data
         events = data.count(_SEPARATOR)
         if events == 0:
+            self._is_plain = False
             self._keep(data)
             return
         end = data.rindex(_SEPARATOR) + 2
@@ -75,6 +74,7 @@ class EventStream:
         self._times_s.extend([now_s] * events)
         if self._kept is not None:
             self._kept.append(whole)
+        self._is_plain = not self._carry and self._kept is None
 
     def _keep(self, rest: bytes) -> None:
         if len(rest) > MAX_EVENT_BYTES:

@@ -22,41 +22,28 @@ from typing import Any
 import uvloop
 
 from tuner.load.arrivals import Arrival, schedule
-from tuner.load.connection import Connections, address_of
 from tuner.load.lengths import draw
 from tuner.load.messages import End, Orders, Progress, Report, Stop, receive, send
-from tuner.load.prompts import PlannedRequest, Planner
-from tuner.load.stream import EventStream, StreamError, Usage
-from tuner.types import RequestRecord
+from tuner.load.prompts import Planner
+from tuner.load.sender import Sender
+from tuner.load.workload_file import MAX_TURNS
 
-_LAG_PROBE_S = 0.02
+_LAG_PROBE_S = 0.05
 _SWEEP_S = 0.25
-#: When all requests stall, that is found before each one of them has failed.
-STALL_MARGIN_S = 0.5
 #: A user whose request failed waits, so that a server that refuses at once is not flooded.
 _PAUSE_AFTER_ERROR_S = 1.0
-#: Conversations are numbered apart, as each has several requests.
-_TURNS = 64
 
 
 class Load:
-    """One load: its tasks, the open requests, and the records of those that ended."""
+    """One load: who sends when, and what is told of it."""
 
     def __init__(self, orders: Orders) -> None:
         self._orders = orders
         self._workload = orders.recipe.workload
-        route = "v1/chat/completions" if self._workload.api == "chat" else "v1/completions"
-        self._address = address_of(orders.target, route)
-        self._connections = Connections(self._address)
         self._planner = Planner(orders.recipe)
-        self._open: dict[int, tuple[float, float]] = {}  # index -> scheduled_s, sent_s
-        self._streams: dict[int, EventStream] = {}
-        self._records: list[RequestRecord] = []
-        self._events = self._ended = self._failed = 0
-        self._first_error: str | None = None
+        self._sender = Sender(orders.target, self._workload)
         self._unanswered: set[int] = set()
         self._exhausted = False
-        self._end_s = float("inf")
         self._lag_times_s, self._lags_s = array("d"), array("d")
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -73,18 +60,21 @@ class Load:
             self._spawn(self._user(number))
 
     def end(self, end: End) -> None:
-        """From now on nothing gets a record but what was due before the end."""
-        self._end_s = end.end_s
-        self._records = [r for r in self._records if r.scheduled_s < end.end_s and r.ended_s >= end.from_s]
+        self._sender.end(end)
 
     async def stop(self) -> Report:
         """Close every request; those that were sampled and still open are errors."""
         for task in self._tasks:
             task.cancel()
-        unfinished = [self._unfinished(index) for index, (due_s, _) in self._open.items() if due_s < self._end_s]
+        records = self._sender.records()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._connections.close()
-        return Report(records=(*self._records, *unfinished), lag_times_s=self._lag_times_s, lags_s=self._lags_s)
+        self._sender.close()
+        return Report(
+            has_schedule=self._workload.users is None,
+            records=records,
+            lag_times_s=self._lag_times_s,
+            lags_s=self._lags_s,
+        )
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -103,95 +93,50 @@ class Load:
     async def _user(self, number: int) -> None:
         """A user of the closed loop: sends again when the last answer has ended."""
         users, rng = self._workload.users or 1, random.Random(f"{self._workload.seed}:user {number}")
-        await self._until(self._orders.start_s + self._orders.ramp_s * number / users)
-        sent = 0
+        await _until(self._orders.start_s + self._orders.ramp_s * number / users)
+        index = number
         while True:
-            index = number + users * sent
-            good = await self._converse(index, None, perf_counter(), number, started=sent > 0)
-            sent += 1
+            good = await self._converse(index, started=index > number)
+            self._unanswered.discard(number)
+            index += users
             if not good:
                 await asyncio.sleep(_PAUSE_AFTER_ERROR_S)
-            elif self._workload.think_time_s:
-                await asyncio.sleep(rng.expovariate(1 / self._workload.think_time_s))
+            else:
+                await self._think(rng)
 
     async def _arrive(self) -> None:
         """The open loop and the trace: each request when it is due, whatever became of the others."""
         for index, arrival in enumerate(schedule(self._workload)):
             if index % self._orders.of == self._orders.number:
                 due_s = self._orders.start_s + arrival.offset_s
-                await self._until(due_s)
-                self._spawn(self._one(index, arrival, due_s))
+                await _until(due_s)
+                self._spawn(self._arrived(index, arrival, due_s))
         self._exhausted = True
 
-    async def _one(self, index: int, arrival: Arrival, due_s: float) -> None:
-        await self._converse(index, arrival, due_s, None)
+    async def _arrived(self, index: int, arrival: Arrival, due_s: float) -> None:
+        await self._converse(index, arrival, due_s)
 
     async def _converse(
-        self, index: int, arrival: Arrival | None, due_s: float, user: int | None, *, started: bool = True
+        self, index: int, arrival: Arrival | None = None, due_s: float | None = None, *, started: bool = True
     ) -> bool:
         """One request, or a conversation of several; whether all went well."""
         if self._workload.turns is None:
-            index += self._orders.first_index
-            return await self._send(self._planner.request(index, arrival, started=started), due_s, user) is not None
+            request = self._planner.request(self._orders.first_index + index, arrival, started=started)
+            return await self._sender.send(request, due_s) is not None
         rng, said = random.Random(f"{self._workload.seed}:turns {index}"), list[dict[str, str]]()
-        for turn in range(min(draw(self._workload.turns, rng), _TURNS)):
-            number = self._orders.first_index + index * _TURNS + turn
+        for turn in range(draw(self._workload.turns, rng)):
+            number = self._orders.first_index + index * MAX_TURNS + turn
             request, words = self._planner.turn(number, said, started=started or turn > 0)
-            stream = await self._send(request, perf_counter() if turn else due_s, user)
+            stream = await self._sender.send(request, None if turn else due_s)
             if stream is None:
                 return False
             said += [{"role": "user", "content": words}, {"role": "assistant", "content": stream.text()}]
-            if self._workload.think_time_s:
-                await asyncio.sleep(rng.expovariate(1 / self._workload.think_time_s))
+            await self._think(rng)
         return True
 
-    async def _send(self, request: PlannedRequest, due_s: float, user: int | None) -> EventStream | None:
-        """One request, from its first byte out to the last byte in. Whatever goes wrong becomes the record's `error`."""
-        stream = EventStream(keep=self._workload.turns is not None)
-        data = self._address.request(request.body)
-        usage, error = None, None
-        sent_s = perf_counter()
-        scheduled_s = due_s if self._workload.users is None else sent_s
-        self._open[request.index] = scheduled_s, sent_s
-        self._streams[request.index] = stream
-        try:
-            await self._connections.exchange(data, stream)
-            usage = stream.finish()
-            error = _mismatch(request, usage, stream)
-        except StreamError as problem:
-            error = str(problem)
-        except TimeoutError:
-            error = f"no byte came for {self._workload.stall_s:g} s"
-        except OSError as problem:
-            error = f"the connection failed: {str(problem) or type(problem).__name__}"
-        finally:
-            del self._open[request.index], self._streams[request.index]
-            self._events += stream.events
-        self._keep(_record(request, scheduled_s, sent_s, stream, usage, error), user)
-        return stream if error is None else None
-
-    def _keep(self, record: RequestRecord, user: int | None) -> None:
-        self._ended += 1
-        if record.error is not None:
-            self._failed += 1
-            self._first_error = self._first_error or record.error
-        if user is not None:
-            self._unanswered.discard(user)
-        if record.scheduled_s < self._end_s:
-            self._records.append(record)
-
-    def _unfinished(self, index: int) -> RequestRecord:
-        scheduled_s, sent_s = self._open[index]
-        return RequestRecord(
-            index=index,
-            scheduled_s=scheduled_s,
-            sent_s=sent_s,
-            ended_s=perf_counter(),
-            chunk_times_s=(),
-            input_tokens=None,
-            output_tokens=None,
-            error=f"not ended {self._workload.stall_s:g} s after the window",
-        )
+    async def _think(self, rng: random.Random) -> None:
+        if self._workload.think_time_s:
+            await asyncio.sleep(rng.expovariate(1 / self._workload.think_time_s))
 
     # what runs beside them
 
@@ -199,36 +144,33 @@ class Load:
         tick = 0
         while True:
             tick += 1
-            await self._until(self._orders.start_s + tick * self._orders.tick_s)
+            await _until(self._orders.start_s + tick * self._orders.tick_s)
             send(writer, self._progress(tick))
 
     def _progress(self, tick: int) -> Progress:
-        running = sum(stream.events for stream in self._streams.values())
+        sender = self._sender
         if self._unanswered:
-            users = self._workload.users or 1
-            index_of = {self._user_of(index, users): stream for index, stream in self._streams.items()}
-            self._unanswered -= {user for user, stream in index_of.items() if stream.has_output}
-        meter = self._connections.meter
+            self._unanswered -= {self._user_of(i) for i, (_, _, stream) in sender.open.items() if stream.has_output}
         return Progress(
             tick=tick,
             time_s=perf_counter(),
             cpu_s=process_time(),
-            events=self._events + running,
-            ended=self._ended,
-            failed=self._failed,
-            first_error=self._first_error,
-            open=len(self._open),
-            sampled_open=sum(due_s < self._end_s for due_s, _ in self._open.values()),
+            events=sender.events,
+            ended=sender.ended,
+            failed=sender.failed,
+            first_error=sender.first_error,
+            open=len(sender.open),
+            sampled_open=sender.sampled_open,
             unanswered=len(self._unanswered),
-            last_byte_s=meter.last_byte_s,
-            delay_s=meter.delay_s,
-            reads=meter.reads,
+            last_byte_s=sender.meter.last_byte_s,
+            delay_s=sender.meter.delay_s,
+            reads=sender.meter.reads,
             exhausted=self._exhausted,
         )
 
-    def _user_of(self, index: int, users: int) -> int:
+    def _user_of(self, index: int) -> int:
         index -= self._orders.first_index
-        return (index // _TURNS if self._workload.turns else index) % users
+        return (index // MAX_TURNS if self._workload.turns else index) % (self._workload.users or 1)
 
     async def _probe(self) -> None:
         """By how much timers are late: what stops the whole process shows here."""
@@ -240,46 +182,14 @@ class Load:
             self._lags_s.append(max(0.0, now_s - due_s))
 
     async def _sweep(self) -> None:
-        """Ends requests that get no byte for stall_s."""
-        longest_s = self._workload.stall_s + STALL_MARGIN_S
         while True:
             await asyncio.sleep(_SWEEP_S)
-            now_s = perf_counter()
-            for connection in list(self._connections.busy):
-                if now_s - connection.last_byte_s > longest_s:
-                    connection.abort(TimeoutError())
-
-    async def _until(self, time_s: float) -> None:
-        while (left_s := time_s - perf_counter()) > 0:
-            await asyncio.sleep(left_s)
+            self._sender.end_stalled()
 
 
-def _record(
-    request: PlannedRequest,
-    scheduled_s: float,
-    sent_s: float,
-    stream: EventStream,
-    usage: Usage | None,
-    error: str | None,
-) -> RequestRecord:
-    return RequestRecord(
-        index=request.index,
-        scheduled_s=scheduled_s,
-        sent_s=sent_s,
-        ended_s=perf_counter(),
-        chunk_times_s=stream.output_times_s(),
-        input_tokens=usage.prompt_tokens if usage else None,
-        output_tokens=usage.completion_tokens if usage else None,
-        error=error,
-    )
-
-
-def _mismatch(request: PlannedRequest, usage: Usage, stream: EventStream) -> str | None:
-    if request.input_tokens is not None and usage.prompt_tokens != request.input_tokens:
-        return f"the server counts {usage.prompt_tokens} prompt tokens, sent were {request.input_tokens}"
-    if request.output_tokens is not None and usage.completion_tokens != request.output_tokens:
-        return f"the answer has {usage.completion_tokens} tokens, asked were {request.output_tokens}"
-    return None if stream.output_times_s() else "no chunk of the answer carries output"
+async def _until(time_s: float) -> None:
+    while (left_s := time_s - perf_counter()) > 0:
+        await asyncio.sleep(left_s)
 
 
 async def work(channel: socket.socket) -> None:
