@@ -11,7 +11,6 @@ from tuner.decide import Slo, limits, violations
 from tuner.errors import LaunchError, UsageError
 from tuner.load.client import generate_load, learn
 from tuner.load.prompts import Recipe
-from tuner.load.target import find_target as find_target
 from tuner.load.workers import Workers, most_workers, workers_for
 from tuner.measure.cpu import CpuSampler
 from tuner.measure.gpu import GpuSampler

@@ -13,13 +13,14 @@ from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tuner.bench import find_target, measure
+from tuner.bench import measure
 from tuner.compare import Side, Tell
 from tuner.decide import Slo
 from tuner.errors import LaunchError, RunError, UsageError
 from tuner.launch.engine_host import EngineHost
 from tuner.launch.interpreter import find_python
 from tuner.launch.vllm import Launch
+from tuner.load.target import find_target
 from tuner.measure.gpu import DetectedGpu, detect
 from tuner.plan import Options, Plan, check_lengths, make_plan
 from tuner.processes import ProcessId, sweep

@@ -7,7 +7,6 @@ In: one JSON object a datagram on the socket whose number is the first argument:
 also how it dies with tuner. Its servers end with it: each one's guard holds a pipe to it.
 """
 
-import ctypes
 import gc
 import importlib.util
 import json
@@ -33,7 +32,6 @@ def _sibling(name: str) -> Any:
 
 guarding, resolving = _sibling("guard"), _sibling("resolving")
 _MAX_REQUEST_BYTES = 1 << 20
-_MADV_POPULATE_WRITE = 23
 
 
 class Host:
@@ -139,7 +137,6 @@ def _serve(parser: Any, arguments: list[str], environment: dict[str, str]) -> in
     os.environ.update(environment)
     sys.argv = ["vllm", "serve", *arguments]
     _fork_engine_cores()
-    _own_pages()
     try:
         args = parser.parse_args(arguments)
         if configure := getattr(vllm.logger, "configure_logging_from_args", None):
@@ -166,41 +163,11 @@ def _fork_engine_cores() -> None:
     original = system_utils.get_mp_context
 
     def get_mp_context() -> Any:
-        return original() if torch.cuda.is_initialized() else _OwningContext()
+        return original() if torch.cuda.is_initialized() else multiprocessing.get_context("fork")
 
     for name, module in list(sys.modules.items()):
         if name.startswith("vllm.") and vars(module).get("get_mp_context") is original:
             module.get_mp_context = get_mp_context  # type: ignore[attr-defined]
-
-
-class _OwningProcess(multiprocessing.context.ForkProcess):
-    """A fork that, like its parent, has its memory to itself before it works."""
-
-    def start(self) -> None:
-        super().start()
-        _own_pages()
-
-    def run(self) -> None:
-        _own_pages()
-        super().run()
-
-
-class _OwningContext(multiprocessing.context.ForkContext):
-    Process = _OwningProcess
-
-
-def _own_pages() -> None:
-    """Copy every page that is still shared with a parent or child, now (madvise(2), Linux 5.14; older ones refuse it).
-
-    A server that was started has its memory to itself; a fork would copy page by page while it serves, whenever it first
-    counts a reference there.
-    """
-    library = ctypes.CDLL(None, use_errno=True)
-    for line in Path("/proc/self/maps").read_text().splitlines():
-        span, permissions, _, _, inode, *_ = line.split()
-        if permissions == "rw-p" and inode == "0":
-            start, end = (int(address, 16) for address in span.split("-"))
-            library.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_POPULATE_WRITE)
 
 
 if __name__ == "__main__":
