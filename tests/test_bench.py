@@ -92,23 +92,19 @@ def test_the_highest_rate_that_meets_the_slos_is_found_in_one_launch(
     engine = VllmEngine(python=engine_python, model=str(demo_model), fixed={"max_num_seqs": 2, "max_model_len": 1024})
     told: list[str] = []
 
-    async def run() -> tuple[Measured, Measured]:
+    async def run() -> Measured:
         limit = [parse_slo("ttft_p50=150ms")]
         with EngineHost(engine_python, {"OMP_NUM_THREADS": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}) as host:
             command = engine.command({})
             async with engine.launch(command, tmp_path / "log", lambda launch: None, host) as (endpoint, _):
-                found = await measure(endpoint, workload, slos=limit, phase=told.append)
-                above = dataclasses.replace(workload, request_rate=8 * (found.load.request_rate or 0), find_rate=False)
-                return found, await measure(endpoint, above, slos=limit, salt=1)
+                return await measure(endpoint, workload, slos=limit, phase=told.append)
 
-    found, above = asyncio.run(run())
+    found = asyncio.run(run())
     assert found.load.ttft_s.p50 <= 0.15, told
     assert found.load.request_rate is not None
     assert found.load.request_rate > 4, told
     assert Mark.SATURATED not in found.marks
-    assert above.load.ttft_s.p50 > 0.15
-    assert Mark.SATURATED in above.marks
-    assert sum("miss the SLOs" in text or "too many" in text for text in told) >= 1
+    assert [text for text in told if "miss the SLOs" in text or "too many" in text]
 
 
 def test_where_no_rate_meets_the_slos_the_lowest_that_was_tried_is_given() -> None:

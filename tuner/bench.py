@@ -3,6 +3,7 @@
 One way for everyone: a trial's own server, any OpenAI-compatible one (`tuner bench`), and both sides of `tuner compare`.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from tuner.measure.cpu import CpuSampler
 from tuner.measure.gpu import GpuSampler
 from tuner.measure.marks import marks
 from tuner.measure.metrics import load_metrics
-from tuner.measure.server import ServerSampler, is_vllm, kv_cache_tokens
+from tuner.measure.server import ServerSampler, in_flight, is_vllm, kv_cache_tokens
 from tuner.rates import RateSearch
 from tuner.types import FailureKind, Mark, Measured, Target, Workload
 
@@ -28,6 +29,11 @@ _MORE_WORKERS = 2
 _REQUESTS_A_LOAD = 1 << 20
 #: How often the rate that was found may be lowered when it does not hold for a whole window.
 _STEPS_DOWN = 4
+#: A rate that is too high shows within this time, or four windows: its queue need not be waited for.
+_PROBE_STALL_S = 10.0
+#: What a server that does not say how many requests it has is given to get rid of them.
+_DRAIN_S = 3.0
+_POLL_S = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +113,8 @@ class _Bench:
         assert workload.request_rate is not None
         search, lowest = RateSearch(workload.request_rate), None
         while (rate := search.next()) is not None:
-            probe = replace(workload, request_rate=rate, max_window_s=workload.window_s)
+            stall_s = min(workload.stall_s, max(_PROBE_STALL_S, 4 * workload.window_s))
+            probe = replace(workload, request_rate=rate, max_window_s=workload.window_s, stall_s=stall_s)
             lowest = await self._probe(search, probe) or lowest
         if search.highest_met is None:
             if lowest is None:
@@ -128,15 +135,28 @@ class _Bench:
         try:
             found = await self.measure(probe)
         except LaunchError as error:
-            if error.failed.kind is not FailureKind.LOAD_FAILED:
+            if error.failed.kind not in (FailureKind.LOAD_FAILED, FailureKind.STALLED):
                 raise
             self._phase(f"{probe.request_rate:,.2f} requests/s are too many: {error}")
             search.tell(probe.request_rate, met=False)
+            await self._drained()
             return None
         met = self._meets(found)
         self._phase(f"{probe.request_rate:,.2f} requests/s {'meet' if met else 'miss'} the SLOs")
         search.tell(probe.request_rate, met=met)
+        if not met:
+            await self._drained()
         return found
+
+    async def _drained(self) -> None:
+        """Wait until the server has done with what was too much for it, so that the next rate does not pay for this one."""
+        if not self._has_metrics:
+            await asyncio.sleep(_DRAIN_S)
+            return
+        for _ in range(int(self._recipe.workload.stall_s / _POLL_S)):
+            if not self._watched.alive() or await in_flight(self._target.base_url) == 0:
+                return
+            await asyncio.sleep(_POLL_S)
 
     def _meets(self, found: Measured) -> bool:
         return Mark.SATURATED not in found.marks and all(v <= 0 for v in violations(found.load, self._slos).values())

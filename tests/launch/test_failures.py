@@ -189,6 +189,7 @@ def test_every_kind_that_a_log_can_give_is_given_here() -> None:
         Kind.TRIAL_TIMEOUT,
         Kind.STALLED,
         Kind.LOAD_FAILED,
+        Kind.CLIENT_BOUND,
         Kind.GPU_MEMORY_HELD,
         Kind.INTERRUPTED,
     }

@@ -188,6 +188,8 @@ class Load:
 
 
 async def _until(time_s: float) -> None:
+    """Others have their turn even if it is late already: a schedule that cannot be kept must not stop everything else."""
+    await asyncio.sleep(max(0.0, time_s - perf_counter()))
     while (left_s := time_s - perf_counter()) > 0:
         await asyncio.sleep(left_s)
 

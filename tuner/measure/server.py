@@ -126,6 +126,17 @@ async def is_vllm(base_url: str) -> bool:
             return False
 
 
+async def in_flight(base_url: str) -> float | None:
+    """How many requests run or wait; None where the server does not tell."""
+    async with aiohttp.ClientSession(trust_env=False, timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S)) as session:
+        try:
+            values = totals(await _get(session, f"{base_url}/metrics"))
+        except (LaunchError, ValueError):
+            return None
+    found = _values([values], _RUNNING) + _values([values], _WAITING)
+    return sum(found) if found else None
+
+
 async def kv_cache_tokens(base_url: str) -> int | None:
     """The size of the KV cache in tokens that vLLM reports, summed over its engines; None where it reports none.
 
