@@ -96,6 +96,14 @@ def parse_slo(text: str) -> Slo:
     return Slo(f"{found[1]}_{found[2]}", f"{_LATENCIES[found[1]][:-2]}_{found[2]}_s", limit_s)
 
 
+def check_limits(objective: Objective, slos: Sequence[Slo]) -> None:
+    """Raises UsageError for goodput without a limit on what a request can meet."""
+    if objective.metric == "goodput" and not limits(slos):
+        raise UsageError(
+            "--objective goodput counts the requests that meet every SLO: give a ttft, tpot or e2e one (--slo)"
+        )
+
+
 def constraints(objective: Objective, slos: Sequence[Slo]) -> tuple[Slo, ...]:
     """The SLOs that a trial must meet: all, but none where the objective itself counts the requests that meet them."""
     return () if objective.metric == "goodput" else tuple(slos)

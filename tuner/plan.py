@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tuner.caches import Caches, caches_of, default_root
-from tuner.decide import Objective, Slo, constraints, limits, parse_objective, parse_slo
+from tuner.decide import Objective, Slo, check_limits, constraints, parse_objective, parse_slo
 from tuner.errors import EngineError, UsageError
 from tuner.fingerprint import take_fingerprint
 from tuner.launch.engine_host import EngineInfo
@@ -115,10 +115,7 @@ def check(options: Options) -> None:
     if options.max_model_len is not None and options.max_model_len < 1:
         raise UsageError(f"--max-model-len is {options.max_model_len} and must be at least 1")
     slos = [parse_slo(slo) for slo in options.slo]
-    if parse_objective(options.objective).metric == "goodput" and not limits(slos):
-        raise UsageError(
-            "--objective goodput counts the requests that meet every SLO: give a ttft, tpot or e2e one (--slo)"
-        )
+    check_limits(parse_objective(options.objective), slos)
     if _workload(options).find_rate and not slos:
         raise UsageError(
             f"workload {options.workload} looks for the highest rate that meets the SLOs: give some (--slo)"

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import psutil
 
+from tuner.errors import RunError
+
 #: psutil reckons a start time from the wall clock, which may have been set since; a pid does not come round in 2 s.
 _SAME_START_S = 2.0
 
@@ -74,6 +76,14 @@ def sweep(session: int, recorded: Iterable[ProcessId], deadline_s: float = 10.0)
     _, left = psutil.wait_procs(ours, timeout=deadline_s)
     stuck = [process.pid for process in left if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
     return [process.pid for process in ours], stuck
+
+
+def end_session(leader: ProcessId, recorded: Iterable[ProcessId]) -> list[int]:
+    """Sweep the session of a launch; the pids that were killed. Raises RunError for a process that does not go."""
+    killed, stuck = sweep(leader.pid, recorded)
+    if stuck:
+        raise RunError(f"process {stuck[0]} of a server cannot be killed: the host has to be looked at")
+    return killed
 
 
 def _kill(processes: Iterable[psutil.Process]) -> None:

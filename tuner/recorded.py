@@ -4,21 +4,17 @@ In: a plan and a trial's command. Out: the trial's outcome; no process left, or 
 """
 
 import asyncio
-from dataclasses import replace
 from datetime import UTC, datetime
 
 from tuner.errors import RunError
 from tuner.launch.engine_host import EngineHost
 from tuner.launch.vllm import Launch
 from tuner.plan import Plan
-from tuner.processes import ProcessId, sweep
+from tuner.processes import ProcessId, end_session
 from tuner.record import Store
 from tuner.trial import Job, run_trial
 from tuner.types import Command, Measured, Outcome
 from tuner.watch import Watch
-
-#: The load of a start that is discarded: long enough for what is compiled at first use.
-_DISCARDED_WINDOW_S = 5.0
 
 
 class _Recorder:
@@ -85,9 +81,7 @@ def run_recorded(
     )
     if plan.caches.is_cold():
         watch.note("the first start on this host fills the caches; its measurement is discarded")
-        window_s = min(plan.workload.window_s, _DISCARDED_WINDOW_S)
-        short = replace(plan.workload, window_s=window_s, max_window_s=window_s)
-        outcome = _run(replace(job, workload=short), store, watch, plan.study, number)
+        outcome = _run(job.discarded(), store, watch, plan.study, number)
         if not isinstance(outcome, Measured):
             return outcome
         plan.caches.mark_warm()
@@ -116,8 +110,6 @@ def sweep_leftovers(store: Store) -> list[str]:
 
 
 def _end(store: Store, row: int, leader: ProcessId, processes: frozenset[ProcessId]) -> list[int]:
-    killed, stuck = sweep(leader.pid, processes)
-    if stuck:
-        raise RunError(f"process {stuck[0]} of a server cannot be killed: the host has to be looked at")
+    killed = end_session(leader, processes)
     store.end_launch(row, datetime.now(UTC))
     return killed

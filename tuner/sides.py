@@ -23,13 +23,10 @@ from tuner.launch.vllm import Launch
 from tuner.load.target import find_target
 from tuner.measure.gpu import DetectedGpu, detect
 from tuner.plan import Options, Plan, check_lengths, make_plan
-from tuner.processes import ProcessId, sweep
+from tuner.processes import ProcessId, end_session
 from tuner.sources import Source, source_of
 from tuner.trial import Job, run_trial
 from tuner.types import Command, Failed, Measured, Workload
-
-#: The load of a start that is discarded: long enough for what is compiled at first use.
-_DISCARDED_WINDOW_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,9 +126,7 @@ def _kept(config: Path | None, folder: Path) -> tuple[str, ...]:
 async def _launch(job: Job, plan: Plan, phase: Tell) -> Measured:
     if plan.caches.is_cold():
         phase("the first start on this host fills the caches; its measurement is discarded")
-        short_s = min(job.workload.window_s, _DISCARDED_WINDOW_S)
-        short = replace(job.workload, window_s=short_s, max_window_s=short_s, find_rate=False)
-        await _run(replace(job, workload=short), phase)
+        await _run(job.discarded(), phase)
         plan.caches.mark_warm()
     return await _run(job, phase)
 
@@ -147,9 +142,7 @@ async def _run(job: Job, phase: Tell) -> Measured:
         outcome = await run_trial(job, see, phase, phase)
     finally:
         for leader, processes in seen.items():
-            _, stuck = sweep(leader.pid, processes)
-            if stuck:
-                raise RunError(f"process {stuck[0]} of a server cannot be killed: the host has to be looked at")
+            end_session(leader, processes)
     if isinstance(outcome, Failed):
         raise LaunchError(outcome)
     return outcome

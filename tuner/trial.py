@@ -16,6 +16,7 @@ from tuner.load.workers import Workers, workers_for
 from tuner.measure.gpu import DetectedGpu, memory_used_bytes, processes
 from tuner.types import Command, Endpoint, Failed, FailureKind, Measured, Outcome, Workload
 
+_DISCARDED_WINDOW_S = 5.0
 _MEMORY_BACK_DEADLINE_S = 60.0
 #: From the death of EngineCore, which fails all requests, until the API server has ended, too.
 _DYING_S = 5.0
@@ -41,6 +42,13 @@ class Job:
     slos: tuple[Slo, ...] = ()
     host: EngineHost | None = None
     timeout_s: float | None = None
+
+    def discarded(self) -> "Job":
+        """The same with a short load, for a start whose measurement does not count: long enough for what is compiled at first
+        use."""
+        window_s = min(self.workload.window_s, _DISCARDED_WINDOW_S)
+        short = replace(self.workload, window_s=window_s, max_window_s=window_s, find_rate=False)
+        return replace(self, workload=short)
 
 
 async def run_trial(job: Job, seen: Seen, phase: Tell, note: Tell) -> Outcome:

@@ -12,7 +12,7 @@ from typing import Annotated, Optional
 import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from tuner.cli.console import errors, heed_signals, results, say
+from tuner.cli.console import check_writable, errors, heed_signals, results, say, write_file
 from tuner.cli.measurements import mark_sentences, measurement_tables, slo_sentences
 from tuner.cli.options import (
     FindRate,
@@ -32,7 +32,6 @@ from tuner.cli.options import (
 )
 from tuner.compare import Tell
 from tuner.decide import parse_slo
-from tuner.errors import UsageError
 from tuner.export.bench_json import Asked, bench_json
 from tuner.load.workload import workload_yaml
 from tuner.sides import Setup, url_side
@@ -74,7 +73,8 @@ def bench(
         seed=seed,
     )
     asked = Asked(workload=used, yaml=workload_yaml(used), slos=tuple(parse_slo(text) for text in slo or ()))
-    check_writable(json)
+    if json is not None and json != "-":
+        check_writable("--json", Path(json))
     setup = Setup(workload=used, slos=tuple(asked.slos), model=model, api_key=api_key(), gpus=gpu_index)
     try:
         side = url_side(url, setup)
@@ -121,21 +121,9 @@ def progress() -> Iterator[Tell]:
         yield lambda text: live.update(task, description=text)
 
 
-def check_writable(json: str | None) -> None:
-    """Before a minute is spent on measuring. Raises UsageError."""
-    if json in (None, "-"):
-        return
-    path = Path(str(json))
-    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise UsageError(f"--json {json} cannot be written: name a file in a folder that exists and can be written")
-
-
 def write(json: str | None, text: str) -> None:
-    """Raises UsageError when the file cannot be written after all."""
+    """To --json's file or stdout, if it is given. Raises UsageError when the file cannot be written after all."""
     if json == "-":
         typer.echo(text, nl=False)
     elif json is not None:
-        try:
-            Path(json).write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise UsageError(f"--json {json} cannot be written: {error.strerror}") from error
+        write_file("--json", Path(json), text)

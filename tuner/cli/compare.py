@@ -7,8 +7,8 @@ from typing import Annotated, Optional
 
 import typer
 
-from tuner.cli.bench import api_key, check_writable, fresh_salt, progress, write
-from tuner.cli.console import errors, heed_signals, results, say
+from tuner.cli.bench import api_key, fresh_salt, progress, write
+from tuner.cli.console import check_writable, errors, heed_signals, results, say
 from tuner.cli.measurements import compared_table, mark_sentences, verdict_sentence
 from tuner.cli.options import (
     FindRate,
@@ -28,7 +28,7 @@ from tuner.cli.options import (
 )
 from tuner.compare import Comparison, Side, interleaved
 from tuner.confidence import LEAST_PAIRS
-from tuner.decide import Objective, limits, parse_objective, parse_slo
+from tuner.decide import Objective, check_limits, parse_objective, parse_slo
 from tuner.errors import UsageError
 from tuner.export.bench_json import Asked, comparison_json
 from tuner.load.workload import workload_yaml
@@ -99,11 +99,9 @@ def compare(
         seed=seed,
     )
     asked = Asked(workload=used, yaml=workload_yaml(used), slos=tuple(parse_slo(text) for text in slo or ()))
-    if goal.metric == "goodput" and not limits(asked.slos):
-        raise UsageError(
-            "--objective goodput counts the requests that meet every SLO: give a ttft, tpot or e2e one (--slo)"
-        )
-    check_writable(json)
+    check_limits(goal, asked.slos)
+    if json is not None and json != "-":
+        check_writable("--json", Path(json))
     options = Options(
         gpu=gpu,
         vllm_python=vllm_python,

@@ -6,7 +6,7 @@ from typing import Annotated, Optional
 import typer
 from rich.table import Table
 
-from tuner.cli.console import errors, heed_signals, results, say
+from tuner.cli.console import errors, heed_signals, results, say, write_file
 from tuner.cli.display import number, objective_value, settings, status, trials_table
 from tuner.cli.optimize import print_result
 from tuner.decide import parse_objective
@@ -102,10 +102,7 @@ def export(
     if output is None:
         typer.echo(text, nl=False)
         return
-    try:
-        output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"--output {output} cannot be written: {error.strerror}") from error
+    write_file("--output", output, text)
     throughput = number("output_throughput", chosen.outcome.load.output_throughput)
     errors.print(f"{output}: trial {chosen.number}, {throughput}", highlight=False)
 

@@ -1,6 +1,5 @@
 """The commands about workloads: from-metrics writes one that imitates a live server's traffic, show prints one."""
 
-import os
 import re
 from pathlib import Path
 from typing import Annotated, Optional
@@ -8,7 +7,7 @@ from typing import Annotated, Optional
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from tuner.cli.console import errors
+from tuner.cli.console import check_writable, errors, write_file
 from tuner.errors import UsageError
 from tuner.load.workload import load_workload, workload_yaml
 from tuner.measure.production import metrics_url, scrapes
@@ -43,16 +42,14 @@ def from_metrics(
     if api not in _APIS:
         raise UsageError(f"unknown --api {api!r}: choose one of {', '.join(_APIS)}")
     address, duration_s = metrics_url(url), parse_duration(for_)
-    _check_writable(output)
+    if output is not None:
+        check_writable("--output", output)
     found = traffic(_watch(address, duration_s))
     text = workload_yaml(imitation(found, api, output.stem if output else "production"), comment_on(found, address))
     if output is None:
         typer.echo(text, nl=False)
         return
-    try:
-        output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"--output {output} cannot be written: {error.strerror}") from error
+    write_file("--output", output, text)
     errors.print(f"{output}: {_summary(found)}", highlight=False, soft_wrap=True, markup=False)
 
 
@@ -137,11 +134,3 @@ def _now(seen: list[Scrape]) -> str:
     parts += [f"{last.running:.0f} running"] if last.running is not None else []
     parts += [f"{last.waiting:.0f} waiting"] if last.waiting is not None else []
     return ", ".join(parts)
-
-
-def _check_writable(output: Path | None) -> None:
-    """Before the watching, so that it is not in vain."""
-    if output is None:
-        return
-    if output.is_dir() or not os.access(output if output.exists() else output.parent, os.W_OK):
-        raise UsageError(f"--output {output} cannot be written: choose a file in a folder that exists and is yours")
