@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from tuner.errors import EngineError, UsageError
-from tuner.launch.engine_host import EngineInfo
+from tuner.launch.engine import EngineInfo
 from tuner.measure.gpu import DetectedGpu
 from tuner.plan import Options, Plan, check, check_lengths, choose_space, make_plan
 from tuner.space import Categorical, load_space, shipped_spaces

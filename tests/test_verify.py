@@ -13,9 +13,10 @@ from samples import measured, trial
 
 from tuner import verify as verifying
 from tuner.budget import Budget
+from tuner.clock import SystemClock
 from tuner.decide import OBJECTIVES
 from tuner.record import Store
-from tuner.types import Command, Measured
+from tuner.types import Command, Measured, Params
 
 
 @pytest.fixture
@@ -34,11 +35,13 @@ def launches(store: Store, monkeypatch: pytest.MonkeyPatch, budget: Budget, laun
     """What a verification of two rounds launches: trial, command, and how."""
     found: list[Any] = []
 
-    def play(plan: Any, store: Any, watch: Any, number: int, command: Command, **how: Any) -> Measured:
+    def play(plan: Any, store: Any, watch: Any, number: int, command: Command, params: Params, **how: Any) -> Measured:
         found.append((number, command.argv[-1], how))
         return measured()
 
-    plan: Any = SimpleNamespace(study="a study", verify=2, objective=OBJECTIVES["throughput"], constraints=())
+    plan: Any = SimpleNamespace(
+        study="a study", verify=2, objective=OBJECTIVES["throughput"], constraints=(), clock=SystemClock()
+    )
     monkeypatch.setattr(verifying, "run_recorded", play)
     verifying.verify(plan, store, Saboteur(), budget, launch_s)
     return found

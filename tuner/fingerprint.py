@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from tuner.launch.engine_host import EngineInfo
+from tuner.launch.engine import EngineInfo
 from tuner.measure.gpu import DetectedGpu
 from tuner.types import Fingerprint
 

@@ -5,18 +5,20 @@ Everything that can be known to be wrong is found here, before anything is launc
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tuner.caches import Caches, caches_of, default_root
+from tuner.clock import Clock, SystemClock
 from tuner.decide import Objective, Slo, check_limits, constraints, parse_objective, parse_slo
 from tuner.errors import EngineError, UsageError
 from tuner.fingerprint import take_fingerprint
-from tuner.launch.engine_host import EngineInfo
+from tuner.launch.engine import EngineInfo
 from tuner.launch.vllm import VllmEngine
 from tuner.load.workload import load_workload, max_tokens, with_overrides, workload_hash
 from tuner.measure.gpu import DetectedGpu
 from tuner.space import SearchSpace, load_space, space_for
+from tuner.trial import RunTrial, run_trial
 from tuner.types import Fingerprint, Params, Value, Workload
 from tuner.yamlfile import parse_scalar
 
@@ -83,6 +85,8 @@ class Plan:
     seed: int
     logs: Path
     caches: Caches
+    clock: Clock = field(default_factory=SystemClock)
+    run: RunTrial = run_trial
 
     @property
     def constraints(self) -> tuple[Slo, ...]:

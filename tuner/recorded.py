@@ -4,24 +4,24 @@ In: a plan and a trial's command. Out: the trial's outcome; no process left, or 
 """
 
 import asyncio
-from datetime import UTC, datetime
 
+from tuner.clock import Clock, SystemClock
 from tuner.errors import RunError
-from tuner.launch.engine_host import EngineHost
+from tuner.launch.engine import Host
 from tuner.launch.vllm import Launch
 from tuner.plan import Plan
 from tuner.processes import ProcessId, end_session
 from tuner.record import Store
-from tuner.trial import Job, run_trial
-from tuner.types import Command, Measured, Outcome
+from tuner.trial import Job
+from tuner.types import Command, Measured, Outcome, Params
 from tuner.watch import Watch
 
 
 class _Recorder:
     """Writes the launches of one trial into the database as they are seen."""
 
-    def __init__(self, store: Store, study: str, number: int) -> None:
-        self._store, self._study, self._number = store, study, number
+    def __init__(self, store: Store, study: str, number: int, clock: Clock) -> None:
+        self._store, self._study, self._number, self._clock = store, study, number, clock
         self._rows: dict[ProcessId, tuple[int, frozenset[ProcessId]]] = {}
 
     def seen(self, launch: Launch) -> None:
@@ -37,14 +37,14 @@ class _Recorder:
                 start=launch.start,
                 port=launch.port,
                 log=launch.log,
-                started_at=datetime.now(UTC),
+                started_at=self._clock.now(),
             )
         self._rows[launch.leader] = row, launch.processes
 
     def end(self) -> None:
         """Raises RunError when a process of a server cannot be killed: its launch stays open in the database."""
         for leader, (row, processes) in self._rows.items():
-            _end(self._store, row, leader, processes)
+            _end(self._store, row, leader, processes, self._clock)
 
 
 def run_recorded(
@@ -53,12 +53,13 @@ def run_recorded(
     watch: Watch,
     number: int,
     command: Command,
+    params: Params,
     *,
-    host: EngineHost | None = None,
+    host: Host | None = None,
     label: str = "",
 ) -> Outcome:
-    """Run `command` as trial `number`, forked from `host` if there is one; `label` tells further launches of the same trial
-    apart in the names of the logs. The first start on a host is run twice, and only the second counts.
+    """Run `command`, which has `params`, as trial `number`, forked from `host` if there is one; `label` tells further launches
+    of the same trial apart in the names of the logs. The first start on a host is run twice, and only the second counts.
 
     Raises RunError when the log cannot be written, or when a process of the server cannot be killed: nothing else is started
     on the GPU that it may hold.
@@ -71,6 +72,7 @@ def run_recorded(
     job = Job(
         engine=plan.engine,
         command=command,
+        params=params,
         workload=plan.workload,
         gpus=plan.gpus,
         log=log,
@@ -81,17 +83,17 @@ def run_recorded(
     )
     if plan.caches.is_cold():
         watch.note("the first start on this host fills the caches; its measurement is discarded")
-        outcome = _run(job.discarded(), store, watch, plan.study, number)
+        outcome = _run(plan, job.discarded(), store, watch, number)
         if not isinstance(outcome, Measured):
             return outcome
         plan.caches.mark_warm()
-    return _run(job, store, watch, plan.study, number)
+    return _run(plan, job, store, watch, number)
 
 
-def _run(job: Job, store: Store, watch: Watch, study: str, number: int) -> Outcome:
-    recorder = _Recorder(store, study, number)
+def _run(plan: Plan, job: Job, store: Store, watch: Watch, number: int) -> Outcome:
+    recorder = _Recorder(store, plan.study, number, plan.clock)
     try:
-        return asyncio.run(run_trial(job, recorder.seen, watch.phase, watch.note))
+        return asyncio.run(plan.run(job, recorder.seen, watch.phase, watch.note))
     finally:
         recorder.end()
 
@@ -103,13 +105,13 @@ def sweep_leftovers(store: Store) -> list[str]:
     """
     told = []
     for launch in store.open_launches():
-        if killed := _end(store, launch.id, launch.leader, launch.processes):
+        if killed := _end(store, launch.id, launch.leader, launch.processes, SystemClock()):
             pids = ", ".join(str(pid) for pid in killed)
             told.append(f"stopped a server that a killed tuner left behind (trial {launch.number}, pid {pids})")
     return told
 
 
-def _end(store: Store, row: int, leader: ProcessId, processes: frozenset[ProcessId]) -> list[int]:
+def _end(store: Store, row: int, leader: ProcessId, processes: frozenset[ProcessId], clock: Clock) -> list[int]:
     killed = end_session(leader, processes)
-    store.end_launch(row, datetime.now(UTC))
+    store.end_launch(row, clock.now())
     return killed

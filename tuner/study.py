@@ -5,12 +5,11 @@ shown: it reports what happens to a `Watch`.
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from tuner.budget import Budget
 from tuner.decide import Decision, best, violations
 from tuner.errors import RunError, UsageError
-from tuner.launch.engine_host import EngineHost
+from tuner.launch.engine import Host
 from tuner.plan import Plan, check_lengths
 from tuner.propose.proposer import Proposer
 from tuner.record import Store, StudyRecord
@@ -29,13 +28,13 @@ _IMPORTS = 3
 _RUN_AGAIN = "run the same command again once that is mended: this trial is not counted"
 
 
-def run_study(plan: Plan, store: Store, host: EngineHost, watch: Watch) -> Decision:
+def run_study(plan: Plan, store: Store, host: Host, watch: Watch) -> Decision:
     """Run until the plan's number of trials is launched and verified, or its hours are over.
 
     Raises RunError when vLLM refuses its own defaults, every trial fails, or something other than the settings fails;
     KeyboardInterrupt leaves all that is finished.
     """
-    budget = Budget(plan.max_hours)
+    budget = Budget(plan.max_hours, plan.clock.monotonic)
     for told in sweep_leftovers(store):
         watch.note(told)
     _same_slos(store.create_or_get_study(_record(plan)), plan)
@@ -59,9 +58,7 @@ def run_study(plan: Plan, store: Store, host: EngineHost, watch: Watch) -> Decis
 class _Search:
     """The state of one run of the loop."""
 
-    def __init__(
-        self, plan: Plan, store: Store, host: EngineHost, watch: Watch, proposer: Proposer, budget: Budget
-    ) -> None:
+    def __init__(self, plan: Plan, store: Store, host: Host, watch: Watch, proposer: Proposer, budget: Budget) -> None:
         self._plan, self._store, self._host, self._watch = plan, store, host, watch
         self._proposer, self._budget = proposer, budget
         self._finished: list[Trial] = []
@@ -109,7 +106,7 @@ class _Search:
         """Launch what vLLM accepts; what it refuses costs nothing but its sentence."""
         self._watch.trial_begins(proposal, self._plan.trials)
         passed = {} if proposal.is_default else proposal.params
-        command, started_at = self._plan.engine.command(passed), datetime.now(UTC)
+        command, started_at = self._plan.engine.command(passed), self._plan.clock.now()
         answer = self._resolve(self._plan.engine.arguments(passed))
         outcome: Outcome
         resolved: Params = {}
@@ -119,7 +116,7 @@ class _Search:
             resolved = answer
             self._store.begin(self._plan.study, proposal, command, resolved, started_at)
             host = self._host if self._plan.warm else None
-            outcome = run_recorded(self._plan, self._store, self._watch, proposal.number, command, host=host)
+            outcome = run_recorded(self._plan, self._store, self._watch, proposal.number, command, passed, host=host)
         return Trial(
             number=proposal.number,
             params=proposal.params,
@@ -129,7 +126,7 @@ class _Search:
             outcome=outcome,
             violations=violations(outcome.load, self._plan.constraints) if isinstance(outcome, Measured) else {},
             started_at=started_at,
-            ended_at=datetime.now(UTC),
+            ended_at=self._plan.clock.now(),
             attempts=0 if outcome is answer else 1,
         )
 
@@ -175,7 +172,7 @@ def _searched(plan: Plan, resolved: Params) -> Params:
 def _record(plan: Plan) -> StudyRecord:
     return StudyRecord(
         name=plan.study,
-        created_at=datetime.now(UTC),
+        created_at=plan.clock.now(),
         gpu=plan.space.name,
         model=plan.engine.model,
         workload=plan.workload.name,

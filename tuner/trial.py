@@ -2,19 +2,20 @@
 
 import asyncio
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from tuner.bench import Watched, measure
 from tuner.decide import Slo
 from tuner.errors import LaunchError
-from tuner.launch.engine_host import EngineHost
+from tuner.launch.engine import Host
 from tuner.launch.process import ProcessGroup
 from tuner.launch.vllm import Seen, VllmEngine, failure_of
 from tuner.load.workers import Workers, workers_for
 from tuner.measure.gpu import DetectedGpu, memory_used_bytes, processes
-from tuner.types import Command, Endpoint, Failed, FailureKind, Measured, Outcome, Workload
+from tuner.types import Command, Endpoint, Failed, FailureKind, Measured, Outcome, Params, Workload
 
 _DISCARDED_WINDOW_S = 5.0
 _MEMORY_BACK_DEADLINE_S = 60.0
@@ -30,17 +31,19 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What one launch needs. `gpus` are those that it uses; `salt` makes its prompts differ from another launch's; with a
-    `host` the server is forked from it; `timeout_s` is for everything, from the start to the last request."""
+    """What one launch needs. `params` are the settings in its command; `gpus` are those that it uses; `salt` makes its prompts
+    differ from another launch's; with a `host` the server is forked from it; `timeout_s` is for everything, from the start to
+    the last request."""
 
     engine: VllmEngine
     command: Command
+    params: Params = field(default_factory=dict)
     workload: Workload
     gpus: tuple[DetectedGpu, ...]
     log: Path
     salt: int
     slos: tuple[Slo, ...] = ()
-    host: EngineHost | None = None
+    host: Host | None = None
     timeout_s: float | None = None
 
     def discarded(self) -> "Job":
@@ -49,6 +52,9 @@ class Job:
         window_s = min(self.workload.window_s, _DISCARDED_WINDOW_S)
         short = replace(self.workload, window_s=window_s, max_window_s=window_s, find_rate=False)
         return replace(self, workload=short)
+
+
+RunTrial = Callable[[Job, Seen, Tell, Tell], Coroutine[Any, Any, Outcome]]
 
 
 async def run_trial(job: Job, seen: Seen, phase: Tell, note: Tell) -> Outcome:

@@ -3,8 +3,6 @@
 In: a study in the database. Out: verifications in it; the decision. It searches nothing.
 """
 
-from datetime import UTC, datetime
-
 from tuner.budget import Budget
 from tuner.decide import Decision, constraints, decision, feasible, parse_objective, parse_slo
 from tuner.plan import Plan
@@ -56,8 +54,9 @@ def slo_texts(record: StudyRecord) -> list[str]:
 
 
 def _again(plan: Plan, store: Store, watch: Watch, turn: int, role: str, trial: Trial) -> Verification:
-    started_at = datetime.now(UTC)
-    outcome = run_recorded(plan, store, watch, trial.number, trial.command, label=f"-verify-{turn}")
+    started_at = plan.clock.now()
+    passed = {} if trial.is_default else trial.params
+    outcome = run_recorded(plan, store, watch, trial.number, trial.command, passed, label=f"-verify-{turn}")
     return Verification(
         round=turn,
         role=role,
@@ -65,5 +64,5 @@ def _again(plan: Plan, store: Store, watch: Watch, turn: int, role: str, trial: 
         command=trial.command,
         outcome=outcome,
         started_at=started_at,
-        ended_at=datetime.now(UTC),
+        ended_at=plan.clock.now(),
     )

@@ -10,7 +10,8 @@ import pytest
 from waiting import wait_for
 
 from tuner.errors import EngineError
-from tuner.launch.engine_host import CannotFork, EngineHost
+from tuner.launch.engine import CannotFork
+from tuner.launch.engine_host import EngineHost
 from tuner.launch.vllm import VllmEngine
 from tuner.processes import members
 from tuner.types import Failed, FailureKind

@@ -11,12 +11,12 @@ import socket
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
 from tuner.errors import EngineError
+from tuner.launch.engine import CannotFork, EngineInfo
 from tuner.launch.failures import refusal
 from tuner.launch.interpreter import engine_environment
 from tuner.launch.process import KILLED, ProcessGroup
@@ -28,21 +28,6 @@ _IMPORT_DEADLINE_S = 300.0
 #: Milliseconds, but the first answer loads the model's classes: 25 s were seen on a busy host.
 _ANSWER_DEADLINE_S = 300.0
 _MAX_ANSWER_BYTES = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class EngineInfo:
-    """What the engine says of itself. `arguments` are the names that `vllm serve` takes; `import_s` is what one import of it
-    took."""
-
-    version: str
-    platform: str
-    arguments: frozenset[str]
-    import_s: float
-
-
-class CannotFork(Exception):
-    """This server must be started plainly; the text says why."""
 
 
 class EngineHost:

@@ -14,7 +14,7 @@ from pathlib import Path
 import aiohttp
 
 from tuner.errors import LaunchError
-from tuner.launch.engine_host import CannotFork, EngineHost
+from tuner.launch.engine import CannotFork, Host
 from tuner.launch.failures import classify
 from tuner.launch.interpreter import engine_environment
 from tuner.launch.process import ProcessGroup
@@ -76,7 +76,7 @@ class VllmEngine:
 
     @asynccontextmanager
     async def launch(
-        self, command: Command, log: Path, seen: Seen, host: EngineHost | None = None
+        self, command: Command, log: Path, seen: Seen, host: Host | None = None
     ) -> AsyncIterator[tuple[Endpoint, ProcessGroup]]:
         """Start `command` and yield the endpoint once it is ready: forked from `host` if there is one, else plainly.
 
@@ -96,9 +96,7 @@ class VllmEngine:
         finally:
             await group.stop(_STOP_S if ready else _STOP_LOADING_S)
 
-    def _start(
-        self, argv: tuple[str, ...], command: Command, log: Path, host: EngineHost | None
-    ) -> tuple[ProcessGroup, str]:
+    def _start(self, argv: tuple[str, ...], command: Command, log: Path, host: Host | None) -> tuple[ProcessGroup, str]:
         environment = {**self.caches, **command.environment}
         try:
             with log.open("wb") as output:

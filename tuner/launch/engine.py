@@ -1,0 +1,43 @@
+"""What an engine must be able to do before anything is launched: say what it is, and what it would make of settings."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import IO, Protocol
+
+from tuner.launch.process import ProcessGroup
+from tuner.types import Failed, Params
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What the engine says of itself. `arguments` are the names that `vllm serve` takes; `import_s` is what one import of it
+    took."""
+
+    version: str
+    platform: str
+    arguments: frozenset[str]
+    import_s: float
+
+
+class CannotFork(Exception):
+    """This server must be started plainly; the text says why."""
+
+
+class Host(Protocol):
+    """Answers for an engine."""
+
+    @property
+    def info(self) -> EngineInfo:
+        """Raises EngineError if the engine cannot be used."""
+        ...
+
+    @property
+    def is_alive(self) -> bool: ...
+
+    def resolve(self, arguments: tuple[str, ...]) -> Params | Failed:
+        """The settings that `vllm serve *arguments` would use, or its refusal. Raises EngineError if it cannot be asked."""
+        ...
+
+    def fork(self, arguments: tuple[str, ...], environment: Mapping[str, str], log: IO[bytes]) -> ProcessGroup:
+        """A server of these arguments that imports nothing. Raises CannotFork, EngineError."""
+        ...
