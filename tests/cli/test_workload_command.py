@@ -16,7 +16,7 @@ from waiting import wait_for
 
 from tuner.cli.workload import app, parse_duration
 from tuner.errors import RunError, UsageError
-from tuner.load.lengths import mean
+from tuner.lengths import mean
 from tuner.load.workload import PRESETS, load_workload
 
 

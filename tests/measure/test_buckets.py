@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from metrics_page import at_most
 
-from tuner.load.lengths import mean
+from tuner.lengths import mean
 from tuner.measure.buckets import Observed, fitted, nearly_all_above
 
 

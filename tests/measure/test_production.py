@@ -13,7 +13,7 @@ from tuner.cli.workload import comment_on, imitation
 from tuner.errors import RunError, UsageError
 from tuner.launch.engine_host import EngineHost
 from tuner.launch.vllm import VllmEngine
-from tuner.load.lengths import mean
+from tuner.lengths import mean
 from tuner.load.workload import load_workload, workload_yaml
 from tuner.measure import production
 from tuner.measure.production import metrics_url, scrapes

@@ -12,8 +12,8 @@ import random
 from dataclasses import dataclass
 from itertools import accumulate
 
+from tuner.lengths import draw
 from tuner.load.arrivals import Arrival
-from tuner.load.lengths import draw
 from tuner.types import Workload
 
 #: Requests per load, and loads on a server, whose numbers stay different.

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tuner.errors import UsageError
-from tuner.load.lengths import MAX_TOKENS
+from tuner.lengths import MAX_TOKENS
 from tuner.load.textlines import open_data, read_lines
 from tuner.types import DataFile, Lengths
 

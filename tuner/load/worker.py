@@ -21,8 +21,8 @@ from typing import Any
 
 import uvloop
 
+from tuner.lengths import draw
 from tuner.load.arrivals import Arrival, schedule
-from tuner.load.lengths import draw
 from tuner.load.messages import End, Orders, Progress, Report, Stop, receive, send
 from tuner.load.prompts import Planner
 from tuner.load.sender import Sender

@@ -15,7 +15,7 @@ from typing import Self
 
 import tuner
 from tuner.errors import LaunchError
-from tuner.load.lengths import mean
+from tuner.lengths import mean
 from tuner.load.messages import Message, Progress, Report, receive, send
 from tuner.types import Failed, FailureKind, Workload
 

@@ -22,8 +22,8 @@ from pydantic import (
 )
 
 from tuner.errors import UsageError
+from tuner.lengths import MAX_TOKENS
 from tuner.load.dataset import Sample, inspect_dataset
-from tuner.load.lengths import MAX_TOKENS
 from tuner.load.trace import inspect_trace
 from tuner.types import Histogram, Lengths, Lognormal, SharedPrefix, Workload
 from tuner.yamlfile import read_yaml

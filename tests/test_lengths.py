@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuner.load.lengths import draw, mean
+from tuner.lengths import draw, mean
 from tuner.types import Histogram, Lengths, Lognormal, TokenCounts
 
 UNIFORM = Lengths(low=10, high=30)
