@@ -8,6 +8,8 @@ from tuner.types import Histogram, Lengths, Lognormal, TokenCounts
 
 #: More than any model's context; a file that asks for more is taken to be wrong.
 MAX_TOKENS = 10_000_000
+#: Requests of one conversation.
+MAX_TURNS = 64
 _NORMAL = NormalDist()
 #: Equal steps of probability over which a lognormal's mean is taken.
 _STEPS = 10_000

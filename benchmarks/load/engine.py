@@ -3,6 +3,7 @@
 import itertools
 from array import array
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from math import nan
 from pathlib import Path
 from statistics import median
@@ -38,7 +39,8 @@ _UNKNOWN = ClientMetrics(
 
 
 def engine(bench: VllmBench, model: Path, rounds: int) -> None:
-    """Interleaved rounds of both clients on one server. vLLM's per-request data goes through tuner's window."""
+    """Interleaved rounds of both clients on one server. vLLM's per-request data goes through tuner's window. Each round has
+    other lengths: with the same 240 of them in every round, their mean alone would set the clients 3 % apart."""
     asked = ours.workload(users=USERS, tokens=TOKENS, spread=SPREAD, input_tokens=INPUT, warmup_s=4, window_s=12)
     found: dict[str, list[LoadMetrics]] = {"tuner": [], bench.name: []}
     whole_runs: list[float] = []
@@ -46,9 +48,9 @@ def engine(bench: VllmBench, model: Path, rounds: int) -> None:
         for turn in range(rounds):
             for name in sorted(found, reverse=turn % 2 == 0):
                 if name == "tuner":
-                    result = ours.load(endpoint.base_url, asked, model=endpoint.model)
+                    result = ours.load(endpoint.base_url, replace(asked, seed=turn), model=endpoint.model)
                 else:
-                    result, whole_run = _bench(bench, endpoint)
+                    result, whole_run = _bench(bench, endpoint, turn)
                     whole_runs.append(whole_run)
                 found[name].append(load_metrics(result))
                 load = found[name][-1]
@@ -56,7 +58,7 @@ def engine(bench: VllmBench, model: Path, rounds: int) -> None:
     _show_engine(found, bench.name, whole_runs)
 
 
-def _bench(bench: VllmBench, endpoint: Endpoint) -> tuple[LoadResult, float]:
+def _bench(bench: VllmBench, endpoint: Endpoint, seed: int) -> tuple[LoadResult, float]:
     """vLLM's requests as a load of tuner's, and the throughput over the whole run that it reports itself."""
     loop = Loop(
         users=USERS,
@@ -65,6 +67,7 @@ def _bench(bench: VllmBench, endpoint: Endpoint) -> tuple[LoadResult, float]:
         spread=SPREAD,
         input_tokens=INPUT,
         model=endpoint.model,
+        seed=seed,
     )
     reported = bench.run(endpoint.base_url, loop)
     return steady_part(reported.detail, USERS), reported.metrics["output_throughput"]

@@ -1,4 +1,6 @@
 import asyncio
+import subprocess
+import sys
 from time import perf_counter
 
 from tuner.load.worker import _until
@@ -31,3 +33,11 @@ def test_a_time_that_is_to_come_is_waited_for() -> None:
 
     due_s, now_s = asyncio.run(run())
     assert now_s >= due_s
+
+
+def test_a_worker_starts_without_what_only_reads_files_for_users() -> None:
+    """Every measurement waits for it: pydantic alone would double that."""
+    code = "import sys, tuner.load.worker; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "tuner.load.sender" in loaded
+    assert not {"pydantic", "numpy", "scipy", "aiohttp", "typer", "yaml"} & set(loaded)

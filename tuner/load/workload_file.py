@@ -22,14 +22,12 @@ from pydantic import (
 )
 
 from tuner.errors import UsageError
-from tuner.lengths import MAX_TOKENS
+from tuner.lengths import MAX_TOKENS, MAX_TURNS
 from tuner.load.dataset import Sample, inspect_dataset
 from tuner.load.trace import inspect_trace
 from tuner.types import Histogram, Lengths, Lognormal, SharedPrefix, Workload
 from tuner.yamlfile import read_yaml
 
-#: Requests of one conversation.
-MAX_TURNS = 64
 #: What a dataset's workload has as `input_tokens`: its prompts say how long they are.
 UNUSED = Lengths(low=1, high=1)
 UNITS_S = {"s": 1.0, "ms": 0.001}
