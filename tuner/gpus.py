@@ -5,10 +5,31 @@ It does not know models, memory sizes or which GPU is present, and has no opinio
 vLLM itself refuses those when it resolves the arguments.
 """
 
+from collections.abc import Mapping
+from typing import Protocol
+
 from tuner.types import Value
 
 #: (major, minor), e.g. (7, 5) for a T4. None is the CPU engine.
 Capability = tuple[int, int]
+#: The choice that means: do not pass the argument.
+UNSET = "none"
+
+
+class Gpu(Protocol):
+    """A card's data sheet, whoever has read it. No names: the CPU."""
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+    @property
+    def memory_gib(self) -> float | None: ...
+    @property
+    def capability(self) -> Capability | None: ...
+    @property
+    def bandwidth_gb_per_s(self) -> float | None: ...
+    @property
+    def tflops(self) -> Mapping[str, float]: ...
+
 
 #: Quantizations whose weights come from another checkpoint; one class serves all names of a format
 #: (model_executor/layers/quantization/auto_awq.py, auto_gptq.py).

@@ -1,0 +1,1 @@
+"""Tests of the prediction, and the models and cards that they share."""

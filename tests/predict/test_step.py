@@ -1,0 +1,112 @@
+"""The time of a step grows with what is done in it, and agrees with arithmetic on the data sheet where that can be told."""
+
+from dataclasses import replace
+
+import pytest
+
+from predict.shapes import H200, SMALL, T4
+from tuner.predict.settings import Settings, resolve
+from tuner.predict.shape import Shape
+from tuner.predict.step import Duration, Rates, Steps
+from tuner.space import Gpu, load_space, shipped_spaces
+from tuner.types import Failed, Value
+
+L40S = Gpu(
+    names=("NVIDIA L40S",),
+    memory_gib=45.0,
+    compute_capability="8.9",
+    bandwidth_gb_per_s=864.0,
+    tflops={"fp16": 362.0, "fp8": 733.0},
+)
+
+
+def steps(gpu: Gpu = H200, shape: Shape = SMALL, rates: Rates | None = None, **params: Value) -> Steps:
+    settings = resolve({"max_model_len": 4096, **params}, shape, gpu)
+    assert not isinstance(settings, Failed)
+    return Steps(shape=shape, gpu=gpu, settings=settings, rates=rates or Rates())
+
+
+def test_decoding_one_sequence_reads_every_weight_once() -> None:
+    """1.78 billion parameters less the embedding, 16 bits, at 74 % of 4.8 TB/s: 0.87 ms, and overheads of the same size."""
+    found = steps().decode(1, 100)
+    read_s = SMALL.matmul_parameters * 2 / (4.8e12 * 0.74)
+    assert read_s < found.gpu_s < 2 * read_s
+
+
+def test_a_long_prompt_computes() -> None:
+    """8,192 tokens through 1.54 billion parameters at 80 % of 989 TFLOP/s; the head works on one of them only."""
+    body = SMALL.matmul_parameters - SMALL.head_parameters
+    compute_s = 2 * body * 8192 / (989e12 * 0.80)
+    found = steps().step(0, 0, [(8192, 0)])
+    assert compute_s < found.gpu_s < 2 * compute_s
+
+
+@pytest.mark.parametrize("gpu", [T4, H200, L40S])
+def test_more_work_takes_more_time(gpu: Gpu) -> None:
+    known = steps(gpu)
+    for less, more in (
+        (known.decode(1, 100), known.decode(1, 100_000)),
+        (known.decode(8, 1000), known.decode(200, 25_000)),
+        (known.decode(8, 1000), known.step(8, 1000, [(256, 0)])),
+        (known.step(8, 1000, [(256, 0)]), known.step(8, 1000, [(256, 2000)])),
+        (known.step(8, 1000, [(256, 0)]), known.step(8, 1000, [(1024, 0)])),
+    ):
+        assert less.gpu_s < more.gpu_s
+        assert known.duration_s(less) <= known.duration_s(more)
+
+
+@pytest.mark.parametrize("name", sorted(set(shipped_spaces()) - {"cpu"}))
+def test_every_shipped_card_is_known(name: str) -> None:
+    found = steps(load_space(name).gpu).decode(32, 10_000)
+    assert 1e-4 < found.gpu_s < 0.1
+    assert found.host_s > 0
+
+
+def test_a_slower_card_is_slower() -> None:
+    assert steps(T4).decode(16, 5000).gpu_s > 5 * steps(H200).decode(16, 5000).gpu_s
+
+
+def test_eager_mode_costs_the_host_and_graphs_do_not() -> None:
+    eager, graphs = steps(enforce_eager=True).decode(4, 1000), steps().decode(4, 1000)
+    assert eager.host_s > 4 * graphs.host_s
+    assert eager.gpu_s == graphs.gpu_s
+
+
+def test_a_batch_beyond_the_largest_graph_is_launched_in_pieces() -> None:
+    small, large = (steps(max_num_seqs=8).step(n, 1000, ()) for n in (8, 20))  # graphs up to 16 tokens
+    assert large.host_s > small.host_s + 0.005
+
+
+def test_fp8_halves_what_is_read_and_computes_in_8_bits_where_the_card_can() -> None:
+    assert steps(quantization="fp8_per_tensor").decode(1, 0).gpu_s < steps().decode(1, 0).gpu_s
+    prompt = [(8192, 0)]
+    assert steps(quantization="fp8_per_tensor").step(0, 0, prompt).gpu_s < 0.85 * steps().step(0, 0, prompt).gpu_s
+    narrow, wide = steps(T4, quantization="fp8_per_tensor").step(0, 0, prompt), steps(T4).step(0, 0, prompt)
+    assert narrow.gpu_s == pytest.approx(wide.gpu_s, rel=0.01)  # a T4 has no arithmetic in 8-bit floats
+
+
+def test_two_gpus_share_the_weights_and_pay_for_talking() -> None:
+    large = replace(SMALL, hidden=8192, intermediate=28672, heads=64, kv_heads=8, layers=80)
+    one, two = steps(shape=large).decode(8, 10_000), steps(shape=large, tensor_parallel_size=2).decode(8, 10_000)
+    assert one.gpu_s / 2 < two.gpu_s < one.gpu_s
+
+
+def test_without_asynchronous_scheduling_host_and_gpu_wait_for_each_other() -> None:
+    known = steps()
+    alone = replace(known, settings=replace(known.settings, async_scheduling=False))
+    step = Duration(0.004, 0.003)
+    assert known.duration_s(step) == 0.004
+    assert alone.duration_s(step) == 0.007
+
+
+@pytest.mark.parametrize(("factor", "field"), [("kernels", "gpu_s"), ("host", "host_s")])
+def test_a_factor_scales_its_kind_of_work(factor: str, field: str) -> None:
+    plain, scaled = steps().decode(16, 5000), steps(rates=replace(Rates(), **{factor: 2.0})).decode(16, 5000)
+    other = {"gpu_s": "host_s", "host_s": "gpu_s"}[field]
+    assert getattr(scaled, field) != pytest.approx(getattr(plain, field), rel=0.2)
+    assert getattr(scaled, other) == getattr(plain, other)
+
+
+def test_settings_of_defaults_are_vllm_s() -> None:
+    settings: Settings = steps().settings
+    assert (settings.max_num_seqs, settings.max_num_batched_tokens) == (1024, 8192)

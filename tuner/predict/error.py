@@ -1,0 +1,34 @@
+"""How far the predictions were off where they were compared with measurements: one record, which benchmarks/predict fills.
+
+Shares: 0.08 is 8 %. None means that it has not been measured. It knows no prediction.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelError:
+    """Of settings that had no part in any constant.
+
+    Throughput, latencies and the KV cache's tokens: the median of |predicted / measured - 1|, and of throughput the 90th
+    percentile, too. `gain` is the median of |predicted - measured| for the relative gain in throughput from one setting to
+    another under the same load; `starts` the share of launches of which it was told right whether they start;
+    `rank_correlation` Spearman's over launch settings. `gpus` are the cards that were measured, by NVML's names, and `launches`
+    how many launches there were.
+    """
+
+    output_throughput: float | None = None
+    output_throughput_p90: float | None = None
+    ttft: float | None = None
+    tpot: float | None = None
+    e2el: float | None = None
+    kv_cache_tokens: float | None = None
+    starts: float | None = None
+    rank_correlation: float | None = None
+    gain: float | None = None
+    gpus: tuple[str, ...] = ()
+    launches: int | None = None
+
+
+#: Of the published rates, without calibration.
+ERROR = ModelError()

@@ -1,0 +1,207 @@
+"""A model's shape, a card and settings in; what becomes of the card's memory out: whether vLLM starts, and its KV cache's size.
+
+All of it per GPU. The terms are those of vLLM's start (v1/worker/gpu_worker.py, determine_available_memory): a pass with
+max_num_batched_tokens tokens and max_num_seqs sampled sequences is run, and what the budget has left beside the weights,
+that pass and the rest is the KV cache. Time is not known here, nor what other processes hold on the card.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from statistics import median
+
+from tuner.errors import UsageError
+from tuner.gpus import Gpu
+from tuner.predict.footprint import (
+    activation_bytes,
+    counts_graphs,
+    graph_bytes,
+    kept_bytes,
+    weight_bytes,
+)
+from tuner.predict.kv_blocks import KvBlocks
+from tuner.predict.memory_log import Reported, read_log
+from tuner.predict.precision import kv_bytes_per_token
+from tuner.predict.settings import LATEST, Settings, Version
+from tuner.predict.shape import Shape
+from tuner.types import Failed, FailureKind
+
+__all__ = ["Memory", "MemoryCalibration", "Observed", "Reported", "calibrate_memory", "predict_memory", "read_log"]
+
+_GIB = 2**30
+#: Measured on H200s with vLLM 0.25.1 (CUDA 13), the same for every model and setting: what CUDA holds before vLLM counts; what
+#: the profiling run leaves beside PyTorch's memory and in small tensors; what NCCL adds to that over NVLink. For other cards
+#: what CUDA holds is assumed.
+_CONTEXT_HOPPER, _CONTEXT = round(0.51 * _GIB), round(0.25 * _GIB)
+_OTHER = round(0.228 * _GIB)
+_NCCL = round(0.29 * _GIB)
+_WITH_NVLINK = ((8, 0), (9, 0), (10, 0))
+#: Since then vLLM counts all that it holds, instead of weights and what is outside PyTorch (utils/mem_utils.py).
+_COUNTS_ALL: Version = (0, 28)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """Bytes per GPU. `budget_bytes` is gpu_memory_utilization of all; weights, activations, the rest and the KV cache fill it,
+    and the CUDA graphs where this vLLM counts them (`graphs_counted`). `other_bytes` is what is neither.
+
+    `kv_cache_tokens` is what vLLM would report, 0 with `failed`. `largest_length` is the longest request that would fit."""
+
+    total_bytes: int
+    budget_bytes: int
+    weights_bytes: int
+    activations_bytes: int
+    graphs_bytes: int
+    other_bytes: int
+    graphs_counted: bool
+    kv_bytes_per_token: float
+    kv_cache_bytes: int
+    kv_cache_tokens: int
+    largest_length: int
+    failed: Failed | None = None
+
+    def concurrency(self, tokens_per_request: float) -> float:
+        """How many requests of so many tokens the KV cache holds at once."""
+        return self.kv_cache_tokens / tokens_per_request
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryCalibration:
+    """What logs add to the constants: factors, and bytes that are added to the rest."""
+
+    weights: float = 1.0
+    graphs: float = 1.0
+    other_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed(Reported):
+    """What a launch with these settings reported."""
+
+    settings: Settings
+
+
+def predict_memory(
+    shape: Shape,
+    gpu: Gpu,
+    settings: Settings,
+    calibration: MemoryCalibration = MemoryCalibration(),
+    version: Version = LATEST,
+    *,
+    cold: bool = True,
+) -> Memory:
+    """What a start does with the card's memory. `cold`: the model is compiled in that start, whose temporary memory vLLM takes
+    for the model's; else it comes from the compile cache.
+
+    Raises UsageError for a card whose memory is not known, and for the CPU."""
+    if gpu.memory_gib is None:
+        raise UsageError("the memory of this card is not known: give its memory_gib in the search space's gpu")
+    total = round(gpu.memory_gib * _GIB)
+    budget = math.ceil(total * settings.gpu_memory_utilization)
+    weights = round(weight_bytes(shape, settings) * calibration.weights)
+    activations = round(activation_bytes(shape, gpu, settings, version, cold=cold))
+    graphs = round(graph_bytes(shape, settings, version) * calibration.graphs)
+    kept, counted = round(kept_bytes(shape, settings, version)), counts_graphs(shape, version)
+    other = _OTHER + calibration.other_bytes + (kept if version >= _COUNTS_ALL else 0)
+    if settings.tensor_parallel_size > 1 and gpu.capability in _WITH_NVLINK:
+        other += _NCCL
+    left = budget - weights - activations - other - (graphs if counted else 0)
+    context = _CONTEXT_HOPPER if gpu.capability == (9, 0) else _CONTEXT
+    outside = (0 if version >= _COUNTS_ALL else kept) + (0 if counted else graphs)
+    blocks = KvBlocks(shape, settings)
+    found = Memory(
+        total_bytes=total,
+        budget_bytes=budget,
+        weights_bytes=weights,
+        activations_bytes=activations,
+        graphs_bytes=graphs,
+        other_bytes=other,
+        graphs_counted=counted,
+        kv_bytes_per_token=kv_bytes_per_token(shape, settings),
+        kv_cache_bytes=max(0, left),
+        kv_cache_tokens=blocks.tokens(left),
+        largest_length=blocks.largest_length(left),
+    )
+    needed = blocks.needed(settings.max_model_len) * blocks.block_bytes
+    failed = _failure(found, settings, left, needed, total - context, outside)
+    return found if failed is None else replace(found, kv_cache_tokens=0, failed=failed)
+
+
+def _failure(memory: Memory, settings: Settings, left: int, needed: float, free: int, outside: int) -> Failed | None:
+    """The first thing that goes wrong on the way up, in vLLM's words; None if the server starts. `free` is there at its start,
+    `outside` what it takes beside its budget."""
+    if memory.budget_bytes > free:
+        return _out_of_memory(
+            f"Free memory on device cuda:0 ({_gib(free)}/{_gib(memory.total_bytes)} GiB) on startup is less than desired GPU"
+            f" memory utilization ({settings.gpu_memory_utilization}, {_gib(memory.budget_bytes)} GiB). Decrease GPU memory"
+            " utilization or reduce GPU memory used by other processes."
+        )
+    if memory.weights_bytes > free:
+        return _out_of_memory(
+            "Failed to load model - not enough GPU memory. Try lowering --gpu-memory-utilization to free memory for weights,"
+            " increasing --tensor-parallel-size, or using --quantization."
+            f" (predicted: {_gib(memory.weights_bytes)} GiB of weights)"
+        )
+    if memory.weights_bytes + memory.activations_bytes + memory.other_bytes > free:
+        return _out_of_memory(
+            f"CUDA out of memory. Tried to allocate {_gib(memory.activations_bytes)} GiB for activations."
+        )
+    if left <= 0:
+        return _too_small(
+            "No available memory for the cache blocks. Try increasing `gpu_memory_utilization` when initializing the engine."
+        )
+    if needed > left:
+        return _too_small(
+            f"To serve at least one request with the model's max seq len ({settings.max_model_len}), ({_gib(needed)} GiB KV"
+            f" cache is needed, which is larger than the available KV cache memory ({_gib(left)} GiB). Based on the available"
+            f" memory, the estimated maximum model length is {memory.largest_length}. Try increasing `gpu_memory_utilization`"
+            " or decreasing `max_model_len` when initializing the engine."
+        )
+    if memory.budget_bytes + outside > free:
+        return _out_of_memory(
+            f"CUDA out of memory: the budget of {_gib(memory.budget_bytes)} GiB and {_gib(outside)} GiB that vLLM takes beside"
+            f" it (CUDA graphs, penalties) are more than the {_gib(free)} GiB that are free; lower gpu_memory_utilization."
+        )
+    return None
+
+
+def _out_of_memory(message: str) -> Failed:
+    return Failed(kind=FailureKind.OUT_OF_MEMORY, message=message)
+
+
+def _too_small(message: str) -> Failed:
+    return Failed(kind=FailureKind.KV_CACHE_TOO_SMALL, message=message)
+
+
+def _gib(size: float) -> float:
+    return round(size / _GIB, 2)
+
+
+def calibrate_memory(
+    shape: Shape, gpu: Gpu, observed: Sequence[Observed], version: Version = LATEST
+) -> MemoryCalibration:
+    """What the logs of some launches of this model on this card add to the constants; one launch is enough.
+
+    What a log does not tell stays as it is, and so do the weights where they are right within 1 % (logs have two decimals).
+    What is then missing of the KV cache counts as `other_bytes`."""
+    weights, graphs = [1.0], [1.0]
+    for each in observed:
+        before = predict_memory(shape, gpu, each.settings, version=version)
+        weights += [each.weights_bytes / before.weights_bytes] if each.weights_bytes else []
+        graphs += [each.graphs_bytes / before.graphs_bytes] if each.graphs_bytes and before.graphs_bytes else []
+    weight = median(weights[1:] or weights)
+    found = MemoryCalibration(weights=weight if abs(weight - 1) > 0.01 else 1.0, graphs=median(graphs[1:] or graphs))
+    missing = []
+    for each in observed:
+        held = _cache_bytes(shape, each)
+        if held is not None:
+            memory = predict_memory(shape, gpu, each.settings, found, version, cold=each.compiled is not False)
+            missing.append(memory.kv_cache_bytes - held)
+    return replace(found, other_bytes=round(median(missing or [0])))
+
+
+def _cache_bytes(shape: Shape, observed: Observed) -> int | None:
+    """The KV cache's bytes: of its tokens, which the log gives exactly, where each layer keeps every token."""
+    if observed.kv_cache_tokens and not shape.window_layers:
+        return round(observed.kv_cache_tokens * kv_bytes_per_token(shape, observed.settings))
+    return observed.kv_cache_bytes

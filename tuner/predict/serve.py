@@ -1,0 +1,343 @@
+"""Requests and the time of a step in; when each token comes out, as vLLM's V1 scheduler would have it. Pure.
+
+A discrete-event simulation of one engine and its API servers. Each step takes one token for every running sequence first, then
+chunks of prompts while the token budget lasts; a request is admitted while there are sequences and KV cache left, and when the
+cache is full the sequence that came last is preempted and computed again (vllm/v1/core/sched/scheduler.py). Steps in which
+nothing begins or ends are taken together.
+
+An API server is one event loop, and its time goes to output first: requests are read in what is left. So when the tokens of the
+sequences that run take all of it, new requests starve until fewer run. That is why TTFT is seconds under many users while the
+engine waits for nothing, and why a larger `stream_interval` or more API servers mend it. Besides, a request on its way in needs
+many turns of the loop, and each waits behind the output of a step as often as there is some.
+"""
+
+import heapq
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
+from typing import NamedTuple
+
+from tuner.predict.settings import Settings
+from tuner.predict.step import Steps
+
+#: So many steps at most are taken as one: their time is that of the middle one.
+_MOST_AT_ONCE = 64
+#: The share of its time that an API server reads requests in, however much output there is.
+_LEAST_READING = 0.03
+
+
+class Event(NamedTuple):
+    """Tokens that reach the client: those since the request's last event. Its first has 1."""
+
+    time_s: float
+    number: int
+    tokens: int
+    finished: bool
+
+
+@dataclass(slots=True, eq=False)
+class _Request:
+    number: int
+    input_tokens: int
+    output_tokens: int
+    every: int
+    computed: int  # tokens of the prompt that are in the cache
+    made: int = 0  # output tokens when it began to decode; while it waits, those of before it was preempted
+    prompt: int = 0  # tokens that it had in the cache when it began to decode
+    begun: int = 0  # the count of decode steps then
+    told: int = 0  # output tokens that events have told
+
+
+class Server:
+    """One server in simulated time; `noise` gives the factor of a step's time."""
+
+    def __init__(
+        self, steps: Steps, settings: Settings, kv_cache_tokens: int, noise: Callable[[], float] = lambda: 1.0
+    ) -> None:
+        rates, share = steps.rates, steps.rates.front / settings.api_server_count
+        self._steps, self._settings, self._noise, self._capacity = steps, settings, noise, kv_cache_tokens
+        self._read_s, self._turns = rates.request_s * share, rates.request_turns
+        self._output_s = (rates.token_s + rates.chunk_s / settings.stream_interval) * share  # of an API server, a token
+        self._now_s = 0.0  # until when steps are simulated
+        self._front_s = 0.0  # until when the API servers are busy with output
+        self._reader_s = 0.0  # until when they have read requests, and what is left to do of the first that is not
+        self._unread_s = self._read_s
+        self._turn_s = 0.0  # what a turn of the loop waits for output
+        self._coming: deque[tuple[float, _Request]] = deque()
+        self._arriving: list[tuple[float, int, _Request]] = []
+        self._waiting: deque[_Request] = deque()
+        self._prefilling: dict[int, _Request] = {}
+        self._decoding: dict[int, _Request] = {}
+        self._gone: set[int] = set()
+        self._marks: list[
+            tuple[int, int]
+        ] = []  # decode step at which a request ends or has something to tell, its number
+        self._decoded = 0  # decode steps so far: each gives every decoding sequence one token
+        self._context = self._filled = 0  # tokens in the cache, of the decoding sequences and of those being read
+        self._out: list[Event] = []
+        self.preemptions = self.prompt_tokens = self.cached_tokens = self.generation_tokens = self.steps_done = 0
+        self.gpu_s = self.host_s = self.front_s = 0.0
+
+    @property
+    def now_s(self) -> float:
+        """Until when steps have been simulated."""
+        return self._now_s
+
+    @property
+    def running(self) -> int:
+        return len(self._decoding) + len(self._prefilling)
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def kv_cache_usage(self) -> float:
+        """The share of the KV cache that is taken, 0..1."""
+        return min(1.0, 1 - self._free() / self._capacity) if self._capacity else 0.0
+
+    @property
+    def next_s(self) -> float | None:
+        """When something happens next: a token arrives or a step begins; None while there is nothing to do."""
+        times = [self._out[0].time_s] if self._out else []
+        if self.running or self._waiting:
+            times.append(self._now_s)
+        elif self._arriving or self._coming:
+            times.append(max(self._now_s, self._next_arrival_s()))
+        return min(times, default=None)
+
+    def submit(
+        self, number: int, input_tokens: int, output_tokens: int, at_s: float, *, cached_tokens: int = 0, every: int = 0
+    ) -> None:
+        """A request that reaches the API server at `at_s`, not before the one submitted last. `cached_tokens` of its prompt are
+        in the prefix cache. Its first and last tokens make events, with `every` > 0 also each `every` tokens in between."""
+        cached = min(cached_tokens, input_tokens - 1)
+        self._coming.append((at_s, _Request(number, input_tokens, max(1, output_tokens), every, cached)))
+
+    def abort(self, number: int) -> None:
+        """The client of a request has gone: no more events of it."""
+        self._gone.add(number)
+        if (request := self._decoding.pop(number, None)) is not None:
+            self._context -= self._length(request)
+        elif (request := self._prefilling.pop(number, None)) is not None:
+            self._filled -= request.computed
+        self._waiting = deque(request for request in self._waiting if request.number != number)
+        self._out = [event for event in self._out if event.number != number]
+        heapq.heapify(self._out)
+
+    def advance(self, until_s: float) -> list[Event]:
+        """All events until then, in order of time. Steps that begin later are not simulated: requests may still arrive."""
+        found = []
+        while (event := self.next_event(until_s)) is not None:
+            found.append(event)
+        return found
+
+    def next_event(self, until_s: float = inf) -> Event | None:
+        """The next one if it comes until then. No step is simulated that begins after it: its client may answer."""
+        while self._step(min(until_s, self._out[0].time_s) if self._out else until_s):
+            pass
+        return heapq.heappop(self._out) if self._out and self._out[0].time_s <= until_s else None
+
+    def _step(self, until_s: float) -> bool:
+        """One step, or several in which nothing begins or ends; False when none begins by then."""
+        if not (self.running or self._waiting):
+            arrival_s = self._next_arrival_s()
+            if arrival_s > until_s:
+                return False
+            self._turn_s, self._now_s = 0.0, max(self._now_s, arrival_s)
+            self._read(self._now_s, 1.0)
+        if self._now_s > until_s:
+            return False
+        came = False
+        while self._arriving and self._arriving[0][0] <= self._now_s:
+            request, came = heapq.heappop(self._arriving)[2], True
+            if request.number in self._gone:
+                self._gone.discard(request.number)
+            else:
+                self._waiting.append(request)
+        preempted = self._make_room()
+        if chunks := self._schedule(preempted):
+            self._mixed(chunks)
+        elif self._decoding:
+            self._decode(1 if preempted else self._most_steps(), until_s)
+        else:
+            return came
+        return True
+
+    def _make_room(self) -> bool:
+        """Preempt from the last one on until every decoding sequence has room for a token; whether any was."""
+        preempted = False
+        while self._free() < len(self._decoding) and self.running > 1:
+            if self._prefilling:
+                _, request = self._prefilling.popitem()
+                self._filled -= request.computed
+            else:
+                _, request = self._decoding.popitem()
+                self._context -= self._length(request)
+                request.made += self._decoded - request.begun
+            request.computed = 0
+            self._waiting.appendleft(request)
+            self.preemptions += 1
+            preempted = True
+        return preempted
+
+    def _schedule(self, preempted: bool) -> list[tuple[_Request, int]]:
+        """The prompts' chunks of the next step. Waiting requests are admitted in their order."""
+        budget = self._settings.max_num_batched_tokens - len(self._decoding)
+        free = self._free() - len(self._decoding)
+        chunks = []
+        for request in self._prefilling.values():
+            if (chunk := min(budget, request.input_tokens + request.made - request.computed, free)) > 0:
+                chunks.append((request, chunk))
+                budget, free = budget - chunk, free - chunk
+        while self._waiting and budget > 0 and not preempted and self.running < self._settings.max_num_seqs:
+            request = self._waiting[0]
+            left = request.input_tokens + request.made - request.computed
+            chunk = min(budget, left)
+            whole = chunk == left or self._settings.enable_chunked_prefill
+            if not whole or request.computed + left + self._slack > free:  # scheduler_reserve_full_isl
+                break
+            self._waiting.popleft()
+            self._prefilling[request.number] = request
+            self._filled += request.computed
+            self.prompt_tokens += 0 if request.made else request.input_tokens
+            self.cached_tokens += request.computed
+            chunks.append((request, chunk))
+            budget, free = budget - chunk, free - chunk - request.computed
+        return chunks
+
+    def _mixed(self, chunks: list[tuple[_Request, int]]) -> None:
+        """A step with prompts in it."""
+        sequences = len(self._decoding)
+        step = self._steps.step(sequences, self._context, [(chunk, request.computed) for request, chunk in chunks])
+        self._pass(1, self._steps.duration_s(step), step.gpu_s, step.host_s)
+        self._decoded += 1
+        self._context += sequences
+        told = self._due()
+        for request, chunk in chunks:
+            request.computed += chunk
+            self._filled += chunk
+            if request.computed == request.input_tokens + request.made:
+                told.append(self._begin(request))
+        tokens = len(self._decoding) + sum(finished for _, _, finished in told)
+        self.generation_tokens += tokens
+        self._tell(told, tokens, 1)
+
+    def _begin(self, request: _Request) -> tuple[_Request, int, bool]:
+        """Its prompt is in the cache and one token is made: it decodes from now on."""
+        del self._prefilling[request.number]
+        self._filled -= request.computed
+        request.prompt, request.begun, request.made = request.computed, self._decoded, request.made + 1
+        new, request.told = request.made - request.told, request.made
+        if request.made == request.output_tokens:
+            return request, new, True
+        self._decoding[request.number] = request
+        self._context += request.prompt
+        heapq.heappush(self._marks, (self._next_mark(request), request.number))
+        return request, new, False
+
+    def _decode(self, most: int, until_s: float) -> None:
+        """Up to `most` steps without prompts, of which only the last one has something to tell."""
+        sequences = len(self._decoding)
+        step = self._steps.decode(sequences, self._context)
+        each_s = self._steps.duration_s(step)
+        until_s = min(until_s, self._next_arrival_s())
+        if until_s < inf:
+            most = min(most, max(0, int((until_s - self._now_s) / each_s)) + 1)
+        if most > 2:
+            step = self._steps.decode(sequences, self._context + sequences * (most // 2))
+            each_s = self._steps.duration_s(step)
+        self._pass(most, each_s, step.gpu_s, step.host_s)
+        self._decoded += most
+        self._context += sequences * most
+        self.generation_tokens += sequences * most
+        self._tell(self._due(), sequences, most)
+
+    def _most_steps(self) -> int:
+        """How many steps there are until a sequence ends or tells something, or the cache is full."""
+        while self._marks and not self._is_due(*self._marks[0]):
+            heapq.heappop(self._marks)
+        room = self._free() // len(self._decoding)
+        return max(1, min(self._marks[0][0] - self._decoded, room, _MOST_AT_ONCE))
+
+    def _due(self) -> list[tuple[_Request, int, bool]]:
+        """The requests with something to tell after the last step: new tokens, and whether those were the last."""
+        found = []
+        while self._marks and self._marks[0][0] <= self._decoded:
+            mark, number = heapq.heappop(self._marks)
+            if not self._is_due(mark, number):
+                continue
+            request = self._decoding[number]
+            made = request.made + self._decoded - request.begun
+            finished = made >= request.output_tokens
+            found.append((request, made - request.told, finished))
+            request.told = made
+            if finished:
+                self._context -= self._length(request)
+                del self._decoding[number]
+            else:
+                heapq.heappush(self._marks, (self._next_mark(request), number))
+        return found
+
+    def _tell(self, told: list[tuple[_Request, int, bool]], tokens: int, steps: int) -> None:
+        """Pass the output of `steps` equal steps through the API servers, of the last one each request's in its turn, and read
+        requests in the time that is left."""
+        work_s, began_s = tokens * self._output_s, self._now_s - steps * self._last_s
+        late_s = max(0.0, self._front_s - began_s)
+        self._front_s = max(max(self._front_s, began_s + self._last_s) + steps * work_s, self._now_s + work_s)
+        self.front_s += steps * work_s
+        for place, (request, new, finished) in enumerate(told):
+            time_s = self._front_s - work_s * (1 - (place + 0.5) / len(told))
+            heapq.heappush(self._out, Event(time_s, request.number, new, finished))
+        busy = min(1.0, (late_s + steps * work_s) / (steps * self._last_s))
+        self._turn_s = busy * work_s / 2
+        self._read(self._now_s, max(_LEAST_READING, 1 - busy))
+
+    def _read(self, until_s: float, share: float) -> None:
+        """Let the API servers read what has come, with this share of their time."""
+        while self._coming and (start_s := max(self._reader_s, self._coming[0][0])) < until_s:
+            ready_s = start_s + self._unread_s / share
+            if ready_s > until_s:
+                self._unread_s -= (until_s - start_s) * share
+                self._reader_s = until_s
+                return
+            _, request = self._coming.popleft()
+            self._reader_s, self._unread_s = ready_s, self._read_s
+            self.front_s += self._read_s
+            heapq.heappush(self._arriving, (ready_s + self._turns * self._turn_s, request.number, request))
+
+    def _next_arrival_s(self) -> float:
+        """When the engine gets its next request, as far as is known."""
+        ready_s = self._arriving[0][0] if self._arriving else inf
+        if self._coming:
+            ready_s = min(ready_s, max(self._reader_s, self._coming[0][0]) + self._unread_s)
+        return ready_s
+
+    def _pass(self, steps: int, each_s: float, gpu_s: float, host_s: float) -> None:
+        self._last_s = each_s * self._noise()
+        self._now_s += steps * self._last_s
+        self.steps_done += steps
+        self.gpu_s += steps * gpu_s
+        self.host_s += steps * host_s
+
+    def _next_mark(self, request: _Request) -> int:
+        """The decode step after which it has something to tell."""
+        end = request.begun + request.output_tokens - request.made
+        return min(end, request.begun + request.told + request.every - request.made) if request.every else end
+
+    def _is_due(self, mark: int, number: int) -> bool:
+        """Whether a mark is still true: the request may have been preempted or aborted since."""
+        return number in self._decoding and self._next_mark(self._decoding[number]) == mark
+
+    def _length(self, request: _Request) -> int:
+        """Tokens of a decoding sequence in the cache."""
+        return request.prompt + self._decoded - request.begun
+
+    @property
+    def _slack(self) -> int:
+        """Half a block of each sequence is empty on the mean."""
+        return self._settings.block_size // 2
+
+    def _free(self) -> int:
+        return self._capacity - self._context - self._filled - self.running * self._slack

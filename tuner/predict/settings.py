@@ -1,0 +1,227 @@
+"""Launch arguments in; all settings that the prediction follows from, as vLLM resolves them, out: or its refusal.
+
+Read in vLLM 0.25.1 and 0.32 (engine/arg_utils.py, config/scheduler.py, config/model.py, config/vllm.py). Arguments that
+change neither memory nor speed are passed over; those that do, and that tuner cannot tell, are refused with UsageError. It does
+not know whether the model fits.
+"""
+
+from dataclasses import dataclass, fields
+
+from tuner import gpus
+from tuner.errors import UsageError
+from tuner.gpus import UNSET, Gpu
+from tuner.predict.shape import Shape
+from tuner.types import Failed, FailureKind, Params, Value
+
+#: vLLM's version, (major, minor).
+Version = tuple[int, int]
+LATEST: Version = (0, 32)
+
+#: Quantizations of 16-bit weights while they load (model_executor/layers/quantization/online).
+ONLINE = ("fp8", "fp8_per_tensor", "fp8_per_block", "fp8_per_channel", "mxfp8", "mxfp4", "int8_per_channel_weight_only")
+#: What these change, the prediction does not know.
+_NOT_PREDICTED = frozenset(
+    (
+        "kv_cache_memory_bytes",
+        "num_gpu_blocks_override",
+        "cpu_offload_gb",
+        "pipeline_parallel_size",
+        "data_parallel_size",
+        "speculative_config",
+        "performance_mode",
+        "optimization_level",
+        "compilation_config",
+        "cudagraph_capture_sizes",
+        "max_cudagraph_capture_size",
+        "enable_lora",
+    )
+)
+#: What a KV cache's value takes is known for these; vLLM has more.
+_KV_CACHE_DTYPES = ("auto", "bfloat16", "float16", "fp8", "fp8_e4m3", "fp8_e5m2", "fp8_inc")
+#: Names of one format (gpus.CHECKPOINT_QUANTIZATIONS): what config.json calls "awq" is read by all of them.
+_FORMATS = {
+    "awq": "awq",
+    "awq_marlin": "awq",
+    "auto_awq": "awq",
+    "gptq": "gptq",
+    "gptq_marlin": "gptq",
+    "auto_gptq": "gptq",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """vLLM's settings by its own names. `quantization` is "none" for weights as they are stored; `dtype` is "auto" for the
+    checkpoint's own (16 bits where it has 32)."""
+
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    max_model_len: int
+    gpu_memory_utilization: float
+    quantization: str = UNSET
+    kv_cache_dtype: str = "auto"
+    dtype: str = "auto"
+    enforce_eager: bool = False
+    stream_interval: int = 1
+    api_server_count: int = 1
+    tensor_parallel_size: int = 1
+    block_size: int = 16
+    enable_prefix_caching: bool = True
+    enable_chunked_prefill: bool = True
+    async_scheduling: bool = True
+
+    @property
+    def params(self) -> dict[str, Value]:
+        """All of them, by vLLM's names."""
+        return {entry.name: getattr(self, entry.name) for entry in fields(self)}
+
+    @property
+    def dtype_bytes(self) -> int:
+        """Of a weight that is not quantized, and of activations."""
+        return 4 if self.dtype in ("float32", "float") else 2
+
+
+def resolve(params: Params, shape: Shape, gpu: Gpu, version: Version = LATEST) -> Settings | Failed:
+    """What vLLM makes of `params` on this card; Failed with its own sentence where it refuses them.
+
+    Raises UsageError for arguments whose effect cannot be told, and values of another type."""
+    given = {name: value for name, value in params.items() if value != UNSET}
+    if unknown := sorted(_NOT_PREDICTED & given.keys()):
+        raise UsageError(f"{unknown[0]}: tuner cannot tell what it does to memory and speed; leave it out")
+    if (kind := given.get("kv_cache_dtype", "auto")) not in _KV_CACHE_DTYPES:
+        raise UsageError(f"kv_cache_dtype {kind}: tuner cannot tell what it takes, only {', '.join(_KV_CACHE_DTYPES)}")
+    if why := _ill_typed(given):
+        return Failed(kind=FailureKind.REJECTED, message=why)
+    found = _with_defaults(given, shape, gpu, version)
+    for check in (_ranges, _positions, _batches, _quantization, _card):
+        if failed := check(found, shape, gpu):
+            return failed
+    return found
+
+
+def capture_sizes(settings: Settings, version: Version = LATEST) -> tuple[int, ...]:
+    """The numbers of tokens that a step is padded to and for which a CUDA graph is captured, rising; empty in eager mode
+    (config/vllm.py, _set_cudagraph_sizes). Blackwell's doubled limit is not known here."""
+    if settings.enforce_eager:
+        return ()
+    tokens, sequences = settings.max_num_batched_tokens, settings.max_num_seqs
+    most = min(2 * sequences, 512, tokens)
+    sizes = {1, 2, 4, *range(8, 256, 8), *range(256, most + 1, 16)}
+    if tokens <= most:
+        sizes.add(tokens)
+    if version > (0, 25) and sequences <= min(2 * sequences, 512):
+        sizes.add(min(sequences, tokens))
+    return tuple(sorted(size for size in sizes if size <= most))
+
+
+def _ill_typed(given: Params) -> str | None:
+    """The first value that is not of its setting's type, as a sentence like vLLM's."""
+    for entry in fields(Settings):
+        value, kind = given.get(entry.name), str(getattr(entry.type, "__name__", entry.type))
+        if value is not None and type(value).__name__ not in {kind, *(("int",) if kind == "float" else ())}:
+            return f"argument --{entry.name.replace('_', '-')}: invalid {kind} value: {value!r}"
+    return None
+
+
+def _with_defaults(given: Params, shape: Shape, gpu: Gpu, version: Version) -> Settings:
+    """vLLM's defaults under what is given (engine/arg_utils.py, _set_default_max_num_seqs_and_batched_tokens_args)."""
+    known = {entry.name: given[entry.name] for entry in fields(Settings) if entry.name in given}
+    tokens, sequences = _batch_defaults(gpu, version, int(known.get("tensor_parallel_size", 1)))
+    length = int(known.setdefault("max_model_len", shape.max_positions))
+    if "max_num_batched_tokens" not in known:
+        if known.get("enable_chunked_prefill") is False:
+            tokens = max(length, tokens)
+        known["max_num_batched_tokens"] = min(int(known.get("max_num_seqs", sequences)) * length, tokens)
+    known.setdefault("max_num_seqs", min(sequences, int(known["max_num_batched_tokens"])))
+    known.setdefault("gpu_memory_utilization", 0.92 if version >= (0, 22) else 0.9)
+    if gpu.capability is None:
+        known = {"block_size": 128, **known, "async_scheduling": False}
+    elif gpu.capability < (8, 0) and known.get("dtype", "auto") == "auto":
+        known["dtype"] = "float16"  # config/model.py: what a card cannot do in bfloat16, vLLM does in float16
+    return Settings(**known)  # type: ignore[arg-type]
+
+
+def _batch_defaults(gpu: Gpu, version: Version, gpus_together: int) -> tuple[int, int]:
+    """max_num_batched_tokens and max_num_seqs of `vllm serve` (engine/arg_utils.py, get_batch_defaults)."""
+    memory_gib, name = gpu.memory_gib or 0.0, gpu.names[0].casefold() if gpu.names else ""
+    if gpu.capability is None:
+        return 2048 * gpus_together, 128 * gpus_together
+    if memory_gib >= 160 and version > (0, 25):
+        return 16384, 1024
+    if memory_gib >= 70 and "a100" not in name:
+        return 8192, 1024
+    return 2048, 256
+
+
+def _positions(settings: Settings, shape: Shape, gpu: Gpu) -> Failed | None:
+    if settings.max_model_len > shape.max_positions:
+        return _rejected(
+            f"User-specified max_model_len ({settings.max_model_len}) is greater than the derived max_model_len"
+            f" (max_position_embeddings={shape.max_positions} in model's config.json)."
+        )
+    if shape.heads % settings.tensor_parallel_size:
+        return _rejected(
+            f"Total number of attention heads ({shape.heads}) must be divisible by tensor parallel size"
+            f" ({settings.tensor_parallel_size})."
+        )
+    return None
+
+
+def _batches(settings: Settings, shape: Shape, gpu: Gpu) -> Failed | None:
+    tokens, sequences, length = settings.max_num_batched_tokens, settings.max_num_seqs, settings.max_model_len
+    if tokens < length and not settings.enable_chunked_prefill:
+        return _rejected(
+            f"max_num_batched_tokens ({tokens}) is smaller than max_model_len ({length}). This effectively limits the maximum"
+            " sequence length to max_num_batched_tokens and makes vLLM reject longer sequences. Please increase"
+            " max_num_batched_tokens or decrease max_model_len."
+        )
+    if tokens < sequences:
+        return _rejected(
+            f"max_num_batched_tokens ({tokens}) must be greater than or equal to max_num_seqs ({sequences})."
+        )
+    return None
+
+
+def _ranges(settings: Settings, shape: Shape, gpu: Gpu) -> Failed | None:
+    for entry in fields(settings):
+        if entry.type is int and getattr(settings, entry.name) < 1:
+            return _rejected(f"{entry.name}: Input should be greater than or equal to 1")
+    if not 0 < settings.gpu_memory_utilization <= 1:
+        bound = "less than or equal to 1" if settings.gpu_memory_utilization > 1 else "greater than 0"
+        return _rejected(f"gpu_memory_utilization: Input should be {bound}")
+    return None
+
+
+def _quantization(settings: Settings, shape: Shape, gpu: Gpu) -> Failed | None:
+    asked, stored = settings.quantization, shape.checkpoint_quantization
+    if asked == UNSET or _FORMATS.get(asked, asked) == stored:
+        return None
+    if stored is not None:
+        return _unsupported(
+            f"Quantization method specified in the model config ({stored}) does not match the quantization method specified"
+            f" in the `quantization` argument ({asked})."
+        )
+    if asked in _FORMATS:
+        return _unsupported(f"Cannot find the config file for {_FORMATS[asked]}")
+    if asked not in ONLINE:
+        return _unsupported(f"Unknown quantization method: {asked}. Must be one of {sorted((*ONLINE, *_FORMATS))}.")
+    return None
+
+
+def _card(settings: Settings, shape: Shape, gpu: Gpu) -> Failed | None:
+    """What the card cannot run (tuner.gpus). The checkpoint's own quantization counts as asked for."""
+    asked = settings.params
+    if settings.quantization == UNSET and shape.checkpoint_quantization is not None:
+        asked["quantization"] = shape.checkpoint_quantization
+    for name in ("quantization", "kv_cache_dtype", "dtype"):
+        if why := gpus.why_not(gpu.capability, name, asked[name]):
+            return _unsupported(why)
+    return None
+
+
+def _rejected(message: str) -> Failed:
+    return Failed(kind=FailureKind.REJECTED, message=message)
+
+
+def _unsupported(message: str) -> Failed:
+    return Failed(kind=FailureKind.UNSUPPORTED_QUANTIZATION, message=message)

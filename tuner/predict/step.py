@@ -1,0 +1,240 @@
+"""A model's shape, a card and settings in; how long one step of vLLM's engine takes out. Pure.
+
+A step is a roofline with kernel efficiencies (S. Williams et al., Roofline, CACM 2009): every matrix multiplication reads its
+weights or computes, whichever takes longer; decode attention reads the KV cache; around them stand costs for each layer, for
+each collective of tensor parallelism, and what the host does for each sequence while the GPU works (asynchronous scheduling).
+It knows nothing of requests, queues or memory limits.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from tuner.gpus import Capability, Gpu
+from tuner.predict.decoder import Shape
+from tuner.predict.precision import bytes_per_weight, computes_in_fp8, kv_bytes_per_token
+from tuner.predict.settings import Settings, capture_sizes
+
+_US = 1e-6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kernels:
+    """What kernels reach of a card's data sheet, as shares: of the bandwidth while weights of 16 or 8 bits are read, of
+    the arithmetic in 16 or 8 bits."""
+
+    weights16: float
+    weights8: float
+    compute16: float
+    compute8: float
+
+
+#: Medians over LLM shapes (n, k >= 2048) of vLLM's kernels in AIConfigurator's measured tables
+#: (github.com/ai-dynamo/aiconfigurator, systems/data): A100 with vLLM 0.14, H100, H200 and L40S with 0.24.
+#: Nobody published 7.5 (T4): A100's shares stand in for it.
+KERNELS: Mapping[Capability, Kernels] = {
+    (7, 5): Kernels(weights16=0.67, weights8=0.60, compute16=0.72, compute8=0.60),
+    (8, 0): Kernels(weights16=0.67, weights8=0.60, compute16=0.82, compute8=0.60),
+    (8, 6): Kernels(weights16=0.75, weights8=0.68, compute16=0.72, compute8=0.60),
+    (8, 9): Kernels(weights16=0.78, weights8=0.68, compute16=0.65, compute8=0.48),
+    (9, 0): Kernels(weights16=0.74, weights8=0.52, compute16=0.80, compute8=0.57),
+    (10, 0): Kernels(weights16=0.74, weights8=0.60, compute16=0.75, compute8=0.60),
+    (12, 0): Kernels(weights16=0.78, weights8=0.71, compute16=0.78, compute8=0.70),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """Every constant of the step and of the processes around it.
+
+    The first four scale all that is of a kind; calibration learns them: `kernels` is what the GPU reaches of its data sheet
+    (more is faster); `launch` scales the time for starting kernels, `host` EngineCore's, `front` the API servers' (more is
+    slower). The others were fitted by least squares on the training half of the H200 measurements in benchmarks/data (vLLM
+    0.25.1; benchmarks/predict/fit.py), with kernels' shares near the published ones; they hold for hosts like that one.
+    """
+
+    kernels: float = 1.0
+    launch: float = 1.0
+    host: float = 1.0
+    front: float = 1.0
+    #: Share of the bandwidth that decode attention reaches (the tables of `KERNELS`: 0.58-0.77 at 512 and more tokens).
+    kv_bandwidth: float = 0.57
+    #: Share of the arithmetic that prefill attention reaches at 1,000 tokens. It grows with their 0.4th power up to 0.6: the
+    #: same tables have 0.28 at 1,000, 0.5 at 4,000 and 0.57 at 8,000.
+    attention_compute: float = 0.25
+    #: GPU time of a layer's small kernels, and the bytes that a token moves through a layer outside its multiplications, in
+    #: hidden sizes of 16 bits.
+    layer_s: float = 9.5 * _US
+    activations: float = 38.0
+    #: GPU time of a step outside its layers (embedding, sampling, copies), and of each sequence in it.
+    step_s: float = 270 * _US
+    sequence_s: float = 1.3 * _US
+    #: EngineCore's time to start a layer's kernels: with prompts in a CUDA graph in pieces around attention; in compiled pieces
+    #: beyond the largest graph; in eager mode, and there with weights in fp8, whose activations are quantized by more kernels.
+    piecewise_layer_s: float = 250 * _US
+    compiled_layer_s: float = 410 * _US
+    eager_layer_s: float = 400 * _US
+    eager_fp8_layer_s: float = 475 * _US
+    #: EngineCore, while the GPU works on the step before: a step, each sequence in it, and a request that is admitted.
+    schedule_s: float = 2.2e-3
+    schedule_sequence_s: float = 28 * _US
+    admit_s: float = 120 * _US
+    #: One all-reduce: its latency, and the bandwidth of the link between two GPUs.
+    collective_s: float = 10 * _US
+    link_gb_per_s: float = 250.0
+    #: An API server: a request until it is in the engine, and the turns of the event loop that takes; a token; a chunk sent.
+    request_s: float = 1.5e-3
+    request_turns: float = 13.0
+    token_s: float = 7 * _US
+    chunk_s: float = 55 * _US
+
+
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """Of one step: how long the GPU works on it, and how long EngineCore."""
+
+    gpu_s: float
+    host_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Steps:
+    """The steps of one server."""
+
+    shape: Shape
+    gpu: Gpu
+    settings: Settings
+    rates: Rates = field(default_factory=Rates)
+
+    def decode(self, sequences: int, context_tokens: float) -> Duration:
+        """A step in which `sequences` get one token each and have `context_tokens` in the KV cache altogether."""
+        return self.step(sequences, context_tokens, ())
+
+    def step(self, sequences: int, context_tokens: float, prefill: Sequence[tuple[int, int]]) -> Duration:
+        """The same with prefill: chunks of (tokens, tokens before them)."""
+        tokens = sequences + sum(chunk for chunk, _ in prefill)
+        outputs = sequences + len(prefill)
+        gpu_s = (
+            self._multiply_s(tokens, outputs)
+            + self._attention_s(context_tokens, prefill)
+            + self._layers_s(tokens)
+            + self._collectives_s(tokens)
+            + self.rates.step_s
+            + self.rates.sequence_s * outputs
+        )
+        schedule_s = (
+            self.rates.schedule_s + self.rates.schedule_sequence_s * outputs + self.rates.admit_s * len(prefill)
+        )
+        return Duration(gpu_s, self.rates.host * schedule_s + self.rates.launch * self._launch_s(tokens, bool(prefill)))
+
+    def duration_s(self, step: Duration) -> float:
+        """From one step to the next: with asynchronous scheduling EngineCore prepares one while the GPU works on another."""
+        if self.settings.async_scheduling:
+            return max(step.gpu_s, step.host_s)
+        return step.gpu_s + step.host_s
+
+    def _multiply_s(self, tokens: int, outputs: int) -> float:
+        """All matrix multiplications: each step reads the weights once; the head computes for tokens that are sampled only."""
+        if not tokens:
+            return 0.0
+        head = self.shape.head_parameters
+        body = self.shape.matmul_parameters - head
+        share = self.settings.tensor_parallel_size
+        read = self._read_experts(tokens)
+        body_s = max(
+            self._layer_bytes * read / self._weights_per_s,
+            2 * body * tokens / share / self._compute_per_s,
+        )
+        head_s = max(
+            head * 2 / share / (self._bandwidth * self._kernels.weights16),
+            2 * head * outputs / share / (self._flops16 * self._kernels.compute16),
+        )
+        return (body_s + head_s) / self.rates.kernels
+
+    def _read_experts(self, tokens: int) -> float:
+        """The share of the layers' weights that a step reads: of the experts only those that a token was sent to."""
+        experts = self.shape.experts
+        if experts is None:
+            return 1.0
+        hit = 1 - (1 - experts.active / experts.count) ** tokens
+        total = self.shape.layer_parameters * self.shape.layers
+        of_experts = self.shape.expert_parameters
+        return (total - of_experts * (1 - hit)) / total
+
+    def _attention_s(self, context_tokens: float, prefill: Sequence[tuple[int, int]]) -> float:
+        found = context_tokens * self._kv_bytes / (self._bandwidth * self.rates.kv_bandwidth)
+        for chunk, before in prefill:
+            # scores and values: 4 operations for each head, channel, and pair of tokens under the causal mask
+            pairs = chunk * before + chunk * (chunk + 1) / 2
+            operations = 4 * self.shape.layers * self.shape.heads * self.shape.head_dim * pairs
+            reached = min(0.6, self.rates.attention_compute * ((before + chunk) / 1000) ** 0.4)
+            found += operations / self.settings.tensor_parallel_size / (self._flops16 * reached)
+        return found / self.rates.kernels
+
+    def _layers_s(self, tokens: int) -> float:
+        moved = tokens * self.rates.activations * self.shape.hidden * 2 / self._bandwidth
+        return self.shape.layers * (self.rates.layer_s + moved / self.rates.kernels)
+
+    def _launch_s(self, tokens: int, mixed: bool) -> float:
+        """What EngineCore takes to start the kernels; a whole graph is nothing, and a part of `schedule_s`."""
+        if self.settings.enforce_eager:
+            layer_s = self.rates.eager_fp8_layer_s if self._is_fp8 else self.rates.eager_layer_s
+        elif tokens > self._largest_graph:
+            layer_s = self.rates.compiled_layer_s
+        else:
+            layer_s = self.rates.piecewise_layer_s if mixed else 0.0
+        return self.shape.layers * layer_s
+
+    def _collectives_s(self, tokens: int) -> float:
+        size = self.settings.tensor_parallel_size
+        if size == 1:
+            return 0.0
+        sent = 2 * (size - 1) / size * tokens * self.shape.hidden * 2 / (self.rates.link_gb_per_s * 1e9)
+        return 2 * self.shape.layers * (self.rates.collective_s + sent)
+
+    @cached_property
+    def _layer_bytes(self) -> float:
+        """Bytes of the layers' weights on one GPU."""
+        weights = self.shape.layer_parameters * self.shape.layers
+        return weights * bytes_per_weight(self.shape, self.settings) / self.settings.tensor_parallel_size
+
+    @cached_property
+    def _kv_bytes(self) -> float:
+        return kv_bytes_per_token(self.shape, self.settings)
+
+    @cached_property
+    def _largest_graph(self) -> int:
+        return max(capture_sizes(self.settings), default=0)
+
+    @cached_property
+    def _kernels(self) -> Kernels:
+        capability = self.gpu.capability
+        assert capability is not None
+        known = [card for card in sorted(KERNELS) if card <= capability]
+        return KERNELS[known[-1] if known else min(KERNELS)]
+
+    @cached_property
+    def _bandwidth(self) -> float:
+        assert self.gpu.bandwidth_gb_per_s is not None
+        return self.gpu.bandwidth_gb_per_s * 1e9
+
+    @cached_property
+    def _is_fp8(self) -> bool:
+        return computes_in_fp8(self.shape, self.settings, self.gpu)
+
+    @cached_property
+    def _flops16(self) -> float:
+        return self.gpu.tflops["fp16"] * 1e12
+
+    @cached_property
+    def _weights_per_s(self) -> float:
+        """Bytes of quantized or plain weights that are read in a second."""
+        narrow = bytes_per_weight(self.shape, self.settings) < 2
+        return self._bandwidth * (self._kernels.weights8 if narrow else self._kernels.weights16)
+
+    @cached_property
+    def _compute_per_s(self) -> float:
+        """Operations of the layers' multiplications in a second: in 8 bits where card and quantization have it."""
+        if self._is_fp8:
+            return self.gpu.tflops["fp8"] * 1e12 * self._kernels.compute8
+        return self._flops16 * self._kernels.compute16
