@@ -88,12 +88,14 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint(Target):
-    """A server that is ready: answers, is ours, and has completed one token. `start` is "plain" or "warm" (forked)."""
+    """A server that is ready: answers, is ours, and has completed one token. `start` is "plain" or "warm" (forked). `speed` is
+    how many of a simulated server's seconds pass in a real one, None for a real server; `startup_s` is then simulated, too."""
 
     pgid: int
     startup_s: float
     log: Path
     start: str = "plain"
+    speed: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -393,6 +395,12 @@ class Fingerprint:
     model_revision: str | None
     workload_hash: str
     host: str
+
+    @property
+    def unreal(self) -> str | None:
+        """ "SIMULATED" or "REPLAYED", with which the version of an engine that was not run begins; None for a real one."""
+        word = self.engine_version.partition(" ")[0]
+        return word if word in ("SIMULATED", "REPLAYED") else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,189 @@
+"""A file of recorded measurements in, JSON lines; its records out, or one sentence with file and line (docs/replay.md).
+
+It does not know the search space: whether the parameters are those of one is seen where the records are used.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, Self, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, StrictBool, ValidationError, model_validator
+
+from tuner.errors import UsageError
+from tuner.load.textlines import open_data, read_lines
+from tuner.replay.metrics import measured_of
+from tuner.space.parameters import Scalar
+from tuner.types import Failed, FailureKind, Mark, Measured, Outcome, Params
+
+#: Each answer looks at every line.
+MAX_LINES = 20_000
+MAX_BYTES = 128 << 20
+#: What a launch took that does not say it: a minute to start, and `chat` measured as briefly as it can be (4 s of warm-up, a
+#: window of 12 s, the last requests). No measurement stands behind these.
+STARTUP_S = 60.0
+DURATION_S = 22.0
+_MAX_NUMBER = 1e18
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"expected a number, found {json.dumps(value)[:60]}")
+    if not 0 <= value <= _MAX_NUMBER:  # nan is not
+        raise ValueError(f"expected a number from 0 to {_MAX_NUMBER:g}, found {str(value)[:30]}")
+    return float(value)
+
+
+def _moderate(value: object) -> object:
+    if isinstance(value, int | float) and not abs(value) <= _MAX_NUMBER:
+        raise ValueError(f"expected a number of at most {_MAX_NUMBER:g}, found {str(value)[:30]}")
+    return value
+
+
+_Number = Annotated[float, BeforeValidator(_number)]
+_Params = Mapping[str, Annotated[Scalar, BeforeValidator(_moderate)]]
+Model = TypeVar("Model", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recording:
+    """One line: what a launch with these params came to, and the seconds that it took, its start included."""
+
+    line: int
+    params: Params
+    is_default: bool
+    outcome: Outcome
+    took_s: float
+
+
+class Header(BaseModel):
+    """What the file says of itself; `defaults` is the default point where no line is marked as it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    gpu: str | None = None
+    model: str | None = None
+    engine_version: str | None = None
+    workload: str | None = None
+    source: str | None = None
+    defaults: _Params | None = None
+    answer: Literal["nearest", "interpolate"] = "nearest"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SurfaceFile:
+    """What is in a file. `digest` is the SHA-256 of its text."""
+
+    path: Path
+    header: Header
+    recordings: tuple[Recording, ...]
+    digest: str
+
+
+def read_surface(path: Path) -> SurfaceFile:
+    """Raises UsageError "path:line: ..." for what cannot be read, is not in the format, or has no measurement."""
+    digest, header, recordings = hashlib.sha256(), None, list[Recording]()
+    with open_data(path) as file:
+        if (size := path.stat().st_size) > MAX_BYTES:
+            raise UsageError(f"{path} has {size >> 20:,} MiB and {MAX_BYTES >> 20} are the most: leave out some lines")
+        for number, text in enumerate(read_lines(path, file, MAX_BYTES), 1):
+            where = f"{path}:{number}"
+            if number > MAX_LINES:
+                raise UsageError(f"{where}: {MAX_LINES:,} lines are the most: leave out some")
+            digest.update(text.encode())
+            if text.isspace():
+                continue
+            value = _object(text, where)
+            if "surface" not in value:
+                recordings.append(_recording(value, path, number))
+            elif recordings or header:
+                raise UsageError(f"{where}: the line with `surface` must be the first one")
+            else:
+                header = _valid(_FirstLine, value, where).surface
+    if not any(isinstance(recording.outcome, Measured) for recording in recordings):
+        raise UsageError(f"{path}: no line has `metrics`, so there is nothing to replay")
+    return SurfaceFile(path=path, header=header or Header(), recordings=tuple(recordings), digest=digest.hexdigest())
+
+
+class _FirstLine(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    surface: Header
+
+
+class _Failure(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    kind: FailureKind
+    message: str
+
+    @model_validator(mode="after")
+    def _is_of_the_settings(self) -> Self:
+        if not self.kind.is_of_the_settings:
+            raise ValueError(
+                f"{self.kind.value!r} is no fault of the settings and says nothing of them: remove the line"
+            )
+        return self
+
+
+class _Line(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    params: _Params
+    is_default: StrictBool = False
+    metrics: Mapping[str, _Number] | None = None
+    failure: _Failure | None = None
+    marks: tuple[Mark, ...] = ()
+    startup_s: _Number | None = None
+    duration_s: _Number | None = None
+    kv_cache_tokens: _Number | None = None
+
+    @model_validator(mode="after")
+    def _is_one_of_both(self) -> Self:
+        if (self.metrics is None) == (self.failure is None):
+            raise ValueError("a line has either `metrics` or `failure`")
+        return self
+
+
+def _object(text: str, where: str) -> dict[str, object]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{where}: this is not valid JSON: {getattr(error, 'msg', error)}") from error
+    if not isinstance(value, dict):
+        raise UsageError(f"{where}: expected a JSON object, found {text.strip()[:60]}")
+    return value
+
+
+def _valid(model: type[Model], value: object, where: str) -> Model:
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        special = {"extra_forbidden": "unknown key", "missing": "this key is required"}
+        why = special.get(first["type"]) or str(first["msg"]).removeprefix("Value error, ")
+        place = ".".join(map(str, first["loc"]))
+        raise UsageError(f"{where}: {place + ': ' if place else ''}{why}") from error
+
+
+def _recording(value: object, path: Path, number: int) -> Recording:
+    where = f"{path}:{number}"
+    line = _valid(_Line, value, where)
+    startup_s, duration_s = line.startup_s, line.duration_s
+    outcome: Outcome
+    if line.failure is not None:
+        outcome = Failed(kind=line.failure.kind, message=line.failure.message)
+        if outcome.kind is FailureKind.REJECTED:
+            startup_s = duration_s = 0.0
+    else:
+        own = {"startup_s": startup_s, "kv_cache_tokens": line.kv_cache_tokens}
+        numbers = {**(line.metrics or {}), **{name: value for name, value in own.items() if value is not None}}
+        startup_s = numbers.get("startup_s")
+        try:
+            outcome = measured_of(numbers, line.marks)
+        except ValueError as error:
+            raise UsageError(f"{where}: metrics: {error}") from error
+    took_s = (STARTUP_S if startup_s is None else startup_s) + (DURATION_S if duration_s is None else duration_s)
+    return Recording(line=number, params=line.params, is_default=line.is_default, outcome=outcome, took_s=took_s)

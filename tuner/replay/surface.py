@@ -1,0 +1,145 @@
+"""A surface in, what a study runs on out: a host that answers for the engine, and what answers a job instead of a launch.
+
+Nothing is launched. It does not know who asks, or why.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from tuner.clock import VirtualClock
+from tuner.launch.engine import CannotFork, EngineInfo
+from tuner.launch.process import ProcessGroup
+from tuner.launch.vllm import Seen
+from tuner.replay.file import Header, SurfaceFile, read_surface
+from tuner.replay.points import NEIGHBOURS, Points, points_of
+from tuner.space import Categorical, Int, Parameter, SearchSpace
+from tuner.trial import Job, RunTrial, Tell
+from tuner.types import Failed, FailureKind, Outcome, Params, Value
+
+
+class Surface:
+    """A file of recorded measurements. It answers once `within` has said of which space its points are."""
+
+    def __init__(self, file: SurfaceFile) -> None:
+        self._file = file
+        self._points: Points | None = None
+
+    @property
+    def header(self) -> Header:
+        """What the file says of itself: GPU, model, engine, workload."""
+        return self._file.header
+
+    @property
+    def fingerprint_text(self) -> str:
+        """The engine's version. The file's content is a part of it, so that a study only goes on with the same surface."""
+        version = self.header.engine_version or "of an unknown version"
+        engine = version if "vLLM" in version else f"vLLM {version}"
+        return f"REPLAYED {engine}, surface {self._file.digest[:16]}"
+
+    def describe(self) -> str:
+        """One line for the screen."""
+        points = len({frozenset(recording.params.items()) for recording in self._file.recordings})
+        how = "nearest point"
+        if self.header.answer == "interpolate":
+            how = f"interpolated between the {NEIGHBOURS} nearest points"
+        return f"REPLAYED from {self._file.path}: {points:,} points, {how}"
+
+    def within(self, space: SearchSpace) -> Points:
+        """Its points as those of this space, from now on. Raises UsageError with the line that has no place in it."""
+        self._points = points_of(self._file, space)
+        return self._points
+
+    def runner(self, clock: VirtualClock) -> RunTrial:
+        """What answers a job instead of a launch. The same job is always answered alike; launches of the same settings may
+        differ where the file has several recordings of them."""
+
+        async def run(job: Job, seen: Seen, phase: Tell, note: Tell) -> Outcome:
+            assert self._points is not None, "the surface's space is not known"
+            phase("replaying")
+            answer = self._points.answer(job.params, f"{job.workload.seed} {job.log.stem}")
+            note(f"replayed: {answer.origin}")
+            if job.timeout_s is not None and answer.took_s > job.timeout_s:
+                clock.advance(job.timeout_s)
+                message = f"not done within {job.timeout_s:g} s (--trial-timeout); it took {answer.took_s:g} s"
+                return Failed(kind=FailureKind.TRIAL_TIMEOUT, message=message)
+            clock.advance(answer.took_s)
+            return answer.outcome
+
+        return run
+
+
+def open_surface(path: Path) -> Surface:
+    """Raises UsageError "path:line: ..." for a file that cannot be replayed."""
+    return Surface(read_surface(path))
+
+
+class ReplayHost:
+    """Answers as that vLLM would which the surface is a recording of: its defaults, and what it refused."""
+
+    def __init__(self, surface: Surface, space: SearchSpace) -> None:
+        """Raises UsageError if the surface is none of this space."""
+        self._space, self._points = space, surface.within(space)
+        self._info = EngineInfo(
+            version=surface.fingerprint_text,
+            platform="cuda" if space.gpu.names else "cpu",
+            arguments=frozenset({*space.parameters, *space.fixed}),
+            import_s=0.0,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    @property
+    def info(self) -> EngineInfo:
+        return self._info
+
+    @property
+    def is_alive(self) -> bool:
+        return True
+
+    def resolve(self, arguments: tuple[str, ...]) -> Params | Failed:
+        """The recorded defaults with what is passed instead, or the recorded refusal.
+
+        A quantized checkpoint hides its quantization, which no argument names then: those settings are refused when they are
+        launched.
+        """
+        passed = {
+            name: _value(parameter, text, self._points.defaults[name])
+            for name, parameter in self._space.parameters.items()
+            if (text := _passed(arguments, name)) is not None
+        }
+        resolved = {**self._space.fixed, **self._points.defaults, **passed}
+        if "--served-model-name" in arguments and "quantization" in self._space.parameters:
+            del resolved["quantization"]
+            return resolved
+        answer = self._points.answer(passed, "")
+        if isinstance(answer.outcome, Failed) and answer.outcome.kind is FailureKind.REJECTED:
+            return replace(answer.outcome, message=f"{answer.outcome.message} ({answer.origin})")
+        return resolved
+
+    def fork(self, arguments: tuple[str, ...], environment: Mapping[str, str], log: IO[bytes]) -> ProcessGroup:
+        raise CannotFork("a replay launches nothing")
+
+
+def _passed(arguments: tuple[str, ...], name: str) -> str | None:
+    """The text of an argument's value, "True" or "False" for a switch; None where it is not passed."""
+    flag = name.replace("_", "-")
+    if f"--no-{flag}" in arguments:
+        return "False"
+    if f"--{flag}" not in arguments:
+        return None
+    value = next(iter(arguments[arguments.index(f"--{flag}") + 1 :]), "--")
+    return "True" if value.startswith("--") else value
+
+
+def _value(parameter: Parameter, text: str, default: Value) -> Value:
+    if isinstance(parameter, Categorical):
+        return next(choice for choice in (*parameter.choices, default) if str(choice) == text)
+    return int(text) if isinstance(parameter, Int) else float(text)
