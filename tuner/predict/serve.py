@@ -290,7 +290,8 @@ class Server:
         for place, (request, new, finished) in enumerate(told):
             time_s = self._front_s - work_s * (1 - (place + 0.5) / len(told))
             heapq.heappush(self._out, Event(time_s, request.number, new, finished))
-        busy = min(1.0, (late_s + steps * work_s) / (steps * self._last_s))
+        # the output of the last step comes at its end, and takes its time from the next
+        busy = min(1.0, (late_s + (steps - 1) * work_s) / (steps * self._last_s))
         self._turn_s = busy * work_s / 2
         self._read(self._now_s, max(_LEAST_READING, 1 - busy))
 

@@ -58,35 +58,35 @@ class Rates:
     host: float = 1.0
     front: float = 1.0
     #: Share of the bandwidth that decode attention reaches (the tables of `KERNELS`: 0.58-0.77 at 512 and more tokens).
-    kv_bandwidth: float = 0.57
+    kv_bandwidth: float = 0.60
     #: Share of the arithmetic that prefill attention reaches at 1,000 tokens. It grows with their 0.4th power up to 0.6: the
     #: same tables have 0.28 at 1,000, 0.5 at 4,000 and 0.57 at 8,000.
-    attention_compute: float = 0.25
+    attention_compute: float = 0.30
     #: GPU time of a layer's small kernels, and the bytes that a token moves through a layer outside its multiplications, in
     #: hidden sizes of 16 bits.
-    layer_s: float = 9.5 * _US
-    activations: float = 38.0
+    layer_s: float = 14 * _US
+    activations: float = 22.0
     #: GPU time of a step outside its layers (embedding, sampling, copies), and of each sequence in it.
-    step_s: float = 270 * _US
-    sequence_s: float = 1.3 * _US
+    step_s: float = 275 * _US
+    sequence_s: float = 1.0 * _US
     #: EngineCore's time to start a layer's kernels: with prompts in a CUDA graph in pieces around attention; in compiled pieces
     #: beyond the largest graph; in eager mode, and there with weights in fp8, whose activations are quantized by more kernels.
-    piecewise_layer_s: float = 250 * _US
-    compiled_layer_s: float = 410 * _US
-    eager_layer_s: float = 400 * _US
-    eager_fp8_layer_s: float = 475 * _US
+    piecewise_layer_s: float = 85 * _US
+    compiled_layer_s: float = 430 * _US
+    eager_layer_s: float = 405 * _US
+    eager_fp8_layer_s: float = 550 * _US
     #: EngineCore, while the GPU works on the step before: a step, each sequence in it, and a request that is admitted.
-    schedule_s: float = 2.2e-3
-    schedule_sequence_s: float = 28 * _US
-    admit_s: float = 120 * _US
+    schedule_s: float = 2.0e-3
+    schedule_sequence_s: float = 26 * _US
+    admit_s: float = 130 * _US
     #: One all-reduce: its latency, and the bandwidth of the link between two GPUs.
     collective_s: float = 10 * _US
     link_gb_per_s: float = 250.0
     #: An API server: a request until it is in the engine, and the turns of the event loop that takes; a token; a chunk sent.
-    request_s: float = 1.5e-3
-    request_turns: float = 13.0
-    token_s: float = 7 * _US
-    chunk_s: float = 55 * _US
+    request_s: float = 1.2e-3
+    request_turns: float = 17.0
+    token_s: float = 10 * _US
+    chunk_s: float = 60 * _US
 
 
 @dataclass(frozen=True, slots=True)
