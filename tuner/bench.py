@@ -18,6 +18,7 @@ from tuner.measure.gpu import GpuSampler
 from tuner.measure.marks import marks
 from tuner.measure.metrics import load_metrics
 from tuner.measure.server import ServerSampler, in_flight, is_vllm, kv_cache_tokens
+from tuner.pace import faster, slower
 from tuner.rates import RateSearch
 from tuner.types import FailureKind, Mark, Measured, Target, Workload
 
@@ -38,11 +39,13 @@ _POLL_S = 0.25
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watched:
-    """What is known of a server that runs on this machine: its GPUs, the group of its processes, and whether it lives."""
+    """What is known of a server that runs on this machine: its GPUs, the group of its processes, and whether it lives. `speed`
+    is how many of a simulated server's seconds pass in a real one, None for a real server."""
 
     gpus: Sequence[int] = ()
     pgid: int | None = None
     alive: Callable[[], bool] = lambda: True
+    speed: float | None = None
 
 
 async def measure(
@@ -60,7 +63,8 @@ async def measure(
 
     When the load generator was the limit, the load is repeated with more workers, as far as there are cores for them; a
     measurement that is marked CLIENT_BOUND says what the server did at least. With `workload.find_rate` it is that of the
-    highest rate that meets the SLOs, or of the lowest rate tried where none does.
+    highest rate that meets the SLOs, or of the lowest rate tried where none does. Workload, SLOs and measurement of a simulated
+    server are in its seconds.
 
     Raises LaunchError as `generate_load` does, and LOAD_FAILED when vLLM's /metrics cannot be read; UsageError when the
     workload cannot be made for this model.
@@ -69,15 +73,17 @@ async def measure(
         raise UsageError(
             f"workload {workload.name} looks for the highest request rate that meets the SLOs: give some (--slo)"
         )
+    watched = watched or Watched(gpus=gpus)
+    speed = watched.speed or 1.0
+    workload, slos = faster(workload, speed), [replace(slo, limit_s=slo.limit_s / speed) for slo in slos]
     async with AsyncExitStack() as stack:
         if workers is None:
             workers = await stack.enter_async_context(Workers(workers_for(workload)))
         phase("asking for the tokenizer")
         recipe = await learn(target, workload, salt=salt)
-        bench = _Bench(
-            target, recipe, slos, watched or Watched(gpus=gpus), workers, phase, await is_vllm(target.base_url)
-        )
-        return await (bench.find_rate() if workload.find_rate else bench.measure(workload))
+        bench = _Bench(target, recipe, slos, watched, workers, phase, await is_vllm(target.base_url))
+        found = await (bench.find_rate() if workload.find_rate else bench.measure(workload))
+    return found if watched.speed is None else slower(found, speed)
 
 
 class _Bench:
@@ -95,6 +101,7 @@ class _Bench:
     ) -> None:
         self._target, self._recipe, self._slos, self._watched = target, recipe, slos, watched
         self._workers, self._phase, self._has_metrics = workers, phase, has_metrics
+        self._speed = watched.speed or 1.0
         self._loads = 0
 
     async def measure(self, workload: Workload) -> Measured:
@@ -122,7 +129,7 @@ class _Bench:
             return lowest
         rate = search.highest_met
         for _ in range(_STEPS_DOWN):
-            self._phase(f"{rate:,.2f} requests/s, for the whole window")
+            self._phase(f"{self._shown(rate)}, for the whole window")
             found = await self.measure(replace(workload, request_rate=rate))
             if self._meets(found):
                 break
@@ -137,12 +144,12 @@ class _Bench:
         except LaunchError as error:
             if error.failed.kind not in (FailureKind.LOAD_FAILED, FailureKind.STALLED):
                 raise
-            self._phase(f"{probe.request_rate:,.2f} requests/s are too many: {error}")
+            self._phase(f"{self._shown(probe.request_rate)} are too many: {error}")
             search.tell(probe.request_rate, met=False)
             await self._drained()
             return None
         met = self._meets(found)
-        self._phase(f"{probe.request_rate:,.2f} requests/s {'meet' if met else 'miss'} the SLOs")
+        self._phase(f"{self._shown(probe.request_rate)} {'meet' if met else 'miss'} the SLOs")
         search.tell(probe.request_rate, met=met)
         if not met:
             await self._drained()
@@ -158,11 +165,14 @@ class _Bench:
                 return
             await asyncio.sleep(_POLL_S)
 
+    def _shown(self, rate: float) -> str:
+        return f"{rate / self._speed:,.2f} requests/s"
+
     def _meets(self, found: Measured) -> bool:
         return Mark.SATURATED not in found.marks and all(v <= 0 for v in violations(found.load, self._slos).values())
 
     async def _once(self, workload: Workload) -> Measured:
-        server = ServerSampler(self._target.base_url) if self._has_metrics else None
+        server = ServerSampler(self._target.base_url, self._speed) if self._has_metrics else None
         gpu = GpuSampler(self._watched.gpus)
         cpu = CpuSampler(self._watched.pgid) if self._watched.pgid is not None else None
 

@@ -14,17 +14,35 @@ from tuner.types import Fingerprint
 
 def take_fingerprint(gpus: Sequence[DetectedGpu], info: EngineInfo, model: str, workload: str) -> Fingerprint:
     """`workload` is the workload's hash; a model folder is told from another by its config.json."""
-    config = Path(model) / "config.json"
     return Fingerprint(
         gpu=gpus[0].name if gpus else None,
         gpu_count=len(gpus),
         driver=gpus[0].driver if gpus else None,
         engine_version=info.version,
         model=model,
-        model_revision=hashlib.sha256(config.read_bytes()).hexdigest()[:16] if config.is_file() else None,
+        model_revision=_revision(model),
         workload_hash=workload,
         host=_processor(),
     )
+
+
+def unreal_fingerprint(info: EngineInfo, gpu: str, host: str, model: str, workload: str) -> Fingerprint:
+    """Of an engine that runs on no GPU: all studies on it are comparable whose `host` says the same, on any machine."""
+    return Fingerprint(
+        gpu=gpu,
+        gpu_count=0,
+        driver=None,
+        engine_version=info.version,
+        model=model,
+        model_revision=_revision(model),
+        workload_hash=workload,
+        host=host,
+    )
+
+
+def _revision(model: str) -> str | None:
+    config = Path(model) / "config.json"
+    return hashlib.sha256(config.read_bytes()).hexdigest()[:16] if config.is_file() else None
 
 
 def _processor() -> str:

@@ -5,62 +5,24 @@ Everything that can be known to be wrong is found here, before anything is launc
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tuner.caches import Caches, caches_of, default_root
 from tuner.clock import Clock, SystemClock
-from tuner.decide import Objective, Slo, check_limits, constraints, parse_objective, parse_slo
+from tuner.decide import Objective, Slo, constraints, parse_objective, parse_slo
 from tuner.errors import EngineError, UsageError
 from tuner.fingerprint import take_fingerprint
 from tuner.launch.engine import EngineInfo
 from tuner.launch.vllm import VllmEngine
-from tuner.load.workload import load_workload, max_tokens, with_overrides, workload_hash
+from tuner.load.workload import max_tokens, workload_hash
 from tuner.measure.gpu import DetectedGpu
+from tuner.options import Options, check, engine_arguments, model_named, quantized_models, workload_of
 from tuner.space import SearchSpace, load_space, space_for
 from tuner.trial import RunTrial, run_trial
-from tuner.types import Fingerprint, Params, Value, Workload
-from tuner.yamlfile import parse_scalar
+from tuner.types import Fingerprint, Params, Workload
 
-DEFAULT_MODEL = "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B"
-#: How a trial's server comes to be: `vllm serve`, or a fork of a process that has vLLM imported.
-STARTS = ("warm", "plain")
-#: Arguments that are secrets, and the environment variable that vLLM and the hub read instead.
-_SECRET = {"hf_token": "HF_TOKEN", "api_key": "VLLM_API_KEY when you deploy"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """What the user can say; every field is a flag, an environment variable TUNER_<NAME>, and a key of --config."""
-
-    gpu: str = "auto"
-    model: str = DEFAULT_MODEL
-    trials: int = 20
-    workload: str = "chat"
-    users: int | None = None
-    request_rate: float | None = None
-    warmup: float | None = None
-    window: float | None = None
-    max_window: float | None = None
-    precision: float | None = None
-    objective: str = "throughput"
-    slo: Sequence[str] = ()
-    study: str | None = None
-    storage: str = "sqlite:///tuner.db"
-    space: Path | None = None
-    force_gpu: bool = False
-    max_model_len: int | None = None
-    quantized_model: Sequence[str] = ()
-    engine_arg: Sequence[str] = ()
-    vllm_python: str | None = None
-    start: str = "warm"
-    startup_timeout: float = 900.0
-    trial_timeout: float | None = None
-    max_hours: float | None = None
-    verify: int = 3
-    seed: int = 0
-    log_dir: Path = Path("tuner-logs")
-    cache_dir: Path | None = None
+__all__ = ["Options", "Plan", "check", "check_lengths", "choose_space", "make_plan", "plan_of", "vllm_engine"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,42 +56,6 @@ class Plan:
         return constraints(self.objective, self.slos)
 
 
-def check(options: Options) -> None:
-    """What needs neither GPU nor vLLM to be found wrong. Raises UsageError."""
-    for name, value, least in (
-        ("trials", options.trials, 1),
-        ("users", options.users, 1),
-        ("verify", options.verify, 0),
-    ):
-        if value is not None and value < least:
-            raise UsageError(f"--{name} is {value} and must be at least {least}")
-    for name, seconds in (
-        ("warmup", options.warmup),
-        ("window", options.window),
-        ("max-window", options.max_window),
-        ("startup-timeout", options.startup_timeout),
-        ("trial-timeout", options.trial_timeout),
-    ):
-        if seconds is not None and not 0 < seconds < 86400:
-            raise UsageError(f"--{name} is {seconds:g} and must be a number of seconds above 0 and below a day")
-    if options.max_hours is not None and not 0 < options.max_hours < 10_000:
-        raise UsageError(f"--max-hours is {options.max_hours:g} and must be a number of hours above 0")
-    if options.start not in STARTS:
-        raise UsageError(f"--start is {options.start!r}: choose one of {', '.join(STARTS)}")
-    if options.max_model_len is not None and options.max_model_len < 1:
-        raise UsageError(f"--max-model-len is {options.max_model_len} and must be at least 1")
-    slos = [parse_slo(slo) for slo in options.slo]
-    check_limits(parse_objective(options.objective), slos)
-    if _workload(options).find_rate and not slos:
-        raise UsageError(
-            f"workload {options.workload} looks for the highest rate that meets the SLOs: give some (--slo)"
-        )
-    _model(options.model)
-    for model in _quantized_models(options).values():
-        _model(model)
-    _engine_arguments(options)
-
-
 def choose_space(options: Options, detected: Sequence[DetectedGpu]) -> SearchSpace:
     """The search space of --space or --gpu, with what the user fixed taken out of it. Raises UsageError."""
     if options.space is not None:
@@ -139,9 +65,9 @@ def choose_space(options: Options, detected: Sequence[DetectedGpu]) -> SearchSpa
     else:
         space = load_space(options.gpu)
     _check_card(space, detected, options)
-    space = space.with_quantized_models(_quantized_models(options))
+    space = space.with_quantized_models(quantized_models(options))
     fixed = {} if options.max_model_len is None else {"max_model_len": options.max_model_len}
-    return space.with_fixed({**_engine_arguments(options), **fixed})
+    return space.with_fixed({**engine_arguments(options), **fixed})
 
 
 def make_plan(
@@ -149,32 +75,47 @@ def make_plan(
 ) -> Plan:
     """Raises UsageError, or EngineError where this vLLM cannot run the space."""
     _check_engine(space, python, info)
-    model = _model(options.model)
-    workload = _workload(options)
-    gpus = _gpus_of_a_trial(space, detected)
-    fingerprint = take_fingerprint(gpus, info, model, workload_hash(workload))
+    workload, gpus = workload_of(options), _gpus_of_a_trial(space, detected)
+    fingerprint = take_fingerprint(gpus, info, model_named(options.model), workload_hash(workload))
     caches = caches_of(fingerprint, options.cache_dir or default_root())
-    engine = VllmEngine(
+    engine = replace(vllm_engine(options, space, python), caches=caches.environment())
+    plan = plan_of(options, space, engine, workload, fingerprint, caches)
+    return replace(plan, gpus=gpus, warm=options.start == "warm")
+
+
+def vllm_engine(options: Options, space: SearchSpace, python: Path) -> VllmEngine:
+    """How a trial's server is started. Raises UsageError."""
+    return VllmEngine(
         python=python,
-        model=model,
+        model=model_named(options.model),
         fixed=space.fixed,
         environment=space.environment,
-        caches=caches.environment(),
-        quantized_models={name: _model(path) for name, path in _quantized_models(options).items()},
+        quantized_models={name: model_named(path) for name, path in quantized_models(options).items()},
         startup_timeout_s=options.startup_timeout,
     )
+
+
+def plan_of(
+    options: Options,
+    space: SearchSpace,
+    engine: VllmEngine,
+    workload: Workload,
+    fingerprint: Fingerprint,
+    caches: Caches,
+) -> Plan:
+    """The plan whose servers are started plainly and use no GPU."""
     return Plan(
-        study=options.study or f"{space.name}-{Path(model).name}-{workload.name}",
+        study=options.study or _study_name(options, space, engine, workload),
         storage=options.storage,
         space=space,
         engine=engine,
         workload=workload,
         objective=parse_objective(options.objective),
         slos=tuple(parse_slo(slo) for slo in options.slo),
-        gpus=gpus,
+        gpus=(),
         fingerprint=fingerprint,
         trials=options.trials,
-        warm=options.start == "warm",
+        warm=False,
         trial_timeout_s=options.trial_timeout,
         max_hours=options.max_hours,
         verify=options.verify,
@@ -182,6 +123,11 @@ def make_plan(
         logs=options.log_dir.absolute(),
         caches=caches,
     )
+
+
+def _study_name(options: Options, space: SearchSpace, engine: VllmEngine, workload: Workload) -> str:
+    kind = "" if options.engine == "vllm" else f"{options.engine}-"
+    return f"{kind}{space.name}-{Path(engine.model).name}-{workload.name}"
 
 
 def check_lengths(plan: Plan, resolved: Params) -> None:
@@ -194,22 +140,8 @@ def check_lengths(plan: Plan, resolved: Params) -> None:
         )
 
 
-def _workload(options: Options) -> Workload:
-    """The workload with what was given instead. Raises UsageError."""
-    return with_overrides(
-        load_workload(options.workload),
-        users=options.users,
-        request_rate=options.request_rate,
-        warmup_s=options.warmup,
-        window_s=options.window,
-        max_window_s=options.max_window,
-        precision=options.precision,
-        seed=options.seed,
-    )
-
-
 def _check_card(space: SearchSpace, detected: Sequence[DetectedGpu], options: Options) -> None:
-    if options.force_gpu or not space.gpu.names:
+    if options.force_gpu or not space.gpu.names or options.engine != "vllm":
         return
     present = detected[0].name if detected else None
     if present is None:
@@ -233,49 +165,6 @@ def _check_engine(space: SearchSpace, python: Path, info: EngineInfo) -> None:
         raise EngineError(
             f"search space {space.name} is for {space.gpu.names[0]} and vLLM of {python} runs on the CPU only"
         )
-
-
-def _quantized_models(options: Options) -> dict[str, str]:
-    """`awq=PATH_OR_REPO` -> {"awq": "PATH_OR_REPO"}."""
-    found = {}
-    for text in options.quantized_model:
-        name, separator, model = text.partition("=")
-        if not (name and separator and model):
-            raise UsageError(
-                f"--quantized-model {text!r}: expected QUANTIZATION=PATH_OR_REPO, for example awq=/models/mine-awq"
-            )
-        found[name] = model
-    return found
-
-
-def _engine_arguments(options: Options) -> dict[str, Value]:
-    """`load_format=dummy` -> {"load_format": "dummy"}; values are read as in YAML, so 2 is a number and true a switch."""
-    found: dict[str, Value] = {}
-    for text in options.engine_arg:
-        name, separator, value = text.partition("=")
-        read = parse_scalar(value)
-        if not (separator and name.replace("_", "").isalnum() and isinstance(read, bool | int | float | str)):
-            raise UsageError(
-                f"--engine-arg {text!r}: expected NAME=VALUE in vLLM's own names, for example load_format=dummy"
-            )
-        if name in _SECRET:
-            raise UsageError(
-                f"--engine-arg {name}: a secret would be stored with the trial: set {_SECRET[name]} instead"
-            )
-        found[name] = read
-    return found
-
-
-def _model(name: str) -> str:
-    """A folder as an absolute path, checked; a hub name as it is. Raises UsageError."""
-    path = Path(name).expanduser()
-    if not (path.exists() or name.startswith(("/", ".", "~")) or name.count("/") > 1):
-        return name
-    if not path.is_dir():
-        raise UsageError(f"--model {name}: there is no such folder")
-    if not (path / "config.json").is_file():
-        raise UsageError(f"--model {name}: this folder has no config.json, so it is no model that vLLM can load")
-    return str(path.resolve())
 
 
 def _gpus_of_a_trial(space: SearchSpace, detected: Sequence[DetectedGpu]) -> tuple[DetectedGpu, ...]:

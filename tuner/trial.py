@@ -108,7 +108,12 @@ async def _attempt(job: Job, seen: Seen, phase: Tell) -> tuple[Outcome, bool]:
 
 
 async def _measure(job: Job, endpoint: Endpoint, group: ProcessGroup, workers: Workers, phase: Tell) -> Measured:
-    watched = Watched(gpus=[gpu.index for gpu in job.gpus], pgid=endpoint.pgid, alive=lambda: group.exit_code() is None)
+    watched = Watched(
+        gpus=[gpu.index for gpu in job.gpus],
+        pgid=endpoint.pgid if endpoint.speed is None else None,
+        alive=lambda: group.exit_code() is None,
+        speed=endpoint.speed,
+    )
     found = await measure(
         endpoint, job.workload, slos=job.slos, salt=job.salt, phase=phase, watched=watched, workers=workers
     )

@@ -59,6 +59,8 @@ def test_keys_are_written_as_the_flags_are_or_with_underscores(tmp_path: Path) -
 def test_every_key_can_be_written(tmp_path: Path) -> None:
     """All at once; the bad slo at the end shows that the rest was taken."""
     keys = {
+        "engine": "replay",
+        "surface": "surface.jsonl",
         "gpu": "cpu",
         "model": "org/model",
         "trials": 3,

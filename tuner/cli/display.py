@@ -61,9 +61,9 @@ def status(trial: Trial) -> str:
     return ", ".join((found, *(mark.value for mark in trial.outcome.marks if mark is not Mark.IMPRECISE)))
 
 
-def trials_table(trials: Sequence[Trial], chosen: int | None) -> Table:
-    """One row a trial; its settings as far as they differ from the defaults."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
+def trials_table(trials: Sequence[Trial], chosen: int | None, unreal: str | None = None) -> Table:
+    """One row a trial; its settings as far as they differ from the defaults. `unreal` is said above where nothing was run."""
+    table = Table(box=None, header_style="bold", pad_edge=False, title=unreal, title_justify="left")
     for header, justify in (("#", "right"), ("status", "left"), ("tok/s", "right"), ("req/s", "right")):
         table.add_column(header, justify=justify)  # type: ignore[arg-type]
     for header in ("TTFT p99 ms", "TPOT p99 ms", "GPU %", "start s"):
@@ -81,13 +81,15 @@ def trials_table(trials: Sequence[Trial], chosen: int | None) -> Table:
     return table
 
 
-def comparison_table(before: Trial, after: Trial, again: Sequence[tuple[int, Outcome]] = ()) -> Table:
+def comparison_table(
+    before: Trial, after: Trial, again: Sequence[tuple[int, Outcome]] = (), unreal: str | None = None
+) -> Table:
     """The defaults beside the winner, metric by metric: the mean of both's launches in `again` (by trial number), which ran
     what is exported; without any, as the search measured them."""
     old, new = _later(before, again), _later(after, again)
     launched = "launched again" if old and new else "in the search"
-    title = f"Before and after: vLLM's defaults (trial {before.number}) against trial {after.number}, {launched}"
-    table = Table(title=title)
+    title = f"{unreal or ''} Before and after: vLLM's defaults (trial {before.number}) against trial {after.number}, {launched}"
+    table = Table(title=title.strip())
     for header in ("", "defaults", f"trial {after.number}", "change"):
         table.add_column(header, justify="left" if not header else "right")
     if not (old and new):
@@ -117,8 +119,12 @@ def _change(metric: str, before: float | None, after: float | None) -> str:
     return f"[{'green' if (change > 0) == row.more_is_better else 'red'}]{change:+.0%}[/]"
 
 
-def verdict_text(found: Decision, objective: Objective) -> str:
+def verdict_text(found: Decision, objective: Objective, unreal: str | None = None) -> str:
     """The answer, in words."""
+    return f"{unreal}: {_verdict(found, objective)}" if unreal else _verdict(found, objective)
+
+
+def _verdict(found: Decision, objective: Objective) -> str:
     if found.chosen is None:
         return "No trial was measured that meets every SLO: nothing to recommend."
     if found.winner is found.defaults:
@@ -151,7 +157,9 @@ def _count(launches: int) -> str:
 class TerminalWatch:
     """Progress on stderr: a live line on a terminal, one line per event elsewhere. Use as a context manager."""
 
-    def __init__(self, console: Console, objective: Objective, trials: int) -> None:
+    def __init__(self, console: Console, objective: Objective, trials: int, unreal: str | None = None) -> None:
+        """`unreal` is said in every line where nothing is run."""
+        self._label = f"{unreal} " if unreal else ""
         self._console, self._objective, self._trials = console, objective, trials
         self._best: Trial | None = None
         self._defaults: Params | None = None
@@ -194,7 +202,7 @@ class TerminalWatch:
     def phase(self, name: str) -> None:
         best = f"best {objective_value(self._objective, self._best)}" if self._best else ""
         self._progress.update(
-            self._task, description=f"{self._what} {name}".strip(), more=f"{best} {self._eta()}".strip()
+            self._task, description=f"{self._label}{self._what} {name}".strip(), more=f"{best} {self._eta()}".strip()
         )
 
     def trial_ended(self, trial: Trial, best: Trial | None) -> None:
@@ -227,4 +235,4 @@ class TerminalWatch:
         return f"about {minutes:.0f} min left" if minutes >= 1 else "less than a minute left"
 
     def _print(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(f"{self._label}{text}", markup=False, highlight=False, soft_wrap=True)

@@ -12,6 +12,8 @@ from tuner.cli.optimize import print_result
 from tuner.decide import parse_objective
 from tuner.errors import RunError, UsageError
 from tuner.export import EXPORTERS
+from tuner.export.surface import surface_of
+from tuner.export.unreal import unreal_sentence
 from tuner.record import Store
 from tuner.recorded import sweep_leftovers
 from tuner.types import Failed, Measured, Trial
@@ -19,6 +21,8 @@ from tuner.verify import study_decision
 
 Storage = Annotated[str, typer.Option(help="Database URL.", envvar="TUNER_STORAGE")]
 _DEFAULT_STORAGE = "sqlite:///tuner.db"
+#: The export of a study, not of a trial.
+_SURFACE = "surface"
 
 
 def studies(storage: Storage = _DEFAULT_STORAGE) -> None:
@@ -30,8 +34,8 @@ def studies(storage: Storage = _DEFAULT_STORAGE) -> None:
     for record in store.studies():
         objective, found = parse_objective(record.objective), study_decision(store, record.name)
         count, best = str(len(store.trials(record.name))), objective_value(objective, found.chosen)
-        begun = f"{record.created_at:%Y-%m-%d %H:%M}"
-        table.add_row(record.name, record.gpu, record.model, record.workload, record.objective, count, best, begun)
+        begun, gpu = f"{record.created_at:%Y-%m-%d %H:%M}", f"{record.fingerprint.unreal or ''} {record.gpu}".strip()
+        table.add_row(record.name, gpu, record.model, record.workload, record.objective, count, best, begun)
     results.print(table)
 
 
@@ -40,7 +44,8 @@ def trials(study: str, storage: Storage = _DEFAULT_STORAGE) -> None:
     store = _open(storage)
     found = study_decision(store, study)
     everything = sorted([*store.trials(study), *store.unfinished(study)], key=lambda trial: trial.number)
-    results.print(trials_table(everything, found.chosen.number if found.chosen else None))
+    unreal = unreal_sentence(store.study(study).fingerprint)
+    results.print(trials_table(everything, found.chosen.number if found.chosen else None, unreal))
 
 
 def show(
@@ -53,7 +58,10 @@ def show(
     if trial is None:
         print_result(store, study, study_decision(store, study))
         return
-    _show_trial(_trial(store, study, trial))
+    found = _trial(store, study, trial)
+    if sentence := unreal_sentence(store.study(study).fingerprint):
+        say(results, sentence)
+    _show_trial(found)
 
 
 def _show_trial(trial: Trial) -> None:
@@ -82,7 +90,7 @@ def _show_trial(trial: Trial) -> None:
 
 def export(
     study: str,
-    format: Annotated[str, typer.Option(help="command, yaml or json.")] = "command",
+    format: Annotated[str, typer.Option(help="command, yaml or json; surface: all trials, to replay.")] = "command",
     trial: Annotated[Optional[int], typer.Option(help="Trial number; default: what the study decided.")] = None,  # noqa: UP045
     host: Annotated[str, typer.Option(help="Address that the server will listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port that the server will listen on.")] = 8000,
@@ -90,21 +98,38 @@ def export(
     storage: Storage = _DEFAULT_STORAGE,
 ) -> None:
     """Print the launch config to deploy: exactly the arguments that ran."""
-    if format not in EXPORTERS:
-        raise UsageError(f"unknown --format {format!r}: choose one of {', '.join(EXPORTERS)}")
+    if format not in (*EXPORTERS, _SURFACE):
+        raise UsageError(f"unknown --format {format!r}: choose one of {', '.join((*EXPORTERS, _SURFACE))}")
     store = _open(storage)
+    if format == _SURFACE:
+        _export_surface(store, study, output)
+        return
     chosen = study_decision(store, study).chosen if trial is None else _trial(store, study, trial)
     if chosen is None:
         raise RunError(f"study {study!r} has no trial that was measured and meets its SLOs: nothing to export")
     if not isinstance(chosen.outcome, Measured):
         raise UsageError(f"trial {chosen.number} failed ({chosen.outcome.kind.value}): export one that was measured")
-    text = EXPORTERS[format](chosen, store.study(study).fingerprint, host, port)
+    fingerprint = store.study(study).fingerprint
+    text = EXPORTERS[format](chosen, fingerprint, host, port)
     if output is None:
         typer.echo(text, nl=False)
         return
     write_file("--output", output, text)
     throughput = number("output_throughput", chosen.outcome.load.output_throughput)
-    errors.print(f"{output}: trial {chosen.number}, {throughput}", highlight=False)
+    kind = f"{fingerprint.unreal} " if fingerprint.unreal else ""
+    errors.print(f"{output}: {kind}trial {chosen.number}, {throughput}", highlight=False)
+
+
+def _export_surface(store: Store, study: str, output: Path | None) -> None:
+    """All that was measured in a study, for `--engine replay`."""
+    record, found = store.study(study), store.trials(study)
+    text = surface_of(found, record.fingerprint)
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    write_file("--output", output, text)
+    kind = f"{record.fingerprint.unreal} " if record.fingerprint.unreal else ""
+    errors.print(f"{output}: {kind}{len(found)} trials", highlight=False)
 
 
 def dashboard(

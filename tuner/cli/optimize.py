@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from tuner.cli.config import read_config
-from tuner.cli.console import errors, heed_signals, results
+from tuner.cli.console import errors, heed_signals, results, say
 from tuner.cli.display import TerminalWatch, comparison_table, trials_table, verdict_text
 from tuner.cli.options import (
     MaxWindow,
@@ -23,10 +23,9 @@ from tuner.cli.options import (
     option,
 )
 from tuner.decide import Decision, Objective, parse_objective, rank
-from tuner.launch.engine_host import EngineHost
-from tuner.launch.interpreter import find_python
-from tuner.measure.gpu import detect
-from tuner.plan import Options, Plan, check, choose_space, make_plan
+from tuner.export.unreal import unreal_sentence
+from tuner.kinds import planned
+from tuner.plan import Options, Plan, check
 from tuner.record import Store
 from tuner.study import run_study
 from tuner.types import Mark, Measured, Trial
@@ -43,6 +42,10 @@ def optimize(
             help="YAML with any of these options.", callback=read_config, is_eager=True, envvar="TUNER_CONFIG"
         ),
     ] = None,
+    engine: Annotated[
+        str, option("engine", "vllm; sim: a simulation of it; replay: recorded measurements.")
+    ] = _DEFAULT.engine,
+    surface: Annotated[Optional[Path], option("surface", "The measurements that --engine replay answers from.")] = None,  # noqa: UP045
     gpu: Annotated[
         str, option("gpu", "Search space by GPU: auto, cpu, t4, l4, ... (see `tuner spaces`).")
     ] = _DEFAULT.gpu,
@@ -103,6 +106,8 @@ def optimize(
     Running the same command again continues an interrupted study.
     """
     options = Options(
+        engine=engine,
+        surface=surface,
         gpu=gpu,
         model=model,
         trials=trials,
@@ -144,16 +149,12 @@ def optimize(
 
 def _run(options: Options) -> None:
     check(options)
-    detected = detect()
-    space = choose_space(options, detected)
-    python = find_python(options.vllm_python)
+    engine = planned(options, lambda text: say(errors, text))
     store = Store.open(options.storage)
     try:
-        with EngineHost(python, space.environment) as host:
-            errors.print(f"importing vLLM with {python} ...", highlight=False, soft_wrap=True)
-            plan = make_plan(options, space, python, host.info, detected)
+        with engine as (plan, host):
             _print_settings(replace(options, storage=store.name), plan)
-            with TerminalWatch(errors, plan.objective, plan.trials) as watch:
+            with TerminalWatch(errors, plan.objective, plan.trials, plan.fingerprint.unreal) as watch:
                 found = run_study(plan, store, host, watch)
         print_result(store, plan.study, found)
         if found.chosen is None:
@@ -180,23 +181,37 @@ def _print_settings(options: Options, plan: Plan) -> None:
         max_model_len=int(longest) if longest is not None else None,
         cache_dir=plan.caches.folder,
     )
-    table = Table(box=None, show_header=False, pad_edge=False)
+    sentence = unreal_sentence(plan.fingerprint)
+    if sentence is not None:
+        used = replace(used, start="plain", cache_dir=None)
+    table = Table(box=None, show_header=False, pad_edge=False, title=sentence, title_justify="left")
     for name, value in asdict(used).items():
         shown = ", ".join(value) if isinstance(value, tuple) else value
         table.add_row(name.replace("_", "-"), "-" if shown in (None, "") else str(shown))
-    table.add_row("engine", f"vLLM {plan.fingerprint.engine_version}, {plan.fingerprint.gpu or 'CPU'}")
+    version = plan.fingerprint.engine_version
+    known = (
+        f"vLLM {version}, {plan.fingerprint.gpu or 'CPU'}"
+        if sentence is None
+        else f"{version}, {plan.fingerprint.host}"
+    )
+    table.add_row("engine version", known)
     errors.print(table)
 
 
 def print_result(store: Store, name: str, found: Decision) -> None:
     """The trials, the before/after table and the answer, on stdout."""
-    objective = parse_objective(store.study(name).objective)
-    results.print(trials_table(store.trials(name), found.chosen.number if found.chosen else None))
+    record = store.study(name)
+    objective, unreal = parse_objective(record.objective), record.fingerprint.unreal
+    results.print(
+        trials_table(
+            store.trials(name), found.chosen.number if found.chosen else None, unreal_sentence(record.fingerprint)
+        )
+    )
     if (after := _beside_the_defaults(store.trials(name), found, objective)) and found.defaults:
         results.print()
-        results.print(comparison_table(found.defaults, after, launched_again(store, name)))
+        results.print(comparison_table(found.defaults, after, launched_again(store, name), unreal))
     results.print()
-    results.print(verdict_text(found, objective), soft_wrap=True, highlight=False)
+    results.print(verdict_text(found, objective, unreal), soft_wrap=True, highlight=False)
     bound = [
         t.number for t in store.trials(name) if isinstance(t.outcome, Measured) and Mark.CLIENT_BOUND in t.outcome.marks
     ]

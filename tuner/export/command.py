@@ -2,10 +2,12 @@
 
 import shlex
 
+from tuner.export.unreal import unreal_sentence
 from tuner.types import Fingerprint, Trial
 
 
 def export_command(trial: Trial, fingerprint: Fingerprint, host: str, port: int) -> str:
     environment = [f"{name}={shlex.quote(value)}" for name, value in trial.command.environment.items()]
     argv = (*trial.command.argv, "--host", host, "--port", str(port))
-    return " ".join([*environment, shlex.join(argv)]) + "\n"
+    first = f"# {sentence}\n" if (sentence := unreal_sentence(fingerprint)) else ""
+    return first + " ".join([*environment, shlex.join(argv)]) + "\n"

@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict
 
+from tuner.export.unreal import unreal_sentence
 from tuner.types import Fingerprint, Measured, Trial
 
 
@@ -23,4 +24,8 @@ def export_json(trial: Trial, fingerprint: Fingerprint, host: str, port: int) ->
         "started_at": trial.started_at.isoformat(),
         "ended_at": trial.ended_at.isoformat(),
     }
-    return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    if (sentence := unreal_sentence(fingerprint)) is None:
+        return text
+    word, _, why = sentence.partition(": ")
+    return f"{{{json.dumps(word.lower())}: {json.dumps(why)},\n" + text.removeprefix("{\n")  # in the very first line

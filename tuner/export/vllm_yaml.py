@@ -7,6 +7,7 @@ import shlex
 
 import yaml
 
+from tuner.export.unreal import unreal_sentence
 from tuner.types import Fingerprint, Trial, Value
 
 
@@ -15,8 +16,11 @@ def export_yaml(trial: Trial, fingerprint: Fingerprint, host: str, port: int) ->
     model, *flags = argv[argv.index("serve") + 1 :]
     settings: dict[str, Value] = {"model": model, "host": host, "port": port, **_pairs(flags)}
     environment = " ".join(f"{name}={shlex.quote(value)}" for name, value in trial.command.environment.items())
+    where = f"measured on {fingerprint.gpu or 'the CPU'} with vLLM {fingerprint.engine_version}"
+    sentence = unreal_sentence(fingerprint)
     head = [
-        f"# trial {trial.number}, measured on {fingerprint.gpu or 'the CPU'} with vLLM {fingerprint.engine_version}",
+        *([f"# {sentence}"] if sentence else []),
+        f"# trial {trial.number}, {where if not sentence else f'{fingerprint.gpu}, {fingerprint.engine_version}'}",
         f"# run: {environment + ' ' if environment else ''}vllm serve --config FILE",
     ]
     return "\n".join(head) + "\n" + yaml.safe_dump(settings, sort_keys=False)

@@ -22,7 +22,9 @@ from tuner.processes import ProcessId, identities, members
 from tuner.types import Command, Endpoint, Failed, FailureKind, Params
 
 LOOPBACK = "127.0.0.1"
-_POLL_S = 0.1
+#: Between two looks whether the server is ready: a twentieth of the time that it has been starting, within these.
+_POLL_S = (0.005, 0.1)
+_POLL_SHARE = 0.05
 _FIRST_TOKEN_S = 30.0
 #: From SIGTERM to SIGKILL. A ready server is gone in 2 s; one that is still loading the model swallows the signal.
 _STOP_S = 15.0
@@ -70,9 +72,16 @@ class VllmEngine:
 
     def command(self, params: Params) -> Command:
         """The exact command of a trial, without host and port: what the launch runs is what the export prints."""
+        return Command(argv=(*self.program(), "serve", *self.arguments(params)), environment=dict(self.environment))
+
+    def program(self) -> tuple[str, ...]:
+        """What is run with `serve ...`."""
         script = self.python.parent / "vllm"
-        start = (str(script),) if script.is_file() else (str(self.python), "-m", "vllm.entrypoints.cli.main")
-        return Command(argv=(*start, "serve", *self.arguments(params)), environment=dict(self.environment))
+        return (str(script),) if script.is_file() else (str(self.python), "-m", "vllm.entrypoints.cli.main")
+
+    def unexported(self, log: Path) -> Mapping[str, str]:
+        """The environment variables of a launch that are no part of its command."""
+        return self.caches
 
     @asynccontextmanager
     async def launch(
@@ -92,12 +101,12 @@ class VllmEngine:
             seen(launch)
             await self._ready(group, launch, seen)
             ready = True
-            yield self._endpoint(group, launch, time.monotonic() - began_s), group
+            yield self.endpoint(group, launch, time.monotonic() - began_s), group
         finally:
             await group.stop(_STOP_S if ready else _STOP_LOADING_S)
 
     def _start(self, argv: tuple[str, ...], command: Command, log: Path, host: Host | None) -> tuple[ProcessGroup, str]:
-        environment = {**self.caches, **command.environment}
+        environment = {**self.unexported(log), **command.environment}
         try:
             with log.open("wb") as output:
                 if host:
@@ -108,7 +117,8 @@ class VllmEngine:
             message = f"{argv[0]} cannot be started with its log in {log}: {error.strerror}"
             raise LaunchError(Failed(kind=FailureKind.CRASHED, message=message)) from error
 
-    def _endpoint(self, group: ProcessGroup, launch: Launch, startup_s: float) -> Endpoint:
+    def endpoint(self, group: ProcessGroup, launch: Launch, startup_s: float) -> Endpoint:
+        """A server that is ready."""
         return Endpoint(
             base_url=f"http://{LOOPBACK}:{launch.port}",
             model=self.model,
@@ -120,7 +130,7 @@ class VllmEngine:
 
     async def _ready(self, group: ProcessGroup, launch: Launch, seen: Seen) -> None:
         """Ready means: our process lives and owns the port, /health is 200, the model is ours, one token comes back."""
-        end = time.monotonic() + self.startup_timeout_s
+        began = time.monotonic()
         base = f"http://{LOOPBACK}:{launch.port}"
         known = launch.processes
         async with aiohttp.ClientSession(
@@ -132,9 +142,9 @@ class VllmEngine:
                     seen(replace(launch, processes=known))
                 if (code := group.exit_code()) is not None:
                     raise LaunchError(failure_of(launch.log, code))
-                if time.monotonic() > end:
+                if (past_s := time.monotonic() - began) > self.startup_timeout_s:
                     raise LaunchError(failure_of(launch.log, None))
-                await asyncio.sleep(_POLL_S)
+                await asyncio.sleep(min(max(_POLL_SHARE * past_s, _POLL_S[0]), _POLL_S[1]))
             await self._first_token(session, base, launch.log)
         seen(replace(launch, processes=known | identities(members(group.session))))
 

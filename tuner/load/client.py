@@ -37,7 +37,7 @@ _RAMP_USERS_PER_S = 2000
 _SETTLE_S = 0.05
 #: Workers tell of their progress so often in a warm-up, at least and at most this fast.
 _TICKS = 16
-_TICK_S = (0.02, 0.25)
+_TICK_S = (0.005, 0.25)
 #: A worker that says nothing for so long is not to be believed any more.
 _SILENT_S = 30.0
 #: What of the past a server's counters may still need.

@@ -1,6 +1,7 @@
 """A server's base URL in; vLLM's /metrics over a window out. Knows nothing of requests or of what a good number is.
 
-Counters are summed over their label sets (engines, API servers) and subtracted; gauges are sampled twice a second. A missing
+Counters are summed over their label sets (engines, API servers) and subtracted; gauges are sampled twice a second, oftener on a
+simulated server, whose time is faster. A missing
 counter is a LaunchError, a missing gauge is None.
 """
 
@@ -34,6 +35,7 @@ _WAITING = "vllm:num_requests_waiting"
 _CACHE_INFO = "vllm:cache_config_info"
 _NAMES = (*_COUNTERS.values(), _KV_USAGE, _RUNNING, _WAITING, _CACHE_INFO)
 _SAMPLE_S = 0.5
+_LEAST_SAMPLE_S = 0.02
 _TIMEOUT_S = 10.0
 #: A scrape counts as done in the middle between asking and answer; at the window's edges a slow one is asked again.
 _SLOW_SCRAPE_S = 0.05
@@ -53,8 +55,10 @@ class ServerSampler:
     Raises LaunchError (LOAD_FAILED) on entering and leaving when /metrics cannot be read; a sample in between may fail.
     """
 
-    def __init__(self, base_url: str) -> None:
+    def __init__(self, base_url: str, speed: float = 1.0) -> None:
+        """`speed` is how many of the server's seconds pass in a real one."""
         self._url = f"{base_url}/metrics"
+        self._sample_s = min(_SAMPLE_S, max(_SAMPLE_S / speed, _LEAST_SAMPLE_S))
         self._gauges: list[Mapping[str, float]] = []
 
     async def __aenter__(self) -> Self:
@@ -98,7 +102,7 @@ class ServerSampler:
 
     async def _sample(self) -> None:
         while True:
-            await asyncio.sleep(_SAMPLE_S)
+            await asyncio.sleep(self._sample_s)
             with contextlib.suppress(LaunchError):
                 self._gauges.append((await self._snapshot()).values)
 

@@ -18,8 +18,7 @@ from tuner.space.parameters import Categorical, Parameter, Scalar, shown
 from tuner.space.rules import Rule
 from tuner.types import Params, Value
 
-#: The choice that means: do not pass the argument.
-UNSET = "none"
+UNSET = gpus.UNSET
 
 _Problem = tuple[tuple[str | int, ...], str]
 _Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]

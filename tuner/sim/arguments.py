@@ -1,0 +1,113 @@
+"""What follows `vllm serve` in; the model, the address and the engine's arguments by vLLM's names out.
+
+vLLM's own types, flags and sentences (engine/arg_utils.py), of the arguments that the simulation heeds and of a few that change
+neither memory nor speed. An argument that it does not know it refuses: what it does would not be in the numbers.
+"""
+
+import argparse
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+from tuner.types import Value
+
+_UNITS = {"k": 10**3, "m": 10**6, "g": 10**9, "K": 2**10, "M": 2**20, "G": 2**30}
+_KV_DTYPES = ("auto", "bfloat16", "float16", "fp8", "fp8_e4m3", "fp8_e5m2")
+_DTYPES = ("auto", "bfloat16", "float", "float16", "float32", "half")
+
+
+def _human_integer(text: str) -> int:
+    """8192, 8k (8000) or 8K (8192), as vLLM reads sizes."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([kmgKMG])", text)
+    return int(float(found[1]) * _UNITS[found[2]]) if found else int(text)
+
+
+_human_integer.__name__ = "human_readable_int"  # argparse tells it
+#: Heeded by the simulation.
+_NUMBERS: Mapping[str, Callable[[str], int | float]] = {
+    "max_num_seqs": int,
+    "max_num_batched_tokens": _human_integer,
+    "max_model_len": _human_integer,
+    "gpu_memory_utilization": float,
+    "stream_interval": int,
+    "api_server_count": int,
+    "tensor_parallel_size": int,
+    "block_size": int,
+}
+_CHOICES = {"kv_cache_dtype": _KV_DTYPES, "dtype": _DTYPES}
+_SWITCHES = ("enforce_eager", "enable_prefix_caching", "enable_chunked_prefill", "async_scheduling")
+#: Taken, and without effect on memory and speed.
+_PASSED_OVER = (
+    *("load_format", "tokenizer", "tokenizer_mode", "revision", "download_dir", "seed"),
+    *("uvicorn_log_level", "chat_template", "generation_config"),
+)
+_PASSED_OVER_SWITCHES = ("trust_remote_code", "disable_uvicorn_access_log", "enable_log_requests")
+
+
+class Refused(Exception):
+    """argparse's sentence."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arguments:
+    """A parsed command. `params` holds what was given, by vLLM's Python names; `served` is what clients call the model."""
+
+    model: str
+    served: str
+    host: str
+    port: int
+    params: Mapping[str, Value]
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise Refused(message)
+
+
+def known_arguments() -> frozenset[str]:
+    """The names of all arguments that are taken."""
+    return frozenset((*_NUMBERS, *_CHOICES, *_SWITCHES, "quantization", *_PASSED_OVER, *_PASSED_OVER_SWITCHES))
+
+
+def parse(argv: Sequence[str]) -> Arguments:
+    """Raises Refused, with argparse's own sentence."""
+    found = vars(_parser().parse_args([_dashed(part) for part in argv]))
+    model = found["model_tag"]
+    heeded = (*_NUMBERS, *_CHOICES, *_SWITCHES, "quantization")
+    return Arguments(
+        model=model,
+        served=(found["served_model_name"] or [model])[0],
+        host=found["host"],
+        port=found["port"],
+        params={name: found[name] for name in heeded if found[name] is not None},
+    )
+
+
+def _parser() -> _Parser:
+    parser = _Parser(prog="vllm serve")
+    parser.add_argument("model_tag")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--served-model-name", nargs="+")
+    for name, kind in _NUMBERS.items():
+        parser.add_argument(_flag(name), type=kind)
+    for name, choices in _CHOICES.items():
+        parser.add_argument(_flag(name), choices=choices)
+    for name in (*_SWITCHES, *_PASSED_OVER_SWITCHES):
+        parser.add_argument(_flag(name), action=argparse.BooleanOptionalAction)
+    for name in ("quantization", *_PASSED_OVER):
+        parser.add_argument(_flag(name))
+    return parser
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _dashed(part: str) -> str:
+    """vLLM takes --max_num_seqs for --max-num-seqs."""
+    if not part.startswith("--"):
+        return part
+    name, separator, value = part.partition("=")
+    return name.replace("_", "-") + separator + value
