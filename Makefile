@@ -3,6 +3,7 @@
 #   make test       the whole test suite, a real vLLM among it
 #   make bench-load       the load generator beside vllm bench serve and GuideLLM
 #   make bench-startup    what a launch costs, warm against plain
+#   make bench-predict    how far the model of a server is off, against measurements
 #   make soak       a study whose processes are killed at random for MINUTES=60
 #   make check      lint, format, types, layers
 #   make install    tuner alone, in .venv
@@ -17,7 +18,7 @@ BIN := .venv/bin
 DEMO_STORAGE := sqlite:///.demo/demo.db
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test check bench-load bench-startup soak install engine packages migration clean
+.PHONY: demo test check bench-load bench-startup bench-predict soak install engine packages migration clean
 MINUTES ?= 60
 ROUNDS ?= 3
 MODEL ?= .demo/model
@@ -46,6 +47,9 @@ bench-load: install engine .peers/.guidellm
 bench-startup: install engine
 	[ -d $(MODEL) ] || $(BIN)/tuner demo-model $(MODEL)
 	$(BIN)/python benchmarks/startup.py --gpu $(GPU) --model $(MODEL) --rounds $(ROUNDS)
+
+bench-predict: install
+	$(BIN)/python benchmarks/predict
 
 soak: .venv/.dev engine
 	$(BIN)/python tests/soak.py $(MINUTES) $(TUNER_VLLM_PYTHON)
