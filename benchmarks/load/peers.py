@@ -60,7 +60,8 @@ class VllmBench:
             argv += ["--dataset-name", "random", "--random-input-len", str(loop.input_tokens)]
             argv += ["--random-output-len", str(loop.output_tokens)]
             argv += ["--random-range-ratio", json.dumps({"input": 0.0, "output": loop.spread})]
-            argv += ["--num-prompts", str(loop.requests), "--max-concurrency", str(loop.users), "--seed", str(loop.seed)]
+            argv += ["--num-prompts", str(loop.requests), "--max-concurrency", str(loop.users)]
+            argv += ["--seed", str(loop.seed)]
             argv += ["--ignore-eos", "--temperature", "0", "--percentile-metrics", "ttft,tpot,itl,e2el"]
             argv += ["--save-result", "--save-detailed", "--result-filename", report, "--disable-tqdm"]
             ended = run(argv)
