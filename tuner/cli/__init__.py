@@ -11,6 +11,7 @@ from tuner.cli.console import errors
 from tuner.cli.engine import demo_model, doctor, install_engine, spaces
 from tuner.cli.history import dashboard, export, show, studies, trials
 from tuner.cli.optimize import optimize
+from tuner.cli.plan import plan as plan_command
 from tuner.cli.workload import app as workload
 from tuner.errors import TunerError
 
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 for command in (optimize, studies, trials, show, export, dashboard, spaces, doctor):
     app.command()(command)
+app.command(name="plan")(plan_command)
 app.command(name="bench")(bench_command)
 app.command(name="compare")(compare_command)
 app.add_typer(workload, name="workload")

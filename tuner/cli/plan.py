@@ -1,0 +1,201 @@
+"""`tuner plan`: what a model of a vLLM server says of a card, a model and a workload. Nothing is launched."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from tuner.advise import Advice, Answer, Case, Tell, advise, plan_json
+from tuner.cli.console import check_writable, errors, heed_signals, results, say, write_file
+from tuner.cli.options import FindRate, Json, RequestRate, Seed, Slos, Users, WorkloadName, option, workload_of
+from tuner.cli.predictions import (
+    answer_sentence,
+    change_sentence,
+    error_sentence,
+    limit_sentence,
+    load_table,
+    memory_sentence,
+    memory_table,
+    region_sentence,
+    region_table,
+    slo_sentence,
+)
+from tuner.decide import parse_objective, parse_slo
+from tuner.errors import UsageError
+from tuner.load.arrivals import schedule
+from tuner.load.workload import workload_yaml
+from tuner.measure.gpu import detect
+from tuner.plan import Options, check, choose_space
+from tuner.predict.settings import LATEST
+from tuner.predict.shape import read_shape
+from tuner.space import load_space, shipped_spaces
+from tuner.types import Workload
+
+_DEFAULT = Options()
+
+
+def plan(
+    gpu: Annotated[str, option("gpu", "The card: t4, l4, ... (see `tuner spaces`); auto: this machine's.")] = "auto",
+    model: Annotated[
+        str, option("model", "Folder of the model, of which config.json is enough, or a well-known hub name.")
+    ] = _DEFAULT.model,
+    workload: WorkloadName = _DEFAULT.workload,
+    users: Users = None,
+    request_rate: RequestRate = None,
+    find_rate: FindRate = False,
+    objective: Annotated[
+        str, option("objective", "throughput, requests, goodput, ttft_p99, tpot_p99, e2e_p99, ...")
+    ] = _DEFAULT.objective,
+    slo: Slos = None,
+    price: Annotated[Optional[float], option("price", "Of one GPU for an hour, in any currency.")] = None,  # noqa: UP045
+    space: Annotated[Optional[Path], option("space", "Your own search space, instead of --gpu's.")] = None,  # noqa: UP045
+    max_model_len: Annotated[
+        Optional[int],  # noqa: UP045
+        option("max-model-len", "Longest prompt plus answer to serve; default: the model's."),
+    ] = None,
+    quantized_model: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        option("quantized-model", "A quantized checkpoint to consider too, e.g. awq=FOLDER. Repeatable."),
+    ] = None,
+    engine_arg: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        option("engine-arg", "A vLLM argument of every start, e.g. tensor_parallel_size=2. Repeatable."),
+    ] = None,
+    seed: Seed = None,
+    json: Json = None,
+) -> None:
+    """Predict, without a GPU: what starts, the best settings, what limits them, latencies and price. Nothing is launched.
+
+    The exit code is 1 if the model does not fit, or if nothing is predicted to meet the SLOs.
+    """
+    heed_signals()
+    options = Options(
+        gpu=gpu,
+        model=model,
+        workload=workload,
+        users=users,
+        request_rate=request_rate,
+        objective=objective,
+        slo=tuple(slo or ()),
+        space=space,
+        force_gpu=True,  # the card need not be here
+        max_model_len=max_model_len,
+        quantized_model=tuple(quantized_model or ()),
+        engine_arg=tuple(engine_arg or ()),
+    )
+    check(options)
+    if price is not None and not (math.isfinite(price) and price > 0):
+        raise UsageError(f"--price is {price:g} and must be a number above 0")
+    if json is not None and json != "-":
+        check_writable("--json", Path(json))
+    used = workload_of(
+        workload,
+        find_rate=find_rate,
+        slo=slo,
+        users=users,
+        request_rate=request_rate,
+        warmup=None,
+        window=None,
+        max_window=None,
+        precision=None,
+        seed=seed,
+    )
+    case = _case(options, used)
+    with progress() as tell:
+        advice = advise(case, [load_space(name) for name in shipped_spaces()], tell)
+    _print(advice, case, model, price, to_stdout=json != "-")
+    if json is not None:
+        text = plan_json(advice, case, model=model, workload=workload_yaml(used), price_per_gpu_hour=price)
+        if json == "-":
+            typer.echo(text, nl=False)
+        else:
+            write_file("--json", Path(json), text)
+    if advice.answer is Answer.NOTHING:
+        raise typer.Exit(1)
+
+
+def _case(options: Options, workload: Workload) -> Case:
+    """Raises UsageError."""
+    space = choose_space(options, detect() if options.gpu == "auto" and options.space is None else ())
+    found = Case(
+        space=space,
+        shape=read_shape(_folder(options.model)),
+        workload=workload,
+        objective=parse_objective(options.objective),
+        slos=tuple(parse_slo(text) for text in options.slo),
+    )
+    found.check()
+    models = (text.partition("=") for text in options.quantized_model)  # choose_space has read them
+    return replace(
+        found,
+        quantized={name: read_shape(_folder(path)) for name, _, path in models},
+        arrivals=tuple(arrival.offset_s for arrival in schedule(workload)) if workload.trace else None,
+    )
+
+
+def _folder(model: str) -> str:
+    path = Path(model).expanduser()
+    return str(path) if path.is_dir() else model
+
+
+def _print(advice: Advice, case: Case, model: str, price: float | None, *, to_stdout: bool) -> None:
+    console = results if to_stdout else errors
+    say(
+        console,
+        f"PREDICTED, nothing was launched: {model} on {case.card}, vLLM {LATEST[0]}.{LATEST[1]},"
+        f" workload {case.workload.name}, {_load(case.workload)}",
+    )
+    console.print()
+    say(console, region_sentence(advice, case))
+    console.print(region_table(advice))
+    for table in (memory_table(advice), load_table(advice, price)):
+        console.print()
+        console.print(table)
+    console.print()
+    named = {"defaults": advice.defaults, **({"best": advice.best} if advice.best else {})}
+    sentences = [
+        *(memory_sentence(name, candidate, case) for name, candidate in named.items()),
+        *(limit_sentence(name, candidate, case.objective) for name, candidate in named.items()),
+        *(slo_sentence(slo, advice) for slo in case.slos),
+        "",
+        answer_sentence(advice, case),
+        *(change_sentence(change, advice, case.objective) for change in advice.changes),
+        "",
+        error_sentence(advice.error, case.card),
+        "Taken for granted:",
+        *(f"  - {sentence}" for sentence in advice.assumed),
+    ]
+    for sentence in sentences:
+        say(console, sentence)
+
+
+def _load(workload: Workload) -> str:
+    if workload.users is not None:
+        return f"{workload.users:,} users"
+    if workload.request_rate is None:
+        return "arrivals of a trace"
+    return "the highest request rate" if workload.find_rate else f"{workload.request_rate:g} requests/s"
+
+
+@contextmanager
+def progress() -> Iterator[Tell]:
+    """Who is told of each step: a bar on a terminal, a line for each kind of step elsewhere; on stderr."""
+    if not errors.is_terminal:
+        told = set[str]()
+
+        def line(what: str, done: int, total: int) -> None:
+            if what not in told:
+                told.add(what)
+                say(errors, f"{what} ...")
+
+        yield line
+        return
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=20), TimeElapsedColumn())
+    with Progress(*columns, console=errors, transient=True) as live:
+        task = live.add_task("asking what starts")
+        yield lambda what, done, total: live.update(task, description=what, completed=done, total=total)
