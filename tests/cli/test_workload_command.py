@@ -100,7 +100,10 @@ def test_ctrl_c_takes_what_was_seen(live: tuple[LiveServer, str], tmp_path: Path
         wait_for(lambda: server.readings >= 3)
         time.sleep(0.3)
         process.send_signal(signal.SIGINT)
-        written, said = process.communicate(timeout=60)
+        try:
+            written, said = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 0, said
     assert "stopped: what was seen in" in said
     (tmp_path / "x.yaml").write_text(written)

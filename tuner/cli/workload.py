@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from tuner.cli.console import check_writable, errors, write_file
+from tuner.cli.console import check_writable, errors, heed_signals, write_file
 from tuner.errors import UsageError
 from tuner.load.workload import load_workload, workload_yaml
 from tuner.measure.production import metrics_url, scrapes
@@ -114,6 +114,7 @@ def _watch(address: str, duration_s: float) -> list[Scrape]:
     """At least two readings. Ctrl-C ends it with what was seen so far; before the second reading it ends the command."""
     seen: list[Scrape] = []
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    heed_signals()
     try:
         with Progress(*columns, console=errors, transient=True) as progress:
             task = progress.add_task(address, total=duration_s)
