@@ -5,8 +5,8 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from predict.shapes import SMALL, T4
 
+from predict.shapes import SMALL, T4
 from tuner.load.workload import load_workload
 from tuner.predict.prediction import run_load
 from tuner.predict.serve import Event, Server

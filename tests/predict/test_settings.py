@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from predict.shapes import H200, SMALL, T4
 
+from predict.shapes import H200, SMALL, T4
 from tuner.errors import UsageError
 from tuner.predict.settings import Settings, capture_sizes, resolve
 from tuner.space import Gpu, load_space
