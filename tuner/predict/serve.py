@@ -5,10 +5,7 @@ chunks of prompts while the token budget lasts; a request is admitted while ther
 cache is full the sequence that came last is preempted and computed again (vllm/v1/core/sched/scheduler.py). Steps in which
 nothing begins or ends are taken together.
 
-An API server is one event loop, and its time goes to output first: requests are read in what is left. So when the tokens of the
-sequences that run take all of it, new requests starve until fewer run. That is why TTFT is seconds under many users while the
-engine waits for nothing, and why a larger `stream_interval` or more API servers mend it. Besides, a request on its way in needs
-many turns of the loop, and each waits behind the output of a step as often as there is some.
+Every request and every token passes the API servers (tuner/predict/front.py).
 """
 
 import heapq
@@ -18,13 +15,12 @@ from dataclasses import dataclass
 from math import inf
 from typing import NamedTuple
 
+from tuner.predict.front import ApiServers
 from tuner.predict.settings import Settings
 from tuner.predict.step import Steps
 
 #: So many steps at most are taken as one: their time is that of the middle one.
 _MOST_AT_ONCE = 64
-#: The share of its time that an API server reads requests in, however much output there is.
-_LEAST_READING = 0.03
 
 
 class Event(NamedTuple):
@@ -55,29 +51,19 @@ class Server:
     def __init__(
         self, steps: Steps, settings: Settings, kv_cache_tokens: int, noise: Callable[[], float] = lambda: 1.0
     ) -> None:
-        rates, share = steps.rates, steps.rates.front / settings.api_server_count
         self._steps, self._settings, self._noise, self._capacity = steps, settings, noise, kv_cache_tokens
-        self._read_s, self._turns = rates.request_s * share, rates.request_turns
-        self._output_s = (rates.token_s + rates.chunk_s / settings.stream_interval) * share  # of an API server, a token
-        self._now_s = 0.0  # until when steps are simulated
-        self._front_s = 0.0  # until when the API servers are busy with output
-        self._reader_s = 0.0  # until when they have read requests, and what is left to do of the first that is not
-        self._unread_s = self._read_s
-        self._turn_s = 0.0  # what a turn of the loop waits for output
-        self._coming: deque[tuple[float, _Request]] = deque()
-        self._arriving: list[tuple[float, int, _Request]] = []
+        self._front = ApiServers[_Request](steps.rates, settings)
+        self._now_s, self._last_s = 0.0, 0.0  # until when steps are simulated, and how long the last one was
         self._waiting: deque[_Request] = deque()
         self._prefilling: dict[int, _Request] = {}
         self._decoding: dict[int, _Request] = {}
-        self._gone: set[int] = set()
-        self._marks: list[
-            tuple[int, int]
-        ] = []  # decode step at which a request ends or has something to tell, its number
+        # the decode step at which a request ends or has something to tell, and its number
+        self._marks: list[tuple[int, int]] = []
         self._decoded = 0  # decode steps so far: each gives every decoding sequence one token
         self._context = self._filled = 0  # tokens in the cache, of the decoding sequences and of those being read
         self._out: list[Event] = []
         self.preemptions = self.prompt_tokens = self.cached_tokens = self.generation_tokens = self.steps_done = 0
-        self.gpu_s = self.host_s = self.front_s = 0.0
+        self.gpu_s = self.host_s = 0.0
 
     @property
     def now_s(self) -> float:
@@ -103,9 +89,14 @@ class Server:
         times = [self._out[0].time_s] if self._out else []
         if self.running or self._waiting:
             times.append(self._now_s)
-        elif self._arriving or self._coming:
-            times.append(max(self._now_s, self._next_arrival_s()))
+        elif self._front.next_s < inf:
+            times.append(max(self._now_s, self._front.next_s))
         return min(times, default=None)
+
+    @property
+    def front_s(self) -> float:
+        """How long the API servers have worked."""
+        return self._front.busy_s
 
     def submit(
         self, number: int, input_tokens: int, output_tokens: int, at_s: float, *, cached_tokens: int = 0, every: int = 0
@@ -113,16 +104,18 @@ class Server:
         """A request that reaches the API server at `at_s`, not before the one submitted last. `cached_tokens` of its prompt are
         in the prefix cache. Its first and last tokens make events, with `every` > 0 also each `every` tokens in between."""
         cached = min(cached_tokens, input_tokens - 1)
-        self._coming.append((at_s, _Request(number, input_tokens, max(1, output_tokens), every, cached)))
+        self._front.submit(number, _Request(number, input_tokens, max(1, output_tokens), every, cached), at_s)
 
     def abort(self, number: int) -> None:
         """The client of a request has gone: no more events of it."""
-        self._gone.add(number)
         if (request := self._decoding.pop(number, None)) is not None:
             self._context -= self._length(request)
         elif (request := self._prefilling.pop(number, None)) is not None:
             self._filled -= request.computed
-        self._waiting = deque(request for request in self._waiting if request.number != number)
+        elif any(request.number == number for request in self._waiting):
+            self._waiting = deque(request for request in self._waiting if request.number != number)
+        else:
+            self._front.withdraw(number)
         self._out = [event for event in self._out if event.number != number]
         heapq.heapify(self._out)
 
@@ -142,20 +135,15 @@ class Server:
     def _step(self, until_s: float) -> bool:
         """One step, or several in which nothing begins or ends; False when none begins by then."""
         if not (self.running or self._waiting):
-            arrival_s = self._next_arrival_s()
+            arrival_s = self._front.next_s
             if arrival_s > until_s:
                 return False
-            self._turn_s, self._now_s = 0.0, max(self._now_s, arrival_s)
-            self._read(self._now_s, 1.0)
+            self._now_s = max(self._now_s, arrival_s)
+            self._front.idle(self._now_s)
         if self._now_s > until_s:
             return False
-        came = False
-        while self._arriving and self._arriving[0][0] <= self._now_s:
-            request, came = heapq.heappop(self._arriving)[2], True
-            if request.number in self._gone:
-                self._gone.discard(request.number)
-            else:
-                self._waiting.append(request)
+        arrived, came = self._front.take(self._now_s)
+        self._waiting.extend(arrived)
         preempted = self._make_room()
         if chunks := self._schedule(preempted):
             self._mixed(chunks)
@@ -242,7 +230,7 @@ class Server:
         sequences = len(self._decoding)
         step = self._steps.decode(sequences, self._context)
         each_s = self._steps.duration_s(step)
-        until_s = min(until_s, self._next_arrival_s())
+        until_s = min(until_s, self._front.next_s)
         if until_s < inf:
             most = min(most, max(0, int((until_s - self._now_s) / each_s)) + 1)
         if most > 2:
@@ -281,39 +269,11 @@ class Server:
         return found
 
     def _tell(self, told: list[tuple[_Request, int, bool]], tokens: int, steps: int) -> None:
-        """Pass the output of `steps` equal steps through the API servers, of the last one each request's in its turn, and read
-        requests in the time that is left."""
-        work_s, began_s = tokens * self._output_s, self._now_s - steps * self._last_s
-        late_s = max(0.0, self._front_s - began_s)
-        self._front_s = max(max(self._front_s, began_s + self._last_s) + steps * work_s, self._now_s + work_s)
-        self.front_s += steps * work_s
+        """Pass the output of `steps` equal steps on; of the last one each request's in its turn."""
+        sent_s, work_s = self._front.send(self._now_s, steps, self._last_s, tokens)
         for place, (request, new, finished) in enumerate(told):
-            time_s = self._front_s - work_s * (1 - (place + 0.5) / len(told))
+            time_s = sent_s - work_s * (1 - (place + 0.5) / len(told))
             heapq.heappush(self._out, Event(time_s, request.number, new, finished))
-        # the output of the last step comes at its end, and takes its time from the next
-        busy = min(1.0, (late_s + (steps - 1) * work_s) / (steps * self._last_s))
-        self._turn_s = busy * work_s / 2
-        self._read(self._now_s, max(_LEAST_READING, 1 - busy))
-
-    def _read(self, until_s: float, share: float) -> None:
-        """Let the API servers read what has come, with this share of their time."""
-        while self._coming and (start_s := max(self._reader_s, self._coming[0][0])) < until_s:
-            ready_s = start_s + self._unread_s / share
-            if ready_s > until_s:
-                self._unread_s -= (until_s - start_s) * share
-                self._reader_s = until_s
-                return
-            _, request = self._coming.popleft()
-            self._reader_s, self._unread_s = ready_s, self._read_s
-            self.front_s += self._read_s
-            heapq.heappush(self._arriving, (ready_s + self._turns * self._turn_s, request.number, request))
-
-    def _next_arrival_s(self) -> float:
-        """When the engine gets its next request, as far as is known."""
-        ready_s = self._arriving[0][0] if self._arriving else inf
-        if self._coming:
-            ready_s = min(ready_s, max(self._reader_s, self._coming[0][0]) + self._unread_s)
-        return ready_s
 
     def _pass(self, steps: int, each_s: float, gpu_s: float, host_s: float) -> None:
         self._last_s = each_s * self._noise()
