@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from predict import shapes
 
 from tuner.advise import Advice, Answer, Bottleneck, Case, Limit, advise, plan_json, search
 from tuner.advise.advice import price
@@ -25,18 +26,7 @@ from tuner.predict.shape import Shape
 from tuner.space import Categorical, Float, Int, SearchSpace, load_space, shipped_spaces
 from tuner.types import DataFile, Failed, FailureKind, Lengths, Params, Workload
 
-SMALL = Shape(
-    architecture="Qwen2ForCausalLM",
-    layers=28,
-    hidden=1536,
-    heads=12,
-    kv_heads=2,
-    head_dim=128,
-    intermediate=8960,
-    vocab=151936,
-    tied=False,
-    max_positions=131072,
-)
+SMALL = replace(shapes.SMALL, max_positions=131072)
 LLAMA_8B = replace(
     SMALL, layers=32, hidden=4096, heads=32, kv_heads=8, intermediate=14336, vocab=128256, max_positions=32768
 )

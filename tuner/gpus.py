@@ -104,6 +104,14 @@ def why_not(capability: Capability | None, parameter: str, value: Value) -> str 
     return f"{parameter} {value} needs compute capability {_dotted(least)}, and this card has {_dotted(capability)}"
 
 
+def parse_capability(text: str | None) -> Capability | None:
+    """ "7.5" as (7, 5); None, the CPU, stays None."""
+    if text is None:
+        return None
+    major, minor = text.split(".")
+    return int(major), int(minor)
+
+
 def canonical_name(name: str) -> str:
     """A GPU's name without the maker and product line, which drivers print or leave out: "Tesla T4" is "t4"."""
     return " ".join(word for word in name.casefold().split() if word not in {"nvidia", "tesla", "geforce"})

@@ -1,20 +1,13 @@
 """A case in; a sentence for each thing that its predictions take for granted out. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 
 from tuner.advise.case import OF_A_TRACE, RATE_RESOLUTION, Case
-from tuner.gpus import Capability
 from tuner.predict.settings import LATEST, Settings
+from tuner.predict.step import MEASURED
 from tuner.types import Params
 
-#: Cards whose kernels were measured, by compute capability: where the shares in tuner.predict.step are from.
-_MEASURED: Mapping[Capability, tuple[str, ...]] = {
-    (8, 0): ("A100",),
-    (8, 9): ("L40S",),
-    (9, 0): ("H100", "H200"),
-    (12, 0): ("RTX PRO 6000",),
-}
 #: Settings that change what the model answers.
 _QUALITY = ("quantization", "kv_cache_dtype", "dtype")
 
@@ -37,7 +30,7 @@ def _of_the_machine(case: Case) -> Sequence[str]:
         f"vLLM {major}.{minor}: its defaults, its scheduler, its memory in a start that compiles the model",
         "the host's processors are as fast as those that the constants were fitted on, and have nothing else to do",
     ]
-    measured = _MEASURED.get(gpu.capability) if gpu.capability else None
+    measured = MEASURED.get(gpu.capability) if gpu.capability else None
     if measured is None:
         number = gpu.compute_capability
         said.append(

@@ -30,7 +30,8 @@ from tuner.errors import UsageError
 from tuner.load.arrivals import schedule
 from tuner.load.workload import workload_yaml
 from tuner.measure.gpu import detect
-from tuner.plan import Options, check, choose_space
+from tuner.options import Options, check, quantized_models
+from tuner.plan import choose_space
 from tuner.predict.settings import LATEST
 from tuner.predict.shape import read_shape
 from tuner.space import load_space, shipped_spaces
@@ -130,10 +131,9 @@ def _case(options: Options, workload: Workload) -> Case:
         slos=tuple(parse_slo(text) for text in options.slo),
     )
     found.check()
-    models = (text.partition("=") for text in options.quantized_model)  # choose_space has read them
     return replace(
         found,
-        quantized={name: read_shape(_folder(path)) for name, _, path in models},
+        quantized={name: read_shape(_folder(path)) for name, path in quantized_models(options).items()},
         arrivals=tuple(arrival.offset_s for arrival in schedule(workload)) if workload.trace else None,
     )
 

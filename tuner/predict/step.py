@@ -43,6 +43,15 @@ KERNELS: Mapping[Capability, Kernels] = {
 }
 
 
+#: The cards that these were measured on; those of other capabilities stand in for others.
+MEASURED: Mapping[Capability, tuple[str, ...]] = {
+    (8, 0): ("A100",),
+    (8, 9): ("L40S",),
+    (9, 0): ("H100", "H200"),
+    (12, 0): ("RTX PRO 6000",),
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rates:
     """Every constant of the step and of the processes around it.

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tuner.gpus import Capability
+from tuner import gpus
 
 CARD_VARIABLE, SALT_VARIABLE = "TUNER_SIM_CARD", "TUNER_SIM_SALT"
 
@@ -22,12 +22,9 @@ class Card:
     tflops: Mapping[str, float]
 
     @property
-    def capability(self) -> Capability | None:
+    def capability(self) -> gpus.Capability | None:
         """(major, minor), None for the CPU."""
-        if self.compute_capability is None:
-            return None
-        major, minor = self.compute_capability.split(".")
-        return int(major), int(minor)
+        return gpus.parse_capability(self.compute_capability)
 
 
 def card_named(name: str) -> Card:

@@ -45,10 +45,7 @@ class Gpu(BaseModel):
     @property
     def capability(self) -> gpus.Capability | None:
         """(major, minor), None for the CPU."""
-        if self.compute_capability is None:
-            return None
-        major, minor = self.compute_capability.split(".")
-        return int(major), int(minor)
+        return gpus.parse_capability(self.compute_capability)
 
     def is_called(self, name: str) -> bool:
         """Whether NVML's `name` is this card."""
