@@ -20,15 +20,15 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tuner.bench import Watched, measure
 from tuner.errors import LaunchError
-from tuner.launch.engine_host import EngineHost
+from tuner.launch.fork_server import ForkServer
 from tuner.launch.interpreter import find_python
 from tuner.launch.process import ProcessGroup
-from tuner.launch.vllm import VllmEngine
-from tuner.load.workload import load_workload
+from tuner.launch.vllm import VllmLauncher
 from tuner.measure.gpu import detect
+from tuner.study.measurement import Watched, measure
 from tuner.types import Endpoint, Failed, Lengths, Params, Value, Workload
+from tuner.workload.presets import load_workload
 
 console = Console(highlight=False, soft_wrap=True)
 _MEMORY_LINES = (
@@ -68,21 +68,21 @@ def settings(draw: random.Random, *, memory: bool) -> Params:
 class Collector:
     """Launches on one GPU, and appends what came of them to a file at once."""
 
-    def __init__(self, gpu: int, host: EngineHost, python: Path, output: Path, folder: Path) -> None:
-        self._gpu, self._host, self._python, self._output, self._folder = gpu, host, python, output, folder
+    def __init__(self, gpu: int, engine: ForkServer, python: Path, output: Path, folder: Path) -> None:
+        self._gpu, self._engine, self._python, self._output, self._folder = gpu, engine, python, output, folder
         self._card = next(card for card in detect() if card.index == gpu)
         self._count = 0
 
     def point(self, model: Path, params: Params, loads: list[Workload], environment: dict[str, str]) -> None:
-        engine = VllmEngine(python=self._python, model=str(model), fixed={"load_format": "dummy"})
+        engine = VllmLauncher(python=self._python, model=str(model), fixed={"load_format": "dummy"})
         known = {
             "gpu": self._card.name,
-            "engine_version": self._host.info.version,
+            "engine_version": self._engine.info.version,
             "model": model.name,
             "params": dict(params),
             "environment": environment,
         }
-        resolved = self._host.resolve(engine.arguments(params))
+        resolved = self._engine.resolve(engine.arguments(params))
         if isinstance(resolved, Failed):
             self._write({**known, "failure": {"kind": resolved.kind.value, "message": resolved.message}})
             return
@@ -91,10 +91,13 @@ class Collector:
         asyncio.run(self._launch(engine, params, log, loads, {**known, "resolved": dict(resolved)}))
 
     async def _launch(
-        self, engine: VllmEngine, params: Params, log: Path, loads: list[Workload], known: dict[str, object]
+        self, launcher: VllmLauncher, params: Params, log: Path, loads: list[Workload], known: dict[str, object]
     ) -> None:
         try:
-            async with engine.launch(engine.command(params), log, lambda seen: None, self._host) as (endpoint, group):
+            async with launcher.launch(launcher.command(params), log, lambda seen: None, self._engine) as (
+                endpoint,
+                group,
+            ):
                 known |= {"start": endpoint.start, "startup_s": endpoint.startup_s, "log": _lines(log)}
                 if not loads:
                     self._write(known)
@@ -153,8 +156,8 @@ def main() -> None:
     end_s, draw = time.monotonic() + arguments.minutes * 60, random.Random(arguments.seed)
     environment = {"VLLM_LOGGING_LEVEL": "DEBUG"} if arguments.memory else {}
     python = find_python(None)
-    with EngineHost(python, environment) as host:
-        collector = Collector(arguments.gpu_index, host, python, arguments.output, arguments.folder)
+    with ForkServer(python, environment) as engine:
+        collector = Collector(arguments.gpu_index, engine, python, arguments.output, arguments.folder)
         number = 0
         while time.monotonic() < end_s and (not arguments.memory or number < arguments.memory):
             params = settings(draw, memory=bool(arguments.memory))

@@ -18,11 +18,12 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
-from tuner.launch.vllm import VllmEngine
-from tuner.load.workload import load_workload
-from tuner.space import load_space
-from tuner.trial import Job, run_trial
+from tuner.launch.job import Job
+from tuner.launch.vllm import VllmLauncher
+from tuner.space.files import load_space
+from tuner.study.trial import run_trial
 from tuner.types import Lengths, Measured, Params, Workload
+from tuner.workload.presets import load_workload
 
 SHORT = load_workload("newton-32")
 LONG = Workload(
@@ -52,9 +53,9 @@ CASES = (
 COLUMNS = {"output_throughput": ("tok/s", 1.0), "ttft_p50_s": ("TTFT p50 ms", 1e3), "tpot_p50_s": ("TPOT p50 ms", 1e3)}
 
 
-def measure(engine: VllmEngine, case: Case, log: Path) -> Measured:
-    command = engine.command(case.params)
-    job = Job(engine=engine, command=command, workload=case.workload, gpus=(), log=log, salt=0)
+def measure(launcher: VllmLauncher, case: Case, log: Path) -> Measured:
+    command = launcher.command(case.params)
+    job = Job(launcher=launcher, command=command, workload=case.workload, gpus=(), log=log, salt=0)
     outcome = asyncio.run(run_trial(job, lambda _: None, lambda _: None))
     if not isinstance(outcome, Measured):
         raise SystemExit(f"{case.name}: {outcome.kind.value}: {outcome.message}")
@@ -63,7 +64,7 @@ def measure(engine: VllmEngine, case: Case, log: Path) -> Measured:
 
 def main(python: Path, model: Path, repeats: int) -> None:
     space, console = load_space("cpu"), Console(width=160)
-    engine = VllmEngine(python=python, model=str(model), fixed=space.fixed, environment=space.environment)
+    engine = VllmLauncher(python=python, model=str(model), fixed=space.fixed, environment=space.environment)
     found: dict[str, list[dict[str, float]]] = {case.name: [] for case in CASES}
     with tempfile.TemporaryDirectory() as folder:
         for turn in range(repeats):

@@ -22,13 +22,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tuner.launch.engine_host import EngineHost
+from tuner.launch.fork_server import ForkServer
 from tuner.launch.interpreter import find_python
+from tuner.launch.job import Job
 from tuner.measure.gpu import detect
-from tuner.plan import Options, Plan, choose_space, make_plan
-from tuner.record import Store
-from tuner.study import run_study
-from tuner.trial import Job, run_trial
+from tuner.record.store import Store
+from tuner.study.loop import run_study
+from tuner.study.options import Options
+from tuner.study.setup import Setup, choose_space, make_setup
+from tuner.study.trial import run_trial
 from tuner.types import Failed, Params, Proposal, Trial
 
 console = Console(width=150, highlight=False)
@@ -43,17 +45,17 @@ STAGES = {
 ROUNDS: Sequence[Params] = ({}, {"max_num_seqs": 64}, {"max_num_seqs": 128}, {"max_num_seqs": 32}, {"max_num_seqs": 96})
 
 
-def launch(plan: Plan, params: Params, host: EngineHost | None, log: Path) -> dict[str, float]:
+def launch(setup: Setup, params: Params, engine: ForkServer | None, log: Path) -> dict[str, float]:
     """Start, load, stop; seconds and tokens per second by name."""
     times: list[tuple[str, float]] = []
     job = Job(
-        engine=plan.engine,
-        command=plan.engine.command(params),
-        workload=plan.workload,
-        gpus=plan.gpus,
+        launcher=setup.launcher,
+        command=setup.launcher.command(params),
+        workload=setup.workload,
+        gpus=setup.gpus,
         log=log,
         salt=0,
-        host=host,
+        engine=engine,
     )
     starts: list[str] = []
     began_s = time.monotonic()
@@ -68,7 +70,7 @@ def launch(plan: Plan, params: Params, host: EngineHost | None, log: Path) -> di
     ended_s = time.monotonic() - began_s
     if isinstance(outcome, Failed):
         raise SystemExit(f"{outcome.kind.value}: {outcome.message}\n{outcome.log_tail}")
-    assert set(starts) == {"warm" if host else "plain"}, starts
+    assert set(starts) == {"warm" if engine else "plain"}, starts
     text = log.read_text(errors="replace")
     stages = {name: float(found[1]) for name, pattern in STAGES.items() if (found := re.search(pattern, text))}
     return {
@@ -81,12 +83,12 @@ def launch(plan: Plan, params: Params, host: EngineHost | None, log: Path) -> di
     }
 
 
-def compare(plan: Plan, host: EngineHost, rounds: int, folder: Path) -> None:
+def compare(setup: Setup, engine: ForkServer, rounds: int, folder: Path) -> None:
     found: dict[str, list[Mapping[str, float]]] = {"plain": [], "warm": []}
     for turn in range(-1, rounds):
         for name in random.Random(turn).sample(sorted(found), 2):
             params = ROUNDS[max(turn, 0) % len(ROUNDS)]
-            values = launch(plan, params, host if name == "warm" else None, folder / f"{turn}-{name}.log")
+            values = launch(setup, params, engine if name == "warm" else None, folder / f"{turn}-{name}.log")
             shown = ", ".join(f"{key} {value:.1f}" for key, value in values.items())
             console.print(f"{'not counted' if turn < 0 else f'round {turn}'}, {name} {params or 'defaults'}: {shown}")
             if turn >= 0:
@@ -103,13 +105,13 @@ def compare(plan: Plan, host: EngineHost, rounds: int, folder: Path) -> None:
     console.print(table)
 
 
-def resolve(plan: Plan, host: EngineHost) -> None:
-    host.resolve(plan.engine.arguments({}))
+def resolve(setup: Setup, engine: ForkServer) -> None:
+    engine.resolve(setup.launcher.arguments({}))
     taken = []
     for number in range(50):
         params: Params = {"max_num_seqs": 1 + number, "max_num_batched_tokens": 64 + number}
         began_s = time.monotonic()
-        host.resolve(plan.engine.arguments(params))
+        engine.resolve(setup.launcher.arguments(params))
         taken.append((time.monotonic() - began_s) * 1e3)
     console.print(f"resolve: {spread(taken)} ms a proposal, after the first")
 
@@ -137,9 +139,9 @@ class Clock:
     def note(self, text: str) -> None: ...
 
 
-def overhead(plan: Plan, host: EngineHost, trials: int, folder: Path) -> None:
+def overhead(setup: Setup, engine: ForkServer, trials: int, folder: Path) -> None:
     store, clock = Store.open(f"sqlite:///{folder / 'x.db'}"), Clock()
-    run_study(replace(plan, trials=trials, verify=0, logs=folder), store, host, clock)
+    run_study(replace(setup, trials=trials, verify=0, logs=folder), store, engine, clock)
     store.close()
     console.print(f"tuner's own part of a trial: {spread(clock.overheads[1:], 3)} s, of {trials - 1} trials")
 
@@ -167,16 +169,18 @@ def main() -> None:
     options = Options(**{name: value for name, value in arguments.items() if value is not None})
     detected = detect()
     space, python = choose_space(options, detected), find_python(options.vllm_python)
-    with tempfile.TemporaryDirectory() as name, EngineHost(python, space.environment) as host:
-        plan = make_plan(replace(options, cache_dir=Path(name, "cache")), space, python, host.info, detected)
-        console.print(f"vLLM {host.info.version}, imported once in {host.info.import_s:.1f} s; {plan.fingerprint.host}")
+    with tempfile.TemporaryDirectory() as name, ForkServer(python, space.environment) as engine:
+        setup = make_setup(replace(options, cache_dir=Path(name, "cache")), space, python, engine.info, detected)
+        console.print(
+            f"vLLM {engine.info.version}, imported once in {engine.info.import_s:.1f} s; {setup.fingerprint.host}"
+        )
         began_s = time.monotonic()
-        host.resolve(plan.engine.arguments({}))
+        engine.resolve(setup.launcher.arguments({}))
         console.print(f"resolve: {time.monotonic() - began_s:.1f} s for the first proposal")
-        compare(plan, host, rounds, Path(name))
-        resolve(plan, host)
+        compare(setup, engine, rounds, Path(name))
+        resolve(setup, engine)
         if trials > 1:
-            overhead(plan, host, trials, Path(name))
+            overhead(setup, engine, trials, Path(name))
 
 
 if __name__ == "__main__":

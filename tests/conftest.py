@@ -15,7 +15,7 @@ from urllib.parse import quote
 import pytest
 from waiting import free_port
 
-from tuner.demo import make_demo_model
+from tuner.launch.demo_model import make_demo_model
 
 REPOSITORY = Path(__file__).parents[1]
 #: A password with everything that breaks URLs, format strings and config parsers.

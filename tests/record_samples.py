@@ -5,8 +5,9 @@ from pathlib import Path
 
 from samples import FINGERPRINT
 
-from tuner.processes import ProcessId
-from tuner.record import Store, StudyRecord
+from tuner.record.rows import StudyRecord
+from tuner.record.store import Store
+from tuner.study.lease import me
 from tuner.types import (
     Command,
     Distribution,
@@ -14,6 +15,7 @@ from tuner.types import (
     LoadMetrics,
     Measured,
     Outcome,
+    ProcessId,
     ServerMetrics,
     Trial,
 )
@@ -71,6 +73,7 @@ def launch(store: Store, leader: ProcessId, number: int = 0) -> int:
     return store.record_launch(
         "a study",
         number,
+        tuner=me(),
         leader=leader,
         processes=[leader],
         start="warm",

@@ -6,7 +6,7 @@ from typing import Any
 
 from samples import measured
 
-from tuner.space import SearchSpace
+from tuner.space.search_space import SearchSpace
 from tuner.types import Params
 
 #: On the scale of the distances: max_num_seqs 1..256 is 0..1 by its logarithm, gpu_memory_utilization by its value.

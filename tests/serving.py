@@ -9,8 +9,8 @@ from pathlib import Path
 
 from waiting import answers, free_port, wait_for
 
-from tuner.processes import kill_session
-from tuner.space import load_space
+from tuner.launch.processes import kill_session
+from tuner.space.files import load_space
 
 _PACED = Path(__file__).parents[1] / "benchmarks" / "paced_server.py"
 

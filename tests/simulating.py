@@ -20,7 +20,7 @@ from tuner.predict.step import Steps
 from tuner.sim.http import Request
 from tuner.sim.server import SimulatedServer
 from tuner.sim.tokens import Tokenizer
-from tuner.space import load_space
+from tuner.space.files import load_space
 from tuner.types import Failed, Value
 
 #: A model whose shape tuner knows without a download.

@@ -24,10 +24,10 @@ import psutil
 from faults.study import FaultyStudy, roles
 from rich.console import Console
 
-from tuner.demo import make_demo_model
+from tuner.launch.demo_model import make_demo_model
 
 console = Console(width=150, highlight=False)
-VICTIMS = ("host", "guard", "API server", "EngineCore")
+VICTIMS = ("fork server", "guard", "API server", "EngineCore")
 #: From the kill of tuner until nothing of it is left.
 CLEAN_S = 20.0
 #: Until tuner has seen that a guard is dead. Killed in that time too, it leaves the server to the next command's sweep.

@@ -15,14 +15,14 @@ from conftest import REPOSITORY
 from samples import NOW, load_metrics, measured
 from serving import vllm
 
-from tuner.confidence import LEAST_PAIRS
-from tuner.decide import LEAST_GAIN
+from tuner.decide.confidence import LEAST_PAIRS
+from tuner.decide.rate_search import RESOLUTION
+from tuner.decide.verdict import LEAST_GAIN
 from tuner.export.bench_json import Asked, bench_json
-from tuner.load import client
-from tuner.load.workload import PRESETS
+from tuner.load import generate as client
 from tuner.measure import marks
-from tuner.rates import RESOLUTION
 from tuner.types import Mark
+from tuner.workload.presets import PRESETS
 
 TEXT = (REPOSITORY / "docs" / "metrics.md").read_text()
 COMMANDS = re.findall(r"^\$ (.+)$", TEXT, re.MULTILINE)

@@ -47,7 +47,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, engine_python: Path, demo_mode
 def assert_shown(lab: Lab, trial: Trial, kind: FailureKind, sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert isinstance(trial.outcome, Failed)
     assert (trial.outcome.kind, sentence in trial.outcome.message) == (kind, True), trial.outcome.message
-    show("s", trial.number, lab.plan.storage)
+    show("s", trial.number, lab.setup.storage)
     shown = capsys.readouterr().out
     assert f"trial {trial.number}: {kind.value}" in shown
     assert f"{kind.value}: {trial.outcome.message}" in shown
@@ -83,11 +83,11 @@ def test_kill_9_of_a_process_of_the_server(
 def test_kill_9_of_the_host(lab: Lab, phase: str) -> None:
     """Its servers die with it, and the attempt is repeated from a new one."""
     before = len(lab.launches())
-    watch = Saboteur(phase, strike("host", once="EngineCore"))
+    watch = Saboteur(phase, strike("fork server", once="EngineCore"))
     assert isinstance(lab.one_more(watch).outcome, Measured)
     assert [start for _, _, start in lab.launches()[before:]] == ["warm"] * (1 if phase == STOP else 2)
     assert bool(watch.notes) == (phase != STOP)
-    SURVIVED.add(f"kill -9 of host {WHEN[phase]}")
+    SURVIVED.add(f"kill -9 of fork server {WHEN[phase]}")
 
 
 def test_kill_9_of_a_load_worker(lab: Lab) -> None:
@@ -112,15 +112,15 @@ def test_an_engine_that_hangs_is_stalled(lab: Lab, capsys: pytest.CaptureFixture
 
 
 def test_a_trial_that_takes_too_long(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
-    slow = replace(lab.plan, trial_timeout_s=6.0, workload=replace(lab.plan.workload, window_s=60.0))
-    trial = lab.one_more(plan=slow)
+    slow = replace(lab.setup, trial_timeout_s=6.0, workload=replace(lab.setup.workload, window_s=60.0))
+    trial = lab.one_more(setup=slow)
     assert_shown(lab, trial, FailureKind.TRIAL_TIMEOUT, "not done within 6 s (--trial-timeout); the server was", capsys)
     SURVIVED.add("trial timeout")
 
 
 def test_a_server_that_does_not_become_ready(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
-    hasty = replace(lab.plan, engine=replace(lab.plan.engine, startup_timeout_s=0.3))
-    assert_shown(lab, lab.one_more(plan=hasty), FailureKind.START_TIMEOUT, "not ready in time; last line: ", capsys)
+    hasty = replace(lab.setup, launcher=replace(lab.setup.launcher, startup_timeout_s=0.3))
+    assert_shown(lab, lab.one_more(setup=hasty), FailureKind.START_TIMEOUT, "not ready in time; last line: ", capsys)
     SURVIVED.add("start timeout")
 
 
@@ -184,7 +184,7 @@ def test_a_disk_that_is_full_for_the_log(lab: Lab, tmp_path: Path, capsys: pytes
             SKIPPED.add("disk full for the log")
             pytest.skip(f"no small disk: {reason}")
         with pytest.raises(RunError, match=f"the disk of {tmp_path}/s is full.*run the same command again"):
-            lab.one_more(plan=replace(lab.plan, logs=tmp_path))
+            lab.one_more(setup=replace(lab.setup, logs=tmp_path))
     assert_shown(lab, lab.store.unfinished("s")[0], FailureKind.DISK_FULL, "see --log-dir", capsys)
     assert isinstance(lab.one_more().outcome, Measured)
     SURVIVED.add("disk full for the log")
@@ -214,8 +214,8 @@ def test_kill_9_of_the_host_while_it_imports_and_the_same_command_ends_the_study
     """vLLM is imported again; and after all kills every trial was finished once, in ours and in Optuna's table."""
     before = study.finished()
     with study.running() as tuner:
-        wait_for(lambda: "host" in roles(tuner.pid))
-        roles(tuner.pid)["host"].kill()
+        wait_for(lambda: "fork server" in roles(tuner.pid))
+        roles(tuner.pid)["fork server"].kill()
         assert tuner.wait(300) == 0, study.output.read_text()
     assert study.processes() == []
     assert before.items() <= study.finished().items()
@@ -224,7 +224,7 @@ def test_kill_9_of_the_host_while_it_imports_and_the_same_command_ends_the_study
     assert study.rows("SELECT number, state FROM trials ORDER BY number") == [(0, "COMPLETE"), (1, "COMPLETE")]
     assert study.rows("SELECT count(*) FROM tuner_launch WHERE ended_at IS NULL") == [(0,)]
     assert "Traceback" not in study.output.read_text()
-    SURVIVED.add("kill -9 of host while it imports vLLM")
+    SURVIVED.add("kill -9 of fork server while it imports vLLM")
 
 
 @pytest.mark.parametrize("test", sorted(COVERED.values()))

@@ -12,7 +12,7 @@ REPOSITORY = Path(__file__).parents[1]
 _PROGRAM = """
 from pathlib import Path
 import tuner
-from tuner.record import Store
+from tuner.record.store import Store
 assert "site-packages" in tuner.__file__, tuner.__file__
 Store.open("sqlite:///x.db").close()
 """

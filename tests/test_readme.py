@@ -11,7 +11,7 @@ import pytest
 from conftest import REPOSITORY
 from metrics_page import Page, PageServer
 
-from tuner.load.workload import load_workload
+from tuner.workload.presets import load_workload
 
 README = (REPOSITORY / "README.md").read_text()
 COMMANDS = [shlex.split(line[2:]) for line in re.findall(r"^\$ .+$", README, re.MULTILINE)]

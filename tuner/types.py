@@ -77,6 +77,26 @@ class Command:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DetectedGpu:
+    """One GPU. `memory_bytes` is None on boards that share the host's memory; `compute_capability` is (major, minor)."""
+
+    index: int
+    uuid: str
+    name: str
+    memory_bytes: int | None
+    compute_capability: tuple[int, int]
+    driver: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessId:
+    """A process that cannot be confused with a later one of the same pid. `started_s` is psutil's create_time (Unix time)."""
+
+    pid: int
+    started_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """Where requests go: an OpenAI-compatible server, without the /v1 in `base_url`, and the model's name there. The key is
     sent as a bearer token, and is never shown or stored."""

@@ -13,7 +13,7 @@ from machine import CLIENT, Paced, cpu_s, on_cores, paced_server
 from peers import Loop, Peer
 from show import console, spread, table, verdict
 
-from tuner.bench import measure
+from tuner.study.measurement import measure
 from tuner.types import Target
 
 #: The paced server's usual schedule.

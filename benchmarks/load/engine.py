@@ -14,11 +14,11 @@ from machine import cpu_engine, preferred
 from peers import Loop, VllmBench
 from show import console, spread, table, verdict
 
-from tuner.bench import measure
-from tuner.compare import Side, Tell, interleaved
-from tuner.confidence import Difference
-from tuner.decide import OBJECTIVES
+from tuner.bench.comparison import Side, Tell, interleaved
+from tuner.decide.confidence import Difference
+from tuner.decide.objective import OBJECTIVES
 from tuner.measure.metrics import load_metrics
+from tuner.study.measurement import measure
 from tuner.types import ClientMetrics, Endpoint, LoadMetrics, LoadResult, Measured, RequestRecord
 
 USERS, TOKENS, SPREAD, INPUT = 8, 128, 0.5, 64

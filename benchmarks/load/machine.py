@@ -17,8 +17,8 @@ from time import perf_counter
 
 from truth import Truth, read_truth
 
-from tuner.launch.vllm import VllmEngine
-from tuner.space import load_space
+from tuner.launch.vllm import VllmLauncher
+from tuner.space.files import load_space
 from tuner.types import Endpoint
 
 CORES = sorted(os.sched_getaffinity(0))
@@ -96,7 +96,7 @@ def paced_server(*, ttft_s: float, itl_s: float, step: bool = False, real_time: 
 def cpu_engine(python: Path, model: Path) -> Iterator[Endpoint]:
     """vLLM's CPU engine, started as tuner starts it."""
     space = load_space("cpu")
-    engine = VllmEngine(python=python, model=str(model), fixed=space.fixed, environment=space.environment)
+    engine = VllmLauncher(python=python, model=str(model), fixed=space.fixed, environment=space.environment)
     with tempfile.TemporaryDirectory() as folder, asyncio.Runner() as runner:
         launch = engine.launch(engine.command({}), Path(folder) / "log", lambda launch: None)
         endpoint, _ = runner.run(launch.__aenter__())

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 
-from tuner.load.client import generate_load, learn
+from tuner.load.generate import generate_load, learn
 from tuner.load.workers import Workers
 from tuner.types import Lengths, LoadResult, Target, Workload
 

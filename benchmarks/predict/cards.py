@@ -1,7 +1,8 @@
 """The card of a point, as tuner's model takes it. Those that tuner has a search space for are read from there."""
 
 from tuner.errors import UsageError
-from tuner.space import Gpu, space_for
+from tuner.space.files import space_for
+from tuner.space.search_space import Gpu
 
 #: Dense TFLOPS. Sources: NVIDIA's data sheets; memory as CUDA sees it.
 _OTHERS = (

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tuner.record import Store
+from tuner.record.store import Store
 
 USAGE, FAILURE = 2, 1
 

@@ -21,11 +21,11 @@ from serving import paced
 from typer.testing import CliRunner, Result
 from waiting import wait_for
 
+from tuner.bench.comparison import Side, Tell
 from tuner.cli import bench as bench_module
 from tuner.cli import compare as compare_module
 from tuner.cli.bench import bench
 from tuner.cli.compare import compare
-from tuner.compare import Side, Tell
 from tuner.errors import LaunchError, RunError, TunerError, UsageError
 from tuner.types import FailureKind, Mark, Measured
 

@@ -10,7 +10,7 @@ import yaml
 
 from tuner.cli.config import read_config
 from tuner.cli.optimize import optimize
-from tuner.plan import Options
+from tuner.study.options import Options
 
 
 def refused_by_slo(tmp_path: Path, *arguments: str, **environment: str) -> str:

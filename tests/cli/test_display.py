@@ -5,7 +5,9 @@ from rich.table import Table
 from samples import failed, measured, trial
 
 from tuner.cli.display import TerminalWatch, comparison_table, settings, trials_table, verdict_text
-from tuner.decide import OBJECTIVES, Decision, Verdict, best
+from tuner.decide.objective import OBJECTIVES
+from tuner.decide.rank import best
+from tuner.decide.verdict import Decision, Verdict
 from tuner.types import Proposal
 
 THROUGHPUT = OBJECTIVES["throughput"]

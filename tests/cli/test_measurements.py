@@ -8,15 +8,10 @@ from rich.console import Console
 from rich.table import Table
 from samples import load_metrics, measured
 
-from tuner.cli.measurements import (
-    compared_table,
-    mark_sentences,
-    measurement_tables,
-    slo_sentences,
-    verdict_sentence,
-)
-from tuner.compare import Comparison
-from tuner.decide import OBJECTIVES, parse_slo
+from tuner.bench.comparison import Comparison
+from tuner.cli.measurements import compared_table, mark_sentences, measurement_tables, slo_sentences, verdict_sentence
+from tuner.decide.objective import OBJECTIVES
+from tuner.decide.slo import parse_slo
 from tuner.types import GpuMetrics, Lengths, Mark, Measured, ServerMetrics, Workload
 
 THROUGHPUT = OBJECTIVES["throughput"]

@@ -15,12 +15,13 @@ import typer
 from conftest import REPOSITORY
 from typer.testing import CliRunner, Result
 
-from tuner.advise import Bottleneck, search
 from tuner.cli import plan as plan_module
 from tuner.cli.plan import plan
 from tuner.errors import RunError, TunerError, UsageError
+from tuner.predict.advise import search
+from tuner.predict.advise.limits import Bottleneck
 from tuner.predict.error import ERROR
-from tuner.space import shipped_spaces
+from tuner.space.files import shipped_spaces
 
 APP = typer.Typer()
 APP.command()(plan)

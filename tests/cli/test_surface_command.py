@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tuner.record import Store
+from tuner.record.store import Store
 from tuner.types import Measured
 
 

@@ -16,8 +16,8 @@ from waiting import wait_for
 
 from tuner.cli.workload import app, parse_duration
 from tuner.errors import RunError, UsageError
-from tuner.lengths import mean
-from tuner.load.workload import PRESETS, load_workload
+from tuner.workload.lengths import mean
+from tuner.workload.presets import PRESETS, load_workload
 
 
 class LiveServer:

@@ -11,8 +11,9 @@ import pytest
 from samples import NOW, load_metrics, measured
 from serving import paced
 
-from tuner.compare import Comparison
-from tuner.decide import OBJECTIVES, parse_slo
+from tuner.bench.comparison import Comparison
+from tuner.decide.objective import OBJECTIVES
+from tuner.decide.slo import parse_slo
 from tuner.export.bench_json import Asked, bench_json, comparison_json
 from tuner.types import Lengths, Mark, Workload
 

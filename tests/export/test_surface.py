@@ -9,8 +9,8 @@ from replay_samples import DEFAULTS, SPACE
 from samples import FINGERPRINT, NOW, failed, measured, trial
 
 from tuner.export.surface import surface_of
-from tuner.replay import open_surface
 from tuner.replay.file import read_surface
+from tuner.replay.surface import open_surface
 from tuner.types import FailureKind, Mark
 
 TRIALS = [

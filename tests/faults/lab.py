@@ -16,11 +16,13 @@ import psutil
 from waiting import wait_for
 
 from faults.study import roles
-from tuner.launch.engine_host import EngineHost
-from tuner.plan import Options, Plan, choose_space, make_plan
-from tuner.processes import members
-from tuner.record import Store
-from tuner.study import run_study
+from tuner.launch.fork_server import ForkServer
+from tuner.launch.processes import members
+from tuner.record.store import Store
+from tuner.study.lease import abandoned
+from tuner.study.loop import run_study
+from tuner.study.options import Options
+from tuner.study.setup import Setup, choose_space, make_setup
 from tuner.types import Proposal, Trial
 
 #: With processes of its own for the API server, EngineCore and a worker.
@@ -86,23 +88,23 @@ class Lab:
             cache_dir=self.cache,
         )
         space = choose_space(options, [])
-        self.host = EngineHost(engine, space.environment)
-        plan = make_plan(options, space, engine, self.host.info, [])
-        plan.caches.mark_warm()
-        self.plan = replace(plan, workload=replace(plan.workload, stall_s=STALL_S))
+        self.engine = ForkServer(engine, space.environment)
+        setup = make_setup(options, space, engine, self.engine.info, [])
+        setup.caches.mark_warm()
+        self.setup = replace(setup, workload=replace(setup.workload, stall_s=STALL_S))
         self.store = Store.open(options.storage)
 
-    def one_more(self, watch: Saboteur | None = None, plan: Plan | None = None) -> Trial:
+    def one_more(self, watch: Saboteur | None = None, setup: Setup | None = None) -> Trial:
         """Run until one more trial is finished, and return that; whatever happened, nothing of it is left."""
-        plan = plan or self.plan
-        before = self.finished(plan.study)
+        setup = setup or self.setup
+        before = self.finished(setup.study)
         try:
-            run_study(replace(plan, trials=len(before) + 1), self.store, self.host, watch or Saboteur())
+            run_study(replace(setup, trials=len(before) + 1), self.store, self.engine, watch or Saboteur())
         finally:
             if watch and watch.thread:
                 watch.thread.join(60)
             self.assert_clean()
-        now = self.store.trials(plan.study)
+        now = self.store.trials(setup.study)
         assert [trial.number for trial in now] == list(range(len(before) + 1))
         assert now[:-1] == before
         return now[-1]
@@ -121,12 +123,12 @@ class Lab:
         for session, port, _ in self.launches()[-3:]:
             assert members(session) == []
             assert port in self.stale_ports or port not in listened()
-        assert self.store.open_launches() == []
-        assert not set(roles(os.getpid())) - {"host", "host guard"}
+        assert abandoned(self.store) == []
+        assert not set(roles(os.getpid())) - {"fork server", "fork server guard"}
 
     def close(self) -> None:
         self.store.close()
-        self.host.close()
+        self.engine.close()
 
 
 def listened() -> set[int]:

@@ -14,7 +14,7 @@ from faults.suicide import MOMENTS
 SERVER = ("guard", "API server", "EngineCore", "worker")
 WHEN = {LOADING: "while it loads", LOAD: "under load", STOP: "when it is stopped"}
 OTHERS = {
-    "kill -9 of host while it imports vLLM",
+    "kill -9 of fork server while it imports vLLM",
     "stale server on the port",
     "stale servers on both ports",
     "hung server",
@@ -26,7 +26,7 @@ OTHERS = {
     "model folder deleted between trials",
 }
 #: What tests/test_faults.py does.
-FAULTS = OTHERS | {f"kill -9 of {victim} {when}" for victim in (*SERVER, "host") for when in WHEN.values()}
+FAULTS = OTHERS | {f"kill -9 of {victim} {when}" for victim in (*SERVER, "fork server") for when in WHEN.values()}
 FAULTS |= {f"kill -9 of tuner {moment}" for moment in MOMENTS}
 #: What other files do, to a real vLLM or to real processes.
 COVERED = {

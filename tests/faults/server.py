@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from aiohttp import web
 
-from tuner.load.client import generate_load, learn
+from tuner.load.generate import generate_load, learn
 from tuner.load.workers import Workers
 from tuner.types import Endpoint, LoadResult, Workload
 

@@ -129,10 +129,10 @@ def roles(tuner: int) -> dict[str, psutil.Process]:
     that is there."""
     found: dict[str, psutil.Process] = {}
     for child in _children(tuner):
-        if _says(child, "guard.py", "host.py"):
-            found["host guard"] = child
+        if _says(child, "guard.py", "serve_forks.py"):
+            found["fork server guard"] = child
             for host in _children(child.pid):
-                found["host"] = host
+                found["fork server"] = host
                 for leader in _children(host.pid):
                     found |= _server(leader)
         elif _says(child, "guard.py"):

@@ -12,7 +12,7 @@ from faults.study import roles
 from tuner.cli import run
 from tuner.cli.display import TerminalWatch
 from tuner.launch.process import ProcessGroup
-from tuner.record import Store
+from tuner.record.store import Store
 
 #: The phase that a watch is told, when it is one of a launch.
 PHASES = {"the server loads": "starting vLLM", "under load": "measuring"}
@@ -31,7 +31,7 @@ def die() -> None:
 
 def die_later(moment: str) -> None:
     if moment == "vLLM is imported":
-        wait_for(lambda: "host" in roles(os.getpid()))
+        wait_for(lambda: "fork server" in roles(os.getpid()))
         time.sleep(1)
     elif moment == "the server loads":
         wait_for(lambda: "EngineCore" in roles(os.getpid()))

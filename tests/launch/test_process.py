@@ -14,8 +14,9 @@ from waiting import wait_for
 
 from tuner.errors import LaunchError
 from tuner.launch.process import ProcessGroup
-from tuner.launch.vllm import VllmEngine
-from tuner.processes import ProcessId, identities, members, sweep
+from tuner.launch.processes import identities, identity, members, sweep
+from tuner.launch.vllm import VllmLauncher
+from tuner.types import ProcessId
 
 #: Ignores SIGTERM, and starts a child that does too and outlives it.
 STUBBORN = (
@@ -111,7 +112,7 @@ def test_sweep_kills_what_the_record_names_and_nothing_else(tmp_path: Path) -> N
     wait_for(lines(tmp_path, 2))
     recorded = identities(members(group.session))
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True) as stranger:
-        given_away = ProcessId(stranger.pid, ProcessId.of(stranger.pid).started_s - 100)
+        given_away = ProcessId(stranger.pid, identity(stranger.pid).started_s - 100)
         assert sweep(stranger.pid, [given_away]) == ([], [])
         psutil.Process(group.session).kill()
         wait_for(lambda: group.exit_code() is not None)
@@ -156,7 +157,7 @@ def test_only_our_own_listener_counts(tmp_path: Path) -> None:
 
 
 def test_a_log_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
-    engine = VllmEngine(python=Path("/no/python"), model="m")
+    engine = VllmLauncher(python=Path("/no/python"), model="m")
 
     async def launch() -> None:
         async with engine.launch(engine.command({}), tmp_path / "missing" / "log", lambda _: None):

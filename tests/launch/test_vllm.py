@@ -2,12 +2,12 @@ from pathlib import Path
 
 import pytest
 
-from tuner.launch.vllm import VllmEngine
+from tuner.launch.vllm import VllmLauncher
 from tuner.types import Params
 
 
-def engine(**changes: object) -> VllmEngine:
-    return VllmEngine(**({"python": Path("/opt/e/bin/python"), "model": "org/model"} | changes))  # type: ignore[arg-type]
+def engine(**changes: object) -> VllmLauncher:
+    return VllmLauncher(**({"python": Path("/opt/e/bin/python"), "model": "org/model"} | changes))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

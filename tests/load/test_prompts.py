@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuner.errors import UsageError
-from tuner.load.arrivals import Arrival
 from tuner.load.prompts import Alphabet, PlannedRequest, Planner, Prompt, Recipe
 from tuner.load.tokenizer import learn_alphabet
-from tuner.load.workload import PRESETS
 from tuner.types import Endpoint, SharedPrefix, Workload
+from tuner.workload.arrivals import Arrival
+from tuner.workload.presets import PRESETS
 
 ALPHABET = Alphabet(words=tuple(f"w{n}" for n in range(40)), ids=tuple(range(300, 340)), chat_overhead_tokens=9)
 CHAT, LONG = PRESETS["chat"], PRESETS["long-prompt"]

@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from metrics_page import at_most
 
-from tuner.lengths import mean
 from tuner.measure.buckets import Observed, fitted, nearly_all_above
+from tuner.workload.lengths import mean
 
 
 def observed(values: list[int]) -> Observed:

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from samples import CLIENT, load_metrics, measured
 
-from tuner.load.workload import PRESETS
 from tuner.measure.marks import client_bound, marks
 from tuner.types import GpuMetrics, LoadResult, Mark, RequestRecord, ServerMetrics
+from tuner.workload.presets import PRESETS
 
 CHAT, OPEN = PRESETS["chat"], PRESETS["open-chat"]
 GOOD = replace(load_metrics(), output_throughput_ci95=1.0, completed=100, input_tokens=25_600)

@@ -11,14 +11,14 @@ from metrics_page import Page, PageServer
 
 from tuner.cli.workload import comment_on, imitation
 from tuner.errors import RunError, UsageError
-from tuner.launch.engine_host import EngineHost
-from tuner.launch.vllm import VllmEngine
-from tuner.lengths import mean
-from tuner.load.workload import load_workload, workload_yaml
+from tuner.launch.fork_server import ForkServer
+from tuner.launch.vllm import VllmLauncher
 from tuner.measure import production
 from tuner.measure.production import metrics_url, scrapes
 from tuner.measure.traffic import Scrape, traffic
 from tuner.types import Endpoint
+from tuner.workload.lengths import mean
+from tuner.workload.presets import load_workload, workload_yaml
 
 REQUESTS = 60
 PREFIX = 256
@@ -113,10 +113,10 @@ def test_the_traffic_of_a_real_vllm_is_imitated(engine_python: Path, demo_model:
     dice = random.Random(3)
     lengths = [(dice.randint(280, 700), dice.randint(4, 40)) for _ in range(REQUESTS)]
     fixed = {"enforce_eager": True, "max_model_len": 2048}
-    engine = VllmEngine(python=engine_python, model=str(demo_model), fixed=fixed)
+    engine = VllmLauncher(python=engine_python, model=str(demo_model), fixed=fixed)
 
     async def run() -> list[Scrape]:
-        with EngineHost(engine_python, {"OMP_NUM_THREADS": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}) as host:
+        with ForkServer(engine_python, {"OMP_NUM_THREADS": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}) as host:
             launching = engine.launch(engine.command({}), tmp_path / "log", lambda launch: None, host)
             async with launching as (endpoint, _):
                 done = threading.Event()

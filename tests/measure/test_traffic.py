@@ -6,8 +6,8 @@ import pytest
 from metrics_page import Page
 
 from tuner.errors import RunError, UsageError
-from tuner.lengths import mean
 from tuner.measure.traffic import Scrape, Traffic, burstiness, parse, traffic
+from tuner.workload.lengths import mean
 
 RECORDED = (Path(__file__).parent / "vllm-0.32.0.metrics.txt").read_text()
 

@@ -1,7 +1,7 @@
 """What the tests of the prediction share: a small model and cards."""
 
 from tuner.predict.shape import Shape
-from tuner.space import load_space
+from tuner.space.files import load_space
 
 #: DeepSeek-R1-Distill-Qwen-1.5B.
 SMALL = Shape(

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 
 from predict.shapes import H200, SMALL
-from tuner.load.workload import load_workload
 from tuner.predict.calibrate import Observation, calibrate
 from tuner.predict.prediction import Calibration, predict
 from tuner.predict.step import Rates
 from tuner.types import Failed, LoadMetrics, Params
+from tuner.workload.presets import load_workload
 
 WORKLOAD = replace(load_workload("chat"), users=48)
 LAUNCHES: tuple[Params, ...] = (

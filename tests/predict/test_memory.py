@@ -13,16 +13,11 @@ from hypothesis import strategies as st
 
 from predict.shapes import H200, SMALL, T4
 from tuner.errors import UsageError
-from tuner.predict.memory import (
-    Memory,
-    MemoryCalibration,
-    Observed,
-    calibrate_memory,
-    predict_memory,
-)
+from tuner.predict.memory import Memory, MemoryCalibration, Observed, calibrate_memory, predict_memory
 from tuner.predict.settings import Settings, Version, resolve
 from tuner.predict.shape import Mla, Shape, read_shape
-from tuner.space import Gpu, load_space
+from tuner.space.files import load_space
+from tuner.space.search_space import Gpu
 from tuner.types import FailureKind, Params
 
 QWEN_7B = replace(SMALL, hidden=3584, heads=28, kv_heads=4, intermediate=18944)

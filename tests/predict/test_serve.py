@@ -7,12 +7,12 @@ from itertools import pairwise
 import pytest
 
 from predict.shapes import SMALL, T4
-from tuner.load.workload import load_workload
 from tuner.predict.prediction import run_load
 from tuner.predict.serve import Event, Server
 from tuner.predict.settings import Settings, resolve
 from tuner.predict.step import Rates, Steps
 from tuner.types import Failed, Lengths, Params, Workload
+from tuner.workload.presets import load_workload
 
 #: Throughput is that of a window of some hundred requests: two windows of one server differ by less than this.
 WINDOW = 0.02

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from predict.shapes import H200, SMALL, T4
 from tuner.errors import UsageError
 from tuner.predict.settings import Settings, capture_sizes, resolve
-from tuner.space import Gpu, load_space
+from tuner.space.files import load_space
+from tuner.space.search_space import Gpu
 from tuner.types import Failed, FailureKind, Params
 
 

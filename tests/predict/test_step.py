@@ -8,7 +8,8 @@ from predict.shapes import H200, SMALL, T4
 from tuner.predict.settings import Settings, resolve
 from tuner.predict.shape import Shape
 from tuner.predict.step import Duration, Rates, Steps
-from tuner.space import Gpu, load_space, shipped_spaces
+from tuner.space.files import load_space, shipped_spaces
+from tuner.space.search_space import Gpu
 from tuner.types import Failed, Value
 
 L40S = Gpu(

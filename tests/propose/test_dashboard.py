@@ -11,10 +11,11 @@ import pytest
 from samples import failed, measured, trial
 from waiting import answers, free_port, wait_for
 
-from tuner.decide import OBJECTIVES, parse_slo
+from tuner.decide.objective import OBJECTIVES
+from tuner.decide.slo import parse_slo
 from tuner.propose.proposer import Proposer
-from tuner.record import Store
-from tuner.space import SearchSpace
+from tuner.record.store import Store
+from tuner.space.search_space import SearchSpace
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 SPACE = SearchSpace.model_validate(

@@ -8,11 +8,12 @@ import optuna
 import pytest
 from samples import failed, measured, trial
 
-from tuner.decide import OBJECTIVES, parse_slo
+from tuner.decide.objective import OBJECTIVES
+from tuner.decide.slo import parse_slo
 from tuner.errors import UsageError
 from tuner.propose.proposer import Proposer, storage
-from tuner.record import Store
-from tuner.space import SearchSpace
+from tuner.record.store import Store
+from tuner.space.search_space import SearchSpace
 from tuner.types import Outcome, Params, Proposal, Trial
 
 SPACE = SearchSpace.model_validate(

@@ -7,8 +7,9 @@ import pytest
 from record_samples import STUDY, a_trial
 
 from tuner.errors import StorageError, UsageError
-from tuner.record import Store, connect
+from tuner.record import connect
 from tuner.record.connect import parse_url
+from tuner.record.store import Store
 
 
 @pytest.fixture

@@ -10,10 +10,11 @@ from record_samples import STUDY, a_trial, launch
 from sqlalchemy import inspect, text
 
 from tuner.errors import StorageError
-from tuner.processes import ProcessId
-from tuner.record import Store
 from tuner.record.migrate import _config
+from tuner.record.store import Store
 from tuner.record.tables import Base
+from tuner.study.lease import abandoned
+from tuner.types import ProcessId
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -86,7 +87,7 @@ def test_a_launch_that_an_older_tuner_left_open_is_still_found(storage_url: str)
     assert "tuner_process" not in tables(store)
     store.close()
     again = Store.open(storage_url)
-    (left,) = again.open_launches()
+    (left,) = abandoned(again)
     assert (left.leader, left.processes, left.start) == (leader, frozenset({leader}), "plain")
     again.close()
 

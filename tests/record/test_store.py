@@ -14,8 +14,9 @@ from samples import FINGERPRINT
 from sqlalchemy import text
 
 from tuner.errors import StorageError, UsageError
-from tuner.processes import ProcessId
-from tuner.record import Store, Verification, differences
+from tuner.record.rows import Verification, differences
+from tuner.record.store import Store
+from tuner.study.lease import abandoned, holding
 from tuner.types import (
     Command,
     Distribution,
@@ -24,6 +25,7 @@ from tuner.types import (
     GpuMetrics,
     LoadMetrics,
     Measured,
+    ProcessId,
     Proposal,
     ServerMetrics,
     Trial,
@@ -142,7 +144,7 @@ def test_open_launches_are_those_that_nobody_saw_end(store: Store) -> None:
     first, second = (launch(store, ProcessId(pid, 1e9 + 0.25)) for pid in (11, 12))
     store.end_launch(first, NOW)
     store.record_processes(second, [ProcessId(12, 1e9 + 0.25), ProcessId(13, 1e9 + 1.5)])
-    (left,) = store.open_launches()
+    (left,) = abandoned(store)
     assert (left.id, left.study, left.number, left.leader) == (second, "a study", 0, ProcessId(12, 1e9 + 0.25))
     assert left.processes == {ProcessId(12, 1e9 + 0.25), ProcessId(13, 1e9 + 1.5)}
     assert (left.start, left.log, left.started_at) == ("warm", Path("/x/log"), NOW)
@@ -152,7 +154,7 @@ def test_a_launch_of_another_living_tuner_is_not_ours_to_stop(store: Store) -> N
     begin(store, 0)
     program = (
         "import sys; sys.path.insert(0, sys.argv[2])\n"
-        "from record_samples import launch; from tuner.processes import ProcessId; from tuner.record import Store\n"
+        "from record_samples import launch; from tuner.types import ProcessId; from tuner.record.store import Store\n"
         "launch(Store.open(sys.argv[1]), ProcessId(9, 1.0))\n"
         "print('recorded', flush=True); sys.stdin.read()"
     )
@@ -160,10 +162,10 @@ def test_a_launch_of_another_living_tuner_is_not_ours_to_stop(store: Store) -> N
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "recorded\n"
-        assert store.open_launches() == []
+        assert abandoned(store) == []
         other.kill()
         other.wait()
-        assert [launch.leader.pid for launch in store.open_launches()] == [9]
+        assert [launch.leader.pid for launch in abandoned(store)] == [9]
 
 
 def test_a_launch_belongs_to_a_begun_trial(store: Store) -> None:
@@ -267,7 +269,7 @@ def test_any_trial_survives_the_database_unchanged(store: Store, trial: Trial) -
 def test_a_finished_trial_survives_sigkill(store: Store) -> None:
     program = (
         "import os, signal, sys; sys.path.insert(0, sys.argv[2])\n"
-        "from record_samples import a_trial; from tuner.record import Store\n"
+        "from record_samples import a_trial; from tuner.record.store import Store\n"
         "Store.open(sys.argv[1]).finish('a study', a_trial(4))\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
@@ -282,8 +284,9 @@ def test_a_study_is_run_by_one_tuner_at_a_time(storage_url: str) -> None:
     store.create_or_get_study(STUDY)
     program = (
         "import sys, time\n"
-        "from tuner.record import Store\n"
-        f"with Store.open({storage_url!r}).claimed({STUDY.name!r}):\n"
+        "from tuner.record.store import Store\n"
+        "from tuner.study.lease import holding\n"
+        f"with holding(Store.open({storage_url!r}), {STUDY.name!r}):\n"
         "    print('held', flush=True)\n"
         "    time.sleep(600)\n"
     )
@@ -292,10 +295,10 @@ def test_a_study_is_run_by_one_tuner_at_a_time(storage_url: str) -> None:
         assert other.stdout.readline() == "held\n"
         with (
             pytest.raises(UsageError, match=f"being run by another tuner \\(process {other.pid}\\)"),
-            store.claimed(STUDY.name),
+            holding(store, STUDY.name),
         ):
             pass
         other.kill()
-    with store.claimed(STUDY.name), store.claimed(STUDY.name):  # our own claim does not shut us out
+    with holding(store, STUDY.name), holding(store, STUDY.name):  # our own claim does not shut us out
         pass
     store.close()

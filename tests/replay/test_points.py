@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from replay_samples import SPACE, failure, header, line, metrics, written
 
-from tuner.replay import open_surface
 from tuner.replay.points import Answer, Points
-from tuner.space import SearchSpace
+from tuner.replay.surface import open_surface
+from tuner.space.search_space import SearchSpace
 from tuner.types import Failed, Mark, Measured, Params
 
 

@@ -7,11 +7,11 @@ import pytest
 from conftest import REPOSITORY
 from replay_samples import metrics
 
-from tuner.replay import ReplayHost, open_surface
 from tuner.replay.file import DURATION_S, MAX_BYTES, MAX_LINES, STARTUP_S, Header, _Line
 from tuner.replay.metrics import measured_of
 from tuner.replay.points import NEIGHBOURS, POWER
-from tuner.space import load_space
+from tuner.replay.surface import ReplayEngine, open_surface
+from tuner.space.files import load_space
 from tuner.types import Failed, FailureKind, Mark, Measured
 
 TEXT = (REPOSITORY / "docs" / "replay.md").read_text()
@@ -31,8 +31,8 @@ def test_the_example_is_a_surface_of_the_space_that_the_command_names(tmp_path: 
     path.write_text(example)
     surface, space = open_surface(path), load_space("cpu")
     assert surface.describe() == f"REPLAYED from {path}: 3 points, nearest point"
-    with ReplayHost(surface, space) as host:
-        resolved = host.resolve(("demo", "--max-num-seqs", "16"))
+    with ReplayEngine(surface, space) as engine:
+        resolved = engine.resolve(("demo", "--max-num-seqs", "16"))
     assert not isinstance(resolved, Failed)
     assert (resolved["max_num_seqs"], resolved["max_num_batched_tokens"]) == (16, 2048)
     defaults, fewer, larger = (

@@ -11,10 +11,10 @@ from replay_samples import SPACE, failure, header, line, metrics, written
 from samples import measured
 
 from tuner.errors import UsageError
-from tuner.replay import ReplayHost, open_surface
 from tuner.replay import file as surface_file
 from tuner.replay.file import DURATION_S, STARTUP_S, read_surface
 from tuner.replay.metrics import measured_of
+from tuner.replay.surface import ReplayEngine, open_surface
 from tuner.types import Failed, FailureKind, GpuMetrics, Mark, Measured, Params
 
 GPU = GpuMetrics(gpus=(), samples=200, utilization=0.9, memory_used_bytes=15_000_000_000, power_w=None, sm_activity=0.5)
@@ -184,13 +184,13 @@ def test_too_many_lines_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_lines_that_are_not_of_the_space_are_refused(tmp_path: Path, lines: list[dict[str, Any]], why: str) -> None:
     path = written(tmp_path, *lines)
     with pytest.raises(UsageError, match=why) as caught:
-        ReplayHost(open_surface(path), SPACE)
+        ReplayEngine(open_surface(path), SPACE)
     assert str(caught.value).startswith(str(path))
 
 
 def test_a_fixed_argument_may_be_named_and_an_unset_default_left_out(tmp_path: Path) -> None:
     named: Params = {"max_num_seqs": 8, "gpu_memory_utilization": 0.9, "enforce_eager": False, "dtype": "half"}
-    host = ReplayHost(open_surface(written(tmp_path, line(is_default=True, params=named))), SPACE)
-    resolved = host.resolve(("some/model",))
+    engine = ReplayEngine(open_surface(written(tmp_path, line(is_default=True, params=named))), SPACE)
+    resolved = engine.resolve(("some/model",))
     assert not isinstance(resolved, Failed)
     assert (resolved["quantization"], resolved["max_num_seqs"]) == ("none", 8)

@@ -1,7 +1,7 @@
 import pytest
 
 from tuner.sim.arguments import Refused, known_arguments, parse
-from tuner.space import load_space, shipped_spaces
+from tuner.space.files import load_space, shipped_spaces
 
 
 def test_flags_are_read_as_vllm_reads_them() -> None:

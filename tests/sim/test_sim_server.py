@@ -11,17 +11,17 @@ import aiohttp
 import pytest
 from simulating import MODEL, Client, Stepped, Wire, simulated
 
-from tuner.bench import Watched, measure
 from tuner.load.stream import EventStream
 from tuner.load.tokenizer import learn_alphabet
-from tuner.load.workload import PRESETS
+from tuner.predict.conversations import conversations
 from tuner.predict.memory import predict_memory
 from tuner.predict.prediction import Prediction, predict
 from tuner.predict.settings import Settings, resolve
 from tuner.predict.shape import read_shape
-from tuner.predict.traffic import conversations
-from tuner.space import load_space
+from tuner.space.files import load_space
+from tuner.study.measurement import Watched, measure
 from tuner.types import Lengths, Measured, Target, Workload
+from tuner.workload.presets import PRESETS
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
 WORDS = [{"role": "user", "content": "w300 w301"}]

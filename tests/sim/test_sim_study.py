@@ -19,8 +19,8 @@ from conftest import REPOSITORY
 from waiting import answers, free_port, wait_for
 
 from tuner.launch.failures import classify
-from tuner.processes import members
-from tuner.record import Store
+from tuner.launch.processes import members
+from tuner.record.store import Store
 from tuner.types import Measured
 
 NAME = "sim-t4-DeepSeek-R1-Distill-Qwen-1.5B-chat"

@@ -12,11 +12,12 @@ from conftest import REPOSITORY
 from simulating import MODEL
 from waiting import answers, free_port, wait_for
 
-from tuner.load.workload import PRESETS
 from tuner.predict.shape import read_shape
 from tuner.sim import __main__ as program
-from tuner.sim import pacing, requests, server, startup, tokens
-from tuner.space import load_space
+from tuner.sim import requests, server, startup, tokens
+from tuner.sim import speed as pacing
+from tuner.space.files import load_space
+from tuner.workload.presets import PRESETS
 
 TEXT = (REPOSITORY / "docs" / "simulation.md").read_text()
 COMMANDS = re.findall(r"^\$ (.+)$", TEXT, re.MULTILINE)

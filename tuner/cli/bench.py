@@ -12,6 +12,8 @@ from typing import Annotated, Optional
 import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from tuner.bench.comparison import Tell
+from tuner.bench.sides import Conditions, url_side
 from tuner.cli.console import check_writable, errors, heed_signals, results, say, write_file
 from tuner.cli.measurements import mark_sentences, measurement_tables, slo_sentences
 from tuner.cli.options import (
@@ -30,12 +32,10 @@ from tuner.cli.options import (
     option,
     workload_of,
 )
-from tuner.compare import Tell
-from tuner.decide import parse_slo
+from tuner.decide.slo import parse_slo
 from tuner.export.bench_json import Asked, bench_json
-from tuner.load.workload import workload_yaml
-from tuner.sides import Setup, url_side
 from tuner.types import Mark
+from tuner.workload.presets import workload_yaml
 
 
 def bench(
@@ -75,9 +75,9 @@ def bench(
     asked = Asked(workload=used, yaml=workload_yaml(used), slos=tuple(parse_slo(text) for text in slo or ()))
     if json is not None and json != "-":
         check_writable("--json", Path(json))
-    setup = Setup(workload=used, slos=tuple(asked.slos), model=model, api_key=api_key(), gpus=gpu_index)
+    conditions = Conditions(workload=used, slos=tuple(asked.slos), model=model, api_key=api_key(), gpus=gpu_index)
     try:
-        side = url_side(url, setup)
+        side = url_side(url, conditions)
         with progress() as tell:
             measured = asyncio.run(side.measure(fresh_salt(), tell))
     except KeyboardInterrupt:

@@ -7,6 +7,8 @@ from typing import Annotated, Optional
 
 import typer
 
+from tuner.bench.comparison import Comparison, Side, interleaved
+from tuner.bench.sides import Conditions, sides_of
 from tuner.cli.bench import api_key, fresh_salt, progress, write
 from tuner.cli.console import check_writable, errors, heed_signals, results, say
 from tuner.cli.measurements import compared_table, mark_sentences, verdict_sentence
@@ -26,15 +28,14 @@ from tuner.cli.options import (
     option,
     workload_of,
 )
-from tuner.compare import Comparison, Side, interleaved
-from tuner.confidence import LEAST_PAIRS
-from tuner.decide import Objective, check_limits, parse_objective, parse_slo
+from tuner.decide.confidence import LEAST_PAIRS
+from tuner.decide.objective import Objective, parse_objective
+from tuner.decide.slo import check_limits, parse_slo
 from tuner.errors import UsageError
 from tuner.export.bench_json import Asked, comparison_json
-from tuner.load.workload import workload_yaml
-from tuner.plan import Options
-from tuner.sides import Setup, sides_of
+from tuner.study.options import Options
 from tuner.types import Mark
+from tuner.workload.presets import workload_yaml
 
 _DEFAULT = Options()
 _SIDE = "URL of a running server, YAML file of `vllm serve --config`, or STUDY:TRIAL."
@@ -110,21 +111,21 @@ def compare(
         log_dir=log_dir,
         cache_dir=cache_dir,
     )
-    setup = Setup(
+    conditions = Conditions(
         workload=used, slos=tuple(asked.slos), model=model, api_key=api_key(), gpus=gpu_index, options=options
     )
-    _run((a, b), setup, repeats, asked, goal, json)
+    _run((a, b), conditions, repeats, asked, goal, json)
 
 
 def _run(
-    names: tuple[str, str], setup: Setup, repeats: int, asked: Asked, objective: Objective, json: str | None
+    names: tuple[str, str], conditions: Conditions, repeats: int, asked: Asked, objective: Objective, json: str | None
 ) -> None:
     """Whatever ends it, what was measured is shown."""
     sides: list[Side] = []
     found = Comparison()
     try:
         with progress() as tell:
-            sides = sides_of(names, setup, tell)
+            sides = sides_of(names, conditions, tell)
             for known in interleaved(sides[0], sides[1], repeats, fresh_salt(), tell):
                 found = known
     except KeyboardInterrupt:

@@ -6,8 +6,8 @@ from typing import Any, get_type_hints
 import typer
 from pydantic import BaseModel, ConfigDict, create_model
 
-from tuner.plan import Options
-from tuner.yamlfile import read_yaml
+from tuner.space.yaml_file import read_yaml
+from tuner.study.options import Options
 
 #: Keys are written as the flags are (max-model-len), or as the environment has them (max_model_len).
 _Closed = ConfigDict(

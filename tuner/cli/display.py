@@ -9,7 +9,9 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 
 from tuner.cli.measurements import ROWS
-from tuner.decide import Decision, Objective, defaults_of, feasible
+from tuner.decide.objective import Objective
+from tuner.decide.rank import defaults_of, feasible
+from tuner.decide.verdict import Decision
 from tuner.types import Failed, Mark, Measured, Outcome, Params, Proposal, Trial
 
 _COMPARED = (

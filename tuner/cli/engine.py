@@ -10,13 +10,13 @@ import typer
 from rich.table import Table
 
 from tuner.cli.console import errors, results
-from tuner.demo import make_demo_model
 from tuner.errors import EngineError, UsageError
-from tuner.install import install_engine as install
-from tuner.launch.engine_host import EngineHost
+from tuner.launch.demo_model import make_demo_model
+from tuner.launch.fork_server import ForkServer
+from tuner.launch.install import install_engine as install
 from tuner.launch.interpreter import find_python
 from tuner.measure.gpu import detect
-from tuner.space import load_space, shipped_spaces, space_for
+from tuner.space.files import load_space, shipped_spaces, space_for
 
 
 def spaces() -> None:
@@ -50,8 +50,8 @@ def doctor(
     say(f"C++ compiler: {shutil.which('g++') or 'missing: vLLM on the CPU then needs --enforce-eager'}")
     try:
         python = find_python(vllm_python)
-        with EngineHost(python, {}) as host:
-            say(f"engine: vLLM {host.info.version} for {host.info.platform}, {python}")
+        with ForkServer(python, {}) as engine:
+            say(f"engine: vLLM {engine.info.version} for {engine.info.platform}, {python}")
     except EngineError as error:
         say(f"engine: {error}")
         raise typer.Exit(1) from error

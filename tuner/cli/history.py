@@ -9,15 +9,16 @@ from rich.table import Table
 from tuner.cli.console import errors, heed_signals, results, say, write_file
 from tuner.cli.display import number, objective_value, settings, status, trials_table
 from tuner.cli.optimize import print_result
-from tuner.decide import parse_objective
+from tuner.decide.objective import parse_objective
 from tuner.errors import RunError, UsageError
 from tuner.export import EXPORTERS
 from tuner.export.surface import surface_of
 from tuner.export.unreal import unreal_sentence
-from tuner.record import Store
-from tuner.recorded import sweep_leftovers
+from tuner.record.store import Store
+from tuner.study.launches import sweep_leftovers
+from tuner.study.lease import abandoned
+from tuner.study.verification import study_decision
 from tuner.types import Failed, Measured, Trial
-from tuner.verify import study_decision
 
 Storage = Annotated[str, typer.Option(help="Database URL.", envvar="TUNER_STORAGE")]
 _DEFAULT_STORAGE = "sqlite:///tuner.db"
@@ -153,7 +154,7 @@ def dashboard(
 def _open(storage: str) -> Store:
     """The database to read from, once what dead tuners left running is stopped."""
     store = Store.open(storage, read_only=True)
-    if store.open_launches():
+    if abandoned(store):
         writing = Store.open(storage)
         for told in sweep_leftovers(writing):
             say(errors, told)

@@ -6,9 +6,11 @@ from statistics import median
 
 from rich.table import Table
 
-from tuner.compare import Comparison
-from tuner.confidence import LEAST_PAIRS, Difference, Paired
-from tuner.decide import LEAST_GAIN, Objective, Slo
+from tuner.bench.comparison import Comparison
+from tuner.decide.confidence import LEAST_PAIRS, Difference, Paired
+from tuner.decide.objective import Objective
+from tuner.decide.slo import Slo
+from tuner.decide.verdict import LEAST_GAIN
 from tuner.types import ClientMetrics, Mark, Measured, Workload
 
 

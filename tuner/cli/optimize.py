@@ -11,25 +11,18 @@ from rich.table import Table
 from tuner.cli.config import read_config
 from tuner.cli.console import errors, heed_signals, results, say
 from tuner.cli.display import TerminalWatch, comparison_table, trials_table, verdict_text
-from tuner.cli.options import (
-    MaxWindow,
-    Precision,
-    RequestRate,
-    Slos,
-    Users,
-    Warmup,
-    Window,
-    WorkloadName,
-    option,
-)
-from tuner.decide import Decision, Objective, parse_objective, rank
+from tuner.cli.options import MaxWindow, Precision, RequestRate, Slos, Users, Warmup, Window, WorkloadName, option
+from tuner.decide.objective import Objective, parse_objective
+from tuner.decide.rank import rank
+from tuner.decide.verdict import Decision
 from tuner.export.unreal import unreal_sentence
-from tuner.kinds import planned
-from tuner.plan import Options, Plan, check
-from tuner.record import Store
-from tuner.study import run_study
+from tuner.record.store import Store
+from tuner.study.engines import set_up
+from tuner.study.loop import run_study
+from tuner.study.options import Options, check
+from tuner.study.setup import Setup
+from tuner.study.verification import launched_again
 from tuner.types import Mark, Measured, Trial
-from tuner.verify import launched_again
 
 _DEFAULT = Options()
 
@@ -149,50 +142,50 @@ def optimize(
 
 def _run(options: Options) -> None:
     check(options)
-    engine = planned(options, lambda text: say(errors, text))
+    planned = set_up(options, lambda text: say(errors, text))
     store = Store.open(options.storage)
     try:
-        with engine as (plan, host):
-            _print_settings(replace(options, storage=store.name), plan)
-            with TerminalWatch(errors, plan.objective, plan.trials, plan.fingerprint.unreal) as watch:
-                found = run_study(plan, store, host, watch)
-        print_result(store, plan.study, found)
+        with planned as (setup, engine):
+            _print_settings(replace(options, storage=store.name), setup)
+            with TerminalWatch(errors, setup.objective, setup.trials, setup.fingerprint.unreal) as watch:
+                found = run_study(setup, store, engine, watch)
+        print_result(store, setup.study, found)
         if found.chosen is None:
             raise typer.Exit(1)
     finally:
         store.close()
 
 
-def _print_settings(options: Options, plan: Plan) -> None:
+def _print_settings(options: Options, setup: Setup) -> None:
     """Every setting with the value that is used, defaults included."""
-    longest = plan.space.fixed.get("max_model_len")
+    longest = setup.space.fixed.get("max_model_len")
     used = replace(
         options,
-        gpu=plan.space.name,
-        model=plan.engine.model,
-        study=plan.study,
-        users=plan.workload.users,
-        request_rate=plan.workload.request_rate,
-        warmup=plan.workload.warmup_s,
-        window=plan.workload.window_s,
-        max_window=plan.workload.max_window_s,
-        precision=plan.workload.precision,
-        vllm_python=str(plan.engine.python),
+        gpu=setup.space.name,
+        model=setup.launcher.model,
+        study=setup.study,
+        users=setup.workload.users,
+        request_rate=setup.workload.request_rate,
+        warmup=setup.workload.warmup_s,
+        window=setup.workload.window_s,
+        max_window=setup.workload.max_window_s,
+        precision=setup.workload.precision,
+        vllm_python=str(setup.launcher.python),
         max_model_len=int(longest) if longest is not None else None,
-        cache_dir=plan.caches.folder,
+        cache_dir=setup.caches.folder,
     )
-    sentence = unreal_sentence(plan.fingerprint)
+    sentence = unreal_sentence(setup.fingerprint)
     if sentence is not None:
         used = replace(used, start="plain", cache_dir=None)
     table = Table(box=None, show_header=False, pad_edge=False, title=sentence, title_justify="left")
     for name, value in asdict(used).items():
         shown = ", ".join(value) if isinstance(value, tuple) else value
         table.add_row(name.replace("_", "-"), "-" if shown in (None, "") else str(shown))
-    version = plan.fingerprint.engine_version
+    version = setup.fingerprint.engine_version
     known = (
-        f"vLLM {version}, {plan.fingerprint.gpu or 'CPU'}"
+        f"vLLM {version}, {setup.fingerprint.gpu or 'CPU'}"
         if sentence is None
-        else f"{version}, {plan.fingerprint.host}"
+        else f"{version}, {setup.fingerprint.host}"
     )
     table.add_row("engine version", known)
     errors.print(table)

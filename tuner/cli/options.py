@@ -6,8 +6,8 @@ from typing import Annotated, Optional
 import typer
 
 from tuner.errors import UsageError
-from tuner.load.workload import load_workload, with_overrides
 from tuner.types import Workload
+from tuner.workload.presets import load_workload, with_overrides
 
 
 def option(name: str, help: str) -> typer.models.OptionInfo:

@@ -10,7 +10,6 @@ from typing import Annotated, Optional
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tuner.advise import Advice, Answer, Case, Tell, advise, plan_json
 from tuner.cli.console import check_writable, errors, heed_signals, results, say, write_file
 from tuner.cli.options import FindRate, Json, RequestRate, Seed, Slos, Users, WorkloadName, option, workload_of
 from tuner.cli.predictions import (
@@ -25,17 +24,21 @@ from tuner.cli.predictions import (
     region_table,
     slo_sentence,
 )
-from tuner.decide import parse_objective, parse_slo
+from tuner.decide.objective import parse_objective
+from tuner.decide.slo import parse_slo
 from tuner.errors import UsageError
-from tuner.load.arrivals import schedule
-from tuner.load.workload import workload_yaml
 from tuner.measure.gpu import detect
-from tuner.options import Options, check, quantized_models
-from tuner.plan import choose_space
+from tuner.predict.advise.advice import Advice, Answer, advise
+from tuner.predict.advise.case import Case, Tell
+from tuner.predict.advise.plan_json import plan_json
 from tuner.predict.settings import LATEST
 from tuner.predict.shape import read_shape
-from tuner.space import load_space, shipped_spaces
+from tuner.space.files import load_space, shipped_spaces
+from tuner.study.options import Options, check, quantized_models
+from tuner.study.setup import choose_space
 from tuner.types import Workload
+from tuner.workload.arrivals import schedule
+from tuner.workload.presets import workload_yaml
 
 _DEFAULT = Options()
 

@@ -6,14 +6,16 @@ from math import isfinite
 from rich.markup import escape
 from rich.table import Table
 
-from tuner.advise import Advice, Answer, Bottleneck, Candidate, Case, Change, Knob, Price
-from tuner.advise.advice import price
-from tuner.advise.limits import first_sentence
 from tuner.cli.measurements import ROWS, Row
-from tuner.decide import Objective, Slo
+from tuner.decide.objective import Objective
+from tuner.decide.slo import Slo
+from tuner.predict.advise.advice import Advice, Answer, Candidate, Price, price
+from tuner.predict.advise.case import Case
+from tuner.predict.advise.limits import Bottleneck, Knob, first_sentence
+from tuner.predict.advise.search import Change
 from tuner.predict.error import ModelError
 from tuner.predict.memory import Memory
-from tuner.space import shown
+from tuner.space.parameters import shown
 from tuner.types import Failed, FailureKind, Measured, Value
 
 _GIB = 1 / 2**30

@@ -9,10 +9,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tuner.cli.console import check_writable, errors, heed_signals, write_file
 from tuner.errors import UsageError
-from tuner.load.workload import load_workload, workload_yaml
 from tuner.measure.production import metrics_url, scrapes
 from tuner.measure.traffic import Scrape, Traffic, traffic
 from tuner.types import Workload
+from tuner.workload.presets import load_workload, workload_yaml
 
 app = typer.Typer(
     name="workload",

@@ -11,8 +11,9 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from tuner.confidence import Paired
-from tuner.decide import Objective, Slo
+from tuner.decide.confidence import Paired
+from tuner.decide.objective import Objective
+from tuner.decide.slo import Slo
 from tuner.types import Distribution, LoadMetrics, Measured, Workload
 
 _PERCENTILES = ("p50", "p90", "p95", "p99")

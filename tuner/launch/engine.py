@@ -23,7 +23,7 @@ class CannotFork(Exception):
     """This server must be started plainly; the text says why."""
 
 
-class Host(Protocol):
+class Engine(Protocol):
     """Answers for an engine."""
 
     @property

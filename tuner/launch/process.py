@@ -1,6 +1,6 @@
 """A command in, a process group out that can be watched and stopped for certain.
 
-Every process of a launch lives in one session whose id is the guard's pid (guard.py). It knows nothing of vLLM.
+Every process of a launch lives in one session whose id is the guard's pid (standalone/guard.py). It knows nothing of vLLM.
 """
 
 import asyncio
@@ -15,9 +15,9 @@ from typing import IO
 
 import psutil
 
-from tuner.processes import ProcessId, kill_session, members
+from tuner.launch.processes import identity, kill_session, members
 
-_GUARD = Path(__file__).with_name("guard.py")
+_GUARD = Path(__file__).parent / "standalone" / "guard.py"
 #: What a shell reports for SIGKILL.
 KILLED = 137
 _KILLED_S = 10.0
@@ -25,14 +25,14 @@ _POLL_S = 0.02
 
 
 class ProcessGroup:
-    """A running command in its own session. Made by `spawn`, or by an engine host that forked it."""
+    """A running command in its own session. Made by `spawn`, or by a fork server that forked it."""
 
     def __init__(self, pid: int, control: socket.socket, popen: subprocess.Popen[bytes] | None = None) -> None:
         """`pid` is the guard's, `control` the socket to it."""
         self._control, self._popen = control, popen
         self._exit_code: int | None = None
         control.setblocking(False)
-        self.id = ProcessId.of(pid)
+        self.id = identity(pid)
 
     @classmethod
     def spawn(

@@ -14,12 +14,12 @@ from pathlib import Path
 import aiohttp
 
 from tuner.errors import LaunchError
-from tuner.launch.engine import CannotFork, Host
+from tuner.launch.engine import CannotFork, Engine
 from tuner.launch.failures import classify
 from tuner.launch.interpreter import engine_environment
 from tuner.launch.process import ProcessGroup
-from tuner.processes import ProcessId, identities, members
-from tuner.types import Command, Endpoint, Failed, FailureKind, Params
+from tuner.launch.processes import identities, members
+from tuner.types import Command, Endpoint, Failed, FailureKind, Params, ProcessId
 
 LOOPBACK = "127.0.0.1"
 #: Between two looks whether the server is ready: a twentieth of the time that it has been starting, within these.
@@ -47,7 +47,7 @@ Seen = Callable[[Launch], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VllmEngine:
+class VllmLauncher:
     """How to run `vllm serve` for one study. `quantized_models` maps a quantization to the checkpoint that has it; `caches` are
     the environment variables that say where compiled code is kept, which is no part of the command that is exported."""
 
@@ -85,16 +85,16 @@ class VllmEngine:
 
     @asynccontextmanager
     async def launch(
-        self, command: Command, log: Path, seen: Seen, host: Host | None = None
+        self, command: Command, log: Path, seen: Seen, engine: Engine | None = None
     ) -> AsyncIterator[tuple[Endpoint, ProcessGroup]]:
-        """Start `command` and yield the endpoint once it is ready: forked from `host` if there is one, else plainly.
+        """Start `command` and yield the endpoint once it is ready: forked from `engine` if there is one, else plainly.
 
         A server that must not be forked is started plainly. `seen` is called before anything depends on the server, and again
         when it has more processes. Raises LaunchError with the classified failure.
         """
         port = _free_port()
         began_s = time.monotonic()
-        group, start = self._start((*command.argv, "--host", LOOPBACK, "--port", str(port)), command, log, host)
+        group, start = self._start((*command.argv, "--host", LOOPBACK, "--port", str(port)), command, log, engine)
         launch = Launch(leader=group.id, processes=frozenset({group.id}), start=start, port=port, log=log)
         ready = False
         try:
@@ -105,13 +105,15 @@ class VllmEngine:
         finally:
             await group.stop(_STOP_S if ready else _STOP_LOADING_S)
 
-    def _start(self, argv: tuple[str, ...], command: Command, log: Path, host: Host | None) -> tuple[ProcessGroup, str]:
+    def _start(
+        self, argv: tuple[str, ...], command: Command, log: Path, engine: Engine | None
+    ) -> tuple[ProcessGroup, str]:
         environment = {**self.unexported(log), **command.environment}
         try:
             with log.open("wb") as output:
-                if host:
+                if engine:
                     with suppress(CannotFork):
-                        return host.fork(argv[argv.index("serve") + 1 :], environment, output), "warm"
+                        return engine.fork(argv[argv.index("serve") + 1 :], environment, output), "warm"
                 return ProcessGroup.spawn(argv, engine_environment(environment), output, log.parent), "plain"
         except OSError as error:
             message = f"{argv[0]} cannot be started with its log in {log}: {error.strerror}"

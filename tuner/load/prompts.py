@@ -12,9 +12,9 @@ import random
 from dataclasses import dataclass
 from itertools import accumulate
 
-from tuner.lengths import draw
-from tuner.load.arrivals import Arrival
 from tuner.types import Workload
+from tuner.workload.arrivals import Arrival
+from tuner.workload.lengths import draw
 
 #: Requests per load, and loads on a server, whose numbers stay different.
 _REQUESTS = 1 << 26

@@ -12,9 +12,9 @@ from typing import Any
 import aiohttp
 
 from tuner.errors import LaunchError, UsageError
-from tuner.load.dataset import Sample
 from tuner.load.prompts import OPENING, Alphabet, Prompt, chat
 from tuner.types import Failed, FailureKind, Target, Workload
+from tuner.workload.dataset import Sample
 
 #: The ids after the bytes and special tokens: in every BPE vocabulary the earliest merges, so the most frequent words.
 _ID_RANGE = range(256, 8192)

@@ -21,11 +21,11 @@ from typing import Any
 
 import uvloop
 
-from tuner.lengths import MAX_TURNS, draw
-from tuner.load.arrivals import Arrival, schedule
 from tuner.load.messages import End, Orders, Progress, Report, Stop, receive, send
 from tuner.load.prompts import Planner
 from tuner.load.sender import Sender
+from tuner.workload.arrivals import Arrival, schedule
+from tuner.workload.lengths import MAX_TURNS, draw
 
 _LAG_PROBE_S = 0.05
 _SWEEP_S = 0.25

@@ -15,9 +15,9 @@ from typing import Self
 
 import tuner
 from tuner.errors import LaunchError
-from tuner.lengths import mean
 from tuner.load.messages import Message, Progress, Report, receive, send
 from tuner.types import Failed, FailureKind, Workload
+from tuner.workload.lengths import mean
 
 #: What one worker serves with timestamps that are true; measured by benchmarks/load with room to spare.
 _USERS = 256

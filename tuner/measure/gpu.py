@@ -16,7 +16,7 @@ from typing import Any, Self, TypeVar
 import pynvml
 
 from tuner.measure.gpu_window import GpuSample, GpuSpan, energy_between, gpu_metrics, share
-from tuner.types import GpuMetrics
+from tuner.types import DetectedGpu, GpuMetrics
 
 SAMPLE_S = 0.2
 #: How long a reading in progress at the window's end is waited for: a card that falls off the bus may never answer.
@@ -31,18 +31,6 @@ _ACTIVITIES = {
     "dram_activity": pynvml.NVML_GPM_METRIC_DRAM_BW_UTIL,
 }
 Read = TypeVar("Read")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DetectedGpu:
-    """One GPU. `memory_bytes` is None on boards that share the host's memory; `compute_capability` is (major, minor)."""
-
-    index: int
-    uuid: str
-    name: str
-    memory_bytes: int | None
-    compute_capability: tuple[int, int]
-    driver: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

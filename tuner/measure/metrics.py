@@ -18,9 +18,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tuner.confidence import half_width
+from tuner.decide.confidence import half_width
 from tuner.errors import LaunchError
-from tuner.measure.steady import Floats, batches, ended_in, gaps_s, input_tokens, sent_in, whole
+from tuner.measure.window import Floats, batches, ended_in, gaps_s, input_tokens, sent_in, whole
 from tuner.types import Distribution, Failed, FailureKind, LoadMetrics, LoadResult, RequestRecord
 
 #: Some engine steps long, and much shorter than a request. A short window has at least so many bins.

@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from tuner.errors import LaunchError
-from tuner.measure.steady import output_tokens
+from tuner.measure.window import output_tokens
 from tuner.types import Failed, FailureKind, LoadResult, ServerMetrics
 
 _COUNTERS = {

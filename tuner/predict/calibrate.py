@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares  # type: ignore[import-untyped]  # scipy ships no types
 
-from tuner.gpus import Gpu
 from tuner.predict.prediction import Calibration, predict
 from tuner.predict.shape import Shape
 from tuner.predict.step import Rates
+from tuner.space.gpus import Gpu
 from tuner.types import Failed, LoadMetrics, Params, Workload
 
 Floats = NDArray[np.float64]

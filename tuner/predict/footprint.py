@@ -6,10 +6,10 @@ measured on H200s with vLLM 0.25.1 and dummy weights of Qwen2 1.5B and 7B and Ll
 
 import math
 
-from tuner.gpus import UNSET, Gpu
 from tuner.predict.precision import bytes_per_weight, computes_in_fp8, quantization
 from tuner.predict.settings import Settings, Version, capture_sizes
 from tuner.predict.shape import Shape
+from tuner.space.gpus import UNSET, Gpu
 
 _MIB = 2**20
 

@@ -11,19 +11,13 @@ from dataclasses import dataclass, replace
 from statistics import median
 
 from tuner.errors import UsageError
-from tuner.gpus import Gpu
-from tuner.predict.footprint import (
-    activation_bytes,
-    counts_graphs,
-    graph_bytes,
-    kept_bytes,
-    weight_bytes,
-)
+from tuner.predict.footprint import activation_bytes, counts_graphs, graph_bytes, kept_bytes, weight_bytes
 from tuner.predict.kv_blocks import KvBlocks
 from tuner.predict.memory_log import Reported, read_log
 from tuner.predict.precision import kv_bytes_per_token
 from tuner.predict.settings import LATEST, Settings, Version
 from tuner.predict.shape import Shape
+from tuner.space.gpus import Gpu
 from tuner.types import Failed, FailureKind
 
 __all__ = ["Memory", "MemoryCalibration", "Observed", "Reported", "calibrate_memory", "predict_memory", "read_log"]

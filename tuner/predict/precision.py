@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from tuner.gpus import UNSET, Gpu
 from tuner.predict.decoder import Shape
 from tuner.predict.settings import Settings
+from tuner.space.gpus import UNSET, Gpu
 
 #: Bytes of a quantized weight. 4 bits in groups of 128 have a 16-bit scale and a 4-bit zero point each.
 _BYTES: Mapping[str, float] = {

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field, fields
 from math import inf
 from statistics import fmean, quantiles, stdev
 
-from tuner.gpus import Gpu
+from tuner.predict.conversations import Ask, conversations
 from tuner.predict.memory import Memory, MemoryCalibration, predict_memory
 from tuner.predict.serve import Event, Server
 from tuner.predict.settings import LATEST, Settings, Version, resolve
 from tuner.predict.shape import Shape
 from tuner.predict.step import Rates, Steps
-from tuner.predict.traffic import Ask, conversations
+from tuner.space.gpus import Gpu
 from tuner.types import Distribution, Failed, LoadMetrics, Params, Workload
 
 #: What a window holds at least: requests, and requests of each user.

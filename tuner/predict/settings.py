@@ -7,10 +7,10 @@ not know whether the model fits.
 
 from dataclasses import dataclass, fields
 
-from tuner import gpus
 from tuner.errors import UsageError
-from tuner.gpus import UNSET, Gpu
 from tuner.predict.shape import Shape
+from tuner.space import gpus
+from tuner.space.gpus import UNSET, Gpu
 from tuner.types import Failed, FailureKind, Params, Value
 
 #: vLLM's version, (major, minor).
@@ -209,7 +209,7 @@ def _quantization(settings: Settings, shape: Shape, gpu: Gpu) -> Failed | None:
 
 
 def _card(settings: Settings, shape: Shape, gpu: Gpu) -> Failed | None:
-    """What the card cannot run (tuner.gpus). The checkpoint's own quantization counts as asked for."""
+    """What the card cannot run (tuner.space.gpus). The checkpoint's own quantization counts as asked for."""
     asked = settings.params
     if settings.quantization == UNSET and shape.checkpoint_quantization is not None:
         asked["quantization"] = shape.checkpoint_quantization

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from tuner.gpus import Capability, Gpu
 from tuner.predict.decoder import Shape
 from tuner.predict.precision import bytes_per_weight, computes_in_fp8, kv_bytes_per_token
 from tuner.predict.settings import Settings, capture_sizes
+from tuner.space.gpus import Capability, Gpu
 
 _US = 1e-6
 

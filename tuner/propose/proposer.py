@@ -20,9 +20,12 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial, TrialState
 
-from tuner.decide import Objective, Slo, score
+from tuner.decide.objective import Objective
+from tuner.decide.rank import score
+from tuner.decide.slo import Slo
 from tuner.errors import StorageError, UsageError
-from tuner.space import Categorical, Float, Int, SearchSpace
+from tuner.space.parameters import Categorical, Float, Int
+from tuner.space.search_space import SearchSpace
 from tuner.types import Measured, Params, Proposal, Trial, Value
 
 #: Samples drawn for one proposal before the space counts as exhausted.

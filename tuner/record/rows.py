@@ -11,9 +11,8 @@ from pathlib import Path
 
 from pydantic import JsonValue, TypeAdapter
 
-from tuner.processes import ProcessId
 from tuner.record.tables import LaunchRow, StudyRow, TrialRow, VerificationRow
-from tuner.types import Command, Fingerprint, Outcome, Params, Proposal, Trial
+from tuner.types import Command, Fingerprint, Outcome, Params, ProcessId, Proposal, Trial
 
 _COMMAND = TypeAdapter(Command)
 _FINGERPRINT = TypeAdapter(Fingerprint)

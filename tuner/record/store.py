@@ -3,9 +3,8 @@
 One process writes; others may read meanwhile. It does not know what a good trial is, and nothing of Optuna's tables.
 """
 
-import os
 import socket
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
@@ -16,15 +15,12 @@ from sqlalchemy import URL, Engine, select
 from sqlalchemy.orm import Session
 
 from tuner.errors import StorageError, UsageError
-from tuner.processes import ProcessId
 from tuner.record import rows
 from tuner.record.connect import connect, display_name, parse_url, storage_errors
 from tuner.record.migrate import migrate, require_newest
 from tuner.record.rows import Launch, StudyRecord, Verification, differences
 from tuner.record.tables import LaunchRow, MetricRow, ProcessRow, StudyRow, TrialRow, VerificationRow
-from tuner.types import Command, Failed, Params, Proposal, Trial
-
-__all__ = ["Launch", "Store", "StudyRecord", "Verification", "differences"]
+from tuner.types import Command, Failed, Params, ProcessId, Proposal, Trial
 
 
 class Store:
@@ -33,7 +29,6 @@ class Store:
     def __init__(self, engine: Engine, url: URL) -> None:
         self._engine = engine
         self._url = url
-        self._me = ProcessId.of(os.getpid())
 
     @classmethod
     def open(cls, url: str, *, read_only: bool = False) -> Self:
@@ -100,21 +95,27 @@ class Store:
             return rows.study_record(self._study_row(session, name))
 
     @contextmanager
-    def claimed(self, study: str) -> Iterator[None]:
-        """Hold the study while the block runs. Raises UsageError if another tuner on this host that is alive holds it.
+    def claimed(self, study: str, me: ProcessId, is_another: Callable[[ProcessId], bool]) -> Iterator[None]:
+        """Hold the study while the block runs. Raises UsageError if another tuner on this host that is alive holds it, which
+        `is_another` tells.
 
         A tuner on another host cannot be seen to be dead, so its claim does not count: else a restarted container, which
         has another host name, could never continue its study.
         """
         with self._transaction() as session:
             row = self._study_row(session, study)
-            here = row.tuner_pid is not None and row.tuner_host == socket.gethostname()
-            if here and self._is_another(row.tuner_pid, row.tuner_started_s):
+            here = row.tuner_host == socket.gethostname()
+            if (
+                here
+                and row.tuner_pid is not None
+                and row.tuner_started_s is not None
+                and is_another(ProcessId(row.tuner_pid, row.tuner_started_s))
+            ):
                 raise UsageError(
                     f"study {study!r} is being run by another tuner (process {row.tuner_pid}): "
                     "wait for it, or give this one another --study"
                 )
-            row.tuner_host, row.tuner_pid, row.tuner_started_s = socket.gethostname(), self._me.pid, self._me.started_s
+            row.tuner_host, row.tuner_pid, row.tuner_started_s = socket.gethostname(), me.pid, me.started_s
         try:
             yield
         finally:
@@ -169,6 +170,7 @@ class Store:
         study: str,
         number: int,
         *,
+        tuner: ProcessId,
         leader: ProcessId,
         processes: Collection[ProcessId],
         start: str,
@@ -181,8 +183,8 @@ class Store:
             row = LaunchRow(
                 trial_id=self._trial_id(session, study, number),
                 host=socket.gethostname(),
-                tuner_pid=self._me.pid,
-                tuner_started_s=self._me.started_s,
+                tuner_pid=tuner.pid,
+                tuner_started_s=tuner.started_s,
                 pid=leader.pid,
                 pgid=leader.pid,
                 process_started_s=leader.started_s,
@@ -207,12 +209,12 @@ class Store:
         with self._transaction() as session:
             session.get_one(LaunchRow, launch).ended_at = ended_at
 
-    def open_launches(self) -> list[Launch]:
-        """The launches on this host that nobody saw end, except those of another tuner that is alive."""
+    def open_launches(self, is_another: Callable[[ProcessId], bool]) -> list[Launch]:
+        """The launches on this host that nobody saw end, except those of another tuner that is alive (`is_another`)."""
         here = (LaunchRow.ended_at.is_(None), LaunchRow.host == socket.gethostname())
         with self._transaction() as session:
             found = session.scalars(select(LaunchRow).where(*here).order_by(LaunchRow.id))
-            return [rows.launch(row) for row in found if not self._is_another(row.tuner_pid, row.tuner_started_s)]
+            return [rows.launch(row) for row in found if not _is_of(row, is_another)]
 
     def add_verification(self, study: str, verification: Verification) -> None:
         """Store one verification run; a second one of the same round and trial is refused."""
@@ -229,12 +231,6 @@ class Store:
             mine = VerificationRow.study_id == self._study_row(session, study).id
             found = session.scalars(select(VerificationRow).where(mine).order_by(VerificationRow.id))
             return [rows.verification(row) for row in found]
-
-    def _is_another(self, pid: int | None, started_s: float | None) -> bool:
-        """Whether that tuner is alive, and not this one."""
-        return (
-            pid is not None and started_s is not None and pid != self._me.pid and ProcessId(pid, started_s).is_alive()
-        )
 
     @contextmanager
     def _transaction(self) -> Iterator[Session]:
@@ -270,3 +266,8 @@ class Store:
         elif row.state == "finished":
             raise StorageError(f"trial {number} of study {study!r} in {self.name} is finished already")
         return row
+
+
+def _is_of(row: LaunchRow, is_another: Callable[[ProcessId], bool]) -> bool:
+    pid, started_s = row.tuner_pid, row.tuner_started_s
+    return pid is not None and started_s is not None and is_another(ProcessId(pid, started_s))

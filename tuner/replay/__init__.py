@@ -2,7 +2,3 @@
 
 For comparing ways of searching: the loop, the budget and the database are those of a real study (docs/replay.md).
 """
-
-from tuner.replay.surface import ReplayHost, Surface, open_surface
-
-__all__ = ["ReplayHost", "Surface", "open_surface"]

@@ -13,10 +13,10 @@ from typing import Annotated, Literal, Self, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, StrictBool, ValidationError, model_validator
 
 from tuner.errors import UsageError
-from tuner.load.textlines import open_data, read_lines
 from tuner.replay.metrics import measured_of
 from tuner.space.parameters import Scalar
 from tuner.types import Failed, FailureKind, Mark, Measured, Outcome, Params
+from tuner.workload.textlines import open_data, read_lines
 
 #: Each answer looks at every line.
 MAX_LINES = 20_000

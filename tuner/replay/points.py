@@ -13,7 +13,9 @@ from pathlib import Path
 from tuner.errors import UsageError
 from tuner.replay.file import Recording, SurfaceFile
 from tuner.replay.metrics import measured_of
-from tuner.space import UNSET, Categorical, Float, Int, SearchSpace, shown
+from tuner.space.gpus import UNSET
+from tuner.space.parameters import Categorical, Float, Int, shown
+from tuner.space.search_space import SearchSpace
 from tuner.types import FailureKind, Measured, Outcome, Params, Value
 
 #: How many points an interpolated answer is made of, and the power of their inverse distances (Shepard 1968).

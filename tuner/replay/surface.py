@@ -9,14 +9,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from tuner.clock import VirtualClock
 from tuner.launch.engine import CannotFork, EngineInfo
+from tuner.launch.job import Job, RunTrial, Tell
 from tuner.launch.process import ProcessGroup
 from tuner.launch.vllm import Seen
+from tuner.replay.clock import VirtualClock
 from tuner.replay.file import Header, SurfaceFile, read_surface
 from tuner.replay.points import NEIGHBOURS, Points, points_of
-from tuner.space import Categorical, Int, Parameter, SearchSpace
-from tuner.trial import Job, RunTrial, Tell
+from tuner.space.parameters import Categorical, Int, Parameter
+from tuner.space.search_space import SearchSpace
 from tuner.types import Failed, FailureKind, Outcome, Params, Value
 
 
@@ -76,7 +77,7 @@ def open_surface(path: Path) -> Surface:
     return Surface(read_surface(path))
 
 
-class ReplayHost:
+class ReplayEngine:
     """Answers as that vLLM would which the surface is a recording of: its defaults, and what it refused."""
 
     def __init__(self, surface: Surface, space: SearchSpace) -> None:

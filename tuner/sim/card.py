@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tuner import gpus
+from tuner.space import gpus
 
 CARD_VARIABLE, SALT_VARIABLE = "TUNER_SIM_CARD", "TUNER_SIM_SALT"
 
@@ -31,7 +31,7 @@ def card_named(name: str) -> Card:
     """The card of the environment, else of the search space `name`. Raises UsageError when there is none."""
     told = os.environ.get(CARD_VARIABLE)
     if told is None:
-        from tuner.space import load_space  # slow to import, and only needed when a person starts the server
+        from tuner.space.files import load_space  # slow to import, and only needed when a person starts the server
 
         told = load_space(name).gpu.model_dump_json()
     known = json.loads(told)

@@ -1,48 +1,51 @@
-"""How tuner starts a simulated server: as it starts vLLM, with another program, on another clock."""
+"""Answers for the simulated engine as vLLM would: what it is, and what it makes of arguments. Starts nothing.
 
-import os
-import re
+In: the card's search space. Out: settings, from tuner.predict, or vLLM's refusal of them.
+"""
+
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from pathlib import Path
+from functools import cache
+from typing import IO
 
-import tuner
+from tuner.launch.engine import CannotFork, EngineInfo
 from tuner.launch.process import ProcessGroup
-from tuner.launch.vllm import Launch, VllmEngine
-from tuner.sim.card import CARD_VARIABLE, SALT_VARIABLE
-from tuner.sim.log import READY
-from tuner.space import Gpu
-from tuner.types import Endpoint
+from tuner.predict.settings import resolve
+from tuner.predict.shape import Shape, read_shape
+from tuner.sim.arguments import Refused, known_arguments, parse
+from tuner.space.search_space import Gpu
+from tuner.types import Failed, FailureKind, Params
+
+VERSION = "SIMULATED vLLM 0.32"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SimEngine(VllmEngine):
-    """Always started plainly. `card` is what `--gpu` of the server names, `sheet` its data sheet as JSON. Launches differ as
-    `seed` and the name of their log say."""
+class SimEngine:
+    """A `Engine` for one card."""
 
-    card: str
-    sheet: str
-    speed: float
-    seed: int = 0
+    def __init__(self, gpu: Gpu) -> None:
+        self._gpu = gpu
+        self._shape = cache(read_shape)
+        self._info = EngineInfo(version=VERSION, platform="cuda", arguments=known_arguments(), import_s=0.0)
 
-    @classmethod
-    def of(cls, engine: VllmEngine, gpu: Gpu, card: str, speed: float, seed: int) -> "SimEngine":
-        """The same models and arguments on a simulated card."""
-        same = {entry.name: getattr(engine, entry.name) for entry in fields(VllmEngine)}
-        return cls(**same, card=card, sheet=gpu.model_dump_json(), speed=speed, seed=seed)
+    @property
+    def info(self) -> EngineInfo:
+        return self._info
 
-    def program(self) -> tuple[str, ...]:
-        own = ("--gpu", self.card, "--speed", f"{self.speed:g}", "--seed", str(self.seed))
-        return (str(self.python), "-m", "tuner.sim", *own)
+    @property
+    def is_alive(self) -> bool:
+        return True
 
-    def unexported(self, log: Path) -> Mapping[str, str]:
-        """The card, so that the server need not look for it, what tells its launches apart, and this very tuner."""
-        here = str(Path(tuner.__file__).resolve().parents[1])
-        path = os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
-        return {CARD_VARIABLE: self.sheet, SALT_VARIABLE: log.stem, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
+    def shape(self, model: str) -> Shape:
+        """Raises UsageError for a model that cannot be simulated."""
+        return self._shape(model)
 
-    def endpoint(self, group: ProcessGroup, launch: Launch, startup_s: float) -> Endpoint:
-        """With the seconds that the start has taken on the server's clock."""
-        told = re.search(rf"^{READY} ([\d.]+) s$", launch.log.read_text(encoding="utf-8"), re.MULTILINE)
-        real = VllmEngine.endpoint(self, group, launch, startup_s)
-        return replace(real, startup_s=float(told[1]) if told else startup_s * self.speed, speed=self.speed)
+    def resolve(self, arguments: tuple[str, ...]) -> Params | Failed:
+        """The settings that `vllm serve *arguments` would use, or its refusal. Raises UsageError as `shape` does."""
+        try:
+            given = parse(arguments)
+        except Refused as refused:
+            return Failed(kind=FailureKind.REJECTED, message=str(refused))
+        settings = resolve(given.params, self.shape(given.model), self._gpu)
+        return settings if isinstance(settings, Failed) else settings.params
+
+    def fork(self, arguments: tuple[str, ...], environment: Mapping[str, str], log: IO[bytes]) -> ProcessGroup:
+        raise CannotFork("a simulated server has nothing to import")

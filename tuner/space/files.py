@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tuner.errors import UsageError
 from tuner.space.search_space import SearchSpace
-from tuner.yamlfile import read_yaml
+from tuner.space.yaml_file import read_yaml
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 

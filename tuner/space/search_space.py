@@ -12,8 +12,8 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictStr, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from tuner import gpus
 from tuner.errors import UsageError
+from tuner.space import gpus
 from tuner.space.parameters import Categorical, Parameter, Scalar, shown
 from tuner.space.rules import Rule
 from tuner.types import Params, Value

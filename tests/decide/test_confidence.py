@@ -1,0 +1,201 @@
+"""The statistics against simulations whose truth is known. Seeds are fixed, so the shares below are exact repeats."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.random import Generator, default_rng
+from numpy.typing import NDArray
+
+from tuner.decide.confidence import Difference, Paired, compare_paired, half_width, t_quantile, truncation
+
+Floats = NDArray[np.float64]
+RUNS = 1000
+
+
+def _autoregressive(phi: float, count: int, runs: int = RUNS) -> Floats:
+    """Series with mean 0 whose neighbours are correlated by `phi`, one a row, started in their stationary state."""
+    noise = default_rng(7).normal(size=(runs, count))
+    series = np.empty_like(noise)
+    series[:, 0] = noise[:, 0] / np.sqrt(1 - phi**2)
+    for n in range(1, count):
+        series[:, n] = phi * series[:, n - 1] + noise[:, n]
+    return series
+
+
+def _coverage(series: Floats) -> float:
+    """In which share of the series the interval around their mean has the true mean, 0."""
+    return float(np.mean([abs(values.mean()) <= (half_width(values) or 0.0) for values in series]))
+
+
+def test_t_quantiles_are_those_of_the_tables() -> None:
+    """NIST/SEMATECH e-Handbook of Statistical Methods, table 1.3.6.7.2."""
+    assert t_quantile(0.95, 1) == pytest.approx(6.314, abs=5e-4)
+    assert t_quantile(0.95, 10) == pytest.approx(1.812, abs=5e-4)
+    assert t_quantile(0.975, 9) == pytest.approx(2.262, abs=5e-4)
+
+
+@pytest.mark.parametrize(
+    ("phi", "bins", "least"),
+    [(0.0, 20, 0.92), (0.0, 120, 0.92), (0.5, 120, 0.91), (0.8, 120, 0.90), (0.9, 120, 0.88), (0.9, 400, 0.92)],
+)
+def test_intervals_hold_the_true_mean_though_neighbours_are_alike(phi: float, bins: int, least: float) -> None:
+    """95 % is what is claimed. An interval that takes the bins as independent holds it in half at 0.8."""
+    assert _coverage(_autoregressive(phi, bins)) >= least
+
+
+def test_intervals_are_not_so_wide_that_they_say_nothing() -> None:
+    """At most 1.5 times the half width that knowledge of the true variance would give."""
+    for phi in (0.0, 0.5, 0.8):
+        series = _autoregressive(phi, 120)
+        ideal = 1.96 * series.mean(axis=1).std()
+        assert np.mean([half_width(values) or 0.0 for values in series]) < 1.5 * ideal
+
+
+def test_negative_correlation_does_not_narrow_the_interval_below_the_truth() -> None:
+    """Bins that share a fixed number of tokens: what comes late in one bin is early in the next."""
+    assert _coverage(_autoregressive(-0.5, 120)) >= 0.93
+    noise = default_rng(3).normal(size=(RUNS, 121))
+    assert _coverage(noise[:, 1:] - 0.9 * noise[:, :-1]) >= 0.95
+
+
+def test_an_interval_needs_ten_bins() -> None:
+    assert half_width([1.0, 2.0] * 4 + [1.0]) is None
+    assert half_width([]) is None
+    assert half_width([5.0] * 10) == 0.0
+    assert half_width((1.0, 2.0, 1.5, 1.2, 1.9) * 2) is not None
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=10, max_size=60), st.floats(1e-3, 1e3))
+def test_an_interval_has_the_unit_of_the_values(values: list[float], factor: float) -> None:
+    plain, scaled = half_width(values), half_width([factor * value for value in values])
+    assert plain is not None
+    assert scaled == pytest.approx(factor * plain, rel=1e-6, abs=1e-6 * factor * max(values))
+
+
+def _stationary(values: Floats) -> bool:
+    return 2 * truncation(values) <= len(values)
+
+
+def _share_stationary(series: Callable[[Generator], Floats], runs: int = 300) -> float:
+    random = default_rng(11)
+    return float(np.mean([_stationary(series(random)) for _ in range(runs)]))
+
+
+def test_a_ramp_is_cut_where_it_ends() -> None:
+    ramp = np.minimum(np.arange(80) / 20, 1.0) * 100
+    assert truncation(ramp) == 20
+    for seed in range(50):
+        assert 16 <= truncation(ramp + 2 * default_rng(seed).normal(size=80)) <= 40
+
+
+def test_pure_noise_is_stationary_from_its_start() -> None:
+    assert _share_stationary(lambda random: 100 + random.normal(size=80)) >= 0.99
+    assert _share_stationary(lambda random: 100 + random.normal(size=40)) >= 0.94
+    assert np.median([truncation(default_rng(seed).normal(size=80)) for seed in range(100)]) <= 8
+    assert truncation([3.0] * 20) == 0
+
+
+def test_what_still_grows_is_not_stationary() -> None:
+    time = np.arange(80) / 80
+    assert not _stationary(time)
+    assert not _stationary(1 - time)
+    assert _share_stationary(lambda random: 100 * (1 - np.exp(-3 * time)) + random.normal(size=80)) == 0
+    assert _share_stationary(lambda random: 100 + 20 * time + random.normal(size=80)) <= 0.02
+    for count in range(12, 40):
+        assert not _stationary(np.arange(float(count)))
+
+
+def test_a_fast_approach_ends() -> None:
+    approach = 100 * (1 - np.exp(-np.arange(120) / 6))
+    assert _share_stationary(lambda random: approach + 2 * random.normal(size=120)) >= 0.95
+
+
+def test_too_short_a_series_is_all_warm_up() -> None:
+    assert [truncation([1.0] * count) for count in (0, 1, 11, 12)] == [0, 1, 11, 0]
+
+
+def _normal(random: Generator) -> Floats:
+    return 0.05 * random.normal(size=6)
+
+
+def _heavy_tailed(random: Generator) -> Floats:
+    """Student's t with 2 degrees of freedom: now and then a repeat is far off."""
+    return np.asarray(np.clip(0.05 / np.sqrt(2) * random.standard_t(2, size=6), -0.9, 3))
+
+
+def _drift(random: Generator) -> Floats:
+    """What both have in common: the machine gets slower by up to half, in jumps and slowly."""
+    return np.asarray(np.linspace(1, random.uniform(0.5, 1), 6) * random.uniform(0.9, 1.1, size=6))
+
+
+@pytest.mark.parametrize("noise", [_normal, _heavy_tailed])
+@pytest.mark.parametrize("drifts", [False, True])
+def test_equal_things_are_seldom_called_different(noise: Callable[[Generator], Floats], drifts: bool) -> None:
+    random, different = default_rng(5), 0
+    for _ in range(2000):
+        level = 1000 * (_drift(random) if drifts else np.ones(6))
+        found = compare_paired(list(level * (1 + noise(random))), list(level * (1 + noise(random))))
+        different += found.verdict(maximize=True) is not Difference.NONE
+    assert 0 < different <= 0.04 * 2000
+
+
+def test_a_real_difference_is_found() -> None:
+    random, slower = default_rng(6), 0
+    for _ in range(1000):
+        first, second = (level * (1 + 0.03 * random.normal(size=6)) for level in (100.0, 90.0))
+        slower += compare_paired(list(first), list(second)).verdict(maximize=True) is Difference.SLOWER
+    assert slower >= 900
+
+
+FIRST = [100.0, 101.0, 99.0, 100.0, 102.0, 98.0]
+
+
+def test_effect_and_interval_are_of_the_ratio() -> None:
+    factors = (1.10, 1.11, 1.09, 1.10, 1.12, 1.08)
+    found = compare_paired(FIRST, [value * factor for value, factor in zip(FIRST, factors, strict=True)])
+    assert found.effect == pytest.approx(0.1, abs=1e-4)
+    assert found.low is not None
+    assert found.high is not None
+    assert 0.08 < found.low < found.effect < found.high < 0.12
+    assert (found.pairs, found.p_value) == (6, 2 / 64)
+    assert found.verdict(maximize=True) == "faster"
+    assert found.verdict(maximize=False) == "slower"
+    assert found.verdict(maximize=True, least=0.2) == "no difference"
+
+
+def test_the_exact_test_counts_every_pattern_of_signs() -> None:
+    """Logarithms 1, 2, 3 and -1, whose sum is 5. With any signs at least 5 is 1+2+3+1, 1+2+3-1 and -1+2+3+1: 6 of 16."""
+    found = compare_paired([1.0, 1.0, 1.0, np.e], [np.e, np.e**2, np.e**3, 1.0])
+    assert found.p_value == 6 / 16
+
+
+def test_many_pairs_are_sampled_alike_each_time() -> None:
+    random = default_rng(9)
+    first, second = list(random.uniform(90, 110, size=14)), list(random.uniform(92, 112, size=14))
+    found = compare_paired(first, second)
+    assert found == compare_paired(first, second)
+    assert found.p_value == pytest.approx(compare_paired(second, first).p_value)
+    assert compare_paired([100.0] * 14, [110.0] * 14).p_value <= 4 / 4096
+
+
+def test_few_pairs_decide_nothing() -> None:
+    for pairs in range(1, 6):
+        found = compare_paired([100.0] * pairs, [200.0] * pairs)
+        assert not found.can_decide
+        assert found.verdict(maximize=True) is Difference.NONE
+    assert compare_paired([100.0] * 6, [200.0] * 6).can_decide
+    assert compare_paired([100.0], [200.0]) == Paired(effect=1.0, low=None, high=None, p_value=1.0, pairs=1)
+
+
+def test_equal_values_are_no_difference() -> None:
+    found = compare_paired(FIRST, FIRST)
+    assert (found.effect, found.p_value, found.verdict(maximize=True)) == (0.0, 1.0, Difference.NONE)
+
+
+@pytest.mark.parametrize(("a", "b"), [([], []), ([1.0], [1.0, 2.0]), ([0.0], [1.0]), ([1.0], [-1.0])])
+def test_what_cannot_be_compared_is_refused(a: list[float], b: list[float]) -> None:
+    with pytest.raises(ValueError, match="as many values of each, all above zero"):
+        compare_paired(a, b)

@@ -1,0 +1,115 @@
+"""One process with a real vLLM imported: what it resolves, what it forks, and what becomes of it and its servers."""
+
+import asyncio
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from waiting import wait_for
+
+from tuner.errors import EngineError
+from tuner.launch.engine import CannotFork
+from tuner.launch.fork_server import ForkServer
+from tuner.launch.processes import members
+from tuner.launch.vllm import VllmLauncher
+from tuner.types import Failed, FailureKind
+
+
+def test_an_interpreter_without_vllm() -> None:
+    with (
+        ForkServer(Path(sys.executable), {}) as fork_server,
+        pytest.raises(EngineError, match="No module named 'vllm'"),
+    ):
+        _ = fork_server.info
+
+
+@pytest.mark.engine
+def test_vllm_resolves_defaults_and_refuses_with_its_own_sentence(engine_python: Path, demo_model: Path) -> None:
+    environment = {"VLLM_CPU_KVCACHE_SPACE": "1"}
+    with ForkServer(engine_python, environment) as fork_server:
+        assert {"max_num_seqs", "stream_interval", "api_server_count"} <= fork_server.info.arguments
+        defaults = fork_server.resolve((str(demo_model),))
+        assert not isinstance(defaults, Failed)
+        assert defaults["max_num_seqs"] == 128  # the CPU's default in vLLM 0.32
+        assert defaults["max_num_batched_tokens"] == 2048
+        assert defaults["enable_prefix_caching"] is True
+        assert defaults["api_server_count"] == 1
+        changed = fork_server.resolve((str(demo_model), "--max-num-seqs", "16", "--no-enable-prefix-caching"))
+        assert not isinstance(changed, Failed)
+        assert (changed["max_num_seqs"], changed["enable_prefix_caching"]) == (16, False)
+        low = fork_server.resolve((str(demo_model), "--max-num-seqs", "128", "--max-num-batched-tokens", "64"))
+        assert low == Failed(
+            kind=FailureKind.REJECTED,
+            message="max_num_batched_tokens (64) must be greater than or equal to max_num_seqs (128).",
+        )
+        unknown = fork_server.resolve((str(demo_model), "--no-such-flag", "1"))
+        assert isinstance(unknown, Failed)
+        assert "unrecognized arguments: --no-such-flag" in unknown.message
+        awq = fork_server.resolve((str(demo_model), "--quantization", "awq"))
+        assert isinstance(awq, Failed)
+        assert awq.kind is FailureKind.UNSUPPORTED_QUANTIZATION
+        again = fork_server.resolve((str(demo_model),))
+        assert again == defaults  # one call leaves nothing behind for the next
+
+
+CPU = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "OMP_NUM_THREADS": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
+
+
+@pytest.fixture(scope="module")
+def fork_server(engine_python: Path) -> Iterator[ForkServer]:
+    with ForkServer(engine_python, CPU) as found:
+        yield found
+
+
+@pytest.fixture
+def launcher(engine_python: Path, demo_model: Path) -> VllmLauncher:
+    fixed = {"enforce_eager": True, "max_model_len": 2048}
+    return VllmLauncher(python=engine_python, model=str(demo_model), fixed=fixed, environment=CPU)
+
+
+async def _started(launcher: VllmLauncher, log: Path, fork_server: ForkServer | None) -> tuple[str, int]:
+    """How it was started, and its session."""
+    command = launcher.command({"max_num_seqs": 16, "enable_prefix_caching": False})
+    async with launcher.launch(command, log, lambda _: None, fork_server) as (endpoint, group):
+        return endpoint.start, group.session
+
+
+def _configuration(log: Path) -> list[str]:
+    """What vLLM says of its configuration, less what differs between any two starts."""
+    lines = [line for line in log.read_text().splitlines() if "non-default args" in line or "Initializing a V1" in line]
+    return [re.sub(r"^.*?\] |'port': \d+", "", line) for line in lines]
+
+
+@pytest.mark.engine
+def test_a_forked_server_has_the_configuration_of_a_plain_one(
+    launcher: VllmLauncher, fork_server: ForkServer, tmp_path: Path
+) -> None:
+    assert not isinstance(fork_server.resolve(launcher.arguments({"max_num_seqs": 64, "stream_interval": 4})), Failed)
+    started = asyncio.run(_started(launcher, tmp_path / "warm.log", fork_server))
+    assert started[0] == "warm"
+    assert asyncio.run(_started(launcher, tmp_path / "plain.log", None))[0] == "plain"
+    found = _configuration(tmp_path / "warm.log")
+    assert len(found) == 2
+    assert found == _configuration(tmp_path / "plain.log")
+    assert members(started[1]) == []
+
+
+@pytest.mark.engine
+def test_what_must_not_be_forked_is_started_plainly(
+    launcher: VllmLauncher, fork_server: ForkServer, tmp_path: Path
+) -> None:
+    """The executor is not Ray here, but its name among the arguments is what the fork server looks for."""
+    with (tmp_path / "log").open("wb") as log, pytest.raises(CannotFork, match="Ray"):
+        fork_server.fork(("m", "--distributed-executor-backend", "ray"), {}, log)
+
+
+@pytest.mark.engine
+def test_a_dead_fork_server_is_replaced_when_it_is_needed(launcher: VllmLauncher, fork_server: ForkServer) -> None:
+    before = fork_server.resolve(launcher.arguments({}))
+    for process in members(fork_server._group.session):
+        process.kill()
+    wait_for(lambda: not fork_server.is_alive)
+    assert fork_server.resolve(launcher.arguments({})) == before
+    assert fork_server.is_alive

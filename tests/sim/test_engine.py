@@ -1,0 +1,50 @@
+"""What the simulated vLLM says of settings before anything is launched."""
+
+import tempfile
+
+import pytest
+from simulating import MODEL
+
+from tuner.errors import UsageError
+from tuner.launch.engine import CannotFork
+from tuner.sim.engine import SimEngine
+from tuner.space.files import load_space
+from tuner.types import Failed, FailureKind
+
+T4 = SimEngine(load_space("t4").gpu)
+
+
+def test_defaults_are_those_of_vllm_on_this_card() -> None:
+    found = T4.resolve((MODEL, "--dtype", "half"))
+    assert not isinstance(found, Failed)
+    assert (found["max_num_seqs"], found["max_num_batched_tokens"]) == (256, 2048)
+    h200 = SimEngine(load_space("h200").gpu).resolve((MODEL,))
+    assert not isinstance(h200, Failed)
+    assert (h200["max_num_seqs"], h200["max_num_batched_tokens"]) == (1024, 8192)
+
+
+@pytest.mark.parametrize(
+    ("flags", "kind", "why"),
+    [
+        (("--no-such-flag",), FailureKind.REJECTED, "unrecognized arguments"),
+        (("--max-num-seqs", "4096"), FailureKind.REJECTED, "must be greater than or equal to max_num_seqs"),
+        (("--quantization", "awq"), FailureKind.UNSUPPORTED_QUANTIZATION, "Cannot find the config file"),
+    ],
+)
+def test_what_vllm_refuses_is_refused_without_a_launch(flags: tuple[str, ...], kind: FailureKind, why: str) -> None:
+    found = T4.resolve((MODEL, *flags))
+    assert isinstance(found, Failed)
+    assert found.kind is kind
+    assert why in found.message
+
+
+def test_a_model_that_cannot_be_simulated_is_the_users_to_mend() -> None:
+    with pytest.raises(UsageError, match="no/such"):
+        T4.resolve(("no/such",))
+
+
+def test_it_is_an_engine_that_forks_nothing() -> None:
+    assert T4.info.version.startswith("SIMULATED")
+    assert T4.is_alive
+    with tempfile.TemporaryFile() as log, pytest.raises(CannotFork):
+        T4.fork((MODEL,), {}, log)

@@ -1,0 +1,164 @@
+"""The files in search_spaces/: each loads, holds vLLM's defaults, and names arguments that a real vLLM takes."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tuner.space import gpus
+from tuner.space.files import load_space, shipped_spaces
+from tuner.space.gpus import UNSET
+from tuner.space.parameters import Categorical, Float, Int
+from tuner.space.search_space import SearchSpace
+from tuner.types import Params, Value
+
+REPO = Path(__file__).resolve().parents[2]
+SMALL = {"max_num_seqs": 256, "max_num_batched_tokens": 2048}
+LARGE = {"max_num_seqs": 1024, "max_num_batched_tokens": 8192}
+#: name: compute capability, NVML names, and what vLLM 0.32 sets by itself (engine/arg_utils.py, get_batch_defaults).
+CARDS: dict[str, tuple[tuple[int, int] | None, list[str], dict[str, int]]] = {
+    "a100-80gb": ((8, 0), ["NVIDIA A100-SXM4-80GB", "NVIDIA A100 80GB PCIe"], SMALL),
+    "a10g": ((8, 6), ["NVIDIA A10G"], SMALL),
+    "cpu": (None, [], {"max_num_seqs": 128, "max_num_batched_tokens": 2048}),
+    "h100-80gb": ((9, 0), ["NVIDIA H100 80GB HBM3", "NVIDIA H100 PCIe"], LARGE),
+    "h200": ((9, 0), ["NVIDIA H200"], LARGE),
+    "l4": ((8, 9), ["NVIDIA L4"], SMALL),
+    "rtx4090": ((8, 9), ["NVIDIA GeForce RTX 4090"], SMALL),
+    "t4": ((7, 5), ["Tesla T4"], SMALL),
+}
+ALWAYS: Params = {"stream_interval": 1, "enable_prefix_caching": True}
+ON_A_GPU: Params = {
+    "gpu_memory_utilization": 0.92,
+    "quantization": UNSET,
+    "enforce_eager": False,
+    "api_server_count": 1,
+}
+each_card = pytest.mark.parametrize("name", sorted(CARDS))
+
+
+def values(space: SearchSpace, name: str) -> list[Value]:
+    """The ends of a range, or every choice."""
+    parameter = space.parameters[name]
+    return list(parameter.choices) if isinstance(parameter, Categorical) else [parameter.low, parameter.high]
+
+
+def test_every_shipped_file_is_known_here() -> None:
+    assert sorted(shipped_spaces()) == sorted(CARDS)
+
+
+@each_card
+def test_the_card_is_described(name: str) -> None:
+    space = load_space(name)
+    capability, names, _ = CARDS[name]
+    assert space.name == name
+    assert space.gpu.capability == capability
+    assert list(space.gpu.names) == names
+    if capability is not None:
+        assert space.gpu.memory_gib
+        assert space.gpu.bandwidth_gb_per_s
+        assert {"fp16", "int8"} <= space.gpu.tflops.keys()
+        assert ("fp8" in space.gpu.tflops) == (capability >= (8, 9))
+        assert space.gpu.source
+
+
+def test_no_card_is_in_two_files() -> None:
+    names = [gpus.canonical_name(name) for _, names, _ in CARDS.values() for name in names]
+    assert len(set(names)) == len(names)
+
+
+@each_card
+def test_nothing_is_offered_that_the_card_cannot_run(name: str) -> None:
+    space = load_space(name)
+    for parameter in space.parameters:
+        for value in values(space, parameter):
+            assert gpus.why_not(space.gpu.capability, parameter, value) is None
+    assert ("kv_cache_dtype" in space.parameters) == (name not in {"t4", "cpu"})
+
+
+@each_card
+def test_the_defaults_of_vllm_are_inside(name: str) -> None:
+    space = load_space(name).with_quantized_models({})
+    point = {**ALWAYS, **CARDS[name][2], **({} if name == "cpu" else ON_A_GPU)}
+    if "kv_cache_dtype" in space.parameters:
+        point = {**point, "kv_cache_dtype": "auto"}
+    assert point.keys() == space.parameters.keys()
+    assert space.violations(point) == []
+
+
+@each_card
+def test_two_to_four_points_are_enqueued_and_none_is_the_default(name: str) -> None:
+    space = load_space(name).with_quantized_models({})
+    assert 2 <= len(space.enqueue) <= 4
+    defaults = {**ALWAYS, **CARDS[name][2], **ON_A_GPU}
+    for point in space.enqueue:
+        assert any(defaults.get(parameter) != value for parameter, value in point.items())
+
+
+@each_card
+def test_sequences_that_no_step_can_hold_are_a_violation(name: str) -> None:
+    space = load_space(name)
+    point = {"max_num_seqs": values(space, "max_num_seqs")[1], "max_num_batched_tokens": 64}
+    assert space.violations(point)[-1].endswith("vLLM refuses to start otherwise")
+
+
+def test_ranges_end_on_their_grid() -> None:
+    for name in shipped_spaces():
+        for parameter in load_space(name).parameters.values():
+            if isinstance(parameter, Int | Float):
+                assert parameter.why_outside(parameter.high) is None
+
+
+# Runs in vLLM's interpreter: the parser of `vllm serve`, fed with lists of arguments.
+PARSE = """
+import json, sys
+from vllm.utils.argparse_utils import FlexibleArgumentParser
+try:
+    from vllm.entrypoints.launchers.cli_args import make_arg_parser
+except ImportError:
+    from vllm.entrypoints.openai.cli_args import make_arg_parser
+parser = make_arg_parser(FlexibleArgumentParser())
+from vllm.model_executor.layers.quantization import QUANTIZATION_METHODS
+refused = {}
+for arguments in json.load(sys.stdin):
+    try:
+        parser.parse_args(arguments)
+    except SystemExit:
+        refused[" ".join(arguments)] = True
+names = [action.dest for action in parser._actions]
+print("ANSWER" + json.dumps([sorted(refused), names, QUANTIZATION_METHODS]))
+"""
+
+
+def engine() -> Path:
+    python = Path(os.environ.get("TUNER_VLLM_PYTHON") or REPO / ".engine" / "bin" / "python")
+    if not python.exists():
+        pytest.skip(f"no vLLM: {python} does not exist (set TUNER_VLLM_PYTHON)")
+    return python
+
+
+def as_arguments(name: str, value: Value) -> list[str]:
+    flag = name.replace("_", "-")
+    if isinstance(value, bool):
+        return [f"--{flag}" if value else f"--no-{flag}"]
+    return [f"--{flag}", str(value)]
+
+
+@pytest.mark.engine
+def test_vllm_takes_every_argument_and_value() -> None:
+    spaces = [load_space(name) for name in shipped_spaces()]
+    searched = [(name, value) for space in spaces for name in space.parameters for value in values(space, name)]
+    fixed = [item for space in spaces for item in space.fixed.items()]
+    arguments = [as_arguments(name, value) for name, value in searched + fixed if value != UNSET]
+    answer = subprocess.run(
+        [engine(), "-c", PARSE], input=json.dumps(arguments), capture_output=True, text=True, check=False, timeout=600
+    )
+    lines = [line for line in answer.stdout.splitlines() if line.startswith("ANSWER")]
+    assert lines, answer.stderr[-2000:]
+    refused, names, quantizations = json.loads(lines[0].removeprefix("ANSWER"))
+    assert refused == []
+    assert {name for name, _ in searched + fixed} <= set(names)  # the parser takes abbreviations, the test does not
+    offered = {str(value) for name, value in searched if name == "quantization"} - {UNSET}
+    assert offered
+    assert offered <= set(quantizations)

@@ -1,0 +1,15 @@
+from tuner.study.budget import Budget
+
+
+def test_what_would_not_end_in_time_does_not_fit() -> None:
+    now_s = 100.0
+    budget = Budget(1.0, clock=lambda: now_s)
+    assert budget.has(3600)
+    assert not budget.has(3601)
+    now_s += 1800
+    assert budget.has(1800)
+    assert not budget.has(1801)
+
+
+def test_without_a_limit_everything_fits() -> None:
+    assert Budget(None).has(1e12)

@@ -1,0 +1,135 @@
+from pathlib import Path
+
+import pytest
+
+from tuner.errors import EngineError, UsageError
+from tuner.launch.engine import EngineInfo
+from tuner.space.files import load_space, shipped_spaces
+from tuner.space.parameters import Categorical
+from tuner.study.options import Options, check
+from tuner.study.setup import Setup, check_lengths, choose_space, make_setup
+from tuner.types import DetectedGpu
+
+PYTHON = Path("/opt/engine/bin/python")
+
+
+def card(name: str, index: int = 0) -> DetectedGpu:
+    return DetectedGpu(
+        index=index, uuid=f"GPU-{index}", name=name, memory_bytes=2**34, compute_capability=(7, 5), driver="550.1"
+    )
+
+
+T4 = [card("Tesla T4"), card("Tesla T4", 1)]
+
+
+def info(gpu: str = "t4", platform: str = "cuda", missing: str = "") -> EngineInfo:
+    space = load_space(gpu)
+    return EngineInfo("0.32.0", platform, frozenset({*space.parameters, *space.fixed} - {missing}), 10.0)
+
+
+def setup(options: Options, cards: list[DetectedGpu], engine: EngineInfo | None = None) -> Setup:
+    return make_setup(options, choose_space(options, cards), PYTHON, engine or info(), cards)
+
+
+def test_the_bare_command() -> None:
+    found = setup(Options(gpu="t4", trials=40), T4)
+    assert found.study == "t4-DeepSeek-R1-Distill-Qwen-1.5B-chat"
+    assert found.launcher.model == "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B"
+    assert [gpu.index for gpu in found.gpus] == [0]  # of two cards, the one that vLLM takes
+    assert found.fingerprint.gpu == "Tesla T4"
+    assert (found.trials, found.objective.name, found.storage) == (40, "throughput", "sqlite:///tuner.db")
+
+
+@pytest.mark.parametrize("name", shipped_spaces())
+def test_every_shipped_space_is_found_by_its_card(name: str) -> None:
+    space = load_space(name)
+    cards = [card(space.gpu.names[0])] if space.gpu.names else []
+    assert choose_space(Options(gpu="auto"), cards).name == name
+    assert choose_space(Options(gpu=name), cards).name == name
+
+
+def test_a_named_card_that_is_not_there_is_refused_unless_forced() -> None:
+    with pytest.raises(UsageError, match="this machine has no NVIDIA GPU"):
+        choose_space(Options(gpu="t4"), [])
+    with pytest.raises(UsageError, match="t4 is for Tesla T4 and this machine has NVIDIA L4"):
+        choose_space(Options(gpu="t4"), [card("NVIDIA L4")])
+    assert choose_space(Options(gpu="t4", force_gpu=True), [card("NVIDIA L4")]).name == "t4"
+
+
+def test_a_card_without_a_space_is_told_what_to_do() -> None:
+    with pytest.raises(UsageError, match="--space"):
+        choose_space(Options(gpu="auto"), [card("NVIDIA GeForce GTX 1080")])
+
+
+def test_an_engine_for_another_platform_is_refused() -> None:
+    with pytest.raises(EngineError, match="runs on the CPU only"):
+        setup(Options(gpu="t4"), T4, info(platform="cpu"))
+    with pytest.raises(EngineError, match="is built for cuda"):
+        setup(Options(gpu="cpu"), [], info("cpu"))
+
+
+def test_an_engine_without_a_flag_of_the_space_is_refused() -> None:
+    with pytest.raises(EngineError, match=r"vLLM 0\.32\.0 of .* has no argument stream_interval"):
+        setup(Options(gpu="t4"), T4, info(missing="stream_interval"))
+
+
+def test_checkpoints_are_offered_only_when_given(tmp_path: Path) -> None:
+    without = choose_space(Options(gpu="t4"), T4).parameters["quantization"]
+    assert isinstance(without, Categorical)
+    assert "awq" not in without.choices
+    (tmp_path / "config.json").write_text("{}")
+    options = Options(gpu="t4", quantized_model=[f"awq={tmp_path}"])
+    found = setup(options, T4)
+    offered = found.space.parameters["quantization"]
+    assert isinstance(offered, Categorical)
+    assert "awq" in offered.choices
+    assert found.launcher.arguments({"quantization": "awq"})[0] == str(tmp_path)
+
+
+def test_engine_arguments_are_fixed_with_their_yaml_type() -> None:
+    space = choose_space(Options(gpu="t4", engine_arg=["tensor_parallel_size=2", "load_format=dummy"]), T4)
+    assert space.fixed["tensor_parallel_size"] == 2
+    assert space.fixed["load_format"] == "dummy"
+    options = Options(gpu="t4", engine_arg=["tensor_parallel_size=2"])
+    engine = EngineInfo("0.32.0", "cuda", info().arguments | {"tensor_parallel_size"}, 10.0)
+    assert [gpu.index for gpu in setup(options, T4, engine).gpus] == [0, 1]
+
+
+def test_only_visible_cards_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert [gpu.index for gpu in setup(Options(gpu="t4"), T4).gpus] == [1]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-1,GPU-0")
+    assert [gpu.index for gpu in setup(Options(gpu="t4"), T4).gpus] == [1]
+
+
+def test_what_the_user_fixes_leaves_the_search() -> None:
+    space = choose_space(Options(gpu="t4", max_model_len=4096, engine_arg=["max_num_seqs=64"]), T4)
+    assert space.fixed["max_model_len"] == 4096
+    assert space.fixed["max_num_seqs"] == 64
+    assert "max_num_seqs" not in space.parameters
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (Options(trials=0), "--trials is 0"),
+        (Options(users=0), "--users is 0"),
+        (Options(verify=-1), "--verify is -1"),
+        (Options(window=0.0), "--window is 0"),
+        (Options(max_model_len=0), "--max-model-len is 0"),
+        (Options(engine_arg=["max_num_seqs"]), "expected NAME=VALUE"),
+        (Options(engine_arg=["compilation_config={a: 1}"]), "expected NAME=VALUE"),
+        (Options(quantized_model=["awq="]), "expected QUANTIZATION=PATH_OR_REPO"),
+        (Options(model="/no/such/model"), "there is no such folder"),
+    ],
+)
+def test_what_can_be_known_to_be_wrong_at_once(options: Options, why: str) -> None:
+    with pytest.raises(UsageError, match=why):
+        check(options)
+
+
+def test_requests_that_do_not_fit_are_refused() -> None:
+    found = setup(Options(gpu="t4", workload="long-prompt"), T4)
+    with pytest.raises(UsageError, match="has requests of 3264 tokens and max_model_len is 2048"):
+        check_lengths(found, {"max_model_len": 2048})
+    check_lengths(found, {"max_model_len": 4096})

@@ -1,0 +1,1 @@
+"""A server that runs, or two sides of anything: `tuner bench` and `tuner compare`."""

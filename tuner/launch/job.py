@@ -1,0 +1,43 @@
+"""What one launch needs, and the protocol of whoever runs it: a real launch, a simulated one, or an answer from recordings."""
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from tuner.decide.slo import Slo
+from tuner.launch.engine import Engine
+from tuner.launch.vllm import Seen, VllmLauncher
+from tuner.types import Command, DetectedGpu, Outcome, Params, Workload
+
+_DISCARDED_WINDOW_S = 5.0
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What one launch needs. `params` are the settings in its command; `gpus` are those that it uses; `salt` makes its prompts
+    differ from another launch's; with an `engine` the server is forked by it; `timeout_s` is for everything, from the start to
+    the last request."""
+
+    launcher: VllmLauncher
+    command: Command
+    params: Params = field(default_factory=dict)
+    workload: Workload
+    gpus: tuple[DetectedGpu, ...]
+    log: Path
+    salt: int
+    slos: tuple[Slo, ...] = ()
+    engine: Engine | None = None
+    timeout_s: float | None = None
+
+    def discarded(self) -> "Job":
+        """The same with a short load, for a start whose measurement does not count: long enough for what is compiled at first
+        use."""
+        window_s = min(self.workload.window_s, _DISCARDED_WINDOW_S)
+        short = replace(self.workload, window_s=window_s, max_window_s=window_s, find_rate=False)
+        return replace(self, workload=short)
+
+
+RunTrial = Callable[[Job, Seen, Tell, Tell], Coroutine[Any, Any, Outcome]]

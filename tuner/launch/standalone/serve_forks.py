@@ -1,0 +1,177 @@
+"""Runs inside vLLM's interpreter: imports vLLM once, says what settings it would use, and forks servers that import nothing.
+
+In: one JSON object a datagram on the socket whose number is the first argument: {"resolve": ARGUMENTS}, or {"start": ARGUMENTS,
+"environment": {...}} with two descriptors, the control socket of the server's guard and its log. ARGUMENTS is what follows
+`vllm serve`. Out: first {"version", "platform", "arguments", "import_s"}, then for each request {"resolved": {...}},
+{"pid": N}, or {"error": sentence, "usage": bool}. It imports nothing of tuner, and ends when its socket is closed, which is
+also how it dies with tuner. Its servers end with it: each one's guard holds a pipe to it.
+"""
+
+import gc
+import importlib.util
+import json
+import multiprocessing
+import os
+import select
+import signal
+import socket
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+
+def _sibling(name: str) -> Any:
+    """A file of this folder as a module, although the folder is not on the path."""
+    specification = importlib.util.spec_from_file_location(f"tuner_{name}", Path(__file__).with_name(f"{name}.py"))
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+guarding, resolving = _sibling("guard"), _sibling("resolving")
+_MAX_REQUEST_BYTES = 1 << 20
+
+
+class ForkServer:
+    """One process with vLLM imported."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        began_s = time.monotonic()
+        self._channel = channel
+        self._parser = resolving.make_parser()
+        self._lifeline, self._alive = os.pipe()
+        self._children: set[int] = set()
+        self._say({**resolving.hello(self._parser), "import_s": time.monotonic() - began_s})
+
+    def run(self) -> None:
+        """Answer until the channel is closed."""
+        while True:
+            if select.select([self._channel], [], [], 1.0)[0]:
+                request, descriptors, _, _ = socket.recv_fds(self._channel, _MAX_REQUEST_BYTES, 2)
+                if not request:
+                    return
+                self._say(self._answer(json.loads(request), descriptors))
+            for child in list(self._children):
+                if os.waitpid(child, os.WNOHANG)[0]:
+                    self._children.discard(child)
+
+    def _say(self, answer: dict[str, Any]) -> None:
+        self._channel.send(json.dumps(answer).encode())
+
+    def _answer(self, request: dict[str, Any], descriptors: list[int]) -> dict[str, Any]:
+        environment = dict(os.environ)
+        try:
+            if "start" in request:
+                return self._start(request["start"], request["environment"], *descriptors)
+            return {"resolved": resolving.resolve(self._parser, request["resolve"])}
+        except resolving.Refused as error:
+            return {"error": str(error), "usage": True}
+        except SystemExit as error:
+            return {"error": f"vLLM exits with {error.code}", "usage": True}
+        except Exception as error:  # noqa: BLE001  vLLM raises anything; its sentence is the answer
+            return {"error": resolving.sentence(error), "usage": False}
+        finally:
+            os.environ.clear()  # resolving writes variables (LD_PRELOAD, worker method); the next call must not see them
+            os.environ.update(environment)
+
+    def _start(self, arguments: list[str], environment: dict[str, str], control: int, log: int) -> dict[str, Any]:
+        if reason := _unsafe(arguments):
+            return {"error": reason, "usage": False}
+        gc.collect()
+        gc.freeze()  # the children share these pages as long as nobody counts references in them
+        pid = os.fork()
+        if pid == 0:
+            self._lead(arguments, environment, control, log)
+        os.close(control)
+        os.close(log)
+        self._children.add(pid)
+        return {"pid": pid}
+
+    def _lead(self, arguments: list[str], environment: dict[str, str], control: int, log: int) -> None:
+        """In the first fork: become the leader of a session and guard the server, which is the second fork."""
+        code = 1
+        try:
+            os.setsid()
+            self._channel.close()
+            os.close(self._alive)
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            os.dup2(log, 1)
+            os.dup2(log, 2)
+            os.close(log)
+            engine = os.fork()
+            if engine == 0:
+                os.close(control)
+                os.close(self._lifeline)
+                code = _serve(self._parser, arguments, environment)
+            else:
+                code = guarding.guard(engine, control, self._lifeline)
+                guarding.report(control, code)
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)  # nothing of the fork server's own is to be cleaned up here
+
+
+def _unsafe(arguments: list[str]) -> str | None:
+    """Why a server of these arguments must not be forked; None if it may."""
+    import torch
+    from vllm.platforms.interface import in_wsl
+
+    if torch.cuda.is_initialized():
+        return "CUDA is initialized in the fork server already"
+    if in_wsl():
+        return "NVML does not work in forks under WSL"
+    if "ray" in arguments or "--numa-bind" in arguments:
+        return "Ray and --numa-bind start their own processes"
+    return None
+
+
+def _serve(parser: Any, arguments: list[str], environment: dict[str, str]) -> int:
+    """In the second fork: what `vllm serve ARGUMENTS` does, with nothing left to import. Returns its exit code."""
+    import vllm.logger
+    from vllm.entrypoints.cli.serve import ServeSubcommand
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ.update(environment)
+    sys.argv = ["vllm", "serve", *arguments]
+    _fork_engine_cores()
+    try:
+        args = parser.parse_args(arguments)
+        if configure := getattr(vllm.logger, "configure_logging_from_args", None):
+            configure(args)
+        command = ServeSubcommand()
+        command.validate(args)
+        command.cmd(args)
+    except resolving.Refused as error:
+        print(f"vllm serve: error: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
+    except BaseException:  # noqa: BLE001  as Python itself would end
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def _fork_engine_cores() -> None:
+    """EngineCore and the workers are forked too, as vLLM does itself where the platform does not ask for spawn."""
+    import torch
+    from vllm.utils import system_utils
+
+    original = system_utils.get_mp_context
+
+    def get_mp_context() -> Any:
+        return original() if torch.cuda.is_initialized() else multiprocessing.get_context("fork")
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith("vllm.") and vars(module).get("get_mp_context") is original:
+            module.get_mp_context = get_mp_context  # type: ignore[attr-defined]
+
+
+if __name__ == "__main__":
+    sys.path.pop(0)  # this folder, whose vllm.py would hide vLLM
+    os.dup2(2, 1)  # whatever vLLM prints goes where its errors go
+    with socket.socket(fileno=int(sys.argv[1])) as channel:
+        ForkServer(channel).run()

@@ -1,0 +1,254 @@
+"""A server and a workload in; every request's record and the steady window out, or a LaunchError.
+
+The load itself is made by worker processes (tuner/load/worker.py); here it is decided when the warm-up is over, how long the
+window lasts, and whether the load has failed. It does not know what is measured: metrics are made of the records later.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from time import perf_counter
+from typing import Any, TypeVar
+
+import aiohttp
+
+from tuner.decide.confidence import half_width, truncation
+from tuner.errors import LaunchError, UsageError
+from tuner.load.messages import End, Orders, Report, Stop
+from tuner.load.progress import Heard
+from tuner.load.prompts import Prompt, Recipe
+from tuner.load.tokenizer import count_tokens, learn_alphabet
+from tuner.load.workers import Workers
+from tuner.types import Failed, FailureKind, LoadResult, RequestRecord, Target, Workload
+from tuner.workload.dataset import read_dataset
+
+Result = TypeVar("Result")
+Observe = Callable[[], AbstractAsyncContextManager[object]]
+
+MAX_ERROR_SHARE = 0.01
+#: The window goes on until so many requests a user have ended in it, or its time is up.
+ENDED_PER_USER = 2
+ENDED_OPEN_LOOP = 20
+MAX_WINDOW_FACTOR = 4
+MAX_WARMUP_FACTOR = 5
+_POLL_S = 0.5
+_RAMP_S = 2.0
+_RAMP_USERS_PER_S = 2000
+_SETTLE_S = 0.05
+#: Workers tell of their progress so often in a warm-up, at least and at most this fast.
+_TICKS = 16
+_TICK_S = (0.005, 0.25)
+#: A worker that says nothing for so long is not to be believed any more.
+_SILENT_S = 30.0
+#: What of the past a server's counters may still need.
+_BEFORE_S = 2.0
+
+
+async def learn(target: Target, workload: Workload, *, salt: int = 0) -> Recipe:
+    """Ask the server what prompts for it are made of; `salt` is a number that no other load on its cache uses.
+
+    Raises LaunchError when it does not answer as vLLM does, UsageError when the workload cannot be made for this model.
+    """
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=workload.stall_s, sock_read=workload.stall_s)
+    headers = {"Authorization": f"Bearer {target.api_key}"} if target.api_key else None
+    async with aiohttp.ClientSession(trust_env=False, timeout=timeout, headers=headers) as session:
+        alphabet = await learn_alphabet(session, target, workload)
+        prompts: tuple[Prompt, ...] = ()
+        if workload.dataset is not None:
+            prompts = await count_tokens(session, target, workload, read_dataset(workload.dataset))
+    return Recipe(workload=workload, model=target.model, alphabet=alphabet, salt=salt, prompts=prompts)
+
+
+async def generate_load(
+    target: Target,
+    recipe: Recipe,
+    workers: Workers,
+    *,
+    first_index: int = 0,
+    observe: Observe = nullcontext,
+    server_alive: Callable[[], bool] = lambda: True,
+) -> LoadResult:
+    """Load the server with the recipe's workload; requests are numbered from `first_index`.
+
+    Users start one after another over 2 s (or half of warmup_s; longer beyond 4,000). The warm-up ends when each has had its
+    first token, warmup_s has passed (after ramp_up_s), and throughput is stationary (tuner.confidence.truncation), or five
+    times warmup_s has passed. Then `observe()` is entered, the window runs, and `observe()` is left. The window ends when it
+    is window_s long, two requests a user (20 in the open loop) have ended in it, and throughput is known to the workload's
+    precision; or after max_window_s. A trace is measured from warmup_s to its end. The load is held until the last request
+    that was due before the window's end has ended, at most stall_s; what is then still open is an error. Requests that are
+    due after the window are load only and have no record.
+
+    Raises LaunchError: CRASHED when `server_alive` (asked twice a second) says no; STALLED when requests are open and nobody
+    gets a byte for stall_s, whatever /health says; LOAD_FAILED when all first requests fail, or more than 1 % of those that
+    were sent or ended in the window; CLIENT_BOUND when a worker dies. Raises UsageError when a trace is too short. When it
+    is cancelled, leaving `workers` closes every request.
+    """
+    run = _Run(target, recipe, workers, first_index)
+    listening = [run.listen(number) for number in range(workers.count)]
+    return await _run_beside(run.measure(observe), _watch(server_alive), run.watch_for_stall(), *listening)
+
+
+async def _watch(server_alive: Callable[[], bool]) -> None:
+    while server_alive():
+        await asyncio.sleep(_POLL_S)
+    raise LaunchError(Failed(kind=FailureKind.CRASHED, message="the server's process ended while it was under load"))
+
+
+async def _run_beside(main: Coroutine[Any, Any, Result], *others: Coroutine[Any, Any, None]) -> Result:
+    """The result of `main`; the others run beside it, and are cancelled when it ends."""
+    task = asyncio.create_task(main)
+    beside = {asyncio.create_task(other) for other in others}
+    try:
+        running: set[asyncio.Task[Any]] = {task, *beside}
+        while not task.done():
+            done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for ended in done:
+                ended.result()
+        return task.result()
+    finally:
+        for left in (task, *beside):
+            left.cancel()
+        await asyncio.gather(task, *beside, return_exceptions=True)
+
+
+class _Run:
+    """One load: what the workers told of it so far."""
+
+    def __init__(self, target: Target, recipe: Recipe, workers: Workers, first_index: int) -> None:
+        self._recipe, self._workload, self._workers = recipe, recipe.workload, workers
+        ramp_s = min(max(_RAMP_S, (self._workload.users or 0) / _RAMP_USERS_PER_S), self._workload.warmup_s / 2)
+        self._ramp_s = self._workload.ramp_up_s or ramp_s
+        self._tick_s = min(max(self._workload.warmup_s / _TICKS, _TICK_S[0]), _TICK_S[1])
+        self._start_s = perf_counter() + _SETTLE_S
+        self._heard = Heard(workers, self._start_s, self._tick_s)
+        for number in range(workers.count):
+            workers.send(
+                number,
+                Orders(
+                    target=target,
+                    recipe=recipe,
+                    number=number,
+                    of=workers.count,
+                    start_s=self._start_s,
+                    ramp_s=ramp_s,
+                    tick_s=self._tick_s,
+                    first_index=first_index,
+                ),
+            )
+
+    async def listen(self, number: int) -> None:
+        await self._heard.listen(number)
+
+    async def watch_for_stall(self) -> None:
+        """Raises LaunchError when requests are open and none of them got a byte for stall_s, or a worker says nothing."""
+        stall_s, since_s = self._workload.stall_s, perf_counter()
+        while True:
+            await asyncio.sleep(min(_TICK_S[1], stall_s / 4))
+            now_s, last = perf_counter(), self._heard.last()
+            opened = sum(progress.open for progress in last)
+            if not opened:
+                since_s = now_s
+            heard_s = max((progress.last_byte_s for progress in last), default=since_s)
+            if now_s - max(since_s, heard_s) >= stall_s:
+                message = (
+                    f"the server accepts requests, but for {stall_s:g} s no byte came for any of the {opened} open ones"
+                )
+                raise LaunchError(Failed(kind=FailureKind.STALLED, message=message))
+            if now_s - min((p.time_s for p in last), default=self._start_s) > _SILENT_S and not self._heard.is_over:
+                raise _client_bound(f"a process of the load generator did nothing for {_SILENT_S:.0f} s")
+
+    async def measure(self, observe: Observe) -> LoadResult:
+        stationary = await self._warm_up()
+        async with observe():
+            start_s = perf_counter()
+            await self._window(start_s)
+            end_s = perf_counter()
+        reports = await self._hold(start_s, end_s)
+        records = tuple(record for report in reports for record in report.records)
+        sampled = [record for record in records if record.ended_s >= start_s]
+        if sum(record.error is not None for record in sampled) > MAX_ERROR_SHARE * len(sampled):
+            raise _load_failed(sampled, "of the window's requests")
+        return LoadResult(
+            records=records,
+            window_start_s=start_s,
+            window_end_s=end_s,
+            client=self._heard.client(reports, start_s, end_s),
+            warmup_s=start_s - self._start_s,
+            stationary=stationary,
+            shared_tokens=self._recipe.shared_tokens,
+        )
+
+    async def _warm_up(self) -> bool:
+        """Wait until the load is what it will be; whether throughput has become stationary."""
+        least_s = self._workload.ramp_up_s + self._workload.warmup_s
+        longest_s = self._ramp_s + MAX_WARMUP_FACTOR * self._workload.warmup_s
+        first_token_s = self._ramp_s + self._workload.warmup_s + self._workload.stall_s
+        while True:
+            await self._heard.tick()
+            past_s = perf_counter() - self._start_s
+            ended, unanswered = self._heard.total("ended"), self._heard.total("unanswered")
+            if ended >= (self._workload.users or 1) and ended == self._heard.total("failed"):
+                error = next(p.first_error for p in self._heard.last() if p.first_error)
+                raise _failed(f"{ended} of {ended} of the first requests failed; the first: {error}")
+            if unanswered and past_s > first_token_s:
+                users = self._workload.users
+                raise _failed(f"{unanswered} of {users} users had no first token within {first_token_s:g} s")
+            if self._heard.is_exhausted():
+                raise UsageError(
+                    f"the trace of workload {self._workload.name} was over after {past_s:.0f} s, within the warm-up: make"
+                    " warmup_s shorter, or speedup smaller"
+                )
+            if unanswered or past_s < least_s:
+                continue
+            if self._workload.trace is not None:
+                return True
+            rates = self._heard.rates(self._start_s + self._ramp_s, perf_counter())
+            if len(rates) >= _TICKS / 2 and truncation(rates) <= len(rates) / 2:
+                return True
+            if past_s >= longest_s:
+                return False
+
+    async def _window(self, start_s: float) -> None:
+        workload, before = self._workload, self._heard.total("ended")
+        longest_s = workload.max_window_s or MAX_WINDOW_FACTOR * workload.window_s
+        needed = ENDED_PER_USER * workload.users if workload.users is not None else ENDED_OPEN_LOOP
+        while True:
+            await self._heard.tick()
+            past_s, ended = perf_counter() - start_s, self._heard.total("ended") - before
+            if workload.trace is not None:
+                if self._heard.is_exhausted() or (workload.max_window_s and past_s >= workload.max_window_s):
+                    return
+            elif past_s >= longest_s or (past_s >= workload.window_s and ended >= needed and self._is_precise(start_s)):
+                return
+
+    def _is_precise(self, start_s: float) -> bool:
+        rates = self._heard.rates(start_s, perf_counter())
+        half = half_width(rates)
+        return half is not None and half <= self._workload.precision * sum(rates) / len(rates)
+
+    async def _hold(self, start_s: float, end_s: float) -> Sequence[Report]:
+        """Keep the load up until the sampled requests have ended; then the workers' reports."""
+        for number in range(self._workers.count):
+            self._workers.send(number, End(from_s=start_s - _BEFORE_S, end_s=end_s))
+        told_s = perf_counter()
+        while perf_counter() - end_s < self._workload.stall_s:
+            await self._heard.tick()
+            # a tick that was under way when the end was told is not yet counted by it
+            if all(p.time_s > told_s + self._tick_s and p.sampled_open == 0 for p in self._heard.last()):
+                break
+        for number in range(self._workers.count):
+            self._workers.send(number, Stop())
+        return await self._heard.reports()
+
+
+def _load_failed(records: Sequence[RequestRecord], which: str) -> LaunchError:
+    errors = [record.error for record in records if record.error is not None]
+    return _failed(f"{len(errors)} of {len(records)} {which} failed; the first: {errors[0]}")
+
+
+def _failed(message: str) -> LaunchError:
+    return LaunchError(Failed(kind=FailureKind.LOAD_FAILED, message=message))
+
+
+def _client_bound(message: str) -> LaunchError:
+    return LaunchError(Failed(kind=FailureKind.CLIENT_BOUND, message=message))

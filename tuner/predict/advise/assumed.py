@@ -1,0 +1,56 @@
+"""A case in; a sentence for each thing that its predictions take for granted out. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import fields
+
+from tuner.predict.advise.case import OF_A_TRACE, RATE_RESOLUTION, Case
+from tuner.predict.settings import LATEST, Settings
+from tuner.predict.step import MEASURED
+from tuner.types import Params
+
+#: Settings that change what the model answers.
+_QUALITY = ("quantization", "kv_cache_dtype", "dtype")
+
+
+def assumptions(case: Case, changed: Params) -> list[str]:
+    """`changed` are the settings that are proposed."""
+    said = [*case.shape.assumed, *_of_the_machine(case), *_of_the_load(case)]
+    for name, shape in case.quantized.items():
+        said += [f"the checkpoint for {name}: {sentence}" for sentence in shape.assumed if sentence not in said]
+    unknown = sorted(case.space.parameters.keys() - {entry.name for entry in fields(Settings)})
+    said += [f"{name} is searched, but what it changes is not predicted" for name in unknown]
+    answers = [f"{name}={value}" for name, value in changed.items() if name in _QUALITY]
+    said += [f"{setting} changes the model's answers, and how much is not predicted" for setting in answers]
+    return said
+
+
+def _of_the_machine(case: Case) -> Sequence[str]:
+    gpu, (major, minor) = case.space.gpu, LATEST
+    said = [
+        f"vLLM {major}.{minor}: its defaults, its scheduler, its memory in a start that compiles the model",
+        "the host's processors are as fast as those that the constants were fitted on, and have nothing else to do",
+    ]
+    measured = MEASURED.get(gpu.capability) if gpu.capability else None
+    if measured is None:
+        number = gpu.compute_capability
+        said.append(
+            f"nobody published what kernels reach at compute capability {number}: shares of other cards stand in"
+        )
+    elif not any(card in case.card for card in measured):
+        said.append(f"kernels reach the shares of the data sheet that were measured on {' and '.join(measured)}")
+    sizes = case.space.parameters.get("tensor_parallel_size"), case.space.fixed.get("tensor_parallel_size", 1)
+    if sizes != (None, 1):
+        link = case.calibration.rates.link_gb_per_s
+        said.append(f"GPUs send each other {link:,.0f} GB/s, as over NVLink: over PCIe they are slower")
+    return said
+
+
+def _of_the_load(case: Case) -> Sequence[str]:
+    said = ["clients are near: no time is spent on the network"]
+    if case.workload.trace is not None:
+        said.append(
+            f"of the trace the first {OF_A_TRACE:,} requests arrive, with lengths drawn from all of its requests"
+        )
+    if case.workload.find_rate:
+        said.append(f"the highest request rate is looked for to {RATE_RESOLUTION:.0%}")
+    return said

@@ -1,0 +1,137 @@
+"""What the user asked for in; the setup of a study, and who answers for its engine, out: vLLM, a simulation, or recordings.
+
+Only here the three differ. A study on either of the others runs the same loop, and says of everything what it is.
+"""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from tuner.decide.slo import parse_slo
+from tuner.errors import UsageError
+from tuner.launch.caches import Caches
+from tuner.launch.engine import Engine
+from tuner.launch.fork_server import ForkServer
+from tuner.launch.interpreter import find_python
+from tuner.measure.gpu import detect
+from tuner.replay.clock import VirtualClock
+from tuner.replay.surface import ReplayEngine, Surface, open_surface
+from tuner.sim.engine import SimEngine
+from tuner.sim.launcher import SimLauncher
+from tuner.sim.speed import pace_of
+from tuner.space.files import shipped_spaces, space_for
+from tuner.space.search_space import SearchSpace
+from tuner.study.fingerprint import unreal_fingerprint
+from tuner.study.options import Options, workload_of
+from tuner.study.setup import Setup, choose_space, make_setup, setup_of, vllm_launcher
+from tuner.types import DetectedGpu
+from tuner.workload.presets import workload_hash
+
+Tell = Callable[[str], None]
+Ready = AbstractContextManager[tuple[Setup, Engine]]
+
+
+def set_up(options: Options, tell: Tell) -> Ready:
+    """Everything that can be found wrong before anything is started is; then a context of the setup and its engine. `tell` is
+    told what takes time, and what is not real.
+
+    Raises UsageError, EngineError; so does entering it.
+    """
+    if options.engine == "sim":
+        space = choose_space(options, ())
+        _check_sheet(space)
+        return _simulated(options, space)
+    if options.surface is not None:
+        surface = open_surface(options.surface)
+        tell(surface.describe())
+        return _replayed(options, _space_of(surface, options), surface)
+    detected = detect()
+    return _real(options, choose_space(options, detected), find_python(options.vllm_python), detected, tell)
+
+
+@contextmanager
+def _real(
+    options: Options, space: SearchSpace, python: Path, detected: Sequence[DetectedGpu], tell: Tell
+) -> Iterator[tuple[Setup, Engine]]:
+    with ForkServer(python, space.environment) as engine:
+        tell(f"importing vLLM with {python} ...")
+        yield make_setup(options, space, python, engine.info, detected), engine
+
+
+@contextmanager
+def _simulated(options: Options, space: SearchSpace) -> Iterator[tuple[Setup, Engine]]:
+    engine = SimEngine(space.gpu)
+    yield simulated_setup(options, space, engine), engine
+
+
+@contextmanager
+def _replayed(options: Options, space: SearchSpace, surface: Surface) -> Iterator[tuple[Setup, Engine]]:
+    with ReplayEngine(surface, space) as engine:
+        yield replayed_setup(options, space, surface, engine), engine
+
+
+def simulated_setup(options: Options, space: SearchSpace, engine: SimEngine) -> Setup:
+    """Raises UsageError for what cannot be simulated."""
+    if unknown := sorted({*space.parameters, *space.fixed} - engine.info.arguments):
+        raise UsageError(f"the simulated engine does not know {unknown[0]}, which search space {space.name} uses")
+    launcher = vllm_launcher(options, space, Path(sys.executable))
+    pace = pace_of(engine.shape(launcher.model), space, workload_of(options))
+    if pace.speed > 1 and any(parse_slo(slo).name.startswith("itl") for slo in options.slo):
+        raise UsageError("--slo itl: simulated tokens come in groups, so the gaps between them mean nothing: use tpot")
+    card = str(options.space.absolute()) if options.space is not None else space.name
+    fingerprint = unreal_fingerprint(
+        engine.info,
+        f"SIMULATED {space.gpu.names[0]}",
+        f"simulated, {pace.speed:g} times as fast as time",
+        launcher.model,
+        workload_hash(pace.workload),
+    )
+    simulated = SimLauncher.of(launcher, space.gpu, card, pace.speed, options.seed)
+    return setup_of(options, space, simulated, pace.workload, fingerprint, _Unused(Path("-")))
+
+
+def replayed_setup(options: Options, space: SearchSpace, surface: Surface, engine: ReplayEngine) -> Setup:
+    """Nothing is launched, and time passes as it was recorded."""
+    workload, clock = workload_of(options), VirtualClock()
+    launcher = vllm_launcher(options, space, Path(sys.executable))
+    gpu = surface.header.gpu or (space.gpu.names[0] if space.gpu.names else "the CPU")
+    fingerprint = unreal_fingerprint(
+        engine.info, f"REPLAYED {gpu}", "replayed", surface.header.model or launcher.model, workload_hash(workload)
+    )
+    setup = setup_of(options, space, launcher, workload, fingerprint, _Unused(Path("-")))
+    return replace(setup, clock=clock, run=surface.runner(clock))
+
+
+class _Unused(Caches):
+    """Nothing is compiled, so nothing is cold."""
+
+    __slots__ = ()
+
+    def is_cold(self) -> bool:
+        return False
+
+
+def _check_sheet(space: SearchSpace) -> None:
+    gpu = space.gpu
+    if not gpu.names:
+        raise UsageError(f"search space {space.name} is for the CPU, and only GPUs are simulated")
+    missing = [name for name in ("memory_gib", "bandwidth_gb_per_s") if getattr(gpu, name) is None]
+    missing += [] if "fp16" in gpu.tflops else ["tflops: {fp16: ...}"]
+    if missing:
+        raise UsageError(
+            f"search space {space.name} does not say what its card has: add {', '.join(missing)} to its `gpu`"
+        )
+
+
+def _space_of(surface: Surface, options: Options) -> SearchSpace:
+    """The user's, else that of the card that was recorded. Raises UsageError."""
+    if options.space is not None or options.gpu != "auto":
+        return choose_space(options, ())
+    card = surface.header.gpu
+    if card is None:
+        raise UsageError(f"{options.surface} does not say of which card it is: give --gpu or --space")
+    card = card.removeprefix("SIMULATED ")  # of a simulated study
+    named = card if card in shipped_spaces() else space_for(card).name
+    return choose_space(replace(options, gpu=named), ())

@@ -1,0 +1,119 @@
+"""One launch whose processes are in the database while they live, so that whatever kills tuner, they are found again.
+
+In: a setup and a trial's command. Out: the trial's outcome; no process left, or RunError.
+"""
+
+import asyncio
+
+from tuner.errors import RunError
+from tuner.launch.engine import Engine
+from tuner.launch.job import Job
+from tuner.launch.processes import end_session
+from tuner.launch.vllm import Launch
+from tuner.record.store import Store
+from tuner.study.clock import Clock, SystemClock
+from tuner.study.lease import abandoned, me
+from tuner.study.setup import Setup
+from tuner.study.watch import Watch
+from tuner.types import Command, Measured, Outcome, Params, ProcessId
+
+
+class _Recorder:
+    """Writes the launches of one trial into the database as they are seen."""
+
+    def __init__(self, store: Store, study: str, number: int, clock: Clock) -> None:
+        self._store, self._study, self._number, self._clock = store, study, number, clock
+        self._rows: dict[ProcessId, tuple[int, frozenset[ProcessId]]] = {}
+
+    def seen(self, launch: Launch) -> None:
+        if launch.leader in self._rows:
+            row, known = self._rows[launch.leader]
+            self._store.record_processes(row, launch.processes - known)
+        else:
+            row = self._store.record_launch(
+                self._study,
+                self._number,
+                tuner=me(),
+                leader=launch.leader,
+                processes=launch.processes,
+                start=launch.start,
+                port=launch.port,
+                log=launch.log,
+                started_at=self._clock.now(),
+            )
+        self._rows[launch.leader] = row, launch.processes
+
+    def end(self) -> None:
+        """Raises RunError when a process of a server cannot be killed: its launch stays open in the database."""
+        for leader, (row, processes) in self._rows.items():
+            _end(self._store, row, leader, processes, self._clock)
+
+
+def run_recorded(
+    setup: Setup,
+    store: Store,
+    watch: Watch,
+    number: int,
+    command: Command,
+    params: Params,
+    *,
+    engine: Engine | None = None,
+    label: str = "",
+) -> Outcome:
+    """Run `command`, which has `params`, as trial `number`, forked by `engine` if there is one; `label` tells further
+    launches of the same trial apart in the names of the logs. The first start on a host is run twice; only the second counts.
+
+    Raises RunError when the log cannot be written, or when a process of the server cannot be killed: nothing else is started
+    on the GPU that it may hold.
+    """
+    log = setup.logs / setup.study / f"trial-{number}{label}.log"
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{log.parent} cannot be made for the servers' logs: {error.strerror}: see --log-dir") from error
+    job = Job(
+        launcher=setup.launcher,
+        command=command,
+        params=params,
+        workload=setup.workload,
+        gpus=setup.gpus,
+        log=log,
+        salt=number,
+        slos=setup.slos,
+        engine=engine,
+        timeout_s=setup.trial_timeout_s,
+    )
+    if setup.caches.is_cold():
+        watch.note("the first start on this host fills the caches; its measurement is discarded")
+        outcome = _run(setup, job.discarded(), store, watch, number)
+        if not isinstance(outcome, Measured):
+            return outcome
+        setup.caches.mark_warm()
+    return _run(setup, job, store, watch, number)
+
+
+def _run(setup: Setup, job: Job, store: Store, watch: Watch, number: int) -> Outcome:
+    recorder = _Recorder(store, setup.study, number, setup.clock)
+    try:
+        return asyncio.run(setup.run(job, recorder.seen, watch.phase, watch.note))
+    finally:
+        recorder.end()
+
+
+def sweep_leftovers(store: Store) -> list[str]:
+    """Kill what dead tuners left running, by the recorded processes alone; a sentence for each launch that had any.
+
+    Raises RunError for a process that does not go: its launch stays open.
+    """
+    told = []
+    for launch in abandoned(store):
+        if killed := _end(store, launch.id, launch.leader, launch.processes, SystemClock()):
+            pids = ", ".join(str(pid) for pid in killed)
+            told.append(f"stopped a server that a killed tuner left behind (trial {launch.number}, pid {pids})")
+    return told
+
+
+def _end(store: Store, row: int, leader: ProcessId, processes: frozenset[ProcessId], clock: Clock) -> list[int]:
+    killed = end_session(leader, processes)
+    store.end_launch(row, clock.now())
+    return killed

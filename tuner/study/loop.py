@@ -1,0 +1,222 @@
+"""The loop: propose, run, record, tell; then the winner and the defaults are verified. Resuming is the same loop.
+
+In: a setup, the database, the engine. Out: trials in the database, and what to deploy. It does not know how anything is
+shown: it reports what happens to a `Watch`.
+"""
+
+from collections.abc import Sequence
+
+from tuner.decide.rank import best
+from tuner.decide.slo import violations
+from tuner.decide.verdict import Decision
+from tuner.errors import RunError, UsageError
+from tuner.launch.engine import Engine
+from tuner.propose.proposer import Proposer
+from tuner.record.rows import StudyRecord
+from tuner.record.store import Store
+from tuner.space.gpus import UNSET
+from tuner.space.parameters import Categorical
+from tuner.study.budget import Budget
+from tuner.study.launches import run_recorded, sweep_leftovers
+from tuner.study.lease import holding
+from tuner.study.setup import Setup, check_lengths
+from tuner.study.verification import slo_texts, study_decision, verify
+from tuner.study.watch import Watch
+from tuner.types import Failed, Measured, Outcome, Params, Proposal, Trial, Value
+
+#: When this many trials in a row fail from the start, the fault is not in the settings.
+_GIVE_UP_AFTER = 5
+#: When vLLM refuses this many proposals in a row, there is little in the space that it accepts.
+_REFUSED_IN_A_ROW = 50
+#: The API server and EngineCore each import vLLM; a worker may, too.
+_IMPORTS = 3
+_RUN_AGAIN = "run the same command again once that is mended: this trial is not counted"
+
+
+def run_study(setup: Setup, store: Store, engine: Engine, watch: Watch) -> Decision:
+    """Run until the setup's number of trials is launched and verified, or its hours are over.
+
+    Raises RunError when vLLM refuses its own defaults, every trial fails, or something other than the settings fails;
+    KeyboardInterrupt leaves all that is finished.
+    """
+    budget = Budget(setup.max_hours, setup.clock.monotonic)
+    for told in sweep_leftovers(store):
+        watch.note(told)
+    _same_slos(store.create_or_get_study(_record(setup)), setup)
+    watch.phase("asking vLLM for its defaults")
+    resolved = engine.resolve(setup.launcher.arguments({}))
+    if isinstance(resolved, Failed):
+        raise RunError(f"vLLM refuses model {setup.launcher.model} with its own defaults: {resolved.message}")
+    check_lengths(setup, resolved)
+    with holding(store, setup.study):
+        proposer = _proposer(setup, store, resolved)
+        try:
+            search = _Search(setup, store, engine, watch, proposer, budget)
+            search.reconcile()
+            search.run()
+        finally:
+            proposer.close()
+        verify(setup, store, watch, budget, search.plain_launch_s())
+    return study_decision(store, setup.study)
+
+
+class _Search:
+    """The state of one run of the loop."""
+
+    def __init__(
+        self, setup: Setup, store: Store, engine: Engine, watch: Watch, proposer: Proposer, budget: Budget
+    ) -> None:
+        self._setup, self._store, self._engine, self._watch = setup, store, engine, watch
+        self._proposer, self._budget = proposer, budget
+        self._finished: list[Trial] = []
+
+    def reconcile(self) -> None:
+        """Tell Optuna what was finished and stored before a crash kept it from being told."""
+        self._finished = self._store.trials(self._setup.study)
+        for trial in self._finished:
+            self._proposer.tell(trial)
+        if self._finished:
+            self._watch.study_continues(self._finished, best(self._finished, self._setup.objective))
+
+    def run(self) -> None:
+        while len(launched := [t for t in self._finished if t.attempts]) < self._setup.trials:
+            if len(launched) >= _GIVE_UP_AFTER and all(isinstance(t.outcome, Failed) for t in launched):
+                raise RunError(_all_failed(launched))
+            if sum(t.attempts == 0 for t in self._finished[-_REFUSED_IN_A_ROW:]) == _REFUSED_IN_A_ROW:
+                raise RunError(_all_refused(self._finished))
+            if not self._budget.has(self._reserve_s()):
+                self._watch.note(
+                    "the search ends here: another trial and the verification would not end within --max-hours"
+                )
+                return
+            proposal = self._next()
+            if proposal is None:
+                self._watch.note("every setting of the search space that can run has been tried")
+                return
+            self._finish(self._run(proposal))
+
+    def plain_launch_s(self) -> float:
+        """What one plain launch may take: the longest trial, and the imports that a warm start saves; 0 if none was seen."""
+        longest = max(((t.ended_at - t.started_at).total_seconds() for t in self._finished), default=0.0)
+        return longest + (_IMPORTS * self._engine.info.import_s if self._setup.warm and longest else 0.0)
+
+    def _reserve_s(self) -> float:
+        return self.plain_launch_s() * (1 + 2 * self._setup.verify)
+
+    def _next(self) -> Proposal | None:
+        if unfinished := self._proposer.unfinished():
+            self._watch.note(f"trial {unfinished[0].number} was interrupted and is run again")
+            return unfinished[0]
+        return self._proposer.propose()
+
+    def _run(self, proposal: Proposal) -> Trial:
+        """Launch what vLLM accepts; what it refuses costs nothing but its sentence."""
+        self._watch.trial_begins(proposal, self._setup.trials)
+        passed = {} if proposal.is_default else proposal.params
+        command, started_at = self._setup.launcher.command(passed), self._setup.clock.now()
+        answer = self._resolve(self._setup.launcher.arguments(passed))
+        outcome: Outcome
+        resolved: Params = {}
+        if isinstance(answer, Failed):
+            outcome = answer
+        else:
+            resolved = answer
+            self._store.begin(self._setup.study, proposal, command, resolved, started_at)
+            engine = self._engine if self._setup.warm else None
+            outcome = run_recorded(
+                self._setup, self._store, self._watch, proposal.number, command, passed, engine=engine
+            )
+        return Trial(
+            number=proposal.number,
+            params=proposal.params,
+            is_default=proposal.is_default,
+            resolved=resolved,
+            command=command,
+            outcome=outcome,
+            violations=violations(outcome.load, self._setup.constraints) if isinstance(outcome, Measured) else {},
+            started_at=started_at,
+            ended_at=self._setup.clock.now(),
+            attempts=0 if outcome is answer else 1,
+        )
+
+    def _resolve(self, arguments: tuple[str, ...]) -> Params | Failed:
+        """vLLM's answer; the second one where the first may have been a hiccup of the hub."""
+        answer = self._engine.resolve(arguments)
+        return self._engine.resolve(arguments) if isinstance(answer, Failed) and answer.kind.is_transient else answer
+
+    def _finish(self, trial: Trial) -> None:
+        """Keep it, and tell it. Raises RunError when it failed for what no other settings would change."""
+        self._watch.phase("keeping the trial")
+        self._store.finish(self._setup.study, trial)
+        if isinstance(trial.outcome, Failed) and not trial.outcome.kind.is_of_the_settings:
+            raise RunError(f"trial {trial.number}: {trial.outcome.kind.value}: {trial.outcome.message}; {_RUN_AGAIN}")
+        self._proposer.tell(trial)
+        self._finished.append(trial)
+        self._watch.trial_ended(trial, best(self._finished, self._setup.objective))
+
+
+def _proposer(setup: Setup, store: Store, resolved: Params) -> Proposer:
+    return Proposer(
+        store.url,
+        setup.study,
+        space=setup.space,
+        objective=setup.objective,
+        slos=setup.constraints,
+        defaults=_searched(setup, resolved),
+        seed=setup.seed,
+    )
+
+
+def _searched(setup: Setup, resolved: Params) -> Params:
+    """The defaults as a point of the space: each searched parameter as vLLM resolved it; "none" where it leaves it unset."""
+    point: dict[str, Value] = {}
+    for name in setup.space.parameters:
+        value = resolved.get(name, UNSET)
+        if value == UNSET and not isinstance(setup.space.parameters[name], Categorical):
+            raise RunError(f"vLLM does not say what its default of {name} is: take it out of the search space")
+        point[name] = value
+    return point
+
+
+def _record(setup: Setup) -> StudyRecord:
+    return StudyRecord(
+        name=setup.study,
+        created_at=setup.clock.now(),
+        gpu=setup.space.name,
+        model=setup.launcher.model,
+        workload=setup.workload.name,
+        objective=setup.objective.name,
+        direction="maximize" if setup.objective.maximize else "minimize",
+        space_digest=setup.space.digest(),
+        space=setup.space.model_dump_json(),
+        fingerprint=setup.fingerprint,
+        settings={
+            "slos": [f"{slo.name}={slo.limit_s}s" for slo in setup.slos],
+            "seed": setup.seed,
+            "verify": setup.verify,
+        },
+    )
+
+
+def _same_slos(stored: StudyRecord, setup: Setup) -> None:
+    """Feasible must mean the same for all trials of a study. Raises UsageError."""
+    before, now = slo_texts(stored), slo_texts(_record(setup))
+    if sorted(before) != sorted(now):
+        raise UsageError(
+            f"study {setup.study!r} was begun with SLOs {', '.join(before) or 'none'} and not {', '.join(now) or 'none'}: "
+            "choose another --study"
+        )
+
+
+def _all_refused(trials: Sequence[Trial]) -> str:
+    last = trials[-1].outcome
+    assert isinstance(last, Failed)
+    return (
+        f"vLLM refused the last {_REFUSED_IN_A_ROW} proposals of the search space, the last one because: {last.message}"
+    )
+
+
+def _all_failed(trials: Sequence[Trial]) -> str:
+    last = trials[-1].outcome
+    assert isinstance(last, Failed)
+    return f"the first {len(trials)} trials all failed, the last one as {last.kind.value}: {last.message}"

@@ -1,0 +1,182 @@
+"""What the user asked for in, a checked setup of the study out: space, engine, workload, GPUs, fingerprint.
+
+Everything that can be known to be wrong is found here, before anything is launched or stored.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from tuner.decide.objective import Objective, parse_objective
+from tuner.decide.slo import Slo, constraints, parse_slo
+from tuner.errors import EngineError, UsageError
+from tuner.launch.caches import Caches, caches_of, default_root
+from tuner.launch.engine import EngineInfo
+from tuner.launch.job import RunTrial
+from tuner.launch.vllm import VllmLauncher
+from tuner.space.files import load_space, space_for
+from tuner.space.search_space import SearchSpace
+from tuner.study.clock import Clock, SystemClock
+from tuner.study.fingerprint import take_fingerprint
+from tuner.study.options import Options, engine_arguments, model_named, quantized_models, workload_of
+from tuner.study.trial import run_trial
+from tuner.types import DetectedGpu, Fingerprint, Params, Workload
+from tuner.workload.presets import max_tokens, workload_hash
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """A study that can be run. `gpus` are those that its trials use; none on the CPU. With `warm` its servers are forked from
+    one process that has vLLM imported, where that is safe."""
+
+    study: str
+    storage: str
+    space: SearchSpace
+    launcher: VllmLauncher
+    workload: Workload
+    objective: Objective
+    slos: tuple[Slo, ...]
+    gpus: tuple[DetectedGpu, ...]
+    fingerprint: Fingerprint
+    trials: int
+    warm: bool
+    trial_timeout_s: float | None
+    max_hours: float | None
+    verify: int
+    seed: int
+    logs: Path
+    caches: Caches
+    clock: Clock = field(default_factory=SystemClock)
+    run: RunTrial = run_trial
+
+    @property
+    def constraints(self) -> tuple[Slo, ...]:
+        """The SLOs that a trial must meet to be feasible."""
+        return constraints(self.objective, self.slos)
+
+
+def choose_space(options: Options, detected: Sequence[DetectedGpu]) -> SearchSpace:
+    """The search space of --space or --gpu, with what the user fixed taken out of it. Raises UsageError."""
+    if options.space is not None:
+        space = load_space(str(options.space))
+    elif options.gpu == "auto":
+        space = space_for(detected[0].name) if detected else load_space("cpu")
+    else:
+        space = load_space(options.gpu)
+    _check_card(space, detected, options)
+    space = space.with_quantized_models(quantized_models(options))
+    fixed = {} if options.max_model_len is None else {"max_model_len": options.max_model_len}
+    return space.with_fixed({**engine_arguments(options), **fixed})
+
+
+def make_setup(
+    options: Options, space: SearchSpace, python: Path, info: EngineInfo, detected: Sequence[DetectedGpu]
+) -> Setup:
+    """Raises UsageError, or EngineError where this vLLM cannot run the space."""
+    _check_engine(space, python, info)
+    workload, gpus = workload_of(options), _gpus_of_a_trial(space, detected)
+    fingerprint = take_fingerprint(gpus, info, model_named(options.model), workload_hash(workload))
+    caches = caches_of(fingerprint, options.cache_dir or default_root())
+    launcher = replace(vllm_launcher(options, space, python), caches=caches.environment())
+    setup = setup_of(options, space, launcher, workload, fingerprint, caches)
+    return replace(setup, gpus=gpus, warm=options.start == "warm")
+
+
+def vllm_launcher(options: Options, space: SearchSpace, python: Path) -> VllmLauncher:
+    """How a trial's server is started. Raises UsageError."""
+    return VllmLauncher(
+        python=python,
+        model=model_named(options.model),
+        fixed=space.fixed,
+        environment=space.environment,
+        quantized_models={name: model_named(path) for name, path in quantized_models(options).items()},
+        startup_timeout_s=options.startup_timeout,
+    )
+
+
+def setup_of(
+    options: Options,
+    space: SearchSpace,
+    launcher: VllmLauncher,
+    workload: Workload,
+    fingerprint: Fingerprint,
+    caches: Caches,
+) -> Setup:
+    """The setup whose servers are started plainly and use no GPU."""
+    return Setup(
+        study=options.study or _study_name(options, space, launcher, workload),
+        storage=options.storage,
+        space=space,
+        launcher=launcher,
+        workload=workload,
+        objective=parse_objective(options.objective),
+        slos=tuple(parse_slo(slo) for slo in options.slo),
+        gpus=(),
+        fingerprint=fingerprint,
+        trials=options.trials,
+        warm=False,
+        trial_timeout_s=options.trial_timeout,
+        max_hours=options.max_hours,
+        verify=options.verify,
+        seed=options.seed,
+        logs=options.log_dir.absolute(),
+        caches=caches,
+    )
+
+
+def _study_name(options: Options, space: SearchSpace, launcher: VllmLauncher, workload: Workload) -> str:
+    kind = "" if options.engine == "vllm" else f"{options.engine}-"
+    return f"{kind}{space.name}-{Path(launcher.model).name}-{workload.name}"
+
+
+def check_lengths(setup: Setup, resolved: Params) -> None:
+    """Raises UsageError if the longest request does not fit into the model's length."""
+    longest, limit = max_tokens(setup.workload), resolved.get("max_model_len")
+    if isinstance(limit, int) and longest is not None and longest > limit:
+        raise UsageError(
+            f"workload {setup.workload.name} has requests of {longest} tokens and max_model_len is {limit}: "
+            f"raise --max-model-len or take a shorter workload"
+        )
+
+
+def _check_card(space: SearchSpace, detected: Sequence[DetectedGpu], options: Options) -> None:
+    if options.force_gpu or not space.gpu.names or options.engine != "vllm":
+        return
+    present = detected[0].name if detected else None
+    if present is None:
+        raise UsageError(f"{space.name} is for {space.gpu.names[0]} and this machine has no NVIDIA GPU: use --gpu cpu")
+    if not space.gpu.is_called(present):
+        raise UsageError(
+            f"{space.name} is for {space.gpu.names[0]} and this machine has {present}: use --gpu auto, or --force-gpu to go on"
+        )
+
+
+def _check_engine(space: SearchSpace, python: Path, info: EngineInfo) -> None:
+    unknown = sorted({*space.parameters, *space.fixed} - info.arguments)
+    if unknown:
+        raise EngineError(
+            f"vLLM {info.version} of {python} has no argument {', '.join(unknown)}, which search space {space.name} uses: "
+            "upgrade vLLM, or take it out of a space of your own (--space FILE)"
+        )
+    if not space.gpu.names and info.platform != "cpu":
+        raise EngineError(f"search space {space.name} is for the CPU and vLLM of {python} is built for {info.platform}")
+    if space.gpu.names and info.platform == "cpu":
+        raise EngineError(
+            f"search space {space.name} is for {space.gpu.names[0]} and vLLM of {python} runs on the CPU only"
+        )
+
+
+def _gpus_of_a_trial(space: SearchSpace, detected: Sequence[DetectedGpu]) -> tuple[DetectedGpu, ...]:
+    """The first of the visible GPUs, as many as the fixed parallel sizes need."""
+    if not space.gpu.names:
+        return ()
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    visible = list(detected)
+    if named is not None:
+        by_name: Mapping[str, DetectedGpu] = {**{str(g.index): g for g in detected}, **{g.uuid: g for g in detected}}
+        visible = [by_name[n.strip()] for n in named.split(",") if n.strip() in by_name]
+    count = 1
+    for size in ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size"):
+        count *= int(space.fixed.get(size, 1))
+    return tuple(visible[:count])
