@@ -1,0 +1,44 @@
+"""The frozen records that flow between the stages. Standard library only.
+
+Seconds and bytes everywhere; absent is None, never 0. Field names are vLLM's and Optuna's words.
+"""
+
+from tuner.types.failure import Failed, FailureKind
+from tuner.types.load import ClientMetrics, LoadResult, RequestRecord
+from tuner.types.machine import DetectedGpu, Endpoint, ProcessId, Target
+from tuner.types.measured import Distribution, GpuMetrics, LoadMetrics, Mark, Measured, ServerMetrics
+from tuner.types.settings import Command, Fingerprint, Params, Proposal, Value
+from tuner.types.trial import Outcome, Trial
+from tuner.types.workload import DataFile, Histogram, Lengths, Lognormal, SharedPrefix, TokenCounts, Workload
+
+__all__ = [
+    "ClientMetrics",
+    "Command",
+    "DataFile",
+    "DetectedGpu",
+    "Distribution",
+    "Endpoint",
+    "Failed",
+    "FailureKind",
+    "Fingerprint",
+    "GpuMetrics",
+    "Histogram",
+    "Lengths",
+    "LoadMetrics",
+    "LoadResult",
+    "Lognormal",
+    "Mark",
+    "Measured",
+    "Outcome",
+    "Params",
+    "ProcessId",
+    "Proposal",
+    "RequestRecord",
+    "ServerMetrics",
+    "SharedPrefix",
+    "Target",
+    "TokenCounts",
+    "Trial",
+    "Value",
+    "Workload",
+]

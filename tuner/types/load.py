@@ -1,0 +1,53 @@
+"""What the load generator saw."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestRecord:
+    """What came back. Times are seconds on the client's monotonic clock. `error` is None exactly when the stream was whole:
+    it ended with usage and [DONE], and its token counts are those that were asked for.
+
+    `scheduled_s` is when it was due (open loop, trace) or begun (closed loop): latencies count from it, so that a client that
+    sends late does not flatter the server (coordinated omission)."""
+
+    index: int
+    scheduled_s: float
+    sent_s: float  # just before its first byte, or its connection
+    ended_s: float
+    chunk_times_s: Sequence[float]  # arrival of each chunk that carries output
+    input_tokens: int | None  # from the server's usage
+    output_tokens: int | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientMetrics:
+    """How well the load generator itself did in the window. `cpu` is the busiest worker's share of a core. `delay_mean_s` is an
+    upper bound of how long a chunk lay unread while its worker was at others, meaned over the chunks; `lag_mean_s` and
+    `lag_p99_s` by how much timers were late; `send_delay_mean_s` and `send_delay_p99_s` how much later than scheduled requests
+    were sent (None in a closed loop)."""
+
+    workers: int
+    cpu: float
+    delay_mean_s: float
+    lag_mean_s: float
+    lag_p99_s: float
+    send_delay_mean_s: float | None
+    send_delay_p99_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadResult:
+    """All requests of one load, and the steady window [window_start_s, window_end_s] on the same clock. `warmup_s` is how
+    long the warm-up took, `stationary` whether throughput was stationary then. `shared_tokens` is how many tokens all prompts
+    begin with alike (template, system prompt, shared prefix); None where the workload does not say."""
+
+    records: tuple[RequestRecord, ...]
+    window_start_s: float
+    window_end_s: float
+    client: ClientMetrics
+    warmup_s: float
+    stationary: bool
+    shared_tokens: int | None

@@ -1,0 +1,139 @@
+"""The numbers of one measurement, and what is to be known before they are believed."""
+
+from dataclasses import dataclass, fields
+from enum import StrEnum
+
+from tuner.types.load import ClientMetrics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Distribution:
+    """Seconds over the requests (TTFT, TPOT, E2EL) or over the chunk gaps (ITL) of the window; `count` is never 0."""
+
+    count: int
+    mean: float
+    p50: float
+    p90: float
+    p99: float
+    p95: float | None = None
+    std: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadMetrics:
+    """What the client saw in the window. Throughputs are per second; `output_throughput` counts tokens.
+
+    `output_throughput_ci95` is the half width of the 95 % interval of output_throughput (batch means), None if too short.
+    A distribution is None where no request gives it (TPOT with one output token). `goodput` counts the requests a second that
+    meet every limit; None without limits. `chunk_tokens` is the mean number of tokens in a chunk after the first,
+    `request_rate` how many requests a second the open loop asked for.
+    """
+
+    window_s: float
+    completed: int
+    failed: int
+    request_throughput: float
+    output_throughput: float
+    output_throughput_ci95: float | None
+    total_token_throughput: float
+    ttft_s: Distribution
+    tpot_s: Distribution | None
+    itl_s: Distribution | None
+    e2el_s: Distribution
+    goodput: float | None = None
+    chunk_tokens: float | None = None
+    input_tokens: int | None = None
+    output_tokens: float | None = None
+    request_rate: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerMetrics:
+    """vLLM's /metrics over the window: counters as differences, gauges as mean and maximum of the samples.
+
+    `agreement` is vLLM's generation tokens divided by the client's, over the window; 1.0 is perfect.
+    """
+
+    prompt_tokens: float
+    generation_tokens: float
+    preemptions: float
+    prefix_cache_queries: float
+    prefix_cache_hits: float
+    kv_cache_usage_mean: float | None
+    kv_cache_usage_max: float | None
+    running_mean: float | None
+    waiting_mean: float | None
+    agreement: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuMetrics:
+    """NVML over the window, for the GPUs of this trial only: shares 0..1 (means over time and GPUs), memory (maximum, sum over
+    GPUs), power (mean, sum over GPUs). None where the card does not tell.
+
+    `utilization` is the share of time with any kernel running; `sm_activity` and `tensor_activity` are from GPM (Hopper and
+    newer). `energy_per_1k_tokens_j` is joules per 1,000 output tokens. `throttle_reasons` names what held the clocks down in
+    a part of the window, `throttled` is the share of samples with any of them."""
+
+    gpus: tuple[int, ...]
+    samples: int
+    utilization: float
+    memory_used_bytes: int
+    power_w: float | None
+    sm_activity: float | None = None
+    tensor_activity: float | None = None
+    dram_activity: float | None = None
+    energy_j: float | None = None
+    energy_per_1k_tokens_j: float | None = None
+    sm_clock_hz: float | None = None
+    throttled: float | None = None
+    throttle_reasons: tuple[str, ...] = ()
+
+
+class Mark(StrEnum):
+    """What is to be known before a measurement's numbers are believed; none of them makes it a failure."""
+
+    CLIENT_BOUND = "client bound"  # the load generator was the limit: the server may do better
+    UNSTEADY = "unsteady"  # throughput was not stationary when the warm-up's time was up
+    IMPRECISE = "imprecise"  # the 95 % interval is wider than the workload's precision
+    THROTTLED = "throttled"  # the GPU's clocks were held down by heat or by its power supply
+    PREFIX_CACHE = "prefix cache"  # more of the prompts came from the prefix cache than the workload implies
+    SATURATED = "saturated"  # open loop: requests arrived faster than they were served
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """A trial's measurement. `gpu` is None without a GPU, `server` without vLLM's /metrics. `server_cpu_cores` is the mean
+    number of cores that the server's processes kept busy in the window, `startup_s` its start (None if tuner did not start
+    it). `kv_cache_tokens` is the KV cache's size that vLLM
+    reports. `start` is how the server came to be, "plain" or "warm": measurements are compared with their like only."""
+
+    load: LoadMetrics
+    server: ServerMetrics | None
+    gpu: GpuMetrics | None
+    server_cpu_cores: float | None
+    startup_s: float | None
+    kv_cache_tokens: int | None = None
+    start: str = "plain"
+    client: ClientMetrics | None = None
+    warmup_s: float | None = None
+    marks: tuple[Mark, ...] = ()
+
+    def metrics(self) -> dict[str, float]:
+        """Every number by its name with its unit, e.g. output_throughput, ttft_p99_s, gpu_utilization; absent ones left out.
+
+        These names are those of the database's metrics and of Optuna's user attributes.
+        """
+        found: dict[str, float | int | None] = {"startup_s": self.startup_s, "server_cpu_cores": self.server_cpu_cores}
+        found |= {"kv_cache_tokens": self.kv_cache_tokens, "warmup_s": self.warmup_s}
+        parts = ((self.load, ""), (self.server, "server_"), (self.gpu, "gpu_"), (self.client, "client_"))
+        for record, prefix in parts:
+            for entry in fields(record) if record is not None else ():
+                value = getattr(record, entry.name)
+                if isinstance(value, Distribution):
+                    for statistic in ("mean", "std", "p50", "p90", "p95", "p99"):
+                        name = entry.name.removesuffix("_s")
+                        found[f"{name}_{statistic}_s"] = getattr(value, statistic)
+                elif isinstance(value, int | float):
+                    found[f"{prefix}{entry.name}"] = value
+        return {name: value for name, value in found.items() if value is not None}

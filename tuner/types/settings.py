@@ -1,0 +1,50 @@
+"""Settings to try, the command that has them, and what must be equal for two trials to be comparable."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+Value = bool | int | float | str
+
+
+#: Engine arguments by vLLM's Python name, e.g. {"max_num_seqs": 256}.
+Params = Mapping[str, Value]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """What is run: the exact argument vector of the engine, and the environment variables set on top of the caller's.
+
+    Host and port are not in it: a trial adds its own, the export adds the user's.
+    """
+
+    argv: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fingerprint:
+    """What must be equal for two trials to be comparable. `gpu` is None without a GPU; `host` is its processor."""
+
+    gpu: str | None
+    gpu_count: int
+    driver: str | None
+    engine_version: str
+    model: str
+    model_revision: str | None
+    workload_hash: str
+    host: str
+
+    @property
+    def unreal(self) -> str | None:
+        """ "SIMULATED" or "REPLAYED", with which the version of an engine that was not run begins; None for a real one."""
+        word = self.engine_version.partition(" ")[0]
+        return word if word in ("SIMULATED", "REPLAYED") else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """Settings to try. `number` is Optuna's trial number. Trial 0 has no params to pass: it runs vLLM's defaults."""
+
+    number: int
+    params: Params
+    is_default: bool = False

@@ -1,0 +1,30 @@
+"""A trial, as it is kept."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from tuner.types.failure import Failed
+from tuner.types.measured import Measured
+from tuner.types.settings import Command, Params
+
+Outcome = Measured | Failed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """A finished trial. `params` are the values searched over (for the defaults: as vLLM resolved them); `resolved` are
+    the engine settings that vLLM derived; `command` is what ran; `violations` is by how much each SLO was missed, as a
+    fraction of its limit (<= 0: met; empty without SLOs or without a measurement); `attempts` is how often it was begun,
+    0 if vLLM refused it before any launch."""
+
+    number: int
+    params: Params
+    is_default: bool
+    resolved: Params
+    command: Command
+    outcome: Outcome
+    violations: Mapping[str, float]
+    started_at: datetime
+    ended_at: datetime
+    attempts: int = 1
