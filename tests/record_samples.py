@@ -34,7 +34,12 @@ STUDY = StudyRecord(
     fingerprint=FINGERPRINT,
     settings={"trials": 40, "slo": {"ttft_p99": 0.5}, "seed": None},
 )
-COMMAND = Command(argv=("vllm", "serve", "some/model", "--max-num-seqs", "64"), environment={"OMP_NUM_THREADS": "1"})
+COMMAND = Command(
+    argv=("vllm", "serve", "some/model", "--max-num-seqs", "64"),
+    model="some/model",
+    settings={"max_num_seqs": 64},
+    environment={"OMP_NUM_THREADS": "1"},
+)
 _SECONDS = Distribution(count=7, mean=0.2, p50=0.1, p90=0.4, p99=0.9)
 MEASURED = Measured(
     load=LoadMetrics(

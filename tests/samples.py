@@ -30,6 +30,8 @@ COMMAND = Command(
         "64",
         "--no-enforce-eager",
     ),
+    model="some/model",
+    settings={"dtype": "half", "max_num_seqs": 64, "enforce_eager": False},
     environment={"OMP_NUM_THREADS": "1"},
 )
 FINGERPRINT = Fingerprint(

@@ -9,7 +9,8 @@ import yaml
 from samples import COMMAND, FINGERPRINT, failed, measured, trial
 
 from tuner.export import EXPORTERS
-from tuner.types import Command
+from tuner.launch.vllm import VllmLauncher
+from tuner.types import Command, Params
 
 TRIAL = trial(3, measured())
 
@@ -41,9 +42,9 @@ def test_the_yaml_has_a_key_for_every_flag() -> None:
 @pytest.mark.engine
 def test_vllm_reads_the_yaml_as_the_same_settings(engine_python: Path, tmp_path: Path) -> None:
     """vLLM's own parser, given the file and given the flags."""
-    command = replace(
-        COMMAND, argv=("vllm", "serve", "m", "--max-num-seqs", "64", "--no-enable-prefix-caching", "--dtype", "half")
-    )
+    settings: Params = {"max_num_seqs": 64, "enable_prefix_caching": False, "dtype": "half", "revision": "0123"}
+    launcher = VllmLauncher(python=engine_python, model="m")
+    command, flags = launcher.command(settings), launcher.arguments(settings)
     file = tmp_path / "serve.yaml"
     file.write_text(EXPORTERS["yaml"](replace(TRIAL, command=command), FINGERPRINT, "127.0.0.1", 8123))
     program = (
@@ -51,10 +52,10 @@ def test_vllm_reads_the_yaml_as_the_same_settings(engine_python: Path, tmp_path:
         "from vllm.entrypoints.launchers.cli_args import make_arg_parser\n"
         "from vllm.utils.argparse_utils import FlexibleArgumentParser\n"
         "parse = lambda argv: vars(make_arg_parser(FlexibleArgumentParser()).parse_args(argv))\n"
-        "keep = ('model', 'model_tag', 'host', 'port', 'max_num_seqs', 'enable_prefix_caching', 'dtype')\n"
+        "keep = ('model', 'model_tag', 'host', 'port', 'max_num_seqs', 'enable_prefix_caching', 'dtype', 'revision')\n"
         "shown = lambda argv: {k: v for k, v in parse(argv).items() if k in keep}\n"
         f"print(json.dumps([shown(['--config', {str(file)!r}]),"
-        f" shown({[*command.argv[2:], '--host', '127.0.0.1', '--port', '8123']!r})]))\n"
+        f" shown({[*command.argv[command.argv.index('serve') + 1 :], '--host', '127.0.0.1', '--port', '8123']!r})]))\n"
     )
     done = subprocess.run([str(engine_python), "-c", program], capture_output=True, text=True, check=True)
     from_yaml, from_flags = json.loads(done.stdout.splitlines()[-1])
@@ -65,6 +66,26 @@ def test_vllm_reads_the_yaml_as_the_same_settings(engine_python: Path, tmp_path:
     assert from_yaml == from_flags
     assert from_yaml["max_num_seqs"] == 64
     assert from_yaml["enable_prefix_caching"] is False
+    assert from_yaml["revision"] == "0123"
+
+
+@pytest.mark.parametrize(
+    "text", ["0123", "12_000", "10:30", "1e3", "no", "null", "{% if x %}", "@x", "a: b", "# x", ""]
+)
+def test_a_text_stays_a_text_in_the_yaml(text: str) -> None:
+    """Whatever YAML would make of it unquoted."""
+    command = VllmLauncher(python=Path("python"), model="m").command({"revision": text, "seed": 12})
+    file = EXPORTERS["yaml"](replace(TRIAL, command=command), FINGERPRINT, "127.0.0.1", 8000)
+    assert yaml.safe_load(file) == {"model": "m", "host": "127.0.0.1", "port": 8000, "revision": text, "seed": 12}
+
+
+def test_what_is_not_passed_is_in_no_export() -> None:
+    launcher = VllmLauncher(python=Path("python"), model="m", quantized_models={"awq": "m-awq"})
+    command = launcher.command({"quantization": "none", "max_num_seqs": 8})
+    assert (command.model, command.settings) == ("m", {"max_num_seqs": 8})
+    command = launcher.command({"quantization": "awq", "max_num_seqs": 8})
+    assert (command.model, command.settings) == ("m-awq", {"max_num_seqs": 8, "served_model_name": "m"})
+    assert command.argv[-5:] == ("m-awq", "--max-num-seqs", "8", "--served-model-name", "m")
 
 
 def test_the_json_record_carries_provenance_and_measurement() -> None:

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -14,7 +15,7 @@ from tuner.record.migrate import _config
 from tuner.record.store import Store
 from tuner.record.tables import Base
 from tuner.study.lease import abandoned
-from tuner.types import ProcessId
+from tuner.types import Command, Params, ProcessId
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -89,6 +90,25 @@ def test_a_launch_that_an_older_tuner_left_open_is_still_found(storage_url: str)
     again = Store.open(storage_url)
     (left,) = abandoned(again)
     assert (left.leader, left.processes, left.start) == (leader, frozenset({leader}), "plain")
+    again.close()
+
+
+def test_the_settings_of_an_older_command_are_read_from_its_arguments(storage_url: str) -> None:
+    """Up to the second schema a command was its argument vector alone."""
+    argv = ("vllm", "serve", "m", "--max-num-seqs", "64", "--revision", "0123", "--no-enable-prefix-caching", "--eager")
+    settings: Params = {"max_num_seqs": 64, "revision": "0123", "enable_prefix_caching": False, "eager": True}
+    store = Store.open(storage_url)
+    store.create_or_get_study(STUDY)
+    command_of_now = Command(argv=argv, model="m", settings=settings, environment={"A": "b"})
+    store.finish("a study", replace(a_trial(0), command=command_of_now))
+    config = _config()
+    with store._engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0002")
+        assert "settings" not in str(connection.execute(text("SELECT command FROM tuner_trial")).scalar())
+    store.close()
+    again = Store.open(storage_url)
+    assert again.trials("a study")[0].command == command_of_now
     again.close()
 
 

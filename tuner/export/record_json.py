@@ -13,6 +13,8 @@ def export_json(trial: Trial, fingerprint: Fingerprint, host: str, port: int) ->
         "trial": trial.number,
         "is_default": trial.is_default,
         "argv": [*trial.command.argv, "--host", host, "--port", str(port)],
+        "model": trial.command.model,
+        "settings": dict(trial.command.settings),
         "environment": dict(trial.command.environment),
         "params": dict(trial.params),
         "resolved": dict(trial.resolved),

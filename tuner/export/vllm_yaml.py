@@ -12,10 +12,9 @@ from tuner.types import Fingerprint, Trial, Value
 
 
 def export_yaml(trial: Trial, fingerprint: Fingerprint, host: str, port: int) -> str:
-    argv = trial.command.argv
-    model, *flags = argv[argv.index("serve") + 1 :]
-    settings: dict[str, Value] = {"model": model, "host": host, "port": port, **_pairs(flags)}
-    environment = " ".join(f"{name}={shlex.quote(value)}" for name, value in trial.command.environment.items())
+    command = trial.command
+    settings = {"model": command.model, "host": host, "port": port, **dict(map(_entry, command.settings.items()))}
+    environment = " ".join(f"{name}={shlex.quote(value)}" for name, value in command.environment.items())
     where = f"measured on {fingerprint.gpu or 'the CPU'} with vLLM {fingerprint.engine_version}"
     sentence = unreal_sentence(fingerprint)
     head = [
@@ -26,15 +25,7 @@ def export_yaml(trial: Trial, fingerprint: Fingerprint, host: str, port: int) ->
     return "\n".join(head) + "\n" + yaml.safe_dump(settings, sort_keys=False)
 
 
-def _pairs(flags: list[str]) -> dict[str, Value]:
-    """`--a 1 --no-b` -> {"a": 1, "no-b": True}; values as YAML reads them, so that 1 stays a number."""
-    found: dict[str, Value] = {}
-    name = ""
-    for part in flags:
-        if part.startswith("--"):
-            name = part.removeprefix("--")
-            found[name] = True
-        else:
-            value = yaml.safe_load(part)
-            found[name] = value if isinstance(value, int | float) and not isinstance(value, bool) else part
-    return found
+def _entry(argument: tuple[str, Value]) -> tuple[str, Value]:
+    """An argument by vLLM's name as an entry of the file: ("enable_x", False) is ("no-enable-x", True)."""
+    name, value = argument[0].replace("_", "-"), argument[1]
+    return (f"no-{name}", True) if value is False else (name, value)

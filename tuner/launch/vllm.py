@@ -19,6 +19,7 @@ from tuner.launch.failures import classify
 from tuner.launch.interpreter import engine_environment
 from tuner.launch.process import ProcessGroup
 from tuner.launch.processes import identities, members
+from tuner.space.gpus import UNSET
 from tuner.types import Command, Endpoint, Failed, FailureKind, Params, ProcessId
 
 LOOPBACK = "127.0.0.1"
@@ -61,18 +62,27 @@ class VllmLauncher:
 
     def arguments(self, params: Params) -> tuple[str, ...]:
         """What follows `vllm serve`: the model and every flag. Pure."""
-        settings = {**self.fixed, **params}
-        model = self.model
-        names: tuple[str, ...] = ()
-        if (checkpoint := self.quantized_models.get(str(settings.get("quantization")))) is not None:
-            del settings["quantization"]  # vLLM reads it from the checkpoint; naming another method is refused
-            model, names = checkpoint, ("--served-model-name", self.model)
-        flags = tuple(part for name, value in settings.items() for part in _flag(name, value))
-        return (model, *flags, *names)
+        model, settings = self._passed(params)
+        return (model, *(part for name, value in settings.items() for part in _flag(name, value)))
 
     def command(self, params: Params) -> Command:
         """The exact command of a trial, without host and port: what the launch runs is what the export prints."""
-        return Command(argv=(*self.program(), "serve", *self.arguments(params)), environment=dict(self.environment))
+        model, settings = self._passed(params)
+        return Command(
+            argv=(*self.program(), "serve", *self.arguments(params)),
+            model=model,
+            settings=settings,
+            environment=dict(self.environment),
+        )
+
+    def _passed(self, params: Params) -> tuple[str, Params]:
+        """The model and the arguments that vLLM is given; the choice "none" means that an argument is not passed."""
+        settings = {**self.fixed, **params}
+        if (checkpoint := self.quantized_models.get(str(settings.get("quantization")))) is None:
+            return self.model, {name: value for name, value in settings.items() if value != UNSET}
+        del settings["quantization"]  # vLLM reads it from the checkpoint; naming another method is refused
+        passed = {name: value for name, value in settings.items() if value != UNSET}
+        return checkpoint, {**passed, "served_model_name": self.model}
 
     def program(self) -> tuple[str, ...]:
         """What is run with `serve ...`."""
@@ -169,13 +179,11 @@ class VllmLauncher:
 
 
 def _flag(name: str, value: object) -> tuple[str, ...]:
-    """vLLM's flag for an argument; the choice "none" means that the flag is not passed."""
+    """vLLM's flag for an argument."""
     flag = name.replace("_", "-")
     if value is True:
         return (f"--{flag}",)
-    if value is False:
-        return (f"--no-{flag}",)
-    return () if value == "none" else (f"--{flag}", str(value))
+    return (f"--no-{flag}",) if value is False else (f"--{flag}", str(value))
 
 
 def _free_port() -> int:

@@ -155,7 +155,13 @@ def command_json(command: Command) -> JsonValue:
     """The command without the values of secret variables, whose names stay."""
     secret = sorted(name for name in command.environment if _SECRET.search(name))
     public = {name: value for name, value in command.environment.items() if name not in secret}
-    return {"argv": list(command.argv), "environment": {**public}, "secret_names": [*secret]}
+    return {
+        "argv": list(command.argv),
+        "model": command.model,
+        "settings": dict(command.settings),
+        "environment": {**public},
+        "secret_names": [*secret],
+    }
 
 
 def outcome_json(outcome: Outcome) -> JsonValue:

@@ -14,10 +14,13 @@ Params = Mapping[str, Value]
 class Command:
     """What is run: the exact argument vector of the engine, and the environment variables set on top of the caller's.
 
-    Host and port are not in it: a trial adds its own, the export adds the user's.
+    `argv` is made of `model`, which `vllm serve` is given first, and of `settings`: each of its arguments by vLLM's name, with
+    its value. Host and port are in neither: a trial adds its own, the export adds the user's.
     """
 
     argv: tuple[str, ...]
+    model: str = ""
+    settings: Params = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
