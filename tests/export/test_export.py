@@ -55,7 +55,7 @@ def test_vllm_reads_the_yaml_as_the_same_settings(engine_python: Path, tmp_path:
         "keep = ('model', 'model_tag', 'host', 'port', 'max_num_seqs', 'enable_prefix_caching', 'dtype', 'revision')\n"
         "shown = lambda argv: {k: v for k, v in parse(argv).items() if k in keep}\n"
         f"print(json.dumps([shown(['--config', {str(file)!r}]),"
-        f" shown({[*command.argv[command.argv.index('serve') + 1 :], '--host', '127.0.0.1', '--port', '8123']!r})]))\n"
+        f" shown({[*flags, '--host', '127.0.0.1', '--port', '8123']!r})]))\n"
     )
     done = subprocess.run([str(engine_python), "-c", program], capture_output=True, text=True, check=True)
     from_yaml, from_flags = json.loads(done.stdout.splitlines()[-1])
