@@ -4,7 +4,8 @@ from rich.console import Console
 from rich.table import Table
 from samples import failed, measured, trial
 
-from tuner.cli.display import TerminalWatch, comparison_table, settings, trials_table, verdict_text
+from tuner.cli.display import comparison_table, settings, trials_table, verdict_text
+from tuner.cli.watch import TerminalWatch
 from tuner.decide.objective import OBJECTIVES
 from tuner.decide.rank import best
 from tuner.decide.verdict import Decision, Verdict

@@ -1,34 +1,30 @@
-"""The commands that read a database: studies, trials, show, export, dashboard."""
+"""The commands that read a database: studies, trials, show, export."""
 
 from pathlib import Path
-from typing import Annotated, Optional
 
 import typer
 from rich.table import Table
 
-from tuner.cli.console import errors, heed_signals, results, say, write_file
+from tuner.cli.console import errors, results, say, write_file
 from tuner.cli.display import number, objective_value, settings, status, trials_table
-from tuner.cli.optimize import print_result
+from tuner.cli.result import print_result
 from tuner.decide.objective import parse_objective
 from tuner.errors import RunError, UsageError
 from tuner.export import EXPORTERS
 from tuner.export.surface import surface_of
 from tuner.export.unreal import unreal_sentence
 from tuner.record.store import Store
-from tuner.study.launches import sweep_leftovers
+from tuner.study.decided import study_decision
 from tuner.study.lease import abandoned
-from tuner.study.verification import study_decision
 from tuner.types import Failed, Measured, Trial
 
-Storage = Annotated[str, typer.Option(help="Database URL.", envvar="TUNER_STORAGE")]
-_DEFAULT_STORAGE = "sqlite:///tuner.db"
 #: The export of a study, not of a trial.
 _SURFACE = "surface"
 
 
-def studies(storage: Storage = _DEFAULT_STORAGE) -> None:
-    """List the studies of a database."""
-    store = _open(storage)
+def studies(storage: str) -> None:
+    """A row a study, with its best trial."""
+    store = open_store(storage)
     table = Table(box=None, header_style="bold", pad_edge=False)
     for header in ("study", "gpu", "model", "workload", "objective", "trials", "best", "begun (UTC)"):
         table.add_column(header)
@@ -40,22 +36,18 @@ def studies(storage: Storage = _DEFAULT_STORAGE) -> None:
     results.print(table)
 
 
-def trials(study: str, storage: Storage = _DEFAULT_STORAGE) -> None:
-    """List the trials of a study, with what was measured."""
-    store = _open(storage)
+def trials(study: str, storage: str) -> None:
+    """A row a trial, with what was measured."""
+    store = open_store(storage)
     found = study_decision(store, study)
     everything = sorted([*store.trials(study), *store.unfinished(study)], key=lambda trial: trial.number)
     unreal = unreal_sentence(store.study(study).fingerprint)
     results.print(trials_table(everything, found.chosen.number if found.chosen else None, unreal))
 
 
-def show(
-    study: str,
-    trial: Annotated[Optional[int], typer.Argument(help="Trial number; without it the study's result.")] = None,  # noqa: UP045
-    storage: Storage = _DEFAULT_STORAGE,
-) -> None:
-    """Show a study's result, or all that is known of one trial."""
-    store = _open(storage)
+def show(study: str, trial: int | None, storage: str) -> None:
+    """The study's result, or all that is known of one trial."""
+    store = open_store(storage)
     if trial is None:
         print_result(store, study, study_decision(store, study))
         return
@@ -89,19 +81,11 @@ def _show_trial(trial: Trial) -> None:
     results.print(table)
 
 
-def export(
-    study: str,
-    format: Annotated[str, typer.Option(help="command, yaml or json; surface: all trials, to replay.")] = "command",
-    trial: Annotated[Optional[int], typer.Option(help="Trial number; default: what the study decided.")] = None,  # noqa: UP045
-    host: Annotated[str, typer.Option(help="Address that the server will listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port that the server will listen on.")] = 8000,
-    output: Annotated[Optional[Path], typer.Option(help="File to write; default: the screen.")] = None,  # noqa: UP045
-    storage: Storage = _DEFAULT_STORAGE,
-) -> None:
-    """Print the launch config to deploy: exactly the arguments that ran."""
+def export(study: str, format: str, trial: int | None, host: str, port: int, output: Path | None, storage: str) -> None:
+    """The launch config to deploy, of one trial or of what the study decided; or all trials, to be replayed."""
     if format not in (*EXPORTERS, _SURFACE):
         raise UsageError(f"unknown --format {format!r}: choose one of {', '.join((*EXPORTERS, _SURFACE))}")
-    store = _open(storage)
+    store = open_store(storage)
     if format == _SURFACE:
         _export_surface(store, study, output)
         return
@@ -133,28 +117,12 @@ def _export_surface(store: Store, study: str, output: Path | None) -> None:
     errors.print(f"{output}: {kind}{len(found)} trials", highlight=False)
 
 
-def dashboard(
-    storage: Storage = _DEFAULT_STORAGE,
-    host: Annotated[str, typer.Option(help="Address to listen on. The dashboard has no password.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8080,
-) -> None:
-    """Watch the studies in optuna-dashboard. Stop it with Ctrl-C."""
-    from tuner.propose.dashboard import serve_dashboard  # slow to import, and only needed here
-
-    store = _open(storage)
-    store.close()
-    heed_signals()
-    errors.print(f"optuna-dashboard: http://{host}:{port}/dashboard/", highlight=False)
-    try:
-        serve_dashboard(store.url, host, port)
-    except KeyboardInterrupt:
-        raise typer.Exit(0) from None
-
-
-def _open(storage: str) -> Store:
+def open_store(storage: str) -> Store:
     """The database to read from, once what dead tuners left running is stopped."""
     store = Store.open(storage, read_only=True)
     if abandoned(store):
+        from tuner.study.launches import sweep_leftovers  # what can launch is slow to import, and seldom needed here
+
         writing = Store.open(storage)
         for told in sweep_leftovers(writing):
             say(errors, told)

@@ -1,19 +1,17 @@
-"""The winner and the defaults launched again, and what follows from it.
+"""The winner and the defaults launched again; what follows from it is decided.py's.
 
-In: a study in the database. Out: verifications in it; the decision. It searches nothing.
+In: a study in the database. Out: verifications in it. It searches nothing.
 """
 
-from tuner.decide.objective import parse_objective
 from tuner.decide.rank import feasible
-from tuner.decide.slo import constraints, parse_slo
-from tuner.decide.verdict import Decision, decision
-from tuner.record.rows import StudyRecord, Verification
+from tuner.decide.verdict import decision
+from tuner.record.rows import Verification
 from tuner.record.store import Store
 from tuner.study.budget import Budget
 from tuner.study.launches import run_recorded
 from tuner.study.setup import Setup
 from tuner.study.watch import Watch
-from tuner.types import Outcome, Trial
+from tuner.types import Trial
 
 
 def verify(setup: Setup, store: Store, watch: Watch, budget: Budget, launch_s: float) -> None:
@@ -36,25 +34,6 @@ def verify(setup: Setup, store: Store, watch: Watch, budget: Budget, launch_s: f
                     return
                 watch.verification_begins(role, turn, setup.verify)
                 store.add_verification(setup.study, _again(setup, store, watch, turn, role, trial))
-
-
-def study_decision(store: Store, name: str) -> Decision:
-    """What to deploy, from what is stored. Raises UsageError if there is no such study."""
-    record = store.study(name)
-    objective = parse_objective(record.objective)
-    slos = constraints(objective, [parse_slo(text) for text in slo_texts(record)])
-    return decision(store.trials(name), launched_again(store, name), objective, slos)
-
-
-def launched_again(store: Store, name: str) -> list[tuple[int, Outcome]]:
-    """The outcomes of the verification, each with its trial's number."""
-    return [(v.trial_number, v.outcome) for v in store.verifications(name)]
-
-
-def slo_texts(record: StudyRecord) -> list[str]:
-    """The SLOs of a study as they are stored, e.g. ["ttft_p99=0.5s"]."""
-    stored = record.settings.get("slos")
-    return [str(text) for text in stored] if isinstance(stored, list) else []
 
 
 def _again(setup: Setup, store: Store, watch: Watch, turn: int, role: str, trial: Trial) -> Verification:
