@@ -3,6 +3,7 @@
 #   make test       the test suite, a real vLLM among it
 #   make test-long  what takes minutes by its nature: a real vLLM killed and broken, the documents' examples
 #   make test-fast  only what needs no vLLM, browser or PostgreSQL
+#   make test-lowest      test-fast with the lowest version that pyproject.toml allows of each dependency
 #   make test-repeat      the same N=20 times, beside a load on every core
 #   make bench-load       the load generator beside vllm bench serve and GuideLLM
 #   make bench-startup    what a launch costs, warm against plain
@@ -21,7 +22,7 @@ BIN := .venv/bin
 DEMO_STORAGE := sqlite:///.demo/demo.db
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test test-long test-fast test-repeat check bench-load bench-startup bench-predict soak install engine packages migration clean
+.PHONY: demo test test-long test-fast test-lowest test-repeat check bench-load bench-startup bench-predict soak install engine packages migration clean
 MINUTES ?= 60
 ROUNDS ?= 3
 MODEL ?= .demo/model
@@ -48,6 +49,17 @@ test-long: .venv/.dev packages engine
 
 test-fast: .venv/.dev
 	$(PYTEST) -m '$(FAST)'
+
+test-lowest: private BIN := .lowest/bin
+test-lowest: .lowest/.dev
+	$(PYTEST) -m '$(FAST)'
+
+.lowest/.dev: pyproject.toml tests/lowest.py | .venv/.tuner
+	rm -rf .lowest
+	$(PYTHON) -m venv .lowest
+	$(PYTHON) tests/lowest.py > .lowest/versions
+	@PIP_CONSTRAINT=.lowest/versions PIP_BUILD_CONSTRAINT=.lowest/versions $(MAKE) pip BIN=.lowest/bin WHAT='.[dev]'
+	@touch $@
 
 test-repeat: .venv/.dev
 	@loads=; trap 'kill $$loads' EXIT; \
@@ -127,4 +139,4 @@ migration: .venv/.dev
 	  $(BIN)/alembic upgrade head && $(BIN)/alembic revision --autogenerate -m "$(m)"; status=$$?; rm -rf "$$scratch"; exit $$status
 
 clean:
-	rm -rf .venv .engine .demo .peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf .venv .engine .demo .peers .lowest .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
