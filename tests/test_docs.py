@@ -16,8 +16,8 @@ from samples import NOW, load_metrics, measured
 from serving import vllm
 
 from tuner.decide.confidence import LEAST_PAIRS
+from tuner.decide.gain import LEAST_GAIN
 from tuner.decide.rate_search import RESOLUTION
-from tuner.decide.verdict import LEAST_GAIN
 from tuner.export.bench_json import Asked, bench_json
 from tuner.load import generate as client
 from tuner.measure import marks

@@ -7,11 +7,12 @@ from pathlib import Path
 import optuna
 import pytest
 from alembic import command
-from record_samples import STUDY, a_trial, launch
+from record_samples import COMMAND, MEASURED, NOW, STUDY, a_trial, launch
 from sqlalchemy import inspect, text
 
 from tuner.errors import StorageError
 from tuner.record.migrate import _config
+from tuner.record.rows import StoredContest, Verification
 from tuner.record.store import Store
 from tuner.record.tables import Base
 from tuner.study.lease import abandoned
@@ -109,6 +110,37 @@ def test_the_settings_of_an_older_command_are_read_from_its_arguments(storage_ur
     store.close()
     again = Store.open(storage_url)
     assert again.trials("a study")[0].command == command_of_now
+    again.close()
+
+
+def test_what_an_older_tuner_launched_again_is_one_contest(storage_url: str) -> None:
+    store = Store.open(storage_url)
+    store.create_or_get_study(STUDY)
+    for number in range(2):
+        store.finish("a study", a_trial(number))
+    store.begin_contest("a study", [1], 2, NOW)
+    for round in (1, 2):
+        for role, number in (("finalist", 1), ("defaults", 0)):
+            run = Verification(
+                round=round,
+                role=role,
+                trial_number=number,
+                command=COMMAND,
+                outcome=MEASURED,
+                started_at=NOW,
+                ended_at=NOW,
+            )
+            store.add_verification("a study", run)
+    before, config = store.verifications("a study"), _config()
+    with store._engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0003")
+        roles = connection.execute(text("SELECT DISTINCT role FROM tuner_verification ORDER BY role")).scalars().all()
+        assert roles == ["defaults", "winner"]
+    store.close()
+    again = Store.open(storage_url)
+    assert again.verifications("a study") == before
+    assert again.contests("a study") == [StoredContest(number=1, candidates=(1,), rounds=2)]
     again.close()
 
 

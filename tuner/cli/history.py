@@ -6,8 +6,9 @@ from typing import Annotated, Optional
 import typer
 from rich.table import Table
 
+from tuner.cli.answer import number
 from tuner.cli.console import errors, heed_signals, results, say, write_file
-from tuner.cli.display import number, objective_value, settings, status, trials_table
+from tuner.cli.display import objective_value, settings, status, trials_table
 from tuner.cli.optimize import print_result
 from tuner.decide.objective import parse_objective
 from tuner.errors import RunError, UsageError

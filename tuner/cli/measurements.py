@@ -8,9 +8,9 @@ from rich.table import Table
 
 from tuner.bench.comparison import Comparison
 from tuner.decide.confidence import LEAST_PAIRS, Difference, Paired
+from tuner.decide.gain import LEAST_GAIN
 from tuner.decide.objective import Objective
 from tuner.decide.slo import Slo
-from tuner.decide.verdict import LEAST_GAIN
 from tuner.types import ClientMetrics, Mark, Measured, Workload
 
 

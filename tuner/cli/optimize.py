@@ -8,9 +8,10 @@ from typing import Annotated, Optional
 import typer
 from rich.table import Table
 
+from tuner.cli.answer import answer_text, comparison_table
 from tuner.cli.config import read_config
 from tuner.cli.console import errors, heed_signals, results, say
-from tuner.cli.display import TerminalWatch, comparison_table, trials_table, verdict_text
+from tuner.cli.display import TerminalWatch, trials_table
 from tuner.cli.options import MaxWindow, Precision, RequestRate, Slos, Users, Warmup, Window, WorkloadName, option
 from tuner.decide.objective import Objective, parse_objective
 from tuner.decide.rank import rank
@@ -204,7 +205,7 @@ def print_result(store: Store, name: str, found: Decision) -> None:
         results.print()
         results.print(comparison_table(found.defaults, after, launched_again(store, name), unreal))
     results.print()
-    results.print(verdict_text(found, objective, unreal), soft_wrap=True, highlight=False)
+    results.print(answer_text(found, objective, unreal), soft_wrap=True, highlight=False)
     bound = [
         t.number for t in store.trials(name) if isinstance(t.outcome, Measured) and Mark.CLIENT_BOUND in t.outcome.marks
     ]

@@ -54,7 +54,7 @@ class Options:
     startup_timeout: float = 900.0
     trial_timeout: float | None = None
     max_hours: float | None = None
-    verify: int = 3
+    verify: int = 5
     seed: int = 0
     log_dir: Path = Path("tuner-logs")
     cache_dir: Path | None = None
@@ -80,6 +80,10 @@ def check(options: Options) -> None:
             raise UsageError(f"--{name} is {seconds:g} and must be a number of seconds above 0 and below a day")
     if options.max_hours is not None and not 0 < options.max_hours < 10_000:
         raise UsageError(f"--max-hours is {options.max_hours:g} and must be a number of hours above 0")
+    if options.verify == 1:
+        raise UsageError(
+            "--verify 1 cannot tell a gain from the noise of one launch: give 2 or more, or 0 not to verify"
+        )
     _check_kind(options)
     if options.start not in STARTS:
         raise UsageError(f"--start is {options.start!r}: choose one of {', '.join(STARTS)}")

@@ -1,41 +1,53 @@
-"""The winner and the defaults launched again, and what follows from it.
+"""The finalists and the defaults launched again, and what follows from it.
 
-In: a study in the database. Out: verifications in it; the decision. It searches nothing.
+In: a study in the database. Out: the launches of its contest in it; the decision. It searches nothing.
 """
 
-from tuner.decide.objective import parse_objective
-from tuner.decide.rank import feasible
-from tuner.decide.slo import constraints, parse_slo
-from tuner.decide.verdict import Decision, decision
-from tuner.record.rows import StudyRecord, Verification
+from collections.abc import Sequence
+
+from tuner.decide.contest import Contest
+from tuner.decide.objective import Objective, parse_objective
+from tuner.decide.shortlist import Candidate, shortlist
+from tuner.decide.slo import Slo, constraints, parse_slo
+from tuner.decide.verdict import Decision, contest_of, decision
+from tuner.record.rows import StoredContest, StudyRecord, Verification
 from tuner.record.store import Store
 from tuner.study.budget import Budget
-from tuner.study.launches import run_recorded
+from tuner.study.launches import refuse_what_is_not_of_the_settings, run_recorded
 from tuner.study.setup import Setup
 from tuner.study.watch import Watch
 from tuner.types import Outcome, Trial
 
+_OFF = "it was not launched again: see --verify"
+_ENDED_EARLY = "its verification is not finished: run the same command again"
+_SINCE = "trial {} looks better by now, and was not launched again yet: run the same command again"
+
 
 def verify(setup: Setup, store: Store, watch: Watch, budget: Budget, launch_s: float) -> None:
-    """Launch both `setup.verify` times, in turn and each time in the other order, so that neither luck nor drift decides.
+    """Launch the finalists and the defaults in rounds, each round in the other order, so that neither luck nor drift decides,
+    until the contest is decided; each at most `setup.verify` times.
 
-    Always plainly, by the command that is exported. What was verified before an interruption is kept. Nothing is done where
-    there is nothing to compare, nor when a launch of `launch_s` would not end within the budget.
+    Always plainly, by the command that is exported. What was launched before an interruption is kept, and a contest whose first
+    finalist is another now is a new one, with new launches of the defaults. Nothing is done where nothing is worth a launch,
+    nor when a launch of `launch_s` would not end within the budget. Raises RunError for a launch that failed for what no
+    settings would change: it is not kept, and the next run goes on there.
     """
-    found = decision(store.trials(setup.study), (), setup.objective, setup.constraints)
-    winner, defaults = found.winner, found.defaults
-    if winner is None or defaults is None or winner is defaults or not feasible(defaults):
+    trials, objective, slos = store.trials(setup.study), setup.objective, setup.constraints
+    candidates = shortlist(trials, objective, slos)
+    if not setup.verify or not candidates:
         return
-    done = {(v.round, v.trial_number) for v in store.verifications(setup.study)}
-    for turn in range(1, setup.verify + 1):
-        pair = [("winner", winner), ("defaults", defaults)]
-        for role, trial in pair if turn % 2 else reversed(pair):
-            if (turn, trial.number) not in done:
-                if not budget.has(launch_s):
-                    watch.note("the verification ends here: its next launch would not end within --max-hours")
-                    return
-                watch.verification_begins(role, turn, setup.verify)
-                store.add_verification(setup.study, _again(setup, store, watch, turn, role, trial))
+    stored = _current(setup, store, candidates)
+    contest = _replayed(store, setup.study, stored, trials, objective, slos)
+    while due := contest.due:
+        trial = due[0]
+        if not budget.has(launch_s):
+            watch.note("the verification ends here: its next launch would not end within --max-hours")
+            return
+        who = "the defaults" if trial.is_default else f"trial {trial.number}"
+        watch.verification_begins(who, contest.round, setup.verify)
+        launched = _launch(setup, store, watch, stored, contest.round, trial)
+        store.add_verification(setup.study, launched)
+        contest.take(trial.number, launched.outcome)
 
 
 def study_decision(store: Store, name: str) -> Decision:
@@ -43,12 +55,21 @@ def study_decision(store: Store, name: str) -> Decision:
     record = store.study(name)
     objective = parse_objective(record.objective)
     slos = constraints(objective, [parse_slo(text) for text in slo_texts(record)])
-    return decision(store.trials(name), launched_again(store, name), objective, slos)
+    trials, contests = store.trials(name), store.contests(name)
+    if not contests:
+        return decision(trials, None, objective, slos, _OFF)
+    contest = _replayed(store, name, contests[-1], trials, objective, slos)
+    found = decision(trials, contest, objective, slos, _ENDED_EARLY if contest.due else _OFF)
+    now = shortlist(trials, objective, slos)
+    if now and now[0].trial.number not in contests[-1].candidates:
+        found = found.since(_SINCE.format(now[0].trial.number))
+    return found
 
 
 def launched_again(store: Store, name: str) -> list[tuple[int, Outcome]]:
-    """The outcomes of the verification, each with its trial's number."""
-    return [(v.trial_number, v.outcome) for v in store.verifications(name)]
+    """The outcomes of the last contest, each with its trial's number."""
+    contests = store.contests(name)
+    return [(v.trial_number, v.outcome) for v in store.verifications(name) if v.contest == len(contests)]
 
 
 def slo_texts(record: StudyRecord) -> list[str]:
@@ -57,13 +78,66 @@ def slo_texts(record: StudyRecord) -> list[str]:
     return [str(text) for text in stored] if isinstance(stored, list) else []
 
 
-def _again(setup: Setup, store: Store, watch: Watch, turn: int, role: str, trial: Trial) -> Verification:
+def _current(setup: Setup, store: Store, candidates: Sequence[Candidate]) -> StoredContest:
+    """The contest that goes on: the last one, unless the search has found another leader since."""
+    contests, numbers = store.contests(setup.study), [candidate.trial.number for candidate in candidates]
+    if not contests or numbers[0] not in contests[-1].candidates:
+        return store.begin_contest(setup.study, numbers, setup.verify, setup.clock.now())
+    last = contests[-1]
+    if setup.verify > last.rounds:
+        store.extend_contest(setup.study, last.number, setup.verify)
+        return StoredContest(number=last.number, candidates=last.candidates, rounds=setup.verify)
+    return last
+
+
+def _replayed(
+    store: Store,
+    study: str,
+    stored: StoredContest,
+    trials: Sequence[Trial],
+    objective: Objective,
+    slos: Sequence[Slo],
+) -> Contest:
+    """A stored contest as far as it has come, the looks of those before it counted."""
+    looks = 0
+    for one in store.contests(study)[: stored.number - 1]:
+        looks = _replay(store, study, one, trials, objective, slos, looks).looks
+    return _replay(store, study, stored, trials, objective, slos, looks)
+
+
+def _replay(
+    store: Store,
+    study: str,
+    stored: StoredContest,
+    trials: Sequence[Trial],
+    objective: Objective,
+    slos: Sequence[Slo],
+    looks: int,
+) -> Contest:
+    known = {c.trial.number: c for c in shortlist(trials, objective, slos)}
+    by_number = {trial.number: trial for trial in trials}
+    candidates = [
+        known.get(number) or Candidate(by_number[number], 0.0, 0.0, 0.0)
+        for number in stored.candidates
+        if number in by_number
+    ]
+    contest = contest_of(trials, candidates, objective, slos, rounds=stored.rounds, looks=looks)
+    for launched in store.verifications(study):
+        if launched.contest == stored.number:
+            contest.take(launched.trial_number, launched.outcome)
+    return contest
+
+
+def _launch(setup: Setup, store: Store, watch: Watch, contest: StoredContest, round: int, trial: Trial) -> Verification:
     started_at = setup.clock.now()
     passed = {} if trial.is_default else trial.params
-    outcome = run_recorded(setup, store, watch, trial.number, trial.command, passed, label=f"-verify-{turn}")
+    label = f"-verify-{round}" if contest.number == 1 else f"-verify-{contest.number}-{round}"
+    outcome = run_recorded(setup, store, watch, trial.number, trial.command, passed, label=label)
+    refuse_what_is_not_of_the_settings(outcome, f"trial {trial.number}, launched again")
     return Verification(
-        round=turn,
-        role=role,
+        contest=contest.number,
+        round=round,
+        role="defaults" if trial.is_default else "finalist",
         trial_number=trial.number,
         command=trial.command,
         outcome=outcome,

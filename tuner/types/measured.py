@@ -1,6 +1,7 @@
 """The numbers of one measurement, and what is to be known before they are believed."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 
 from tuner.types.load import ClientMetrics
@@ -45,6 +46,7 @@ class LoadMetrics:
     input_tokens: int | None = None
     output_tokens: float | None = None
     request_rate: float | None = None
+    quantiles_ci95: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
