@@ -1,6 +1,9 @@
 # A new machine needs make and Python 3.11, 3.12 or 3.13; the targets install the rest, and can be run again at any time.
 #   make demo       tune a tiny model end to end, to an exported launch config in .demo/
-#   make test       the whole test suite, a real vLLM among it
+#   make test       the test suite, a real vLLM among it
+#   make test-long  what takes minutes by its nature: a real vLLM killed and broken, the documents' examples
+#   make test-fast  only what needs no vLLM, browser or PostgreSQL
+#   make test-repeat      the same N=20 times, beside a load on every core
 #   make bench-load       the load generator beside vllm bench serve and GuideLLM
 #   make bench-startup    what a launch costs, warm against plain
 #   make bench-predict    how far the model of a server is off, against measurements
@@ -18,10 +21,15 @@ BIN := .venv/bin
 DEMO_STORAGE := sqlite:///.demo/demo.db
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test check bench-load bench-startup bench-predict soak install engine packages migration clean
+.PHONY: demo test test-long test-fast test-repeat check bench-load bench-startup bench-predict soak install engine packages migration clean
 MINUTES ?= 60
 ROUNDS ?= 3
 MODEL ?= .demo/model
+# Tests run at once. All that starts a vLLM is run by one of them, so more than two help little.
+JOBS ?= 2
+N ?= 20
+PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup --no-loadscope-reorder
+FAST := not engine and not browser and not postgres and not long
 
 demo: install engine
 	$(BIN)/tuner demo-model .demo/model
@@ -33,7 +41,21 @@ demo: install engine
 	@echo "Start the tuned server with: sh .demo/command.sh"
 
 test: .venv/.dev packages engine
-	$(BIN)/python -m pytest
+	$(PYTEST) -m 'not long'
+
+test-long: .venv/.dev packages engine
+	$(PYTEST) -m long
+
+test-fast: .venv/.dev
+	$(PYTEST) -m '$(FAST)'
+
+test-repeat: .venv/.dev
+	@loads=; trap 'kill $$loads' EXIT; \
+	for core in $$(seq $$(nproc)); do $(BIN)/python -c 'while True: pass' & loads="$$loads $$!"; done; \
+	failed=0; for run in $$(seq $(N)); do \
+	  echo "== run $$run of $(N)"; $(PYTEST) --quiet -m '$(FAST)' || failed=$$((failed + 1)); \
+	done; \
+	echo "== $$failed of $(N) runs failed"; [ $$failed = 0 ]
 
 bench-load: install engine .peers/.guidellm
 	[ -d .demo/model ] || $(BIN)/tuner demo-model .demo/model

@@ -1,4 +1,8 @@
-"""What the tests share: a real engine, a demo model, a browser, a PostgreSQL. What is absent skips, with the reason."""
+"""What the tests share: a real engine, a demo model, a browser, a PostgreSQL. What is absent skips, with the reason.
+
+With pytest-xdist each file is run by one worker, and all that starts a real vLLM by one: its threads want a core each, and
+its server is shared (`vllm_url`).
+"""
 
 import os
 import re
@@ -13,6 +17,8 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from hypothesis import HealthCheck, settings
+from serving import vllm
 from waiting import free_port
 
 from tuner.launch.demo_model import make_demo_model
@@ -21,9 +27,15 @@ REPOSITORY = Path(__file__).parents[1]
 #: A password with everything that breaks URLs, format strings and config parsers.
 _PASSWORD = "p@ss{word}%20:/"
 
-#: Compiled code of the tests' servers, and who has warmed it, is this session's own.
-_CACHE = tempfile.TemporaryDirectory(prefix="tuner-cache-")
-os.environ.update(HF_HUB_OFFLINE="1", VLLM_NO_USAGE_STATS="1", DO_NOT_TRACK="1", TUNER_CACHE_DIR=_CACHE.name)
+if "PYTEST_XDIST_WORKER" not in os.environ:  # workers inherit it
+    #: Compiled code of the tests' servers, and who has warmed it, is this session's own.
+    _CACHE = tempfile.TemporaryDirectory(prefix="tuner-cache-")
+    os.environ["TUNER_CACHE_DIR"] = _CACHE.name
+os.environ.update(HF_HUB_OFFLINE="1", VLLM_NO_USAGE_STATS="1", DO_NOT_TRACK="1")
+
+# A slow example is a busy machine.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 
 def _loopback_only(event: str, arguments: tuple[Any, ...]) -> None:
@@ -33,6 +45,16 @@ def _loopback_only(event: str, arguments: tuple[Any, ...]) -> None:
 
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 sys.addaudithook(_loopback_only)
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return
+    for item in items:
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group("engine" if item.get_closest_marker("engine") else item.path.name))
+    items.sort(key=lambda item: not item.get_closest_marker("engine"))  # the longest group is begun first
 
 
 @pytest.fixture(scope="session")
@@ -47,6 +69,13 @@ def engine_python() -> Path:
 @pytest.fixture(scope="session")
 def demo_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_demo_model(tmp_path_factory.mktemp("demo") / "model")
+
+
+@pytest.fixture(scope="session")
+def vllm_url(engine_python: Path, demo_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real vLLM with the demo model, for all tests that only ask it something."""
+    with vllm(engine_python, demo_model, tmp_path_factory.mktemp("vllm")) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

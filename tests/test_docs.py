@@ -6,14 +6,12 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY
 from samples import NOW, load_metrics, measured
-from serving import vllm
 
 from tuner.decide.confidence import LEAST_PAIRS
 from tuner.decide.gain import LEAST_GAIN
@@ -41,19 +39,13 @@ def first_cells(title: str) -> list[str]:
     return [row for row in rows if row not in ("Mark", "Metric", "Field")]
 
 
-@pytest.fixture(scope="module")
-def server(engine_python: Path, demo_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with vllm(engine_python, demo_model, tmp_path_factory.mktemp("server")) as url:
-        yield url
-
-
 @pytest.mark.engine
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [COMMANDS[0], *(pytest.param(c, marks=pytest.mark.long) for c in COMMANDS[1:])])
 def test_the_examples_run_as_written(
-    command: str, server: str, engine_python: Path, demo_model: Path, tmp_path: Path
+    command: str, vllm_url: str, engine_python: Path, demo_model: Path, tmp_path: Path
 ) -> None:
     """Both addresses are those of one server; `demo` is the model of `tuner demo-model demo`."""
-    program, *arguments = shlex.split(re.sub(r"http://127\.0\.0\.1:800[01]", server, command))
+    program, *arguments = shlex.split(re.sub(r"http://127\.0\.0\.1:800[01]", vllm_url, command))
     assert program == "tuner"
     (tmp_path / "demo").symlink_to(demo_model)
     for name, text in FILES.items():

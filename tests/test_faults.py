@@ -27,7 +27,7 @@ from tuner.errors import RunError
 from tuner.launch import vllm
 from tuner.types import Failed, FailureKind, Measured, Trial
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.engine, pytest.mark.long, pytest.mark.xdist_group("faults"), pytest.mark.timeout(600)]
 
 HERE = Path(__file__).parent
 SURVIVED: set[str] = set()
@@ -50,7 +50,9 @@ def assert_shown(lab: Lab, trial: Trial, kind: FailureKind, sentence: str, capsy
     show("s", trial.number, lab.setup.storage)
     shown = capsys.readouterr().out
     assert f"trial {trial.number}: {kind.value}" in shown
-    assert f"{kind.value}: {trial.outcome.message}" in shown
+    assert " ".join(f"{kind.value}: {trial.outcome.message}".split()) in " ".join(
+        shown.split()
+    )  # vLLM's lines have tabs
 
 
 def assert_plain_again(lab: Lab, trial: Trial, watch: Saboteur, before: int) -> None:
@@ -203,7 +205,7 @@ def test_kill_9_of_tuner(study: FaultyStudy, moment: str) -> None:
     program = f"import sys; sys.path.insert(0, {str(HERE)!r}); from faults.suicide import main; main({moment!r})"
     with study.running(program=("-c", program)) as tuner:
         assert tuner.wait(120) == -signal.SIGKILL, study.output.read_text()
-    wait_for(lambda: not study.processes(), 20)
+    wait_for(lambda: not study.processes(), 60)
     after = study.finished()
     assert before.items() <= after.items()
     assert len(after) == len(before) + (moment == MOMENTS[-1])

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from waiting import wait_for
+from waiting import in_a_calm_moment, wait_for
 
 SERVER = Path(__file__).parents[1] / "benchmarks" / "paced_server.py"
 
@@ -103,6 +103,7 @@ def test_an_answer_that_is_not_streamed_is_whole() -> None:
         assert client.metric("generation_tokens_total") == 5
 
 
+@in_a_calm_moment
 def test_tokens_come_when_they_are_due() -> None:
     with paced_server("--ttft", "0.2", "--itl", "0.05") as client:
         client.stream("/v1/completions", prompt=[300], max_tokens=5)
@@ -118,6 +119,7 @@ def test_tokens_come_when_they_are_due() -> None:
         assert client.json("GET", "/stats")["requests"] == []
 
 
+@in_a_calm_moment
 def test_steps_come_at_ticks() -> None:
     with paced_server("--ttft", "0.03", "--itl", "0.2", "--step") as client:
         client.stream("/v1/completions", prompt=[300], max_tokens=3)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.long
 REPOSITORY = Path(__file__).parents[1]
 #: Where tuner is installed as a wheel, its scripts and search spaces must come from the wheel, not from a checkout.
 _PROGRAM = """

@@ -33,6 +33,7 @@ def test_the_first_screen_has_one_command_to_run_and_one_to_test() -> None:
 
 
 @pytest.mark.engine
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_the_session_without_a_gpu_runs_as_written(engine_python: Path, tmp_path: Path) -> None:
     (tmp_path / ".engine").symlink_to(engine_python.parents[1])  # what install-engine would make

@@ -48,7 +48,7 @@ def measured(throughput: float, ttft_p99_s: float, error: float | None) -> Measu
         tpot_s=None,
         itl_s=None,
         e2el_s=latency,
-        quantiles_ci95={"ttft_p99_s": (ttft_p99_s / wide, ttft_p99_s * wide)} if wide else {},
+        ci95={"ttft_p99_s": (ttft_p99_s / wide, ttft_p99_s * wide)} if wide else None,
     )
     return Measured(load=load, server=None, gpu=None, server_cpu_cores=None, startup_s=None)
 

@@ -178,7 +178,18 @@ def test_port_taken(tmp_path: Path) -> None:
         )
 
 
-def test_debug_shows_the_traceback(tmp_path: Path, optimize: tuple[str, ...]) -> None:
-    done = tuner("--debug", *optimize, "--trials", "0", cwd=tmp_path)
-    assert "Traceback" in done.stderr
-    assert "UsageError" in done.stderr
+@pytest.mark.parametrize(("flags", "variable"), [(("--debug",), "0"), ((), "1"), ((), "true")])
+def test_debug_shows_the_traceback(
+    flags: tuple[str, ...], variable: str, tmp_path: Path, optimize: tuple[str, ...]
+) -> None:
+    done = tuner(*flags, *optimize, "--trials", "0", cwd=tmp_path, environment={"TUNER_DEBUG": variable})
+    assert done.stderr.startswith("Traceback")
+    assert "UsageError: --trials is 0" in done.stderr
+    assert done.returncode == FAILURE
+
+
+def test_without_debug_there_is_none(tmp_path: Path, optimize: tuple[str, ...]) -> None:
+    done = tuner("--no-debug", *optimize, "--trials", "0", cwd=tmp_path, environment={"TUNER_DEBUG": "1"})
+    refused(done, USAGE, "--trials is 0")
+    done = tuner(*optimize, "--trials", "0", cwd=tmp_path, environment={"TUNER_DEBUG": "0"})
+    refused(done, USAGE, "--trials is 0")

@@ -24,8 +24,7 @@ from waiting import wait_for
 from tuner.bench.comparison import Side, Tell
 from tuner.cli import bench as bench_module
 from tuner.cli import compare as compare_module
-from tuner.cli.bench import bench
-from tuner.cli.compare import compare
+from tuner.cli.commands import bench, compare
 from tuner.errors import LaunchError, RunError, TunerError, UsageError
 from tuner.types import FailureKind, Mark, Measured
 

@@ -4,7 +4,8 @@ from rich.console import Console
 from rich.table import Table
 from samples import failed, measured, trial
 
-from tuner.cli.display import TerminalWatch, settings, trials_table
+from tuner.cli.display import settings, trials_table
+from tuner.cli.watch import TerminalWatch
 from tuner.decide.objective import OBJECTIVES
 from tuner.decide.rank import best
 from tuner.types import Proposal

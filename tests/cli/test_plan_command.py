@@ -16,7 +16,7 @@ from conftest import REPOSITORY
 from typer.testing import CliRunner, Result
 
 from tuner.cli import plan as plan_module
-from tuner.cli.plan import plan
+from tuner.cli.commands import plan
 from tuner.errors import RunError, TunerError, UsageError
 from tuner.predict.advise import search
 from tuner.predict.advise.limits import Bottleneck

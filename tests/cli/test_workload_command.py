@@ -14,7 +14,8 @@ from metrics_page import Page, PageServer
 from typer.testing import CliRunner, Result
 from waiting import wait_for
 
-from tuner.cli.workload import app, parse_duration
+from tuner.cli.commands import workload
+from tuner.cli.workload import parse_duration
 from tuner.errors import RunError, UsageError
 from tuner.workload.lengths import mean
 from tuner.workload.presets import PRESETS, load_workload
@@ -45,7 +46,7 @@ def live() -> Iterator[tuple[LiveServer, str]]:
 
 
 def tuner_workload(*arguments: str) -> Result:
-    return CliRunner().invoke(app, list(arguments))
+    return CliRunner().invoke(workload, list(arguments))
 
 
 def test_a_preset_is_shown_as_yaml_that_reads_back(tmp_path: Path) -> None:
@@ -69,15 +70,15 @@ def test_the_traffic_is_written_into_a_file(live: tuple[LiveServer, str], tmp_pa
     assert done.exit_code == 0, done.output
     assert done.stdout == ""
     assert "live.yaml: 8 requests finished in 2 s" in done.stderr
-    workload = load_workload(str(file))
-    assert workload.name == "live"
-    assert workload.api == "completions"
-    assert workload.request_rate == pytest.approx(4, rel=0.2)
-    assert workload.burstiness == 1
-    assert mean(workload.input_tokens) == pytest.approx(362.5, rel=0.02)
-    assert mean(workload.output_tokens) == pytest.approx(50, rel=0.02)
-    assert workload.shared_prefix is not None
-    assert workload.shared_prefix.tokens == 100
+    found = load_workload(str(file))
+    assert found.name == "live"
+    assert found.api == "completions"
+    assert found.request_rate == pytest.approx(4, rel=0.2)
+    assert found.burstiness == 1
+    assert mean(found.input_tokens) == pytest.approx(362.5, rel=0.02)
+    assert mean(found.output_tokens) == pytest.approx(50, rel=0.02)
+    assert found.shared_prefix is not None
+    assert found.shared_prefix.tokens == 100
     comment = " ".join(line[2:] for line in file.read_text().splitlines() if line.startswith("# "))
     assert f"Imitates the traffic of {url}/metrics: 8 requests finished in 2 s" in comment
     assert "On average 1.0 requests were running and 9.0 waiting." in comment
@@ -88,7 +89,7 @@ def test_the_traffic_is_written_into_a_file(live: tuple[LiveServer, str], tmp_pa
 
 def test_ctrl_c_takes_what_was_seen(live: tuple[LiveServer, str], tmp_path: Path) -> None:
     server, url = live
-    program = "from tuner.cli.workload import app; app()"
+    program = "from tuner.cli.commands import workload; workload()"
     with subprocess.Popen(
         [sys.executable, "-c", program, "from-metrics", url, "--for", "2h"],
         cwd=tmp_path,

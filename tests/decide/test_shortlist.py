@@ -67,5 +67,5 @@ def test_near_is_within_one_standard_error() -> None:
 def test_the_error_of_an_slos_value_is_that_of_its_interval() -> None:
     load = measured(ttft_s=0.1).load
     assert slo_error(load, SLO) is None
-    known = replace(load, quantiles_ci95={"ttft_p99_s": (0.08, 0.125)})
+    known = replace(load, ci95={"ttft_p99_s": (0.08, 0.125)})
     assert slo_error(known, SLO) == pytest.approx(0.1138, abs=1e-3)

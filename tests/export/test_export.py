@@ -8,7 +8,7 @@ import pytest
 import yaml
 from samples import COMMAND, FINGERPRINT, failed, measured, trial
 
-from tuner.export import EXPORTERS
+from tuner.export.formats import EXPORTERS
 from tuner.launch.vllm import VllmLauncher
 from tuner.types import Command, Params
 

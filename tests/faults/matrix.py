@@ -31,10 +31,10 @@ FAULTS |= {f"kill -9 of tuner {moment}" for moment in MOMENTS}
 #: What other files do, to a real vLLM or to real processes.
 COVERED = {
     "server ignores SIGTERM": "launch/test_process.py::test_a_process_that_ignores_sigterm_is_killed_with_its_children",
-    "out of memory at load": "test_study.py::test_each_failure_has_its_kind_and_its_sentence",
-    "KV cache too small": "test_study.py::test_each_failure_has_its_kind_and_its_sentence",
-    "argument that vLLM refuses": "test_study.py::test_what_vllm_refuses_is_a_trial_without_a_launch_and_does_not_count",
-    "wrong quantization": "launch/test_engine_host.py::test_vllm_resolves_defaults_and_refuses_with_its_own_sentence",
+    "out of memory at load": "study/test_loop.py::test_each_failure_has_its_kind_and_its_sentence",
+    "KV cache too small": "study/test_loop.py::test_each_failure_has_its_kind_and_its_sentence",
+    "argument that vLLM refuses": "study/test_loop.py::test_what_vllm_refuses_is_a_trial_without_a_launch_and_does_not_count",
+    "wrong quantization": "launch/test_fork_server.py::test_vllm_resolves_defaults_and_refuses_with_its_own_sentence",
     "two tuners on one study": "record/test_store.py::test_a_study_is_run_by_one_tuner_at_a_time",
 }
 

@@ -10,7 +10,7 @@ from waiting import wait_for
 
 from faults.study import roles
 from tuner.cli import run
-from tuner.cli.display import TerminalWatch
+from tuner.cli.watch import TerminalWatch
 from tuner.launch.process import ProcessGroup
 from tuner.record.store import Store
 

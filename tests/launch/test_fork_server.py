@@ -25,35 +25,6 @@ def test_an_interpreter_without_vllm() -> None:
         _ = fork_server.info
 
 
-@pytest.mark.engine
-def test_vllm_resolves_defaults_and_refuses_with_its_own_sentence(engine_python: Path, demo_model: Path) -> None:
-    environment = {"VLLM_CPU_KVCACHE_SPACE": "1"}
-    with ForkServer(engine_python, environment) as fork_server:
-        assert {"max_num_seqs", "stream_interval", "api_server_count"} <= fork_server.info.arguments
-        defaults = fork_server.resolve((str(demo_model),))
-        assert not isinstance(defaults, Failed)
-        assert defaults["max_num_seqs"] == 128  # the CPU's default in vLLM 0.32
-        assert defaults["max_num_batched_tokens"] == 2048
-        assert defaults["enable_prefix_caching"] is True
-        assert defaults["api_server_count"] == 1
-        changed = fork_server.resolve((str(demo_model), "--max-num-seqs", "16", "--no-enable-prefix-caching"))
-        assert not isinstance(changed, Failed)
-        assert (changed["max_num_seqs"], changed["enable_prefix_caching"]) == (16, False)
-        low = fork_server.resolve((str(demo_model), "--max-num-seqs", "128", "--max-num-batched-tokens", "64"))
-        assert low == Failed(
-            kind=FailureKind.REJECTED,
-            message="max_num_batched_tokens (64) must be greater than or equal to max_num_seqs (128).",
-        )
-        unknown = fork_server.resolve((str(demo_model), "--no-such-flag", "1"))
-        assert isinstance(unknown, Failed)
-        assert "unrecognized arguments: --no-such-flag" in unknown.message
-        awq = fork_server.resolve((str(demo_model), "--quantization", "awq"))
-        assert isinstance(awq, Failed)
-        assert awq.kind is FailureKind.UNSUPPORTED_QUANTIZATION
-        again = fork_server.resolve((str(demo_model),))
-        assert again == defaults  # one call leaves nothing behind for the next
-
-
 CPU = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "OMP_NUM_THREADS": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
 
 
@@ -61,6 +32,33 @@ CPU = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "OMP_NUM_THREADS": "1", "VLLM_CPU_
 def fork_server(engine_python: Path) -> Iterator[ForkServer]:
     with ForkServer(engine_python, CPU) as found:
         yield found
+
+
+@pytest.mark.engine
+def test_vllm_resolves_defaults_and_refuses_with_its_own_sentence(fork_server: ForkServer, demo_model: Path) -> None:
+    assert {"max_num_seqs", "stream_interval", "api_server_count"} <= fork_server.info.arguments
+    defaults = fork_server.resolve((str(demo_model),))
+    assert not isinstance(defaults, Failed)
+    assert defaults["max_num_seqs"] == 128  # the CPU's default in vLLM 0.32
+    assert defaults["max_num_batched_tokens"] == 2048
+    assert defaults["enable_prefix_caching"] is True
+    assert defaults["api_server_count"] == 1
+    changed = fork_server.resolve((str(demo_model), "--max-num-seqs", "16", "--no-enable-prefix-caching"))
+    assert not isinstance(changed, Failed)
+    assert (changed["max_num_seqs"], changed["enable_prefix_caching"]) == (16, False)
+    low = fork_server.resolve((str(demo_model), "--max-num-seqs", "128", "--max-num-batched-tokens", "64"))
+    assert low == Failed(
+        kind=FailureKind.REJECTED,
+        message="max_num_batched_tokens (64) must be greater than or equal to max_num_seqs (128).",
+    )
+    unknown = fork_server.resolve((str(demo_model), "--no-such-flag", "1"))
+    assert isinstance(unknown, Failed)
+    assert "unrecognized arguments: --no-such-flag" in unknown.message
+    awq = fork_server.resolve((str(demo_model), "--quantization", "awq"))
+    assert isinstance(awq, Failed)
+    assert awq.kind is FailureKind.UNSUPPORTED_QUANTIZATION
+    again = fork_server.resolve((str(demo_model),))
+    assert again == defaults  # one call leaves nothing behind for the next
 
 
 @pytest.fixture

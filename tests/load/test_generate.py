@@ -196,7 +196,7 @@ def test_cancelling_closes_every_request() -> None:
             load.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await load
-            for _ in range(200):
+            for _ in range(3000):
                 await asyncio.sleep(0.02)
                 if server.open == 0:
                     break

@@ -11,12 +11,11 @@ from metrics_page import Page, PageServer
 
 from tuner.cli.workload import comment_on, imitation
 from tuner.errors import RunError, UsageError
-from tuner.launch.fork_server import ForkServer
-from tuner.launch.vllm import VllmLauncher
+from tuner.load.target import find_target
 from tuner.measure import production
 from tuner.measure.production import metrics_url, scrapes
 from tuner.measure.traffic import Scrape, traffic
-from tuner.types import Endpoint
+from tuner.types import Target
 from tuner.workload.lengths import mean
 from tuner.workload.presets import load_workload, workload_yaml
 
@@ -108,23 +107,22 @@ def test_another_server_is_said() -> None:
 
 @pytest.mark.engine
 @pytest.mark.timeout(400)
-def test_the_traffic_of_a_real_vllm_is_imitated(engine_python: Path, demo_model: Path, tmp_path: Path) -> None:
+def test_the_traffic_of_a_real_vllm_is_imitated(vllm_url: str, tmp_path: Path) -> None:
     """Requests of known lengths whose prompts begin alike; the workload that is written must be like them."""
     dice = random.Random(3)
     lengths = [(dice.randint(280, 700), dice.randint(4, 40)) for _ in range(REQUESTS)]
-    fixed = {"enforce_eager": True, "max_model_len": 2048}
-    engine = VllmLauncher(python=engine_python, model=str(demo_model), fixed=fixed)
 
     async def run() -> list[Scrape]:
-        with ForkServer(engine_python, {"OMP_NUM_THREADS": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}) as host:
-            launching = engine.launch(engine.command({}), tmp_path / "log", lambda launch: None, host)
-            async with launching as (endpoint, _):
-                done = threading.Event()
-                watching = asyncio.create_task(asyncio.to_thread(watch, endpoint, done))
-                await asyncio.sleep(1.5)
-                await asyncio.gather(*(ask(endpoint, *pair, after_s=place / 10) for place, pair in enumerate(lengths)))
-                done.set()
-                return await watching
+        target = await find_target(vllm_url, None, None)
+        seen: list[Scrape] = []
+        done = threading.Event()
+        watching = asyncio.create_task(asyncio.to_thread(watch, target, seen, done))
+        while not seen:
+            await asyncio.sleep(0.05)
+        await asyncio.gather(*(ask(target, *pair, after_s=place / 10) for place, pair in enumerate(lengths)))
+        done.set()
+        await watching
+        return seen
 
     found = traffic(asyncio.run(run()))
     assert found.requests == REQUESTS
@@ -138,23 +136,21 @@ def test_the_traffic_of_a_real_vllm_is_imitated(engine_python: Path, demo_model:
     assert PREFIX * 0.7 <= workload.shared_prefix.tokens <= PREFIX
 
 
-def watch(endpoint: Endpoint, done: threading.Event) -> list[Scrape]:
-    seen: list[Scrape] = []
-    for scrape in scrapes(metrics_url(endpoint.base_url), 300.0):
+def watch(target: Target, seen: list[Scrape], done: threading.Event) -> None:
+    for scrape in scrapes(metrics_url(target.base_url), 300.0):
         was_done = done.is_set() and len(seen) > 1 and seen[-1].finished == scrape.finished
         seen.append(scrape)
         if was_done:
             break
-    return seen
 
 
-async def ask(endpoint: Endpoint, prompt: int, answer: int, after_s: float) -> None:
+async def ask(target: Target, prompt: int, answer: int, after_s: float) -> None:
     await asyncio.sleep(after_s)
     tokens = [7] * PREFIX + [random.randint(10, 200) for _ in range(prompt - PREFIX)]
-    body = {"model": endpoint.model, "prompt": tokens, "max_tokens": answer, "ignore_eos": True}
+    body = {"model": target.model, "prompt": tokens, "max_tokens": answer, "ignore_eos": True}
     async with (
         aiohttp.ClientSession() as session,
-        session.post(f"{endpoint.base_url}/v1/completions", json=body) as response,
+        session.post(f"{target.base_url}/v1/completions", json=body) as response,
     ):
         assert response.status == 200
         await response.read()

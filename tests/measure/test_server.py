@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from faults.server import FaultServer
 from samples import CLIENT
+from waiting import in_a_calm_moment
 
 from tuner.errors import LaunchError
 from tuner.measure.server import ServerSampler, kv_cache_tokens, kv_cache_tokens_of, totals
@@ -50,6 +51,7 @@ def test_engines_are_summed_and_the_usage_is_averaged() -> None:
     assert kv_cache_tokens_of("") is None
 
 
+@in_a_calm_moment
 def test_client_and_server_agree_on_the_tokens_of_the_window() -> None:
     async def run(group: int) -> tuple[ServerMetrics, LoadResult]:
         async with FaultServer(token_s=0.005, group=group) as server:

@@ -10,6 +10,7 @@ from dataclasses import replace
 import aiohttp
 import pytest
 from simulating import MODEL, Client, Stepped, Wire, simulated
+from waiting import in_a_calm_moment
 
 from tuner.load.stream import EventStream
 from tuner.load.tokenizer import learn_alphabet
@@ -210,6 +211,7 @@ def test_prompts_that_begin_alike_are_found_in_the_cache() -> None:
 # and in real time: what the load generator measures of a process, with its noise
 
 
+@in_a_calm_moment
 def test_what_is_measured_is_what_is_predicted() -> None:
     """Within 10 % of throughput and TPOT; TTFT within 30 ms, for a busy machine."""
     workload = replace(PRESETS["newton-32"], users=8, warmup_s=1.0, window_s=4.0, max_window_s=8.0, precision=0.2)

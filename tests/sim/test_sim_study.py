@@ -172,6 +172,7 @@ def forty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         assert log.read_text().startswith("SIMULATED: ")
 
 
+@pytest.mark.long
 def test_forty_trials_begin_with_the_defaults_and_end_with_an_answer(forty: Path) -> None:
     store = Store.open(f"sqlite:///{forty / 'tuner.db'}", read_only=True)
     trials, again = store.trials(NAME), store.verifications(NAME)

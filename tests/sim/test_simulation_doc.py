@@ -31,6 +31,7 @@ def run(arguments: list[str], folder: Path) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.long
 def test_the_study_runs_as_written(tmp_path: Path) -> None:
     """With three trials instead of 40, which another test runs."""
     for line in COMMANDS[:6]:
@@ -40,6 +41,7 @@ def test_the_study_runs_as_written(tmp_path: Path) -> None:
     assert (tmp_path / "simulated.yaml").read_text().startswith("# SIMULATED: ")
 
 
+@pytest.mark.long
 def test_the_server_runs_by_hand_as_written(tmp_path: Path) -> None:
     serve, bench = COMMANDS[6:]
     port = str(free_port())

@@ -12,8 +12,9 @@ from replay_samples import line, written
 
 from tuner.errors import UsageError
 from tuner.sim.launcher import SimLauncher
+from tuner.study.checks import check
 from tuner.study.engines import set_up
-from tuner.study.options import Options, check
+from tuner.study.options import Options
 from tuner.study.setup import Setup
 
 SIM = Options(engine="sim", gpu="t4")

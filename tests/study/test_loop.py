@@ -11,7 +11,7 @@ import pytest
 
 from tuner.propose.proposer import storage
 from tuner.record.store import Store
-from tuner.study.verification import study_decision
+from tuner.study.decided import study_decision
 from tuner.types import Failed, FailureKind, Measured
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(1800)]

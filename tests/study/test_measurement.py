@@ -11,6 +11,7 @@ import psutil
 import pytest
 from faults.server import FaultServer
 from serving import paced
+from waiting import in_a_calm_moment
 
 from tuner.decide.slo import parse_slo
 from tuner.errors import LaunchError, UsageError
@@ -44,6 +45,7 @@ def bench(workload: Workload, *arguments: str, slos: str = "", salt: int = 0) ->
         return asyncio.run(run(url))
 
 
+@in_a_calm_moment
 def test_a_closed_loop_has_the_throughput_that_little_says() -> None:
     """Little's law: users / (TTFT + gaps) requests a second, of 32 tokens on the mean."""
     found = bench(CLOSED)
@@ -60,6 +62,7 @@ def test_a_closed_loop_has_the_throughput_that_little_says() -> None:
     assert found.client.send_delay_p99_s is None
 
 
+@in_a_calm_moment
 def test_an_open_loop_sends_at_its_rate_and_says_how_late() -> None:
     found = bench(dataclasses.replace(OPEN, burstiness=float("inf")))
     assert found.load.request_rate == 30.0
@@ -70,6 +73,7 @@ def test_an_open_loop_sends_at_its_rate_and_says_how_late() -> None:
     assert Mark.SATURATED not in found.marks
 
 
+@in_a_calm_moment
 def test_several_workers_share_the_users_and_the_arrivals() -> None:
     async def run(url: str) -> list[Measured]:
         target = await find_target(url, None, None)
@@ -85,6 +89,7 @@ def test_several_workers_share_the_users_and_the_arrivals() -> None:
 
 
 @pytest.mark.engine
+@pytest.mark.long
 def test_the_highest_rate_that_meets_the_slos_is_found_in_one_launch(
     engine_python: Path, demo_model: Path, tmp_path: Path
 ) -> None:

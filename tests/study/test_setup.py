@@ -6,7 +6,8 @@ from tuner.errors import EngineError, UsageError
 from tuner.launch.engine import EngineInfo
 from tuner.space.files import load_space, shipped_spaces
 from tuner.space.parameters import Categorical
-from tuner.study.options import Options, check
+from tuner.study.checks import check
+from tuner.study.options import Options
 from tuner.study.setup import Setup, check_lengths, choose_space, make_setup
 from tuner.types import DetectedGpu
 

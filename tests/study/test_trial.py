@@ -14,9 +14,11 @@ CARD = DetectedGpu(
 )
 
 
-def after_launch(monkeypatch: pytest.MonkeyPatch, used: list[int | None], holders: list[GpuProcess]) -> Failed | None:
+def after_launch(
+    monkeypatch: pytest.MonkeyPatch, used: list[int | None], holders: list[GpuProcess], deadline_s: float = 60.0
+) -> Failed | None:
     """`used` is what the card says from one look to the next; the last stays."""
-    monkeypatch.setattr(trial, "_MEMORY_BACK_DEADLINE_S", 1.2)
+    monkeypatch.setattr(trial, "_MEMORY_BACK_DEADLINE_S", deadline_s)
     monkeypatch.setattr(trial, "memory_used_bytes", lambda index: used.pop(0) if len(used) > 1 else used[0])
     monkeypatch.setattr(trial, "processes", lambda index: holders)
     return asyncio.run(trial._memory_held([CARD], [GIB]))
@@ -27,7 +29,7 @@ def test_memory_that_comes_back_late_is_waited_for(monkeypatch: pytest.MonkeyPat
 
 
 def test_memory_that_stays_away_fails_the_trial_and_names_who_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    held = after_launch(monkeypatch, [9 * GIB], [GpuProcess(pid=4711, memory_bytes=8 * GIB)])
+    held = after_launch(monkeypatch, [9 * GIB], [GpuProcess(pid=4711, memory_bytes=8 * GIB)], deadline_s=0.6)
     assert held is not None
     assert held.kind is FailureKind.GPU_MEMORY_HELD
     assert held.message.startswith("GPU memory held by pid 4711 (not ours): GPU 1 has 8.0 GiB less than before")

@@ -19,7 +19,7 @@ from tuner.record.store import Store
 from tuner.study import verification as verifying
 from tuner.study.budget import Budget
 from tuner.study.clock import SystemClock
-from tuner.study.verification import study_decision
+from tuner.study.decided import study_decision
 from tuner.types import Command, Failed, FailureKind, Outcome, Params
 
 SLO = parse_slo("ttft_p99=500ms")

@@ -11,7 +11,8 @@ from tuner.errors import UsageError
 from tuner.record.store import Store
 from tuner.space.search_space import SearchSpace
 from tuner.space.yaml_file import read_yaml
-from tuner.study.options import Options, check
+from tuner.study.checks import check
+from tuner.study.options import Options
 from tuner.study.setup import choose_space
 from tuner.types import DetectedGpu
 

@@ -8,7 +8,7 @@ from statistics import fmean
 
 from rich.table import Table
 
-from tuner.cli.measurements import ROWS
+from tuner.cli.rows import ROWS
 from tuner.decide.gain import Gain
 from tuner.decide.objective import Objective
 from tuner.decide.verdict import Answer, Decision, Missed, Verdict

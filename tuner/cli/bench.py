@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Optional
 
 import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -16,66 +15,31 @@ from tuner.bench.comparison import Tell
 from tuner.bench.sides import Conditions, url_side
 from tuner.cli.console import check_writable, errors, heed_signals, results, say, write_file
 from tuner.cli.measurements import mark_sentences, measurement_tables, slo_sentences
-from tuner.cli.options import (
-    FindRate,
-    GpuIndex,
-    Json,
-    MaxWindow,
-    Precision,
-    RequestRate,
-    Seed,
-    Slos,
-    Users,
-    Warmup,
-    Window,
-    WorkloadName,
-    option,
-    workload_of,
-)
 from tuner.decide.slo import parse_slo
 from tuner.export.bench_json import Asked, bench_json
+from tuner.study.checks import measured_workload
+from tuner.study.options import Options
 from tuner.types import Mark
 from tuner.workload.presets import workload_yaml
 
 
-def bench(
-    url: Annotated[str, typer.Argument(help="The server's address, e.g. http://127.0.0.1:8000.")],
-    model: Annotated[Optional[str], option("model", "The model's name; default: the one that is served.")] = None,  # noqa: UP045
-    workload: WorkloadName = "chat",
-    users: Users = None,
-    request_rate: RequestRate = None,
-    find_rate: FindRate = False,
-    slo: Slos = None,
-    warmup: Warmup = None,
-    window: Window = None,
-    max_window: MaxWindow = None,
-    precision: Precision = None,
-    seed: Seed = None,
-    gpu_index: GpuIndex = None,
-    json: Json = None,
+def run(
+    url: str,
+    options: Options,
+    *,
+    model: str | None,
+    find_rate: bool,
+    seed: int | None,
+    gpus: list[int] | None,
+    json: str | None,
 ) -> None:
-    """Measure an OpenAI-compatible server that runs: put load on it, and say how fast it is.
-
-    A key, where the server asks for one, is TUNER_API_KEY, else OPENAI_API_KEY. The exit code is 1 if the load generator was
-    the limit.
-    """
+    """Measure a server, show what was measured, and write it."""
     heed_signals()
-    used = workload_of(
-        workload,
-        find_rate=find_rate,
-        slo=slo,
-        users=users,
-        request_rate=request_rate,
-        warmup=warmup,
-        window=window,
-        max_window=max_window,
-        precision=precision,
-        seed=seed,
-    )
-    asked = Asked(workload=used, yaml=workload_yaml(used), slos=tuple(parse_slo(text) for text in slo or ()))
+    used = measured_workload(options, seed=seed, find_rate=find_rate)
+    asked = Asked(workload=used, yaml=workload_yaml(used), slos=tuple(parse_slo(text) for text in options.slo))
     if json is not None and json != "-":
         check_writable("--json", Path(json))
-    conditions = Conditions(workload=used, slos=tuple(asked.slos), model=model, api_key=api_key(), gpus=gpu_index)
+    conditions = Conditions(workload=used, slos=tuple(asked.slos), model=model, api_key=api_key(), gpus=gpus)
     try:
         side = url_side(url, conditions)
         with progress() as tell:

@@ -1,80 +1,23 @@
 """One measurement, or two sides of a comparison, as tables and sentences. Units are milliseconds and percent here only."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from statistics import median
 
 from rich.table import Table
 
 from tuner.bench.comparison import Comparison
+from tuner.cli.rows import LATENCIES, REST, ROWS, STATISTICS, THROUGHPUT, Row
 from tuner.decide.confidence import LEAST_PAIRS, Difference, Paired
 from tuner.decide.gain import LEAST_GAIN
 from tuner.decide.objective import Objective
 from tuner.decide.slo import Slo
 from tuner.types import ClientMetrics, Mark, Measured, Workload
 
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """How a metric is shown: its value times `factor`, in `unit`. `more_is_better` is None where neither is."""
-
-    label: str
-    unit: str
-    factor: float = 1.0
-    decimals: int = 1
-    more_is_better: bool | None = None
-
-
-_STATISTICS = ("mean", "p50", "p90", "p95", "p99")
-#: Latency -> label, decimals of its milliseconds.
-_LATENCIES = {"ttft": ("TTFT", 1), "tpot": ("TPOT", 2), "itl": ("ITL", 2), "e2el": ("E2E latency", 0)}
-#: By the name that Measured.metrics() gives, in the order of the tables.
-_THROUGHPUT: Mapping[str, Row] = {
-    "output_throughput": Row("Output throughput", "tok/s", 1, 1, True),
-    "total_token_throughput": Row("Total throughput", "tok/s", 1, 1, True),
-    "request_throughput": Row("Requests", "req/s", 1, 2, True),
-    "request_rate": Row("Requests asked for", "req/s", 1, 2),
-    "goodput": Row("Goodput", "req/s", 1, 2, True),
-}
-_LATENCY: Mapping[str, Row] = {
-    f"{name}_{statistic}_s": Row(f"{label} {statistic}", "ms", 1e3, decimals, False)
-    for name, (label, decimals) in _LATENCIES.items()
-    for statistic in _STATISTICS
-}
-_REST: Mapping[str, Row] = {
-    "completed": Row("Completed", "requests", 1, 0),
-    "failed": Row("Failed", "requests", 1, 0),
-    "window_s": Row("Window", "s"),
-    "warmup_s": Row("Warm-up", "s"),
-    "chunk_tokens": Row("Tokens a chunk", "tok", 1, 2),
-    "startup_s": Row("Start-up", "s", 1, 1, False),
-    "kv_cache_tokens": Row("KV cache", "tok", 1, 0),
-    "server_running_mean": Row("Running", "requests"),
-    "server_waiting_mean": Row("Waiting", "requests"),
-    "server_kv_cache_usage_max": Row("KV cache used at most", "%", 100, 0),
-    "server_preemptions": Row("Preemptions", "", 1, 0),
-    "server_cpu_cores": Row("Server CPU", "cores", 1, 2),
-    "gpu_utilization": Row("GPU utilization", "%", 100, 0),
-    "gpu_sm_activity": Row("SM activity", "%", 100, 0),
-    "gpu_tensor_activity": Row("Tensor activity", "%", 100, 0),
-    "gpu_dram_activity": Row("DRAM activity", "%", 100, 0),
-    "gpu_memory_used_bytes": Row("GPU memory", "GiB", 1 / 1024**3),
-    "gpu_power_w": Row("GPU power", "W", 1, 0),
-    "gpu_energy_per_1k_tokens_j": Row("Energy per 1,000 tokens", "J", 1, 1, False),
-    "gpu_sm_clock_hz": Row("SM clock", "MHz", 1e-6, 0),
-    "gpu_throttled": Row("Clocks held down", "%", 100, 0),
-    "client_workers": Row("Load workers", "", 1, 0),
-    "client_cpu": Row("Busiest load worker", "% of a core", 100, 0),
-    "client_delay_mean_s": Row("Chunk unread, at most, mean", "ms", 1e3, 2),
-    "client_send_delay_mean_s": Row("Sent late, mean", "ms", 1e3, 2),
-    "client_send_delay_p99_s": Row("Sent late p99", "ms", 1e3, 2),
-}
-ROWS = {**_THROUGHPUT, **_LATENCY, **_REST}
 _COMPARED = (
-    *_THROUGHPUT,
-    *(f"{name}_{statistic}_s" for name in _LATENCIES for statistic in ("p50", "p99")),
+    *THROUGHPUT,
+    *(f"{name}_{statistic}_s" for name in LATENCIES for statistic in ("p50", "p99")),
     *("failed", "startup_s", "kv_cache_tokens", "server_preemptions", "server_cpu_cores"),
-    *(name for name in _REST if name.startswith("gpu_")),
+    *(name for name in REST if name.startswith("gpu_")),
 )
 
 
@@ -85,13 +28,13 @@ def measurement_tables(measured: Measured) -> list[Table]:
     interval = f"± {half:,.1f} ({half / measured.load.output_throughput:.1%}), 95% interval" if half else ""
     latencies = Table(box=None, header_style="bold", pad_edge=False)
     latencies.add_column("ms")
-    for statistic in _STATISTICS:
+    for statistic in STATISTICS:
         latencies.add_column(statistic, justify="right")
-    for name, (label, _) in _LATENCIES.items():
-        keys = [f"{name}_{statistic}_s" for statistic in _STATISTICS]
+    for name, (label, _) in LATENCIES.items():
+        keys = [f"{name}_{statistic}_s" for statistic in STATISTICS]
         if any(key in found for key in keys):
             latencies.add_row(label, *(_shown(ROWS[key], found.get(key)) for key in keys))
-    return [_plain_table(_THROUGHPUT, found, {"output_throughput": interval}), latencies, _plain_table(_REST, found)]
+    return [_plain_table(THROUGHPUT, found, {"output_throughput": interval}), latencies, _plain_table(REST, found)]
 
 
 def slo_sentences(measured: Measured, slos: Sequence[Slo]) -> list[str]:

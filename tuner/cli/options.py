@@ -1,13 +1,19 @@
-"""How an option is written, those of every command that measures a load, and the workload that these make."""
+"""Fields of `Options` in, options of Typer out, so that each is declared once."""
 
-from dataclasses import replace
-from typing import Annotated, Optional
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
-from tuner.errors import UsageError
-from tuner.types import Workload
-from tuner.workload.presets import load_workload, with_overrides
+from tuner.study.options import Options
+
+Function = Callable[..., None]
+#: The fields of Options with their types, in order.
+FIELDS: Mapping[str, Any] = get_type_hints(Options)
+_HELPS = {name: kind.__metadata__[0] for name, kind in get_type_hints(Options, include_extras=True).items()}
+_DEFAULT = Options()
 
 
 def option(name: str, help: str) -> typer.models.OptionInfo:
@@ -18,57 +24,47 @@ def option(name: str, help: str) -> typer.models.OptionInfo:
     return found
 
 
-# Typer reads the annotations, hence Optional.
-WorkloadName = Annotated[str, option("workload", "A preset (chat, long-prompt, ...) or a YAML file.")]
-Users = Annotated[Optional[int], option("users", "Concurrent users; default: the workload's.")]  # noqa: UP045
-RequestRate = Annotated[
-    Optional[float],  # noqa: UP045
-    option("request-rate", "Requests a second whatever the server does, instead of users."),
-]
-FindRate = Annotated[bool, option("find-rate", "Look for the highest request rate that meets every --slo.")]
-Slos = Annotated[Optional[list[str]], option("slo", "A limit, e.g. ttft_p99=500ms. Repeatable.")]  # noqa: UP045
-Warmup = Annotated[Optional[float], option("warmup", "Least warm-up in seconds; default: the workload's.")]  # noqa: UP045
-Window = Annotated[Optional[float], option("window", "Least measured seconds; default: the workload's.")]  # noqa: UP045
-MaxWindow = Annotated[Optional[float], option("max-window", "Most measured seconds; default: 4 times --window.")]  # noqa: UP045
-Precision = Annotated[
-    Optional[float],  # noqa: UP045
-    option("precision", "Measure until throughput is known to this share; default: the workload's, 0.02."),
-]
-Seed = Annotated[Optional[int], option("seed", "Of the prompts; default: the workload's.")]  # noqa: UP045
-GpuIndex = Annotated[
-    Optional[list[int]],  # noqa: UP045
-    option("gpu-index", "A GPU of this machine to sample. Repeatable; default: all if the URL is on this machine."),
-]
-Json = Annotated[Optional[str], option("json", "File for the result as JSON; - for stdout, with the table on stderr.")]  # noqa: UP045
+def takes(*names: str, helps: Mapping[str, str] | None = None) -> Callable[[Function], Function]:
+    """A function that takes `options` becomes a command with these fields of Options, where `options` stands among its own
+    parameters; one of these that is named, too, stands where it is named. `helps` has the texts that differ in this command.
+
+    A field that is not named has its default; so has a field that the function has a parameter of its own for.
+    """
+
+    def made(function: Function) -> Function:
+        own = dict(inspect.signature(function).parameters)
+        parameters = []
+        for parameter in own.values():
+            if parameter.name == "options":
+                parameters += [own[name] if name in own else _parameter(name, helps or {}) for name in names]
+            elif parameter.name not in names:
+                parameters.append(parameter)
+
+        @functools.wraps(function)
+        def command(**given: Any) -> None:
+            said = {name: _value(name, given.pop(name)) for name in names if name not in own}
+            function(options=Options(**said), **given)
+
+        keywords = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
+        command.__signature__ = inspect.Signature(keywords)  # type: ignore[attr-defined]  # Typer reads both
+        command.__annotations__ = {parameter.name: parameter.annotation for parameter in keywords}
+        return command
+
+    return made
 
 
-def workload_of(
-    name: str,
-    *,
-    find_rate: bool,
-    slo: list[str] | None,
-    users: int | None,
-    request_rate: float | None,
-    warmup: float | None,
-    window: float | None,
-    max_window: float | None,
-    precision: float | None,
-    seed: int | None,
-) -> Workload:
-    """The named workload with what was given instead. Raises UsageError."""
-    workload = with_overrides(
-        load_workload(name),
-        users=users,
-        request_rate=request_rate,
-        warmup_s=warmup,
-        window_s=window,
-        max_window_s=max_window,
-        precision=precision,
-        seed=seed,
-    )
-    if find_rate and workload.request_rate is None:
-        raise UsageError("--find-rate needs a rate to begin with: give --request-rate, or a workload that has one")
-    workload = replace(workload, find_rate=workload.find_rate or find_rate)
-    if workload.find_rate and not slo:
-        raise UsageError("--find-rate looks for the highest rate that meets the SLOs: give at least one --slo")
-    return workload
+def _parameter(name: str, helps: Mapping[str, str]) -> inspect.Parameter:
+    """Typer gives a list for what is repeatable, and None for what is absent."""
+    kind, default = FIELDS[name], getattr(_DEFAULT, name)
+    if _is_repeatable(name):
+        kind, default = list[get_args(kind)[0]] | None, None  # type: ignore[misc]
+    about = option(name.replace("_", "-"), helps.get(name, _HELPS[name]))
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, about])
+
+
+def _value(name: str, value: Any) -> Any:
+    return tuple(value or ()) if _is_repeatable(name) else value
+
+
+def _is_repeatable(name: str) -> bool:
+    return get_origin(FIELDS[name]) is Sequence

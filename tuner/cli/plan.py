@@ -5,13 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Optional
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from tuner.cli.console import check_writable, errors, heed_signals, results, say, write_file
-from tuner.cli.options import FindRate, Json, RequestRate, Seed, Slos, Users, WorkloadName, option, workload_of
 from tuner.cli.predictions import (
     answer_sentence,
     change_sentence,
@@ -34,87 +32,30 @@ from tuner.predict.advise.plan_json import plan_json
 from tuner.predict.settings import LATEST
 from tuner.predict.shape import read_shape
 from tuner.space.files import load_space, shipped_spaces
-from tuner.study.options import Options, check, quantized_models
+from tuner.study.checks import check, measured_workload, quantized_models
+from tuner.study.options import Options
 from tuner.study.setup import choose_space
 from tuner.types import Workload
 from tuner.workload.arrivals import schedule
 from tuner.workload.presets import workload_yaml
 
-_DEFAULT = Options()
 
-
-def plan(
-    gpu: Annotated[str, option("gpu", "The card: t4, l4, ... (see `tuner spaces`); auto: this machine's.")] = "auto",
-    model: Annotated[
-        str, option("model", "Folder of the model, of which config.json is enough, or a well-known hub name.")
-    ] = _DEFAULT.model,
-    workload: WorkloadName = _DEFAULT.workload,
-    users: Users = None,
-    request_rate: RequestRate = None,
-    find_rate: FindRate = False,
-    objective: Annotated[
-        str, option("objective", "throughput, requests, goodput, ttft_p99, tpot_p99, e2e_p99, ...")
-    ] = _DEFAULT.objective,
-    slo: Slos = None,
-    price: Annotated[Optional[float], option("price", "Of one GPU for an hour, in any currency.")] = None,  # noqa: UP045
-    space: Annotated[Optional[Path], option("space", "Your own search space, instead of --gpu's.")] = None,  # noqa: UP045
-    max_model_len: Annotated[
-        Optional[int],  # noqa: UP045
-        option("max-model-len", "Longest prompt plus answer to serve; default: the model's."),
-    ] = None,
-    quantized_model: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        option("quantized-model", "A quantized checkpoint to consider too, e.g. awq=FOLDER. Repeatable."),
-    ] = None,
-    engine_arg: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        option("engine-arg", "A vLLM argument of every start, e.g. tensor_parallel_size=2. Repeatable."),
-    ] = None,
-    seed: Seed = None,
-    json: Json = None,
-) -> None:
-    """Predict, without a GPU: what starts, the best settings, what limits them, latencies and price. Nothing is launched.
-
-    The exit code is 1 if the model does not fit, or if nothing is predicted to meet the SLOs.
-    """
+def run(options: Options, *, find_rate: bool, seed: int | None, price: float | None, json: str | None) -> None:
+    """Predict, and show what is predicted."""
     heed_signals()
-    options = Options(
-        gpu=gpu,
-        model=model,
-        workload=workload,
-        users=users,
-        request_rate=request_rate,
-        objective=objective,
-        slo=tuple(slo or ()),
-        space=space,
-        force_gpu=True,  # the card need not be here
-        max_model_len=max_model_len,
-        quantized_model=tuple(quantized_model or ()),
-        engine_arg=tuple(engine_arg or ()),
-    )
+    options = replace(options, force_gpu=True)  # the card need not be here
     check(options)
     if price is not None and not (math.isfinite(price) and price > 0):
         raise UsageError(f"--price is {price:g} and must be a number above 0")
     if json is not None and json != "-":
         check_writable("--json", Path(json))
-    used = workload_of(
-        workload,
-        find_rate=find_rate,
-        slo=slo,
-        users=users,
-        request_rate=request_rate,
-        warmup=None,
-        window=None,
-        max_window=None,
-        precision=None,
-        seed=seed,
-    )
+    used = measured_workload(options, seed=seed, find_rate=find_rate)
     case = _case(options, used)
     with progress() as tell:
         advice = advise(case, [load_space(name) for name in shipped_spaces()], tell)
-    _print(advice, case, model, price, to_stdout=json != "-")
+    _print(advice, case, options.model, price, to_stdout=json != "-")
     if json is not None:
-        text = plan_json(advice, case, model=model, workload=workload_yaml(used), price_per_gpu_hour=price)
+        text = plan_json(advice, case, model=options.model, workload=workload_yaml(used), price_per_gpu_hour=price)
         if json == "-":
             typer.echo(text, nl=False)
         else:

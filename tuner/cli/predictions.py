@@ -6,7 +6,7 @@ from math import isfinite
 from rich.markup import escape
 from rich.table import Table
 
-from tuner.cli.measurements import ROWS, Row
+from tuner.cli.rows import ROWS, Row
 from tuner.decide.objective import Objective
 from tuner.decide.slo import Slo
 from tuner.predict.advise.advice import Advice, Answer, Candidate, Price, price

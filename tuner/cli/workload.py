@@ -1,8 +1,7 @@
-"""The commands about workloads: from-metrics writes one that imitates a live server's traffic, show prints one."""
+"""`tuner workload from-metrics`: the workload that imitates a live server's traffic."""
 
 import re
 from pathlib import Path
-from typing import Annotated, Optional
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -12,36 +11,18 @@ from tuner.errors import UsageError
 from tuner.measure.production import metrics_url, scrapes
 from tuner.measure.traffic import Scrape, Traffic, traffic
 from tuner.types import Workload
-from tuner.workload.presets import load_workload, workload_yaml
+from tuner.workload.presets import workload_yaml
 
-app = typer.Typer(
-    name="workload",
-    help="Workloads: print one, or imitate the traffic of a live server.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
 _APIS = ("chat", "completions")
 _UNITS_S = {"s": 1, "m": 60, "h": 3600}
 _LONGEST_S = 7 * 24 * 3600
 
 
-@app.command()
-def show(name: Annotated[str, typer.Argument(help="A preset's name, or the path of a YAML file.")]) -> None:
-    """Print a workload as YAML, to be changed and given with --workload."""
-    typer.echo(workload_yaml(load_workload(name)), nl=False)
-
-
-@app.command()
-def from_metrics(
-    url: Annotated[str, typer.Argument(help="The live vLLM, e.g. http://localhost:8000.")],
-    for_: Annotated[str, typer.Option("--for", help="How long to watch, e.g. 90s, 10m or 2h.")] = "10m",
-    output: Annotated[Optional[Path], typer.Option(help="File to write; default: the screen.")] = None,  # noqa: UP045
-    api: Annotated[str, typer.Option(help="Which API the users use: chat or completions.")] = "chat",
-) -> None:
-    """Watch a live vLLM's /metrics and write the workload that imitates its traffic. Ctrl-C ends the watching sooner."""
+def from_metrics(url: str, watched: str, output: Path | None, api: str) -> None:
+    """Watch for a time such as 10m, and write the workload to a file or the screen."""
     if api not in _APIS:
         raise UsageError(f"unknown --api {api!r}: choose one of {', '.join(_APIS)}")
-    address, duration_s = metrics_url(url), parse_duration(for_)
+    address, duration_s = metrics_url(url), parse_duration(watched)
     if output is not None:
         check_writable("--output", output)
     found = traffic(_watch(address, duration_s))

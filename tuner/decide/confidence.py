@@ -8,7 +8,6 @@ from math import expm1, log, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit  # type: ignore[import-untyped]
 
 #: Everything here is said at 5 %, two-sided.
 LEVEL = 0.05
@@ -24,6 +23,8 @@ _ENUMERATED_PAIRS = 12
 
 def t_quantile(share: float, freedom: int) -> float:
     """The value that a share of Student's t distribution with `freedom` degrees of freedom lies below."""
+    from scipy.special import stdtrit  # type: ignore[import-untyped]  # slow to import
+
     return float(stdtrit(freedom, share))
 
 

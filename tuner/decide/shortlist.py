@@ -50,7 +50,7 @@ def shortlist(trials: Sequence[Trial], objective: Objective, slos: Sequence[Slo]
 
 def slo_error(load: LoadMetrics, slo: Slo) -> float | None:
     """What the measurement itself tells of the error of an SLO's value: the standard deviation of its logarithm."""
-    known = load.quantiles_ci95.get(slo.metric)
+    known = (load.ci95 or {}).get(slo.metric)
     if known is None or known[0] <= 0:
         return None
     return max(log(known[1] / known[0]) / (2 * 1.96), LEAST_ERROR)

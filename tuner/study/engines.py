@@ -23,8 +23,9 @@ from tuner.sim.launcher import SimLauncher
 from tuner.sim.speed import pace_of
 from tuner.space.files import shipped_spaces, space_for
 from tuner.space.search_space import SearchSpace
+from tuner.study.checks import workload_of
 from tuner.study.fingerprint import unreal_fingerprint
-from tuner.study.options import Options, workload_of
+from tuner.study.options import Options
 from tuner.study.setup import Setup, choose_space, make_setup, setup_of, vllm_launcher
 from tuner.types import DetectedGpu
 from tuner.workload.presets import workload_hash

@@ -17,10 +17,11 @@ from tuner.record.store import Store
 from tuner.space.gpus import UNSET
 from tuner.space.parameters import Categorical
 from tuner.study.budget import Budget
+from tuner.study.decided import slo_texts, study_decision
 from tuner.study.launches import refuse_what_is_not_of_the_settings, run_recorded, sweep_leftovers
 from tuner.study.lease import holding
 from tuner.study.setup import Setup, check_lengths
-from tuner.study.verification import slo_texts, study_decision, verify
+from tuner.study.verification import verify
 from tuner.study.watch import Watch
 from tuner.types import Failed, Measured, Outcome, Params, Proposal, Trial, Value
 

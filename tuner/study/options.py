@@ -1,168 +1,61 @@
-"""What the user can say: every option with its default, and what can be known to be wrong of it at once.
+"""What the user can say: every option with its type, its default and its help, once.
 
-Nothing is asked here of a GPU, of vLLM or of a database; it does not know what a study is made of.
+Nothing is asked here of a GPU, of vLLM or of a database, nothing is read, and importing it takes no time: a command line is
+built of it. It does not know what a command line is.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from tuner.decide.objective import parse_objective
-from tuner.decide.slo import check_limits, parse_slo
-from tuner.errors import UsageError
-from tuner.space.files import shipped_spaces
-from tuner.space.yaml_file import parse_scalar
-from tuner.types import Value, Workload
-from tuner.workload.presets import load_workload, with_overrides
+from typing import Annotated
 
 DEFAULT_MODEL = "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B"
 #: What trials are run on: vLLM, a simulation of it, or a file of recorded measurements.
 ENGINES = ("vllm", "sim", "replay")
 #: How a trial's server comes to be: `vllm serve`, or a fork of a process that has vLLM imported.
 STARTS = ("warm", "plain")
-#: Arguments that are secrets, and the environment variable that vLLM and the hub read instead.
-_SECRET = {"hf_token": "HF_TOKEN", "api_key": "VLLM_API_KEY when you deploy"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What the user can say; every field is a flag, an environment variable TUNER_<NAME>, and a key of --config."""
+    """What the user can say; every field is a flag, an environment variable TUNER_<NAME>, and a key of --config.
 
-    engine: str = "vllm"
-    surface: Path | None = None
-    gpu: str = "auto"
-    model: str = DEFAULT_MODEL
-    trials: int = 20
-    workload: str = "chat"
-    users: int | None = None
-    request_rate: float | None = None
-    warmup: float | None = None
-    window: float | None = None
-    max_window: float | None = None
-    precision: float | None = None
-    objective: str = "throughput"
-    slo: Sequence[str] = ()
-    study: str | None = None
-    storage: str = "sqlite:///tuner.db"
-    space: Path | None = None
-    force_gpu: bool = False
-    max_model_len: int | None = None
-    quantized_model: Sequence[str] = ()
-    engine_arg: Sequence[str] = ()
-    vllm_python: str | None = None
-    start: str = "warm"
-    startup_timeout: float = 900.0
-    trial_timeout: float | None = None
-    max_hours: float | None = None
-    verify: int = 5
-    seed: int = 0
-    log_dir: Path = Path("tuner-logs")
-    cache_dir: Path | None = None
+    Beside the type of a field stands its help.
+    """
 
-
-def check(options: Options) -> None:
-    """What needs neither GPU nor vLLM to be found wrong. Raises UsageError."""
-    for name, value, least in (
-        ("trials", options.trials, 1),
-        ("users", options.users, 1),
-        ("verify", options.verify, 0),
-    ):
-        if value is not None and value < least:
-            raise UsageError(f"--{name} is {value} and must be at least {least}")
-    for name, seconds in (
-        ("warmup", options.warmup),
-        ("window", options.window),
-        ("max-window", options.max_window),
-        ("startup-timeout", options.startup_timeout),
-        ("trial-timeout", options.trial_timeout),
-    ):
-        if seconds is not None and not 0 < seconds < 86400:
-            raise UsageError(f"--{name} is {seconds:g} and must be a number of seconds above 0 and below a day")
-    if options.max_hours is not None and not 0 < options.max_hours < 10_000:
-        raise UsageError(f"--max-hours is {options.max_hours:g} and must be a number of hours above 0")
-    if options.verify == 1:
-        raise UsageError(
-            "--verify 1 cannot tell a gain from the noise of one launch: give 2 or more, or 0 not to verify"
-        )
-    _check_kind(options)
-    if options.start not in STARTS:
-        raise UsageError(f"--start is {options.start!r}: choose one of {', '.join(STARTS)}")
-    if options.max_model_len is not None and options.max_model_len < 1:
-        raise UsageError(f"--max-model-len is {options.max_model_len} and must be at least 1")
-    slos = [parse_slo(slo) for slo in options.slo]
-    check_limits(parse_objective(options.objective), slos)
-    if workload_of(options).find_rate and not slos:
-        raise UsageError(
-            f"workload {options.workload} looks for the highest rate that meets the SLOs: give some (--slo)"
-        )
-    model_named(options.model)
-    for model in quantized_models(options).values():
-        model_named(model)
-    engine_arguments(options)
-
-
-def workload_of(options: Options) -> Workload:
-    """The workload with what was given instead. Raises UsageError."""
-    return with_overrides(
-        load_workload(options.workload),
-        users=options.users,
-        request_rate=options.request_rate,
-        warmup_s=options.warmup,
-        window_s=options.window,
-        max_window_s=options.max_window,
-        precision=options.precision,
-        seed=options.seed,
-    )
-
-
-def quantized_models(options: Options) -> dict[str, str]:
-    """`awq=PATH_OR_REPO` -> {"awq": "PATH_OR_REPO"}. Raises UsageError."""
-    found = {}
-    for text in options.quantized_model:
-        name, separator, model = text.partition("=")
-        if not (name and separator and model):
-            raise UsageError(
-                f"--quantized-model {text!r}: expected QUANTIZATION=PATH_OR_REPO, for example awq=/models/mine-awq"
-            )
-        found[name] = model
-    return found
-
-
-def engine_arguments(options: Options) -> dict[str, Value]:
-    """`load_format=dummy` -> {"load_format": "dummy"}; values are read as in YAML, so 2 is a number and true a switch."""
-    found: dict[str, Value] = {}
-    for text in options.engine_arg:
-        name, separator, value = text.partition("=")
-        read = parse_scalar(value)
-        if not (separator and name.replace("_", "").isalnum() and isinstance(read, bool | int | float | str)):
-            raise UsageError(
-                f"--engine-arg {text!r}: expected NAME=VALUE in vLLM's own names, for example load_format=dummy"
-            )
-        if name in _SECRET:
-            raise UsageError(
-                f"--engine-arg {name}: a secret would be stored with the trial: set {_SECRET[name]} instead"
-            )
-        found[name] = read
-    return found
-
-
-def model_named(name: str) -> str:
-    """A folder as an absolute path, checked; a hub name as it is. Raises UsageError."""
-    path = Path(name).expanduser()
-    if not (path.exists() or name.startswith(("/", ".", "~")) or name.count("/") > 1):
-        return name
-    if not path.is_dir():
-        raise UsageError(f"--model {name}: there is no such folder")
-    if not (path / "config.json").is_file():
-        raise UsageError(f"--model {name}: this folder has no config.json, so it is no model that vLLM can load")
-    return str(path.resolve())
-
-
-def _check_kind(options: Options) -> None:
-    if options.engine not in ENGINES:
-        raise UsageError(f"--engine is {options.engine!r}: choose one of {', '.join(ENGINES)}")
-    if (options.engine == "replay") != (options.surface is not None):
-        raise UsageError("--engine replay and --surface FILE, the recorded measurements, belong together")
-    if options.engine == "sim" and options.space is None and options.gpu in ("auto", "cpu"):
-        cards = ", ".join(name for name in shipped_spaces() if name != "cpu")
-        raise UsageError(f"--engine sim simulates a card, and --gpu is {options.gpu}: name one of {cards}")
+    engine: Annotated[str, "vllm; sim: a simulation of it; replay: recorded measurements."] = "vllm"
+    surface: Annotated[Path | None, "The measurements that --engine replay answers from."] = None
+    gpu: Annotated[str, "Search space by GPU: auto, cpu, t4, l4, ... (see `tuner spaces`)."] = "auto"
+    model: Annotated[str, "Folder or hub name of the model."] = DEFAULT_MODEL
+    trials: Annotated[int, "Launches to measure, the defaults included."] = 20
+    workload: Annotated[str, "A preset (chat, long-prompt, ...) or a YAML file."] = "chat"
+    users: Annotated[int | None, "Concurrent users; default: the workload's."] = None
+    request_rate: Annotated[float | None, "Requests a second whatever the server does, instead of users."] = None
+    warmup: Annotated[float | None, "Least warm-up in seconds; default: the workload's."] = None
+    window: Annotated[float | None, "Least measured seconds; default: the workload's."] = None
+    max_window: Annotated[float | None, "Most measured seconds; default: 4 times --window."] = None
+    precision: Annotated[
+        float | None, "Measure until throughput is known to this share; default: the workload's, 0.02."
+    ] = None
+    objective: Annotated[str, "throughput, requests, goodput, ttft_p99, tpot_p99, e2e_p99, ..."] = "throughput"
+    slo: Annotated[Sequence[str], "A limit, e.g. ttft_p99=500ms. Repeatable."] = ()
+    study: Annotated[str | None, "Name; default: gpu-model-workload."] = None
+    storage: Annotated[str, "Database URL, SQLite or PostgreSQL."] = "sqlite:///tuner.db"
+    space: Annotated[Path | None, "Your own search space, instead of --gpu's."] = None
+    force_gpu: Annotated[bool, "Go on although the card is another."] = False
+    max_model_len: Annotated[int | None, "Longest prompt plus answer to serve; default: the model's."] = None
+    quantized_model: Annotated[
+        Sequence[str], "A quantized checkpoint to try too, e.g. awq=PATH_OR_REPO. Repeatable."
+    ] = ()
+    engine_arg: Annotated[
+        Sequence[str], "A vLLM argument of every trial, e.g. tensor_parallel_size=2. Repeatable."
+    ] = ()
+    vllm_python: Annotated[str | None, "Python with vLLM; default: found."] = None
+    start: Annotated[str, "warm: fork servers from one process that has vLLM imported; plain: vllm serve."] = "warm"
+    startup_timeout: Annotated[float, "Seconds a server may take to start."] = 900.0
+    trial_timeout: Annotated[float | None, "Seconds a launch may take, its load included."] = None
+    max_hours: Annotated[float | None, "Hours this run may take; what would not end in time is not begun."] = None
+    verify: Annotated[int, "Times to launch finalists and defaults again at the most; 0: not at all."] = 5
+    seed: Annotated[int, "Of the sampler and of the prompts."] = 0
+    log_dir: Annotated[Path, "Folder of the servers' logs."] = Path("tuner-logs")
+    cache_dir: Annotated[Path | None, "Folder of compiled code, kept between trials; default: ~/.cache/tuner."] = None

@@ -17,9 +17,10 @@ from tuner.launch.job import RunTrial
 from tuner.launch.vllm import VllmLauncher
 from tuner.space.files import load_space, space_for
 from tuner.space.search_space import SearchSpace
+from tuner.study.checks import engine_arguments, model_named, quantized_models, workload_of
 from tuner.study.clock import Clock, SystemClock
 from tuner.study.fingerprint import take_fingerprint
-from tuner.study.options import Options, engine_arguments, model_named, quantized_models, workload_of
+from tuner.study.options import Options
 from tuner.study.trial import run_trial
 from tuner.types import DetectedGpu, Fingerprint, Params, Workload
 from tuner.workload.presets import max_tokens, workload_hash

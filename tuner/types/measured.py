@@ -1,7 +1,7 @@
 """The numbers of one measurement, and what is to be known before they are believed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from enum import StrEnum
 
 from tuner.types.load import ClientMetrics
@@ -46,7 +46,7 @@ class LoadMetrics:
     input_tokens: int | None = None
     output_tokens: float | None = None
     request_rate: float | None = None
-    quantiles_ci95: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    ci95: Mapping[str, tuple[float, float]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

