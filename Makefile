@@ -28,7 +28,7 @@ MODEL ?= .demo/model
 # Tests run at once. All that starts a vLLM is run by one of them, so more than two help little.
 JOBS ?= 2
 N ?= 20
-PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup --no-loadscope-reorder
+PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 FAST := not engine and not browser and not postgres and not long
 
 demo: install engine

@@ -1,9 +1,10 @@
 """What the tests share: a real engine, a demo model, a browser, a PostgreSQL. What is absent skips, with the reason.
 
-With pytest-xdist each file is run by one worker, and all that starts a real vLLM by one: its threads want a core each, and
-its server is shared (`vllm_url`).
+With pytest-xdist each file is run by one worker, and by one all that starts a real vLLM, but for what is long: its threads
+want a core, and a server is shared (`vllm_url`).
 """
 
+import functools
 import os
 import re
 import secrets
@@ -31,6 +32,8 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # workers inherit it
     #: Compiled code of the tests' servers, and who has warmed it, is this session's own.
     _CACHE = tempfile.TemporaryDirectory(prefix="tuner-cache-")
     os.environ["TUNER_CACHE_DIR"] = _CACHE.name
+#: Where the workers say which tests one of them is to run.
+_ENGINE = Path(os.environ["TUNER_CACHE_DIR"]) / "engine.txt"
 os.environ.update(HF_HUB_OFFLINE="1", VLLM_NO_USAGE_STATS="1", DO_NOT_TRACK="1")
 
 # A slow example is a busy machine.
@@ -47,14 +50,32 @@ _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 sys.addaudithook(_loopback_only)
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        return
-    for item in items:
-        if not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group("engine" if item.get_closest_marker("engine") else item.path.name))
-    items.sort(key=lambda item: not item.get_closest_marker("engine"))  # the longest group is begun first
+    """In a worker: what starts a vLLM comes first, for it takes longest."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: not _is_quick_engine(item))
+        engine = [item for item in items if _is_quick_engine(item)]
+        mine = _ENGINE.with_suffix(f".{os.getpid()}")
+        mine.write_text("\n".join(item.nodeid for item in engine))
+        mine.rename(_ENGINE)
+
+
+def _is_quick_engine(item: pytest.Item) -> bool:
+    return bool(item.get_closest_marker("engine") and not item.get_closest_marker("long"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """In the one that hands out the tests."""
+    from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
+
+    @functools.cache  # asked for when all tests were collected
+    def engine() -> set[str]:
+        return set(_ENGINE.read_text().splitlines())
+
+    scheduler = LoadScopeScheduling(config, log)
+    scheduler._split_scope = lambda nodeid: "engine" if nodeid in engine() else nodeid.split("::")[0]
+    return scheduler
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,7 @@ from tuner.errors import RunError
 from tuner.launch import vllm
 from tuner.types import Failed, FailureKind, Measured, Trial
 
-pytestmark = [pytest.mark.engine, pytest.mark.long, pytest.mark.xdist_group("faults"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.engine, pytest.mark.long, pytest.mark.timeout(600)]
 
 HERE = Path(__file__).parent
 SURVIVED: set[str] = set()

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from commands import tuner
 from conftest import REPOSITORY
 from metrics_page import Page, PageServer
 
@@ -18,12 +19,15 @@ COMMANDS = [shlex.split(line[2:]) for line in re.findall(r"^\$ .+$", README, re.
 INDENTED = re.findall(r"^    (tuner .+?|make .+?)(?:\s+#.*)?$", README, re.MULTILINE)
 
 
+#: Short windows.
+FAST = {"TUNER_USERS": "4", "TUNER_WARMUP": "2", "TUNER_WINDOW": "3", "TUNER_PRECISION": "0.5", "TUNER_VERIFY": "0"}
+
+
 def run(arguments: list[str], cwd: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
-    """Run `tuner ARGUMENTS` as written, with short windows."""
+    """Run `tuner ARGUMENTS` as written."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("TUNER_")}
-    fast = {"TUNER_USERS": "4", "TUNER_WARMUP": "2", "TUNER_WINDOW": "3", "TUNER_PRECISION": "0.5", "TUNER_VERIFY": "0"}
     command = [sys.executable, "-m", "tuner", *arguments]
-    return subprocess.run(command, cwd=cwd, env=clean | fast | environment, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=cwd, env=clean | FAST | environment, capture_output=True, text=True, check=False)
 
 
 def test_the_first_screen_has_one_command_to_run_and_one_to_test() -> None:
@@ -61,7 +65,7 @@ def test_the_commands_for_a_gpu_are_understood(command: list[str], tmp_path: Pat
         command = [part.replace(path, str(tmp_path / name)) for part in command]
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text("{}")
-    done = run(command[1:], tmp_path)
+    done = tuner(tmp_path, *command[1:], **FAST)
     assert done.returncode == 2
     assert re.search(r"Error: \S+ is for .* and this machine has", done.stderr), done.stderr
 
@@ -84,7 +88,7 @@ def test_the_traffic_of_a_live_server_is_imitated_as_written(tmp_path: Path) -> 
 
     with PageServer(answer) as server:
         arguments = [part.replace("http://127.0.0.1:8000", server.url).replace("10m", "3s") for part in command[1:]]
-        done = run(arguments, tmp_path)
+        done = tuner(tmp_path, *arguments, **FAST)
     assert done.returncode == 0, done.stderr
     assert load_workload(str(tmp_path / "live.yaml")).request_rate
 
@@ -97,6 +101,6 @@ def test_the_workload_file_is_read(tmp_path: Path) -> None:
 
 def test_the_other_commands_exist() -> None:
     named = set(re.findall(r"`tuner ([a-z-]+)", README)) | {c[1] for c in COMMANDS if c[0] == "tuner"}
-    shown = run(["--help"], REPOSITORY).stdout
+    shown = tuner(REPOSITORY, "--help").stdout
     for command in named:
         assert re.search(rf"^  {command} ", shown, re.MULTILINE), command

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import commands
 import psutil
 import pytest
 import yaml
@@ -30,15 +31,17 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("TUNER_")}
 
 
-def tuner(folder: Path, *arguments: str, code: int = 0) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "tuner", *arguments]
-    done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
+def tuner(folder: Path, *arguments: str, code: int = 0) -> commands.Done:
+    done = commands.tuner(folder, *arguments)
     assert done.returncode == code, f"{done.stdout}\n{done.stderr}"
     return done
 
 
-def optimize(folder: Path, *arguments: str, code: int = 0) -> "subprocess.CompletedProcess[str]":
-    return tuner(folder, "optimize", "--engine", "sim", "--gpu", "t4", *arguments, code=code)
+def optimize(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "tuner", "optimize", "--engine", "sim", "--gpu", "t4", *arguments]
+    done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    return done
 
 
 def rows(folder: Path, sql: str) -> list[tuple[object, ...]]:
@@ -156,7 +159,8 @@ def test_the_exported_command_is_the_tuple_that_ran(folder: Path) -> None:
 
 
 def test_a_resumed_study_must_be_the_same_simulation(folder: Path) -> None:
-    done = optimize(folder, "--trials", "3", "--study", NAME, "--window", "30", code=2)
+    simulated = ("optimize", "--engine", "sim", "--gpu", "t4")
+    done = tuner(folder, *simulated, "--trials", "3", "--study", NAME, "--window", "30", code=2)
     assert "workload_hash" in done.stderr
 
 
@@ -165,7 +169,7 @@ def forty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     found = tmp_path_factory.mktemp("forty")
     command = "tuner optimize --engine sim --gpu t4 --trials 40"
     assert f"$ {command}\n" in (REPOSITORY / "README.md").read_text()
-    done = tuner(found, *command.split()[1:])
+    done = optimize(found, "--trials", "40")
     (found / "output.txt").write_text(done.stdout)
     yield found
     for log in found.glob("tuner-logs/*/*.log"):

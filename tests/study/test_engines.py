@@ -1,12 +1,11 @@
 """Which engine: what is refused before anything starts, and what a study on recordings says of itself."""
 
-import os
 import re
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import commands
 import pytest
 from replay_samples import line, written
 
@@ -103,10 +102,10 @@ def surface(tmp_path: Path) -> Path:
 
 
 def test_a_replayed_study_says_so_everywhere(surface: Path) -> None:
-    def tuner(*arguments: str) -> "subprocess.CompletedProcess[str]":
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("TUNER_")}
-        command = [sys.executable, "-m", "tuner", *arguments]
-        return subprocess.run(command, cwd=surface.parent, env=clean, capture_output=True, text=True, check=True)
+    def tuner(*arguments: str) -> commands.Done:
+        done = commands.tuner(surface.parent, *arguments)
+        assert done.returncode == 0, done.stderr
+        return done
 
     command = ["optimize", "--engine", "replay", "--surface", surface.name, "--space", "mine.yaml"]
     done = tuner(*command, "--study", "r", "--trials", "4")

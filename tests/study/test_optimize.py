@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+import commands
 import psutil
 import pytest
 from waiting import answers, free_port, wait_for
@@ -56,8 +57,9 @@ class Study:
         )
 
     def tuner(self, *arguments: str) -> str:
-        command = [sys.executable, "-m", "tuner", *arguments, "--storage", self.storage]
-        return subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=True).stdout
+        done = commands.tuner(self.folder, *arguments, "--storage", self.storage)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     def rows(self, sql: str) -> list[tuple[object, ...]]:
         try:
