@@ -26,13 +26,15 @@ def run(study: str, format: str, trial: int | None, host: str, port: int, output
     if format == _SURFACE:
         _export_surface(store, study, output)
         return
-    chosen = study_decision(store, study).chosen if trial is None else trial_of(store, study, trial)
+    found = study_decision(store, study)
+    chosen = found.chosen if trial is None else trial_of(store, study, trial)
     if chosen is None:
         raise RunError(f"study {study!r} has no trial that was measured and meets its SLOs: nothing to export")
     if not isinstance(chosen.outcome, Measured):
         raise UsageError(f"trial {chosen.number} failed ({chosen.outcome.kind.value}): export one that was measured")
     fingerprint = store.study(study).fingerprint
-    text = EXPORTERS[format](chosen, fingerprint, host, port)
+    verdict = found.verdict if found.verdict.trial == chosen.number or chosen is found.chosen else None
+    text = EXPORTERS[format](chosen, fingerprint, host, port, verdict)
     if output is None:
         typer.echo(text, nl=False)
         return

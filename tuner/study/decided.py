@@ -25,7 +25,7 @@ def study_decision(store: Store, name: str) -> Decision:
     if not contests:
         return decision(trials, None, objective, slos, _OFF)
     contest = replayed(store, name, contests[-1], trials, objective, slos)
-    found = decision(trials, contest, objective, slos, _ENDED_EARLY if contest.due else _OFF)
+    found = decision(trials, contest, objective, slos, _ENDED_EARLY if contest.due else "")
     now = shortlist(trials, objective, slos)
     if now and now[0].trial.number not in contests[-1].candidates:
         found = found.since(_SINCE.format(now[0].trial.number))
