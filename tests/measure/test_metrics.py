@@ -15,6 +15,7 @@ from samples import CLIENT
 
 from tuner.errors import LaunchError
 from tuner.measure.metrics import distribution, load_metrics
+from tuner.measure.window import output_tokens
 from tuner.types import Distribution, FailureKind, LoadResult, RequestRecord
 
 FLOATS = st.lists(st.floats(0, 1e6), min_size=1, max_size=50)
@@ -53,6 +54,10 @@ def _result(*records: RequestRecord, start_s: float = 10.0, end_s: float = 30.0)
         warmup_s=start_s,
         stationary=True,
         shared_tokens=None,
+        rates=[
+            4 * output_tokens(records, start_s + n / 4, start_s + (n + 1) / 4)
+            for n in range(int(4 * (end_s - start_s)))
+        ],
     )
 
 

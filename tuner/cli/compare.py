@@ -29,6 +29,7 @@ from tuner.cli.options import (
     workload_of,
 )
 from tuner.decide.confidence import LEAST_PAIRS
+from tuner.decide.deciding import check_decides
 from tuner.decide.objective import Objective, parse_objective
 from tuner.decide.slo import check_limits, parse_slo
 from tuner.errors import UsageError
@@ -101,6 +102,7 @@ def compare(
     )
     asked = Asked(workload=used, yaml=workload_yaml(used), slos=tuple(parse_slo(text) for text in slo or ()))
     check_limits(goal, asked.slos)
+    check_decides(used, goal)
     if json is not None and json != "-":
         check_writable("--json", Path(json))
     options = Options(
@@ -112,7 +114,13 @@ def compare(
         cache_dir=cache_dir,
     )
     conditions = Conditions(
-        workload=used, slos=tuple(asked.slos), model=model, api_key=api_key(), gpus=gpu_index, options=options
+        workload=used,
+        slos=tuple(asked.slos),
+        objective=goal,
+        model=model,
+        api_key=api_key(),
+        gpus=gpu_index,
+        options=options,
     )
     _run((a, b), conditions, repeats, asked, goal, json)
 

@@ -1,0 +1,131 @@
+"""What a measurement is for in; what has to be known before its window may end, and what of it is not known yet, out. Pure.
+
+The load generator asks it while the window lasts, the marks ask it of what was recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tuner.decide.confidence import half_width, quantile_interval, share_interval
+from tuner.decide.objective import Objective
+from tuner.decide.slo import PER_REQUEST, Slo, limits
+from tuner.errors import UsageError
+from tuner.types import Workload
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Latencies = Mapping[str, Floats]
+
+#: A latency or a goodput is known when its interval is no wider than so much of it to either side, or the workload's precision,
+#: if that is more: 2 % of a 99th percentile would take hours.
+LATENCY_PRECISION = 0.10
+#: What decides in an open loop whose measurement has no objective.
+_OPEN_LOOP = ("ttft_mean_s", "e2el_mean_s")
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deciding:
+    """What has to be known. `throughput`: output throughput, to `precision`. `metrics`: latencies and goodput by their names
+    (ttft_p99_s), to LATENCY_PRECISION. `limits`: the interval of a latency has to be on one side of its limit, in seconds.
+    `good` is what a request must meet to be a good one, in seconds by ttft, tpot and e2el."""
+
+    precision: float
+    throughput: bool = True
+    metrics: tuple[str, ...] = ()
+    limits: tuple[tuple[str, float], ...] = ()
+    good: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """All metrics that have an interval beside throughput, each once."""
+        return tuple(dict.fromkeys((*self.metrics, *(metric for metric, _ in self.limits))))
+
+    def intervals(self, latencies: Latencies) -> dict[str, Interval]:
+        """The 95 % interval of each named metric, where there are requests enough: those of goodput are of the share of good
+        requests. `latencies` are seconds of ttft, tpot and e2el, a request each, in their order; TPOT may be NaN."""
+        found = {metric: self.interval(metric, latencies) for metric in self.named}
+        return {metric: interval for metric, interval in found.items() if interval is not None}
+
+    def unknown(self, throughput: float | None, intervals: Mapping[str, Interval]) -> tuple[str, ...]:
+        """The names of what is not known. `throughput` is half of its interval as a share of it, None without one."""
+        missing = ["output_throughput"] if self.throughput and not _within(throughput, self.precision) else []
+        for metric in self.metrics:
+            low, high = intervals.get(metric, (0.0, float("inf")))
+            is_none = metric == "goodput" and low == 0 and high < 1  # more time would not make it a good one
+            if not is_none and not high - low <= max(LATENCY_PRECISION, self.precision) * (low + high):
+                missing.append(metric)
+        for metric, limit_s in self.limits:
+            low, high = intervals.get(metric, (0.0, float("inf")))
+            if low <= limit_s < high:
+                missing.append(metric)
+        return tuple(dict.fromkeys(missing))
+
+    def interval(self, metric: str, latencies: Latencies) -> Interval | None:
+        """That of one metric."""
+        import numpy as np
+
+        if metric == "goodput":
+            missed = [latencies[name] > limit_s for name, limit_s in self.good]  # NaN misses nothing
+            return share_interval(~np.any(missed, axis=0))
+        name, _, statistic = metric.removesuffix("_s").rpartition("_")
+        values = latencies[name][~np.isnan(latencies[name])]
+        if statistic != "mean":
+            return quantile_interval(values, int(statistic.removeprefix("p")) / 100)
+        half = half_width(values)
+        return None if half is None else (float(values.mean()) - half, float(values.mean()) + half)
+
+
+def deciding(workload: Workload, objective: Objective | None = None, slos: Sequence[Slo] = ()) -> Deciding:
+    """Throughput, or the objective's own metric. An open loop has the throughput of its arrivals: there its mean latencies,
+    where a latency is not the objective (but none where the SLOs say which rate it may have). And each SLO that a request can
+    meet, but none where the objective counts the requests that meet them: those on ITL decide no window, as it is of chunks,
+    nor those on TPOT where a request has one token."""
+    of_all = objective is None or objective.is_throughput
+    metrics: tuple[str, ...] = ()
+    if objective is not None and not objective.is_throughput:
+        metrics = (objective.metric,)
+    elif workload.request_rate is not None and not workload.find_rate:
+        metrics = _OPEN_LOOP
+    has_tpot = workload.output_tokens.high > 1 or workload.trace is not None
+    told = [name for name in PER_REQUEST if name != "tpot" or has_tpot]
+    counts_good = objective is not None and objective.metric == "goodput"
+    return Deciding(
+        precision=workload.precision,
+        throughput=of_all and workload.users is not None,
+        metrics=tuple(metric for metric in metrics if metric == "goodput" or metric.split("_")[0] in told),
+        limits=tuple((s.metric, s.limit_s) for s in slos if not counts_good and s.metric.split("_")[0] in told),
+        good=tuple(limits(slos).items()),
+    )
+
+
+def check_decides(workload: Workload, objective: Objective) -> None:
+    """Raises UsageError for an objective that the arrivals decide, whatever the settings are."""
+    if workload.users is not None or workload.find_rate or not objective.is_throughput:
+        return
+    other = "" if workload.trace is not None else "; or look for the highest rate (find_rate), or give --users"
+    raise UsageError(
+        f"--objective {objective.name}: the requests of workload {workload.name} arrive at a given rate, which a server that "
+        f"keeps up only repeats: take --objective ttft_p99, tpot_p99, e2e_p99 or goodput (with --slo){other}"
+    )
+
+
+def latencies_s(requests: Floats) -> dict[str, Floats]:
+    """TTFT, TPOT and E2EL of whole requests, one a request; TPOT is NaN for those with one output token. A request is a row:
+    when it was due, its first and its last chunk came, and its output tokens."""
+    import numpy as np
+
+    due, first, last, tokens = requests.T
+    later_tokens = np.where(tokens > 1, tokens - 1, np.nan)
+    return {"ttft": first - due, "tpot": (last - first) / later_tokens, "e2el": last - due}
+
+
+def _within(half: float | None, precision: float) -> bool:
+    return half is not None and half <= precision
