@@ -211,6 +211,17 @@ def test_the_interval_of_the_throughput_holds_the_truth() -> None:
     assert statistics.median(widths) < 0.06
 
 
+def test_intervals_are_those_that_ended_the_window() -> None:
+    """Of goodput the share is known then; it is of what ended in the window."""
+    ended = dataclasses.replace(_result(*_closed_loop()), intervals={"ttft_p99_s": (0.4, 0.6), "goodput": (0.5, 0.75)})
+    found = load_metrics(ended, {"ttft": 1.0})
+    assert found.ci95 is not None
+    assert found.ci95["ttft_p99_s"] == (0.4, 0.6)
+    assert found.ci95["goodput"] == pytest.approx((0.5 * found.request_throughput, 0.75 * found.request_throughput))
+    opened = load_metrics(dataclasses.replace(_result(*_closed_loop()), rates=()))
+    assert (opened.output_throughput_ci95, opened.ci95) == (None, None)
+
+
 def _varied_users(seed: int) -> list[RequestRecord]:
     """16 users without pauses; a request has 0.2 s to its first token and a tempo of its own, on average 0.09 s a token."""
     random_s = np.random.default_rng(seed)

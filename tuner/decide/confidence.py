@@ -29,13 +29,16 @@ LEVEL = 0.05
 #: The normal distribution's quantile for it.
 _Z = 1.959964
 #: Of fewer values nothing is said.
-LEAST_VALUES_OF_A_MEAN = 10
-#: As many cosine transforms. More are more certain of what they see, and see more that is not slow.
-TRANSFORMS = 8
+LEAST_VALUES_OF_A_MEAN, LEAST_VALUES_OF_A_QUANTILE = 10, 20
+#: As many cosine transforms. More are more certain of what they see, and see more that is not slow: of single requests, which
+#: are many and seldom alike, more can be taken than of throughput.
+TRANSFORMS, _TRANSFORMS_OF_FLAGS = 8, 16
 #: Correlation of neighbours beyond which a series is too short to tell how much its mean varies.
 _MOST_CORRELATION = 0.97
-#: How alike neighbours are is asked of these shares of the values, too: at the quantile itself few values tell.
-_LEVELS = (0.5, 0.9)
+#: How alike neighbours are is asked at this quantile, too: at a higher one few values tell.
+_ALIKE_AT = 0.9
+#: Where a tail is looked at whose end is out of sight.
+_TAIL = (0.9, 0.95, 0.99, 1.0)
 #: Of so few values MSER cannot say that more than half are warm-up.
 LEAST_VALUES = 12
 #: With fewer pairs even the most extreme of the 2**pairs sign patterns has a two-sided p-value above 5 %.
@@ -68,7 +71,7 @@ def half_width(values: Series, control: Series | None = None) -> float | None:
         return t_quantile(1 - LEVEL / 2, TRANSFORMS) * sqrt(_slow_variance(series) / series.size)
     beside = np.asarray(control, dtype=np.float64)
     transforms = _cosines(series.size)
-    slow, slow_beside = transforms @ series, transforms @ beside
+    slow, slow_beside = transforms @ series, transforms @ (beside - beside[-1])  # exactly zero if it is constant
     square, off = float(slow_beside @ slow_beside), float(beside.mean())
     if square <= 0:
         return half_width(series)
@@ -83,35 +86,58 @@ def quantile_interval(values: Series, share: float) -> tuple[float, float] | Non
     they came; None with too few values to have one.
 
     Its ends are order statistics, whatever the distribution (David and Nagaraja, Order Statistics, 3rd ed., 7.1). Values that
-    come in bursts tell less than as many independent ones: they count as the number of independent values whose share below
-    the quantile would vary as much. That is asked at the quantile, the median and the ninth decile, and the worst believed.
+    come in bursts tell less than as many independent ones: they count as the number of independent values whose share above
+    the quantile would vary as much. That is asked at the ninth decile, too, which more values tell of, and the worse believed.
     """
     import numpy as np
 
     series = np.asarray(values, dtype=np.float64)
-    if series.size < LEAST_VALUES_OF_A_MEAN:
+    if series.size < LEAST_VALUES_OF_A_QUANTILE:
         return None
-    levels = np.quantile(series, [share, *_LEVELS])
-    inflation = max(_inflation((series > level).astype(np.float64)) for level in levels)
+    inflation = max(_inflation(series > np.quantile(series, share)), _inflation(_like(series)))
     ranks = _ranks(series.size, series.size / inflation, share)
     if ranks is None:
         return None
-    low, high = np.partition(series, [rank - 1 for rank in ranks])[[rank - 1 for rank in ranks]].tolist()
+    low, high = np.sort(series)[[rank - 1 for rank in ranks]].tolist()
     return low, high
 
 
-def share_interval(flags: Sequence[bool]) -> tuple[float, float] | None:
-    """The 95 % interval of the share of true ones in a stationary series (Wilson, J. American Statistical Association, 1927),
-    taken of as many independent ones as its flags are worth; None with fewer than 10."""
+def share_above(values: Series, limit: float) -> tuple[float, float] | None:
+    """The 95 % interval of the share of a stationary series' values, all above 0, that are above the limit, in the order in
+    which they came; None with fewer than 20. A quantile is below a limit where less than its own share is above that.
+
+    Where few or none came near the limit, its upper end is that of the share above a lower one, times the square of lower over
+    limit: a tail that falls off more slowly has no variance.
+    """
     import numpy as np
 
-    series = np.asarray(flags, dtype=np.float64)
-    if series.size < LEAST_VALUES_OF_A_MEAN:
+    series = np.asarray(values, dtype=np.float64)
+    found = share_interval(series > limit, _like(series))
+    if found is None:
         return None
-    count, share = series.size / _inflation(series), float(series.mean())
+    high = found[1]
+    for lower in np.quantile(series, _TAIL).tolist():
+        if 0 < lower < limit and (seen := share_interval(series >= lower, _like(series))) is not None:
+            high = min(high, seen[1] * (lower / limit) ** 2)
+    return min(found[0], high), high
+
+
+def share_interval(flags: NDArray[np.bool_], *like: NDArray[np.bool_]) -> tuple[float, float] | None:
+    """The 95 % interval of the share of true ones in a stationary series (Wilson, J. American Statistical Association, 1927),
+    taken of as many independent flags as these are worth, or those that are `like` them; None with fewer than 20."""
+    if len(flags) < LEAST_VALUES_OF_A_QUANTILE:
+        return None
+    count, share = len(flags) / max(_inflation(series) for series in (flags, *like)), float(flags.mean())
     middle, scale = share + _Z**2 / (2 * count), 1 + _Z**2 / count
     half = _Z * sqrt(share * (1 - share) / count + _Z**2 / (4 * count**2))
     return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
+
+
+def _like(series: Floats) -> NDArray[np.bool_]:
+    """Flags that tell how alike neighbours are, where those beyond a high quantile are too few to."""
+    import numpy as np
+
+    return np.asarray(series > np.quantile(series, _ALIKE_AT)) if series.size else series > 0
 
 
 def _ranks(count: int, independent: float, share: float) -> tuple[int, int] | None:
@@ -137,19 +163,24 @@ def _ranks(count: int, independent: float, share: float) -> tuple[int, int] | No
     return (lowest, highest) if lowest >= 1 and highest <= count else None
 
 
-def _inflation(flags: Floats) -> float:
-    """How many of the flags tell as much as one independent one, at least 1."""
-    spread = float(flags.var())
-    return max(1.0, _slow_variance(flags) / spread) if spread > 0 else 1.0
+def _inflation(flags: NDArray[np.bool_]) -> float:
+    """How many of the flags tell as much as one independent one, at least 1. That it is an estimate, too, is allowed for by
+    Student's t."""
+    series = flags.astype(float)
+    spread = float(series.var())
+    if spread == 0:
+        return 1.0
+    allowance = (t_quantile(1 - LEVEL / 2, _TRANSFORMS_OF_FLAGS) / _Z) ** 2
+    return max(1.0, allowance * _slow_variance(series, _TRANSFORMS_OF_FLAGS) / spread)
 
 
-def _slow_variance(series: Floats) -> float:
+def _slow_variance(series: Floats, transforms: int = TRANSFORMS) -> float:
     """The variance of the mean of the series, times how many values it has: its spectrum at frequency zero."""
     series = series - series[-1]  # so a constant one is exactly zero
     alike = _neighbour_correlation(series)
     rest = series[1:] - alike * series[:-1]
-    slow = _cosines(rest.size) @ rest
-    return float(slow @ slow) / TRANSFORMS / (1 - alike) ** 2
+    slow = _cosines(rest.size, transforms) @ rest
+    return float(slow @ slow) / transforms / (1 - alike) ** 2
 
 
 def _neighbour_correlation(values: Floats) -> float:
@@ -166,11 +197,11 @@ def _neighbour_correlation(values: Floats) -> float:
 
 
 @lru_cache(maxsize=8)
-def _cosines(count: int) -> Floats:
+def _cosines(count: int, transforms: int = TRANSFORMS) -> Floats:
     """The first cosine transforms of so many values, one a row, each of length 1 and orthogonal to a constant."""
     import numpy as np
 
-    angles = np.pi * np.outer(np.arange(1, TRANSFORMS + 1), (np.arange(count) + 0.5) / count)
+    angles = np.pi * np.outer(np.arange(1, transforms + 1), (np.arange(count) + 0.5) / count)
     rows: Floats = sqrt(2 / count) * np.cos(angles)
     return rows
 

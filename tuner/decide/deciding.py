@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tuner.decide.confidence import half_width, quantile_interval, share_interval
+from tuner.decide.confidence import half_width, quantile_interval, share_above, share_interval
 from tuner.decide.objective import Objective
 from tuner.decide.slo import PER_REQUEST, Slo, limits
 from tuner.errors import UsageError
@@ -34,7 +34,7 @@ Interval = tuple[float, float]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deciding:
     """What has to be known. `throughput`: output throughput, to `precision`. `metrics`: latencies and goodput by their names
-    (ttft_p99_s), to LATENCY_PRECISION. `limits`: the interval of a latency has to be on one side of its limit, in seconds.
+    (ttft_p99_s), to LATENCY_PRECISION. `limits`: of a latency it has to be known on which side of its limit, in seconds, it is.
     `good` is what a request must meet to be a good one, in seconds by ttft, tpot and e2el."""
 
     precision: float
@@ -45,42 +45,55 @@ class Deciding:
 
     @property
     def named(self) -> tuple[str, ...]:
-        """All metrics that have an interval beside throughput, each once."""
+        """All metrics beside throughput, each once."""
         return tuple(dict.fromkeys((*self.metrics, *(metric for metric, _ in self.limits))))
 
     def intervals(self, latencies: Latencies) -> dict[str, Interval]:
-        """The 95 % interval of each named metric, where there are requests enough: those of goodput are of the share of good
-        requests. `latencies` are seconds of ttft, tpot and e2el, a request each, in their order; TPOT may be NaN."""
-        found = {metric: self.interval(metric, latencies) for metric in self.named}
+        """The 95 % interval of each named metric, where there are requests enough: that of goodput is of the share of good
+        requests. `latencies` are seconds of ttft, tpot and e2el, a request each, in the order of being due; TPOT may be NaN."""
+        found = {metric: self._interval(metric, latencies) for metric in self.named}
         return {metric: interval for metric, interval in found.items() if interval is not None}
 
-    def unknown(self, throughput: float | None, intervals: Mapping[str, Interval]) -> tuple[str, ...]:
-        """The names of what is not known. `throughput` is half of its interval as a share of it, None without one."""
-        missing = ["output_throughput"] if self.throughput and not _within(throughput, self.precision) else []
-        for metric in self.metrics:
-            low, high = intervals.get(metric, (0.0, float("inf")))
-            is_none = metric == "goodput" and low == 0 and high < 1  # more time would not make it a good one
-            if not is_none and not high - low <= max(LATENCY_PRECISION, self.precision) * (low + high):
-                missing.append(metric)
-        for metric, limit_s in self.limits:
-            low, high = intervals.get(metric, (0.0, float("inf")))
-            if low <= limit_s < high:
-                missing.append(metric)
-        return tuple(dict.fromkeys(missing))
+    def undecided(self, latencies: Latencies) -> tuple[str, ...]:
+        """The metrics of which it is not known on which side of their limit they are."""
+        return tuple(metric for metric, limit_s in self.limits if not self._is_decided(metric, limit_s, latencies))
 
-    def interval(self, metric: str, latencies: Latencies) -> Interval | None:
-        """That of one metric."""
+    def unknown(
+        self, throughput: float | None, intervals: Mapping[str, Interval], undecided: Sequence[str] = ()
+    ) -> tuple[str, ...]:
+        """The names of all that is not known. `throughput` is half of its interval as a share of it, None without one."""
+        is_known = not self.throughput or (throughput is not None and throughput <= self.precision)
+        wide = [m for m in self.metrics if m not in intervals or not _is_narrow(m, intervals[m], self.precision)]
+        return tuple(dict.fromkeys((*(() if is_known else ("output_throughput",)), *wide, *undecided)))
+
+    def _interval(self, metric: str, latencies: Latencies) -> Interval | None:
         import numpy as np
 
         if metric == "goodput":
             missed = [latencies[name] > limit_s for name, limit_s in self.good]  # NaN misses nothing
             return share_interval(~np.any(missed, axis=0))
-        name, _, statistic = metric.removesuffix("_s").rpartition("_")
-        values = latencies[name][~np.isnan(latencies[name])]
-        if statistic != "mean":
-            return quantile_interval(values, int(statistic.removeprefix("p")) / 100)
+        values, share = _values(metric, latencies)
+        if share is not None:
+            return quantile_interval(values, share)
         half = half_width(values)
         return None if half is None else (float(values.mean()) - half, float(values.mean()) + half)
+
+    def _is_decided(self, metric: str, limit_s: float, latencies: Latencies) -> bool:
+        values, share = _values(metric, latencies)
+        if share is None:
+            mean = self._interval(metric, latencies)
+            return mean is not None and not mean[0] <= limit_s < mean[1]
+        above = share_above(values, limit_s)
+        return above is not None and not above[0] <= 1 - share < above[1]
+
+
+def _values(metric: str, latencies: Latencies) -> tuple[Floats, float | None]:
+    """The seconds that a metric is made of, and the share that its quantile is of; None for a mean."""
+    import numpy as np
+
+    name, _, statistic = metric.removesuffix("_s").rpartition("_")
+    values = latencies[name][~np.isnan(latencies[name])]
+    return values, None if statistic == "mean" else int(statistic.removeprefix("p")) / 100
 
 
 def deciding(workload: Workload, objective: Objective | None = None, slos: Sequence[Slo] = ()) -> Deciding:
@@ -127,5 +140,7 @@ def latencies_s(requests: Floats) -> dict[str, Floats]:
     return {"ttft": first - due, "tpot": (last - first) / later_tokens, "e2el": last - due}
 
 
-def _within(half: float | None, precision: float) -> bool:
-    return half is not None and half <= precision
+def _is_narrow(metric: str, interval: Interval, precision: float) -> bool:
+    low, high = interval
+    is_none = metric == "goodput" and low == 0 and high < 1  # more time would not make it a good one
+    return is_none or (high - low) / 2 <= max(LATENCY_PRECISION, precision) * (low + high) / 2

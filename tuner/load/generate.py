@@ -7,6 +7,7 @@ window lasts, and whether the load has failed. It does not know what is measured
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
+from math import inf
 from time import perf_counter
 from typing import Any, TypeVar
 
@@ -182,6 +183,8 @@ class _Run:
             shared_tokens=self._recipe.shared_tokens,
             rates=self._stopping.rates,
             mix=self._stopping.mix,
+            intervals=self._stopping.intervals,
+            undecided=self._stopping.undecided,
         )
 
     async def _warm_up(self) -> bool:
@@ -222,12 +225,14 @@ class _Run:
             await self._heard.tick()
             past_s, ended = perf_counter() - start_s, self._heard.total("ended") - before
             if workload.trace is not None:
-                if self._heard.is_exhausted() or (workload.max_window_s and past_s >= workload.max_window_s):
-                    return
-            elif past_s >= longest_s:
+                is_over = self._heard.is_exhausted() or past_s >= (workload.max_window_s or inf)
+            else:
+                is_over = past_s >= longest_s
+            if is_over:
                 self._stopping.look(start_s, perf_counter())
                 return
-            elif past_s >= workload.window_s and ended >= needed and self._stopping.is_known(start_s, perf_counter()):
+            is_enough = workload.trace is None and past_s >= workload.window_s and ended >= needed
+            if is_enough and self._stopping.is_known(start_s, perf_counter()):
                 return
 
     async def _hold(self, start_s: float, end_s: float) -> Sequence[Report]:

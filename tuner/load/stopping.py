@@ -1,6 +1,6 @@
 """What the workers tell of a window in; whether it may end, and the series that said so, out. Knows no server."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -15,7 +15,7 @@ _BETWEEN_LOOKS = 0.04
 
 
 class Stopping:
-    """One window's rule. `rates` and `mix` are those of a LoadResult, as the last look saw them."""
+    """One window's rule. `rates`, `mix`, `intervals` and `undecided` are a LoadResult's, as the last look saw them."""
 
     def __init__(self, rule: Deciding, workload: Workload, heard: Heard, tick_s: float) -> None:
         self._rule, self._heard, self._tick_s = rule, heard, tick_s
@@ -24,6 +24,8 @@ class Stopping:
         self._next_s = 0.0
         self.rates: Sequence[float] = ()
         self.mix: Sequence[float] | None = None
+        self.intervals: Mapping[str, tuple[float, float]] | None = None
+        self.undecided: tuple[str, ...] = ()
 
     def is_known(self, start_s: float, now_s: float) -> bool:
         """Whether the window has told what the rule names; it is asked again and again, and looks now and then."""
@@ -31,13 +33,20 @@ class Stopping:
             return False
         self._next_s = now_s + _BETWEEN_LOOKS * (now_s - start_s)
         self.look(start_s, now_s)
-        found = latencies_s(np.array(self._heard.answered(start_s)).reshape(-1, 4)) if self._rule.named else {}
-        return not self._rule.unknown(relative_half_width(self.rates, self.mix), self._rule.intervals(found))
+        half = relative_half_width(self.rates, self.mix)
+        return not self._rule.unknown(half, self.intervals or {}, self.undecided)
 
     def look(self, start_s: float, now_s: float) -> None:
-        """Take the series from the start to now."""
-        if not self._is_closed:
-            return
+        """Take what the window has told from its start to now."""
+        if self._rule.named:
+            requests = np.array(self._heard.answered(start_s)).reshape(-1, 4)
+            in_order = requests[np.argsort(requests[:, 0])]  # what they waited for is what was there when they came
+            latencies = latencies_s(in_order)
+            self.intervals, self.undecided = self._rule.intervals(latencies), self._rule.undecided(latencies)
+        if self._is_closed:
+            self._take_rates(start_s, now_s)
+
+    def _take_rates(self, start_s: float, now_s: float) -> None:
         events = self._heard.rates(start_s, now_s)
         told = sum(self._heard.rates(start_s, now_s, "answered_events"))
         tokens = sum(self._heard.rates(start_s, now_s, "answered_tokens"))

@@ -3,6 +3,7 @@
 docs/metrics.md tells users the same.
 """
 
+from collections.abc import Sequence
 from math import sqrt
 
 from tuner.decide.deciding import Deciding
@@ -34,7 +35,7 @@ def marks(
     held = {
         Mark.CLIENT_BOUND: client_bound(result.client, load),
         Mark.UNSTEADY: not result.stationary,
-        Mark.IMPRECISE: bool(unknown(rule, load)),
+        Mark.IMPRECISE: bool(unknown(rule, load, result.undecided)),
         Mark.THROTTLED: gpu is not None and (gpu.throttled or 0.0) >= THROTTLED,
         Mark.PREFIX_CACHE: server is not None and _hits_too_often(result, load, server),
         Mark.SATURATED: workload.users is None and _falls_behind(result, load),
@@ -49,10 +50,11 @@ def client_bound(client: ClientMetrics, load: LoadMetrics) -> bool:
     return client.cpu >= BUSY or delay_s > late_s or (client.send_delay_mean_s or 0.0) > late_s
 
 
-def unknown(rule: Deciding, load: LoadMetrics) -> tuple[str, ...]:
-    """The metrics that decide whose recorded interval is wider than asked, or has an SLO's limit inside."""
+def unknown(rule: Deciding, load: LoadMetrics, undecided: Sequence[str]) -> tuple[str, ...]:
+    """The metrics that decide whose recorded interval is wider than asked, or of which it is not known whether they meet their
+    SLO."""
     half = load.output_throughput_ci95
-    return rule.unknown(None if half is None else half / load.output_throughput, load.ci95 or {})
+    return rule.unknown(None if half is None else half / load.output_throughput, load.ci95 or {}, undecided)
 
 
 def _hits_too_often(result: LoadResult, load: LoadMetrics, server: ServerMetrics) -> bool:

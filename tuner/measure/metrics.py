@@ -20,7 +20,6 @@ import numpy as np
 
 from tuner.decide import deciding
 from tuner.decide.confidence import half_width
-from tuner.decide.deciding import Deciding
 from tuner.errors import LaunchError
 from tuner.measure.window import Floats, ended_in, gaps_s, input_tokens, output_tokens, sent_in, whole
 from tuner.types import Distribution, Failed, FailureKind, LoadMetrics, LoadResult, RequestRecord
@@ -30,9 +29,9 @@ LEAST_COMPLETED = 10
 _PERCENTILES = (50, 90, 95, 99)
 
 
-def load_metrics(result: LoadResult, limits: Mapping[str, float] = {}, rule: Deciding | None = None) -> LoadMetrics:
-    """The window's metrics, with the interval of each that `rule` names. `limits` are seconds by name, of "ttft", "tpot" and
-    "e2el": what a good request meets. Throughput's interval is of the series that ended the window.
+def load_metrics(result: LoadResult, limits: Mapping[str, float] = {}) -> LoadMetrics:
+    """The window's metrics, with the intervals that ended it. `limits` are seconds of "ttft", "tpot" and "e2el": what a good
+    request meets.
 
     Raises LaunchError (LOAD_FAILED) when no request that was sent in the window succeeded.
     """
@@ -62,7 +61,7 @@ def load_metrics(result: LoadResult, limits: Mapping[str, float] = {}, rule: Dec
         chunk_tokens=_chunk_tokens(sent),
         input_tokens=prompt_tokens,
         output_tokens=throughput * window_s,
-        ci95=_intervals(rule, sent, ended, window_s) if rule is not None and rule.named else None,
+        ci95=_intervals(result, len(ended) / window_s),
     )
 
 
@@ -72,17 +71,12 @@ def _interval(result: LoadResult, throughput: float) -> float | None:
     return half / mean * throughput if half is not None and mean else None
 
 
-def _intervals(
-    rule: Deciding, sent: Sequence[RequestRecord], ended: Sequence[RequestRecord], window_s: float
-) -> dict[str, tuple[float, float]]:
-    """In the order in which the requests were due; goodput is of those that ended, in good ones a second."""
-    found = rule.intervals(latencies_s(sorted(sent, key=lambda record: record.scheduled_s)))
-    if "goodput" in rule.named:
-        found.pop("goodput", None)
-        share = rule.interval("goodput", latencies_s(sorted(ended, key=lambda record: record.ended_s)))
-        if share is not None:
-            found["goodput"] = share[0] * len(ended) / window_s, share[1] * len(ended) / window_s
-    return found
+def _intervals(result: LoadResult, ended_per_s: float) -> dict[str, tuple[float, float]] | None:
+    """As they ended the window; goodput is the share of good requests times how many ended a second."""
+    if result.intervals is None:
+        return None
+    scales = {metric: ended_per_s if metric == "goodput" else 1.0 for metric in result.intervals}
+    return {metric: (low * scales[metric], high * scales[metric]) for metric, (low, high) in result.intervals.items()}
 
 
 def latencies_s(records: Sequence[RequestRecord]) -> dict[str, Floats]:

@@ -201,8 +201,7 @@ class _Bench:
             rule=self._rule,
         )
         self._loads += 1
-        load = load_metrics(result, limits(self._slos), self._rule)
-        load = replace(load, request_rate=workload.request_rate)
+        load = replace(load_metrics(result, limits(self._slos)), request_rate=workload.request_rate)
         told = server.metrics(result) if server else None
         used = gpu.metrics(load.output_tokens)
         return Measured(
@@ -215,5 +214,5 @@ class _Bench:
             client=result.client,
             warmup_s=result.warmup_s,
             marks=marks(workload, result, load, told, used, self._rule),
-            unknown=unknown(self._rule, load),
+            unknown=unknown(self._rule, load, result.undecided),
         )
