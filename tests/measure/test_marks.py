@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from samples import CLIENT, load_metrics, measured
 
-from tuner.measure.marks import client_bound, marks
+from tuner.decide.deciding import Deciding
+from tuner.measure.marks import client_bound, marks, unknown
 from tuner.types import GpuMetrics, LoadResult, Mark, RequestRecord, ServerMetrics
 from tuner.workload.presets import PRESETS
 
@@ -33,6 +34,24 @@ def load(arrived: int = 100, *, shared_tokens: int | None = 0, **more: Any) -> L
     )
     whole: dict[str, Any] = {"client": CLIENT, "warmup_s": 4.0, "stationary": True} | more
     return LoadResult(records=records, window_start_s=0.0, window_end_s=1.0, shared_tokens=shared_tokens, **whole)
+
+
+def test_a_metric_that_decides_and_is_not_known_is_said() -> None:
+    p99 = Deciding(precision=0.02, throughput=False, metrics=("ttft_p99_s",))
+    for ci95, said in (
+        (None, ("ttft_p99_s",)),
+        ({"ttft_p99_s": (0.09, 0.115)}, ("ttft_p99_s",)),
+        ({"ttft_p99_s": (0.1, 0.115)}, ()),
+    ):
+        known = replace(GOOD, output_throughput_ci95=None, ci95=ci95)
+        assert unknown(p99, known, ()) == said
+        assert marks(CHAT, load(), known, SERVER, GPU, p99) == ((Mark.IMPRECISE,) if said else ())
+    undecided = load(undecided=("e2el_p99_s",))
+    assert marks(CHAT, undecided, GOOD, SERVER, GPU) == (Mark.IMPRECISE,)
+
+
+def test_an_open_loop_has_no_throughput_to_be_precise_about() -> None:
+    assert marks(OPEN, load(), replace(GOOD, output_throughput_ci95=None), SERVER, GPU) == ()
 
 
 def test_a_good_measurement_has_none() -> None:

@@ -75,6 +75,14 @@ def test_counts_are_the_same_on_both_clocks(speed: float) -> None:
     assert isinstance(found.load.ttft_s, Distribution)
 
 
+def test_intervals_are_of_the_same_clock_as_what_they_are_of() -> None:
+    load = replace(load_metrics(), ci95={"ttft_p99_s": (0.1, 0.2), "goodput": (3.0, 4.0)})
+    found = slower(replace(measured(), load=load), 10.0).load.ci95
+    assert found is not None
+    assert found["ttft_p99_s"] == pytest.approx((1.0, 2.0))
+    assert found["goodput"] == pytest.approx((0.3, 0.4))
+
+
 def test_what_is_simulated_has_no_processors_and_grouped_chunks_no_gaps() -> None:
     found: Measured = slower(measured(), 10.0)
     assert (found.server_cpu_cores, found.load.itl_s, found.load.chunk_tokens) == (None, None, None)

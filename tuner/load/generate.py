@@ -7,16 +7,19 @@ window lasts, and whether the load has failed. It does not know what is measured
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
+from math import inf
 from time import perf_counter
 from typing import Any, TypeVar
 
 import aiohttp
 
-from tuner.decide.confidence import half_width, truncation
+from tuner.decide.confidence import truncation
+from tuner.decide.deciding import Deciding, deciding
 from tuner.errors import LaunchError, UsageError
 from tuner.load.messages import End, Orders, Report, Stop
 from tuner.load.progress import Heard
 from tuner.load.prompts import Prompt, Recipe
+from tuner.load.stopping import Stopping
 from tuner.load.tokenizer import count_tokens, learn_alphabet
 from tuner.load.workers import Workers
 from tuner.types import Failed, FailureKind, LoadResult, RequestRecord, Target, Workload
@@ -67,23 +70,24 @@ async def generate_load(
     first_index: int = 0,
     observe: Observe = nullcontext,
     server_alive: Callable[[], bool] = lambda: True,
+    rule: Deciding | None = None,
 ) -> LoadResult:
     """Load the server with the recipe's workload; requests are numbered from `first_index`.
 
     Users start one after another over 2 s (or half of warmup_s; longer beyond 4,000). The warm-up ends when each has had its
     first token, warmup_s has passed (after ramp_up_s), and throughput is stationary (tuner.confidence.truncation), or five
     times warmup_s has passed. Then `observe()` is entered, the window runs, and `observe()` is left. The window ends when it
-    is window_s long, two requests a user (20 in the open loop) have ended in it, and throughput is known to the workload's
-    precision; or after max_window_s. A trace is measured from warmup_s to its end. The load is held until the last request
-    that was due before the window's end has ended, at most stall_s; what is then still open is an error. Requests that are
-    due after the window are load only and have no record.
+    is window_s long, two requests a user (20 in the open loop) have ended in it, and all that `rule` names is known (without
+    one: throughput, or an open loop's mean latencies); or after max_window_s. A trace is measured from warmup_s to its end.
+    The load is held until the last request that was due before the window's end has ended, at most stall_s; what is then still
+    open is an error. Requests that are due after the window are load only and have no record.
 
     Raises LaunchError: CRASHED when `server_alive` (asked twice a second) says no; STALLED when requests are open and nobody
     gets a byte for stall_s, whatever /health says; LOAD_FAILED when all first requests fail, or more than 1 % of those that
     were sent or ended in the window; CLIENT_BOUND when a worker dies. Raises UsageError when a trace is too short. When it
     is cancelled, leaving `workers` closes every request.
     """
-    run = _Run(target, recipe, workers, first_index)
+    run = _Run(target, recipe, workers, first_index, rule or deciding(recipe.workload))
     listening = [run.listen(number) for number in range(workers.count)]
     return await _run_beside(run.measure(observe), _watch(server_alive), run.watch_for_stall(), *listening)
 
@@ -114,13 +118,14 @@ async def _run_beside(main: Coroutine[Any, Any, Result], *others: Coroutine[Any,
 class _Run:
     """One load: what the workers told of it so far."""
 
-    def __init__(self, target: Target, recipe: Recipe, workers: Workers, first_index: int) -> None:
+    def __init__(self, target: Target, recipe: Recipe, workers: Workers, first_index: int, rule: Deciding) -> None:
         self._recipe, self._workload, self._workers = recipe, recipe.workload, workers
         ramp_s = min(max(_RAMP_S, (self._workload.users or 0) / _RAMP_USERS_PER_S), self._workload.warmup_s / 2)
         self._ramp_s = self._workload.ramp_up_s or ramp_s
         self._tick_s = min(max(self._workload.warmup_s / _TICKS, _TICK_S[0]), _TICK_S[1])
         self._start_s = perf_counter() + _SETTLE_S
         self._heard = Heard(workers, self._start_s, self._tick_s)
+        self._stopping = Stopping(rule, self._workload, self._heard, self._tick_s)
         for number in range(workers.count):
             workers.send(
                 number,
@@ -176,6 +181,10 @@ class _Run:
             warmup_s=start_s - self._start_s,
             stationary=stationary,
             shared_tokens=self._recipe.shared_tokens,
+            rates=self._stopping.rates,
+            mix=self._stopping.mix,
+            intervals=self._stopping.intervals,
+            undecided=self._stopping.undecided,
         )
 
     async def _warm_up(self) -> bool:
@@ -216,15 +225,15 @@ class _Run:
             await self._heard.tick()
             past_s, ended = perf_counter() - start_s, self._heard.total("ended") - before
             if workload.trace is not None:
-                if self._heard.is_exhausted() or (workload.max_window_s and past_s >= workload.max_window_s):
-                    return
-            elif past_s >= longest_s or (past_s >= workload.window_s and ended >= needed and self._is_precise(start_s)):
+                is_over = self._heard.is_exhausted() or past_s >= (workload.max_window_s or inf)
+            else:
+                is_over = past_s >= longest_s
+            if is_over:
+                self._stopping.look(start_s, perf_counter())
                 return
-
-    def _is_precise(self, start_s: float) -> bool:
-        rates = self._heard.rates(start_s, perf_counter())
-        half = half_width(rates)
-        return half is not None and half <= self._workload.precision * sum(rates) / len(rates)
+            is_enough = workload.trace is None and past_s >= workload.window_s and ended >= needed
+            if is_enough and self._stopping.is_known(start_s, perf_counter()):
+                return
 
     async def _hold(self, start_s: float, end_s: float) -> Sequence[Report]:
         """Keep the load up until the sampled requests have ended; then the workers' reports."""

@@ -47,7 +47,10 @@ class Stop:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
     """One worker's totals at a tick, since the start. `unanswered` are its users without a first token or failure,
-    `sampled_open` the open requests that will have a record; `delay_s` and `reads` are the meter's."""
+    `sampled_open` the open requests that will have a record; `delay_s` and `reads` are the meter's. `prompt_tokens` are of the
+    requests with a first token (0 where lengths are not ours). `answered` are four numbers of each request that ended whole
+    since the last tick: when it was due, when its first and its last chunk came, its output tokens. Until now these had
+    `answered_events` and `answered_tokens`."""
 
     tick: int
     time_s: float
@@ -63,6 +66,10 @@ class Progress:
     delay_s: float
     reads: int
     exhausted: bool
+    prompt_tokens: int
+    answered: "array[float]"
+    answered_events: int
+    answered_tokens: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,7 @@
 """What the workers of a load tell in; how far it is, and how well the load generator itself did, out. Knows no server."""
 
 import asyncio
+from array import array
 from collections.abc import Sequence
 from statistics import fmean
 
@@ -58,13 +59,22 @@ class Heard:
         last = self.last()
         return bool(last) and all(progress.exhausted for progress in last)
 
-    def rates(self, start_s: float, end_s: float) -> list[float]:
-        """Events per tick of all workers, for the ticks that lie in the time."""
-        totals = [sum(told[tick].events for told in self._told) for tick in range(self._ticks())]
+    def rates(self, start_s: float, end_s: float, what: str = "events") -> list[float]:
+        """Events, or another total, per tick of all workers, for the ticks that lie in the time."""
+        totals = [sum(getattr(told[tick], what) for told in self._told) for tick in range(self._ticks())]
         steps = [after - before for before, after in zip([0, *totals], totals, strict=False)]
         edges = [self._start_s + tick * self._tick_s for tick in range(len(steps))]
         inside = (start_s <= edge and edge + self._tick_s <= end_s for edge in edges)
         return [float(step) for step, is_inside in zip(steps, inside, strict=True) if is_inside]
+
+    def answered(self, start_s: float) -> "array[float]":
+        """What the workers told of requests that ended from then on, as `Progress` has it, tick after tick."""
+        found = array("d")
+        for tick in range(self._ticks()):
+            for told in self._told:
+                if told[tick].time_s > start_s:
+                    found.extend(told[tick].answered)
+        return found
 
     def client(self, reports: Sequence[Report], start_s: float, end_s: float) -> ClientMetrics:
         """How well the load generator did in the window."""

@@ -1,5 +1,6 @@
 """Requests in, their records out: what one worker of the load generator has open, and what has ended. Knows no user."""
 
+from array import array
 from time import perf_counter
 
 from tuner.load.connection import Connections, address_of
@@ -13,7 +14,8 @@ _STALL_MARGIN_S = 0.5
 
 
 class Sender:
-    """Sends requests of one workload; `events`, `ended`, `failed` and `first_error` are totals since the start."""
+    """Sends requests of one workload; `events`, `ended`, `failed`, `first_error`, `prompt_tokens`, `answered_events` and
+    `answered_tokens` are totals since the start, as `Progress` has them."""
 
     def __init__(self, target: Target, workload: Workload) -> None:
         self._workload = workload
@@ -24,12 +26,26 @@ class Sender:
         self._ended_events = 0
         self.meter = self._connections.meter
         self.open: dict[int, tuple[float, float, EventStream]] = {}  # index -> scheduled_s, sent_s, what has come
-        self.ended = self.failed = 0
+        self._prompts: dict[int, int] = {}  # index -> prompt tokens, of open requests
+        self._ended_prompts = 0
+        self._answered = array("d")
+        self.ended = self.failed = self.answered_events = self.answered_tokens = 0
         self.first_error: str | None = None
 
     @property
     def events(self) -> int:
         return self._ended_events + sum(stream.events for _, _, stream in self.open.values())
+
+    @property
+    def prompt_tokens(self) -> int:
+        return self._ended_prompts + sum(
+            self._prompts[index] for index, (_, _, stream) in self.open.items() if stream.has_output
+        )
+
+    def take_answered(self) -> "array[float]":
+        """What `Progress` calls so, since the last call."""
+        taken, self._answered = self._answered, array("d")
+        return taken
 
     @property
     def sampled_open(self) -> int:
@@ -45,6 +61,7 @@ class Sender:
         sent_s = perf_counter()
         scheduled_s = sent_s if due_s is None else due_s
         self.open[request.index] = scheduled_s, sent_s, stream
+        self._prompts[request.index] = (request.input_tokens or 0) if request.output_tokens else 0
         try:
             await self._connections.exchange(data, stream)
             usage = stream.finish()
@@ -58,7 +75,11 @@ class Sender:
         finally:
             del self.open[request.index]
             self._ended_events += stream.events
-        self._keep(_record(request.index, scheduled_s, sent_s, stream, usage, error))
+            self._ended_prompts += self._prompts.pop(request.index)
+        record = _record(request.index, scheduled_s, sent_s, stream, usage, error)
+        self._keep(record)
+        if error is None:
+            self._tell(record, stream.events)
         return stream if error is None else None
 
     def end(self, end: End) -> None:
@@ -85,6 +106,12 @@ class Sender:
 
     def close(self) -> None:
         self._connections.close()
+
+    def _tell(self, record: RequestRecord, events: int) -> None:
+        tokens = record.output_tokens or 0
+        self._answered.extend((record.scheduled_s, record.chunk_times_s[0], record.chunk_times_s[-1], tokens))
+        self.answered_events += events
+        self.answered_tokens += tokens
 
     def _keep(self, record: RequestRecord) -> None:
         self.ended += 1

@@ -165,6 +165,10 @@ class Load:
             delay_s=sender.meter.delay_s,
             reads=sender.meter.reads,
             exhausted=self._exhausted,
+            prompt_tokens=sender.prompt_tokens,
+            answered=sender.take_answered(),
+            answered_events=sender.answered_events,
+            answered_tokens=sender.answered_tokens,
         )
 
     def _user_of(self, index: int) -> int:

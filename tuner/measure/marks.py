@@ -3,8 +3,10 @@
 docs/metrics.md tells users the same.
 """
 
+from collections.abc import Sequence
 from math import sqrt
 
+from tuner.decide.deciding import Deciding
 from tuner.types import ClientMetrics, GpuMetrics, LoadMetrics, LoadResult, Mark, ServerMetrics, Workload
 
 #: A worker that is busy for more of the time than this sends and reads late.
@@ -26,12 +28,14 @@ def marks(
     load: LoadMetrics,
     server: ServerMetrics | None,
     gpu: GpuMetrics | None,
+    rule: Deciding | None = None,
 ) -> tuple[Mark, ...]:
-    """Those that hold, in the order of `Mark`."""
+    """Those that hold, in the order of `Mark`. `rule` names what decides; without one that is a closed loop's throughput."""
+    rule = rule or Deciding(precision=workload.precision, throughput=workload.users is not None)
     held = {
         Mark.CLIENT_BOUND: client_bound(result.client, load),
         Mark.UNSTEADY: not result.stationary,
-        Mark.IMPRECISE: workload.trace is None and _is_imprecise(workload, load),
+        Mark.IMPRECISE: bool(unknown(rule, load, result.undecided)),
         Mark.THROTTLED: gpu is not None and (gpu.throttled or 0.0) >= THROTTLED,
         Mark.PREFIX_CACHE: server is not None and _hits_too_often(result, load, server),
         Mark.SATURATED: workload.users is None and _falls_behind(result, load),
@@ -46,9 +50,11 @@ def client_bound(client: ClientMetrics, load: LoadMetrics) -> bool:
     return client.cpu >= BUSY or delay_s > late_s or (client.send_delay_mean_s or 0.0) > late_s
 
 
-def _is_imprecise(workload: Workload, load: LoadMetrics) -> bool:
+def unknown(rule: Deciding, load: LoadMetrics, undecided: Sequence[str]) -> tuple[str, ...]:
+    """The metrics that decide whose recorded interval is wider than asked, or of which it is not known whether they meet their
+    SLO."""
     half = load.output_throughput_ci95
-    return half is None or half > workload.precision * load.output_throughput
+    return rule.unknown(None if half is None else half / load.output_throughput, load.ci95 or {}, undecided)
 
 
 def _hits_too_often(result: LoadResult, load: LoadMetrics, server: ServerMetrics) -> bool:

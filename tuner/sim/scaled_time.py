@@ -4,6 +4,7 @@ For a server whose time runs `speed` times as fast as ours. How long a stall may
 about what it simulates.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from tuner.types import ClientMetrics, Distribution, LoadMetrics, Measured, Workload
@@ -53,7 +54,13 @@ def _load(load: LoadMetrics, speed: float) -> LoadMetrics:
         goodput=_times(load.goodput, 1 / speed),
         chunk_tokens=load.chunk_tokens if speed <= 1 else None,
         request_rate=_times(load.request_rate, 1 / speed),
+        ci95=_intervals(load.ci95, speed) if load.ci95 is not None else None,
     )
+
+
+def _intervals(found: Mapping[str, tuple[float, float]], speed: float) -> dict[str, tuple[float, float]]:
+    factors = {metric: 1 / speed if metric == "goodput" else speed for metric in found}
+    return {metric: (low * factors[metric], high * factors[metric]) for metric, (low, high) in found.items()}
 
 
 def _distribution(found: Distribution, speed: float) -> Distribution:

@@ -6,6 +6,7 @@ Nothing is asked here of a GPU, of vLLM or of a database; it does not know what 
 from dataclasses import replace
 from pathlib import Path
 
+from tuner.decide.deciding import check_decides
 from tuner.decide.objective import parse_objective
 from tuner.decide.slo import check_limits, parse_slo
 from tuner.errors import UsageError
@@ -19,8 +20,8 @@ from tuner.workload.presets import load_workload, with_overrides
 _SECRET = {"hf_token": "HF_TOKEN", "api_key": "VLLM_API_KEY when you deploy"}
 
 
-def check(options: Options) -> None:
-    """What needs neither GPU nor vLLM to be found wrong. Raises UsageError."""
+def check(options: Options, *, find_rate: bool = False) -> None:
+    """What needs neither GPU nor vLLM to be found wrong; `find_rate` is said of the workload beside them. Raises UsageError."""
     for name, value, least in (
         ("trials", options.trials, 1),
         ("users", options.users, 1),
@@ -49,8 +50,10 @@ def check(options: Options) -> None:
     if options.max_model_len is not None and options.max_model_len < 1:
         raise UsageError(f"--max-model-len is {options.max_model_len} and must be at least 1")
     slos = [parse_slo(slo) for slo in options.slo]
-    check_limits(parse_objective(options.objective), slos)
-    if workload_of(options).find_rate and not slos:
+    objective, workload = parse_objective(options.objective), workload_of(options)
+    check_limits(objective, slos)
+    check_decides(replace(workload, find_rate=workload.find_rate or find_rate), objective)
+    if workload.find_rate and not slos:
         raise UsageError(
             f"workload {options.workload} looks for the highest rate that meets the SLOs: give some (--slo)"
         )

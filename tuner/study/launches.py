@@ -82,6 +82,7 @@ def run_recorded(
         log=log,
         salt=number,
         slos=setup.slos,
+        objective=setup.objective,
         engine=engine,
         timeout_s=setup.trial_timeout_s,
     )

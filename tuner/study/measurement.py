@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 
+from tuner.decide.deciding import Deciding, deciding
+from tuner.decide.objective import Objective
 from tuner.decide.rate_search import RateSearch
 from tuner.decide.slo import Slo, limits, violations
 from tuner.errors import LaunchError, UsageError
@@ -16,7 +18,7 @@ from tuner.load.prompts import Recipe
 from tuner.load.workers import Workers, most_workers, workers_for
 from tuner.measure.cpu import CpuSampler
 from tuner.measure.gpu import GpuSampler
-from tuner.measure.marks import marks
+from tuner.measure.marks import marks, unknown
 from tuner.measure.metrics import load_metrics
 from tuner.measure.server import ServerSampler, in_flight, is_vllm, kv_cache_tokens
 from tuner.sim.scaled_time import faster, slower
@@ -53,13 +55,15 @@ async def measure(
     workload: Workload,
     *,
     slos: Sequence[Slo] = (),
+    objective: Objective | None = None,
     gpus: Sequence[int] = (),
     salt: int = 0,
     phase: Tell = lambda text: None,
     watched: Watched | None = None,
     workers: Workers | None = None,
 ) -> Measured:
-    """Load the server and measure it; `salt` is a number that no other measurement on its prefix cache has used.
+    """Load the server and measure it until what decides is known: the `objective` and the SLOs (tuner/decide/deciding.py).
+    `salt` is a number that no other measurement on its prefix cache has used.
 
     When the load generator was the limit, the load is repeated with more workers, as far as there are cores for them; a
     measurement that is marked CLIENT_BOUND says what the server did at least. With `workload.find_rate` it is that of the
@@ -81,7 +85,8 @@ async def measure(
             workers = await stack.enter_async_context(Workers(workers_for(workload)))
         phase("asking for the tokenizer")
         recipe = await learn(target, workload, salt=salt)
-        bench = _Bench(target, recipe, slos, watched, workers, phase, await is_vllm(target.base_url))
+        rule, has_metrics = deciding(workload, objective, slos), await is_vllm(target.base_url)
+        bench = _Bench(target, recipe, slos, rule, watched, workers, phase, has_metrics)
         found = await (bench.find_rate() if workload.find_rate else bench.measure(workload))
     return found if watched.speed is None else slower(found, speed)
 
@@ -94,13 +99,14 @@ class _Bench:
         target: Target,
         recipe: Recipe,
         slos: Sequence[Slo],
+        rule: Deciding,
         watched: Watched,
         workers: Workers,
         phase: Tell,
         has_metrics: bool,
     ) -> None:
         self._target, self._recipe, self._slos, self._watched = target, recipe, slos, watched
-        self._workers, self._phase, self._has_metrics = workers, phase, has_metrics
+        self._rule, self._workers, self._phase, self._has_metrics = rule, workers, phase, has_metrics
         self._speed = watched.speed or 1.0
         self._loads = 0
 
@@ -192,6 +198,7 @@ class _Bench:
             first_index=self._loads * _REQUESTS_A_LOAD,
             observe=observe,
             server_alive=self._watched.alive,
+            rule=self._rule,
         )
         self._loads += 1
         load = replace(load_metrics(result, limits(self._slos)), request_rate=workload.request_rate)
@@ -206,5 +213,6 @@ class _Bench:
             kv_cache_tokens=await kv_cache_tokens(self._target.base_url) if server else None,
             client=result.client,
             warmup_s=result.warmup_s,
-            marks=marks(workload, result, load, told, used),
+            marks=marks(workload, result, load, told, used, self._rule),
+            unknown=unknown(self._rule, load, result.undecided),
         )

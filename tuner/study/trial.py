@@ -82,7 +82,14 @@ async def _measure(job: Job, endpoint: Endpoint, group: ProcessGroup, workers: W
         speed=endpoint.speed,
     )
     found = await measure(
-        endpoint, job.workload, slos=job.slos, salt=job.salt, phase=phase, watched=watched, workers=workers
+        endpoint,
+        job.workload,
+        slos=job.slos,
+        objective=job.objective,
+        salt=job.salt,
+        phase=phase,
+        watched=watched,
+        workers=workers,
     )
     return replace(found, startup_s=endpoint.startup_s, start=endpoint.start)
 

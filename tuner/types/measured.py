@@ -24,7 +24,9 @@ class Distribution:
 class LoadMetrics:
     """What the client saw in the window. Throughputs are per second; `output_throughput` counts tokens.
 
-    `output_throughput_ci95` is the half width of the 95 % interval of output_throughput (batch means), None if too short.
+    `output_throughput_ci95` is the half width of the 95 % interval of output_throughput, None if too short and in an open loop,
+    whose throughput is that of its arrivals. `ci95` are the ends of that of the latencies, in seconds, and of the goodput that
+    the objective or an SLO names, by their names (ttft_p99_s), where there were requests enough.
     A distribution is None where no request gives it (TPOT with one output token). `goodput` counts the requests a second that
     meet every limit; None without limits. `chunk_tokens` is the mean number of tokens in a chunk after the first,
     `request_rate` how many requests a second the open loop asked for.
@@ -97,7 +99,7 @@ class Mark(StrEnum):
 
     CLIENT_BOUND = "client bound"  # the load generator was the limit: the server may do better
     UNSTEADY = "unsteady"  # throughput was not stationary when the warm-up's time was up
-    IMPRECISE = "imprecise"  # the 95 % interval is wider than the workload's precision
+    IMPRECISE = "imprecise"  # the interval of what decides is wider than asked, or has an SLO's limit inside
     THROTTLED = "throttled"  # the GPU's clocks were held down by heat or by its power supply
     PREFIX_CACHE = "prefix cache"  # more of the prompts came from the prefix cache than the workload implies
     SATURATED = "saturated"  # open loop: requests arrived faster than they were served
@@ -107,8 +109,8 @@ class Mark(StrEnum):
 class Measured:
     """A trial's measurement. `gpu` is None without a GPU, `server` without vLLM's /metrics. `server_cpu_cores` is the mean
     number of cores that the server's processes kept busy in the window, `startup_s` its start (None if tuner did not start
-    it). `kv_cache_tokens` is the KV cache's size that vLLM
-    reports. `start` is how the server came to be, "plain" or "warm": measurements are compared with their like only."""
+    it). `kv_cache_tokens` is the KV cache's size that vLLM reports. `start` is how the server came to be, "plain" or "warm":
+    measurements are compared with their like only. `unknown` names the metrics for which it is marked imprecise."""
 
     load: LoadMetrics
     server: ServerMetrics | None
@@ -120,6 +122,7 @@ class Measured:
     client: ClientMetrics | None = None
     warmup_s: float | None = None
     marks: tuple[Mark, ...] = ()
+    unknown: tuple[str, ...] = ()
 
     def metrics(self) -> dict[str, float]:
         """Every number by its name with its unit, e.g. output_throughput, ttft_p99_s, gpu_utilization; absent ones left out.
