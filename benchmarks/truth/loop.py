@@ -39,8 +39,9 @@ class Lengths:
 
 @dataclass(frozen=True, kw_only=True)
 class History:
-    """After each step (row) of each replication (column): the time, the totals of tokens and of ended requests since the start, the
-    requests that wait, the users without a first token and without a first end, and the longest time of an ended request."""
+    """After each step (row) of each replication (column): the time, the totals of tokens, ended requests and preemptions since
+    the start, the requests that wait, the users without a first token and without a first end, the longest time of an ended
+    request, and the tokens in all contexts."""
 
     time_s: Floats
     tokens: Floats
@@ -53,7 +54,9 @@ class History:
     preempted: Floats
 
 
-def run(server: Server, lengths: Lengths, begun: Floats, due_s: Floats, steps: int, rng: np.random.Generator) -> History:
+def run(
+    server: Server, lengths: Lengths, begun: Floats, due_s: Floats, steps: int, rng: np.random.Generator
+) -> History:
     """`begun` has for each replication and user the first request's (prompt, answer), `due_s` when it is sent."""
     loop = _Loop(server, lengths, begun, due_s, rng)
     rows = [loop.step() for _ in range(steps)]

@@ -84,8 +84,18 @@ def opened(rate: float, low: int, high: int) -> Workload:
 
 CASES = (
     Case(name="r1, 32 users, 8B on L4", workload=closed(32, 512, 1536), server=L4, horizon_s=400),
-    Case(name="r1, 32 users, L4, 8 sequences", workload=closed(32, 512, 1536), server=replace(L4, sequences=8), horizon_s=900),
-    Case(name="r1, 32 users, L4, 15,000 tokens of KV", workload=closed(32, 512, 1536), server=replace(L4, capacity=15_000), horizon_s=600),
+    Case(
+        name="r1, 32 users, L4, 8 sequences",
+        workload=closed(32, 512, 1536),
+        server=replace(L4, sequences=8),
+        horizon_s=900,
+    ),
+    Case(
+        name="r1, 32 users, L4, 15,000 tokens of KV",
+        workload=closed(32, 512, 1536),
+        server=replace(L4, capacity=15_000),
+        horizon_s=600,
+    ),
     Case(name="r1, 128 users, 8B on A100", workload=closed(128, 512, 1536), server=A100, horizon_s=150),
     Case(name="r1, 256 users, 1.5B on H200", workload=closed(256, 512, 1536), server=H200, horizon_s=120),
     Case(name="1,024-3,072, 24 users, L4", workload=closed(24, 1024, 3072), server=L4, horizon_s=700),
@@ -93,8 +103,18 @@ CASES = (
     Case(name="open loop, 2/s, 20 s each", workload=opened(2.0, 512, 1536), tpot_s=0.02, horizon_s=250),
     Case(name="open loop, 4/s, 10 s each", workload=opened(4.0, 256, 768), tpot_s=0.02, horizon_s=200),
     Case(name="open-chat, 8/s, 2 s each", workload=opened(8.0, 32, 224), tpot_s=0.015, horizon_s=150),
-    Case(name="chat, 64 users, L4", workload=closed(64, 32, 224, input_tokens=Counts(low=64, high=448)), server=L4, horizon_s=150),
-    Case(name="long-prompt, 16 users, L4", workload=closed(16, 64, 192, input_tokens=Counts(low=1024, high=3072)), server=L4, horizon_s=150),
+    Case(
+        name="chat, 64 users, L4",
+        workload=closed(64, 32, 224, input_tokens=Counts(low=64, high=448)),
+        server=L4,
+        horizon_s=150,
+    ),
+    Case(
+        name="long-prompt, 16 users, L4",
+        workload=closed(16, 64, 192, input_tokens=Counts(low=1024, high=3072)),
+        server=L4,
+        horizon_s=150,
+    ),
 )
 
 

@@ -46,8 +46,11 @@ class Stop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """One worker's totals at a tick, since the start. `unanswered` are its users without a first token or failure,
-    `sampled_open` the open requests that will have a record; `delay_s` and `reads` are the meter's."""
+    """One worker's totals at a tick, since the start. `unanswered` and `unended` are its users whose first request has no first
+    token, or no end; `waiting` are the open requests without output, `sampled_open` those that will have a record. The oldest
+    open one was due at `oldest_due_s` (inf without one); the longest that has ended took `longest_s`, and as far as can be
+    told no sampled open one will take more than `projected_s`. `client_error` is what this machine has refused it. `delay_s`
+    and `reads` are the meter's."""
 
     tick: int
     time_s: float
@@ -56,9 +59,15 @@ class Progress:
     ended: int
     failed: int
     first_error: str | None
+    client_error: str | None
     open: int
+    waiting: int
     sampled_open: int
     unanswered: int
+    unended: int
+    oldest_due_s: float
+    longest_s: float
+    projected_s: float
     last_byte_s: float
     delay_s: float
     reads: int

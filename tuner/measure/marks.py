@@ -5,6 +5,7 @@ docs/metrics.md tells users the same.
 
 from math import sqrt
 
+from tuner.measure.window import sent_in
 from tuner.types import ClientMetrics, GpuMetrics, LoadMetrics, LoadResult, Mark, ServerMetrics, Workload
 
 #: A worker that is busy for more of the time than this sends and reads late.
@@ -48,13 +49,18 @@ def client_bound(client: ClientMetrics, load: LoadMetrics) -> bool:
 
 def _is_imprecise(workload: Workload, load: LoadMetrics) -> bool:
     half = load.output_throughput_ci95
+    if workload.users is not None and load.completed < workload.users:
+        return True  # the window is shorter than a request: the interval has not seen how their contexts vary
     return half is None or half > workload.precision * load.output_throughput
 
 
 def _hits_too_often(result: LoadResult, load: LoadMetrics, server: ServerMetrics) -> bool:
     if result.shared_tokens is None or not server.prefix_cache_queries or not load.input_tokens:
         return False
-    prompts = [r.input_tokens for r in result.records if r.input_tokens]
+    sent = sent_in(result.records, result.window_start_s, result.window_end_s)  # before, prompts are longer than usual
+    prompts = [r.input_tokens for r in sent if r.input_tokens]
+    if not prompts:
+        return False
     implied = min(1.0, result.shared_tokens * len(prompts) / sum(prompts))
     return server.prefix_cache_hits / server.prefix_cache_queries > implied + PREFIX_HITS
 
