@@ -15,6 +15,8 @@ TTFT_SHARE = 0.10
 LEAST_DELAY_S = 0.003
 #: Samples with clocks held down; a single one in a long window is a flicker.
 THROTTLED = 0.05
+#: Requests a user that must have ended before the interval is believed.
+LEAST_SHARE = 0.6
 #: Hits beyond those that the workload implies, as a share of all prompt tokens.
 PREFIX_HITS = 0.01
 #: Requests that arrived and did not leave, as a share of those that arrived.
@@ -49,8 +51,8 @@ def client_bound(client: ClientMetrics, load: LoadMetrics) -> bool:
 
 def _is_imprecise(workload: Workload, load: LoadMetrics) -> bool:
     half = load.output_throughput_ci95
-    if workload.users is not None and load.completed < workload.users:
-        return True  # the window is shorter than a request: the interval has not seen how their contexts vary
+    if load.completed < LEAST_SHARE * (workload.users or 0):
+        return True  # the window is far shorter than a request: the interval has not seen how their contexts vary
     return half is None or half > workload.precision * load.output_throughput
 
 

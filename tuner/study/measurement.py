@@ -67,8 +67,8 @@ async def measure(
     highest rate that meets the SLOs, or of the lowest rate tried where none does. Workload, SLOs and measurement of a simulated
     server are in its seconds.
 
-    Raises LaunchError as `generate_load` does, CLIENT_BOUND at once where this machine cannot make the load, and LOAD_FAILED when
-    vLLM's /metrics cannot be read; UsageError when the workload cannot be made for this model.
+    Raises LaunchError as `generate_load` does, CLIENT_BOUND at once where this machine cannot make the load, and LOAD_FAILED
+    when vLLM's /metrics cannot be read; UsageError when the workload cannot be made for this model.
     """
     if workload.find_rate and not slos:
         raise UsageError(

@@ -5,10 +5,10 @@ takes, so with the length of its answer, and anywhere in it (the inspection para
 Theory and Its Applications, vol. 2, 1971, I.4). A load that begins so has the contexts, and the rest of the answers, of one
 that has run for ever. How long a prompt takes to read is left out: it is little beside the answer, or the answers are short.
 
-The users' places are not drawn one by one: they are the points of a low-discrepancy sequence, each for two users, of whom one has
-said as much as the other has still to say. A few users then have together what many would have on the mean (quasi-Monte Carlo
-and antithetic variates; Owen, Monte Carlo Theory, Methods and Examples, 2013, 8.2 and 15), and a window shorter than their
-answers sees no accident of the start.
+The users' places are not drawn one by one: they are the points of a low-discrepancy sequence, each for two users, of whom one
+has said as much as the other has still to say. A few users then have together what many would have on the mean (quasi-Monte
+Carlo and antithetic variates; Owen, Monte Carlo Theory, Methods and Examples, 2013, 8.2 and 15), and a window shorter than
+their answers sees no accident of the start.
 """
 
 import random
@@ -23,8 +23,8 @@ from tuner.workload.lengths import draw
 #: Requests from which those under way are chosen: their mean lengths are within 1 % of the workload's.
 _CHOICE = 2048
 #: The steps of the sequence, which request and how far in it: the golden ratio's fraction, whose multiples are the most even
-#: (Niederreiter, Random Number Generation and Quasi-Monte Carlo Methods, 1992, 3.1), and that of the square root of 2. Its start is
-#: drawn (Cranley and Patterson, SIAM Journal on Numerical Analysis, 1976).
+#: (Niederreiter, Random Number Generation and Quasi-Monte Carlo Methods, 1992, 3.1), and that of the square root of 2. Its
+#: start is drawn (Cranley and Patterson, SIAM Journal on Numerical Analysis, 1976).
 _STEPS = (0.6180339887498949, 0.4142135623730951)
 
 
