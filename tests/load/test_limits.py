@@ -25,7 +25,7 @@ def test_what_a_machine_allows_is_known() -> None:
     [
         (
             {"files": 128},
-            "300 users need 332 open files in each of the load generator's 1 processes, and this machine",
+            "300 users need 332 open files in each process of the load generator, and this machine",
         ),
         ({"ports": 299}, "300 users need 300 local ports, and this machine has 299"),
         ({"memory_bytes": 1 << 20}, "300 users need about 0.0 GiB of memory"),

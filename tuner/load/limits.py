@@ -65,7 +65,7 @@ def too_much(workload: Workload, workers: int, limits: Limits) -> str | None:
     files = math.ceil(at_once / workers) + _OTHER_FILES
     if files > limits.files:
         return (
-            f"{what} need {files:,} open files in each of the load generator's {workers} processes, and this machine allows"
+            f"{what} need {files:,} open files in each process of the load generator, and this machine allows"
             f" {limits.files:,.0f}: raise the hard limit (ulimit -Hn)"
         )
     if at_once > limits.ports:
