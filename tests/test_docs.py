@@ -18,6 +18,7 @@ from tuner.decide.gain import LEAST_GAIN
 from tuner.decide.rate_search import RESOLUTION
 from tuner.export.bench_json import Asked, bench_json
 from tuner.load import generate as client
+from tuner.load import warm_up
 from tuner.measure import marks
 from tuner.types import Mark
 from tuner.workload.presets import PRESETS
@@ -91,7 +92,7 @@ def test_every_mark_is_explained_with_the_threshold_that_holds() -> None:
 
 def test_the_other_numbers_are_those_of_the_code() -> None:
     window = section("The window")
-    assert (client.MAX_WARMUP_FACTOR, client.ENDED_PER_USER, client.ENDED_OPEN_LOOP) == (5, 2, 20)
+    assert (warm_up.MAX_WARMUP_FACTOR, client.ENDED_PER_USER, client.ENDED_OPEN_LOOP) == (5, 2, 20)
     assert all(text in window for text in ("five times `warmup_s`", "two requests a user (20 in an open loop)"))
     assert f"({client.MAX_WINDOW_FACTOR} times `window_s`" in window
     assert f"Above {client.MAX_ERROR_SHARE:.0%}".replace("%", " %") in section("Metrics")

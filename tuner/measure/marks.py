@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from math import sqrt
 
 from tuner.decide.deciding import Deciding
+from tuner.measure.window import sent_in
 from tuner.types import ClientMetrics, GpuMetrics, LoadMetrics, LoadResult, Mark, ServerMetrics, Workload
 
 #: A worker that is busy for more of the time than this sends and reads late.
@@ -16,6 +17,8 @@ TTFT_SHARE = 0.10
 LEAST_DELAY_S = 0.003
 #: Samples with clocks held down; a single one in a long window is a flicker.
 THROTTLED = 0.05
+#: Requests a user that must have ended before the interval is believed.
+LEAST_SHARE = 0.6
 #: Hits beyond those that the workload implies, as a share of all prompt tokens.
 PREFIX_HITS = 0.01
 #: Requests that arrived and did not leave, as a share of those that arrived.
@@ -35,7 +38,7 @@ def marks(
     held = {
         Mark.CLIENT_BOUND: client_bound(result.client, load),
         Mark.UNSTEADY: not result.stationary,
-        Mark.IMPRECISE: bool(unknown(rule, load, result.undecided)),
+        Mark.IMPRECISE: bool(unknown(rule, load, result.undecided, workload.users)),
         Mark.THROTTLED: gpu is not None and (gpu.throttled or 0.0) >= THROTTLED,
         Mark.PREFIX_CACHE: server is not None and _hits_too_often(result, load, server),
         Mark.SATURATED: workload.users is None and _falls_behind(result, load),
@@ -50,17 +53,23 @@ def client_bound(client: ClientMetrics, load: LoadMetrics) -> bool:
     return client.cpu >= BUSY or delay_s > late_s or (client.send_delay_mean_s or 0.0) > late_s
 
 
-def unknown(rule: Deciding, load: LoadMetrics, undecided: Sequence[str]) -> tuple[str, ...]:
+def unknown(rule: Deciding, load: LoadMetrics, undecided: Sequence[str], users: int | None = None) -> tuple[str, ...]:
     """The metrics that decide whose recorded interval is wider than asked, or of which it is not known whether they meet their
-    SLO."""
+    SLO. With `users` that have ended too few requests the window is far shorter than a request, and its interval has not seen
+    how their contexts vary."""
     half = load.output_throughput_ci95
-    return rule.unknown(None if half is None else half / load.output_throughput, load.ci95 or {}, undecided)
+    is_known = half is not None and load.completed >= LEAST_SHARE * (users or 0)
+    share = half / load.output_throughput if half is not None and is_known else None
+    return rule.unknown(share, load.ci95 or {}, undecided)
 
 
 def _hits_too_often(result: LoadResult, load: LoadMetrics, server: ServerMetrics) -> bool:
     if result.shared_tokens is None or not server.prefix_cache_queries or not load.input_tokens:
         return False
-    prompts = [r.input_tokens for r in result.records if r.input_tokens]
+    sent = sent_in(result.records, result.window_start_s, result.window_end_s)  # before, prompts are longer than usual
+    prompts = [r.input_tokens for r in sent if r.input_tokens]
+    if not prompts:
+        return False
     implied = min(1.0, result.shared_tokens * len(prompts) / sum(prompts))
     return server.prefix_cache_hits / server.prefix_cache_queries > implied + PREFIX_HITS
 

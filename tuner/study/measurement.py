@@ -14,6 +14,7 @@ from tuner.decide.rate_search import RateSearch
 from tuner.decide.slo import Slo, limits, violations
 from tuner.errors import LaunchError, UsageError
 from tuner.load.generate import generate_load, learn
+from tuner.load.limits import machine_limits, too_much
 from tuner.load.prompts import Recipe
 from tuner.load.workers import Workers, most_workers, workers_for
 from tuner.measure.cpu import CpuSampler
@@ -22,7 +23,7 @@ from tuner.measure.marks import marks, unknown
 from tuner.measure.metrics import load_metrics
 from tuner.measure.server import ServerSampler, in_flight, is_vllm, kv_cache_tokens
 from tuner.sim.scaled_time import faster, slower
-from tuner.types import FailureKind, Mark, Measured, Target, Workload
+from tuner.types import Failed, FailureKind, Mark, Measured, Target, Workload
 
 Tell = Callable[[str], None]
 
@@ -70,13 +71,15 @@ async def measure(
     highest rate that meets the SLOs, or of the lowest rate tried where none does. Workload, SLOs and measurement of a simulated
     server are in its seconds.
 
-    Raises LaunchError as `generate_load` does, and LOAD_FAILED when vLLM's /metrics cannot be read; UsageError when the
-    workload cannot be made for this model.
+    Raises LaunchError as `generate_load` does, CLIENT_BOUND at once where this machine cannot make the load, and LOAD_FAILED
+    when vLLM's /metrics cannot be read; UsageError when the workload cannot be made for this model.
     """
     if workload.find_rate and not slos:
         raise UsageError(
             f"workload {workload.name} looks for the highest request rate that meets the SLOs: give some (--slo)"
         )
+    if why := too_much(workload, workers_for(workload), machine_limits()):
+        raise LaunchError(Failed(kind=FailureKind.CLIENT_BOUND, message=why))
     watched = watched or Watched(gpus=gpus)
     speed = watched.speed or 1.0
     workload, slos = faster(workload, speed), [replace(slo, limit_s=slo.limit_s / speed) for slo in slos]
@@ -214,5 +217,5 @@ class _Bench:
             client=result.client,
             warmup_s=result.warmup_s,
             marks=marks(workload, result, load, told, used, self._rule),
-            unknown=unknown(self._rule, load, result.undecided),
+            unknown=unknown(self._rule, load, result.undecided, workload.users),
         )

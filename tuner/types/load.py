@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestRecord:
-    """What came back. Times are seconds on the client's monotonic clock. `error` is None exactly when the stream was whole:
-    it ended with usage and [DONE], and its token counts are those that were asked for.
+    """What came back. Times are seconds on the client's monotonic clock. `error` is None exactly when the stream was whole
+    (it ended with usage and [DONE], and its token counts are those that were asked for), or `censored`: when it was given
+    up, bytes were still flowing. Then `output_tokens` are those until then, and its time is longer than `ended_s` says.
 
     `scheduled_s` is when it was due (open loop, trace) or begun (closed loop): latencies count from it, so that a client that
     sends late does not flatter the server (coordinated omission)."""
@@ -20,6 +21,7 @@ class RequestRecord:
     input_tokens: int | None  # from the server's usage
     output_tokens: int | None
     error: str | None
+    censored: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
