@@ -2,8 +2,8 @@
 
     python benchmarks/truth/rate.py [--runs 100]
 
-The product's own search (tuner.study.find_rate.FindRate), its metrics and marks, on simulated servers whose true rate is known from
-millions of requests. Nothing is measured: a window is made of arrivals that the product drew, and of when the simulated
+The product's own search (tuner.study.find_rate.FindRate), its metrics and marks, on simulated servers whose true rate is known
+from millions of requests. Nothing is measured: a window is made of arrivals that the product drew, and of when the simulated
 server would have answered them.
 """
 
@@ -51,7 +51,9 @@ def batch(due_s: Floats, tokens: Floats) -> tuple[Floats, Floats]:
     """All requests in one batch, whose step grows with them (processor sharing): a clock that ticks once a step."""
     running, last_s = list[tuple[float, int]](), np.zeros(due_s.size)
     steps, now_s = 0.0, 0.0
-    for number, (arrival_s, asked) in enumerate(zip([*due_s.tolist(), float("inf")], [*tokens.tolist(), 0.0], strict=True)):
+    for number, (arrival_s, asked) in enumerate(
+        zip([*due_s.tolist(), float("inf")], [*tokens.tolist(), 0.0], strict=True)
+    ):
         while running:
             step_s = STEP_S + STEP_OF_A_REQUEST_S * len(running)
             ends_s = now_s + (running[0][0] - steps) * step_s
@@ -268,8 +270,7 @@ def saturated_table(runs: int = 200) -> list[tuple[str, ...]]:
             for warmup_s, window_s in ((5.0, 12.0), (5.0, 48.0), (60.0, 12.0), (60.0, 48.0), (60.0, 240.0)):
                 load = replace(workload, request_rate=rate, warmup_s=warmup_s, window_s=window_s, find_rate=False)
                 called = [
-                    Mark.SATURATED
-                    in measure(server, replace(load, seed=seed), [], np.random.default_rng(seed)).marks
+                    Mark.SATURATED in measure(server, replace(load, seed=seed), [], np.random.default_rng(seed)).marks
                     for seed in range(runs)
                 ]
                 rows.append((name, f"{rate:g}/s", f"{warmup_s:g}", f"{window_s:g}", f"{np.mean(called):.1%}"))

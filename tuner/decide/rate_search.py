@@ -11,28 +11,31 @@ Floats = NDArray[np.float64]
 
 #: How close the highest rate that meets the SLOs is told, relative to it.
 RESOLUTION = 0.05
-#: How sure it is: the rate that is told is too high with this probability, and lower than the resolution with twice this.
-TAIL = 0.05
+#: What of the belief lies below the interval, above it, and at most farther above its lower end than the resolution.
+#: Below is less: with few windows the belief is too sure, and a percentile of a short window reads low.
+_BELOW, _ABOVE, _FARTHER = 0.03, 0.05, 0.10
 #: A first rate that is off by more than this is not a guess.
 _UP_AT_MOST = 1024.0
 _DOWN_AT_MOST = 64.0
 #: Near the rate so many times the requests that show which side of it a rate is on.
-_NEAR = 8
+_NEAR = 12
 #: An interval so many times the resolution wide is halved; of a narrower one both ends are tried.
 _WIDE = 4.0
+#: Rates so close beyond an end count as tried at it.
+_ABOUT = 1.01
 #: A rate that was seen to meet the SLOs is told in the place of the interval's lower end if it is so close to it.
-_CLOSE = (0.985, 1.003)
+_CLOSE = (0.99, 1.005)
 #: Tries of the lower end when the search has run out of time before it was seen to meet the SLOs.
 _LAST_TRIES = 4
-#: The logarithm of a latency over the logarithm of the rate is no straight line: by this part of the margin, times the distance,
-#: the margin may differ from one, and by `_CURVED` at most.
-_CURVATURE, _CURVED = 1.5, 0.5
+#: A latency's logarithm rises with the rate's, and the faster the higher the rate is: a margin is the slope there times the
+#: distance times (1 + `_CONVEX` * distance), give or take a part `_CURVATURE` * distance of it, `_CURVED` at most.
+_CONVEX, _CURVATURE, _CURVED = 0.25, 1.0, 0.5
 #: How often a rate that could not be measured, or was saturated, is below the one that is looked for.
 _WRONG = 0.02
 #: What is not known of the server, each as likely as its neighbour: by what power of the rate its latency rises, and the
-#: standard error of a margin that is seen over one request.
+#: standard error of a margin that is seen over `requests`.
 _SLOPES = np.geomspace(0.5, 50, 13)
-_ERRORS = np.geomspace(0.1, 20, 12)
+_ERRORS = np.geomspace(0.07, 0.7, 7)
 #: Errors are Student's: an outlier moves little (Lange, Little and Taylor, 1989).
 _FREEDOM = 5.0
 _RATES = 400
@@ -96,15 +99,15 @@ class Answer:
 class RateSearch:
     """A search that expects wrong answers: each is a window in which chance had a part.
 
-    First doubling or halving with `requests` a rate, until one met the SLOs and one missed them. Then, with 8 times as many, a
+    First doubling or halving with `requests` a rate, until one met the SLOs and one missed them. Then, with 12 times as many, a
     Bayesian form of bisection (Horstein 1963; Waeber, Frazier and Henderson, "Bisection search with noisy responses", 2013)
     that uses by how much a limit is missed: near the rate a margin is the server's slope times the logarithm of the
-    distance, and an error whose size nobody knows. Rate, slope and error are believed in together, on a grid; the error is learnt
-    from the scatter of the windows, which are independent, so that requests of one window may depend on each other as they like.
+    distance, and an error whose size nobody knows. Rate, slope and error are believed in together, on a grid; the error is
+    learnt from the scatter of the windows, which are independent, whatever the requests of one have to do with each other.
 
-    `next()` is what to measure, or None at the end; `tell` is what came of it. At the end `told` is a rate that was seen to meet
-    the SLOs, and too high with a probability of 5 %, or None; `interval` is the 90 % interval of the highest rate that
-    does. `most_s` and `window_s` are the seconds that all windows, and one, may last: out of time, the interval is what it is.
+    `next()` is what to measure, or None at the end; `tell` is what came of it. At the end `told` is a rate that was seen to
+    meet the SLOs, and is too high with a probability of 5 %, or None; `interval` is the 90 % interval of the highest rate
+    that does. `most_s` and `window_s` are the seconds that all windows, and one, may last: out of time, it is what it is.
     """
 
     def __init__(
@@ -121,7 +124,7 @@ class RateSearch:
             return self._probe(rate, self._requests)
         if self._bracket.highest_met is None or self._bracket.lowest_missed is None:
             return None
-        low, middle, upper, high = self._quantiles(TAIL, 0.5, 1 - 2 * TAIL, 1 - TAIL)
+        low, middle, upper, high = self._quantiles(_BELOW, 0.5, 1 - _FARTHER, 1 - _ABOVE)
         if upper <= low * (1 + self._resolution) or self._left_s <= 0:
             if self._confirmed() is not None or self._tries <= 0:
                 return None
@@ -129,11 +132,8 @@ class RateSearch:
             return self._probe(low, _NEAR * self._requests)
         if high > low * (1 + _WIDE * self._resolution):
             return self._probe(middle, _NEAR * self._requests)
-        near = [
-            log(answer.rate / middle)
-            for answer in self._answers
-            if low <= answer.rate * 1.01 and answer.rate <= high * 1.01
-        ]
+        about = (answer.rate for answer in self._answers if low / _ABOUT <= answer.rate <= high * _ABOUT)
+        near = [log(rate / middle) for rate in about]
         return self._probe(low if sum(near) >= 0 else high, _NEAR * self._requests)
 
     def tell(self, answer: Answer) -> None:
@@ -149,8 +149,8 @@ class RateSearch:
     def told(self) -> float | None:
         """The highest rate that was seen to meet the SLOs, as far as they are believed to be met there."""
         met = [answer.rate for answer in self._answers if answer.met]
-        low = self.interval[0]
-        if not met or low is None:
+        low, high = self.interval
+        if not met or low is None or high is None:
             return max(met, default=None)
         return self._confirmed() or max((rate for rate in met if rate <= low), default=min(met))
 
@@ -159,14 +159,14 @@ class RateSearch:
         """An end that was not looked for is None: above all rates that were tried, or below."""
         if self._bracket.highest_met is None or self._bracket.lowest_missed is None:
             return self._bracket.highest_met, self._bracket.lowest_missed
-        low, high = self._quantiles(TAIL, 1 - TAIL)
+        low, high = self._quantiles(_BELOW, 1 - _ABOVE)
         return low, high
 
     def _probe(self, rate: float, requests: int) -> Probe:
         return Probe(rate=float(f"{rate:.4g}"), requests=max(1, min(requests, round(rate * self._window_s))))
 
     def _confirmed(self) -> float | None:
-        (low,) = self._quantiles(TAIL)
+        (low,) = self._quantiles(_BELOW)
         least, most = (low * factor for factor in _CLOSE)
         return max(
             (answer.rate for answer in self._answers if answer.met and least <= answer.rate <= most), default=None
@@ -177,7 +177,7 @@ class RateSearch:
         bracket = self._bracket
         if bracket.highest_met is None or bracket.lowest_missed is None:
             return
-        low, high = self._quantiles(TAIL, 1 - TAIL)
+        low, high = self._quantiles(_BELOW, 1 - _ABOVE)
         if high > bracket.lowest_missed * _BEYOND * 0.98:
             bracket.highest_met, bracket.lowest_missed = bracket.lowest_missed, None
         elif low < bracket.highest_met / _BEYOND / 0.98:
@@ -189,11 +189,11 @@ class RateSearch:
         assert met is not None
         assert missed is not None
         grid = np.linspace(log(met / _BEYOND), log(missed * _BEYOND), _RATES)
-        total = np.cumsum(_belief(grid, self._answers))
+        total = np.cumsum(_belief(grid, self._answers, self._requests))
         return [exp(float(np.interp(share, total, grid))) for share in shares]
 
 
-def _belief(grid: Floats, answers: Sequence[Answer]) -> Floats:
+def _belief(grid: Floats, answers: Sequence[Answer], requests: int) -> Floats:
     """How likely each rate of the grid (logarithms) is the highest one that meets the SLOs; answers beyond it say nothing."""
     logs = np.zeros((grid.size, _SLOPES.size, _ERRORS.size))
     for answer in answers:
@@ -203,9 +203,10 @@ def _belief(grid: Floats, answers: Sequence[Answer]) -> Floats:
         if answer.margin is None:
             logs += np.log(np.where(distance > 0, 1 - _WRONG, _WRONG))[:, None, None]
             continue
-        expected = distance[:, None] * _SLOPES
+        convex = distance * (1 + _CONVEX * np.clip(distance, -_CURVED, _CURVED))
+        expected = convex[:, None] * _SLOPES
         curved = expected * np.minimum(_CURVED, _CURVATURE * np.abs(distance))[:, None]
-        spread = _ERRORS**2 / answer.requests + curved[:, :, None] ** 2  # a variance
+        spread = _ERRORS**2 * requests / answer.requests + curved[:, :, None] ** 2  # a variance
         residual = (answer.margin - expected[:, :, None]) ** 2 / spread
         logs -= np.log(spread) / 2 + (_FREEDOM + 1) / 2 * np.log1p(residual / _FREEDOM)
     likely = np.exp(logs - logs.max()).sum(axis=(1, 2))

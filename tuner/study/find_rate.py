@@ -25,9 +25,11 @@ _BEYOND, _FEWEST = 2, 60
 #: The warm-up has so many requests, or this share of those of the window.
 _WARMUP_REQUESTS, _WARMUP_SHARE = 60, 0.25
 #: What a window and the whole search last at most, in times `window_s`: without the warm-ups.
-WINDOWS_A_PROBE, WINDOWS = 30, 300
+WINDOWS_A_PROBE, WINDOWS = 40, 400
 #: Arrivals are drawn so often for each load; the most typical are taken.
-_DRAWS = 30
+_DRAWS = 50
+#: Answers may take this much longer than the warm-up, before a rate that met the SLOs is tried again.
+_FILLED = 1.1
 #: A rate that is too high shows within this time, four windows, or two answers: its queue need not be waited for.
 _PROBE_STALL_S = 10.0
 #: What a server that does not say how many requests it has is given to get rid of them.
@@ -88,7 +90,7 @@ class FindRate:
             saturated = Mark.SATURATED in found.marks
             failure = "requests arrived faster than they were served" if saturated else None
             self._measured.append(found)
-            if margin <= 0 and rate != self._again and found.load.e2el_s.p90 > load.warmup_s:
+            if margin <= 0 and rate != self._again and found.load.e2el_s.p90 > _FILLED * load.warmup_s:
                 self._again = rate
                 return None
             margin = None if saturated else margin

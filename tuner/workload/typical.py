@@ -48,7 +48,7 @@ def _statistics(gaps: Floats, before: int) -> Floats:
 
 
 def _latencies(gaps: Floats, service: float) -> Floats:
-    """In a queue of one server: its end is the latest of what the last arrivals would have had without those before (Lindley)."""
+    """In a queue of one server: Lindley's recursion unrolled, the maximum over the requests that it may be busy since."""
     due, done = np.cumsum(gaps), service * np.arange(1, gaps.size + 1)
     return np.asarray(done + np.maximum.accumulate(due - done + service) - due)
 
