@@ -20,6 +20,7 @@ from tuner.export.bench_json import Asked, bench_json
 from tuner.load import generate as client
 from tuner.load import warm_up
 from tuner.measure import marks
+from tuner.study.find_rate import WINDOWS, WINDOWS_A_PROBE
 from tuner.types import Mark
 from tuner.workload.presets import PRESETS
 
@@ -96,6 +97,8 @@ def test_the_other_numbers_are_those_of_the_code() -> None:
     assert all(text in window for text in ("five times `warmup_s`", "two requests a user (20 in an open loop)"))
     assert f"({client.MAX_WINDOW_FACTOR} times `window_s`" in window
     assert f"Above {client.MAX_ERROR_SHARE:.0%}".replace("%", " %") in section("Metrics")
-    assert f"down to {RESOLUTION:.0%}".replace("%", " %") in section("Metrics")
+    assert f"down to {RESOLUTION:.0%}".replace("%", " %") in section("The highest rate")
+    assert f"at most {WINDOWS_A_PROBE} times" in section("The highest rate")
+    assert f"together {WINDOWS} times" in section("The highest rate")
     assert f"at least {LEAST_GAIN:.0%}".replace("%", " %") in section("Comparing two")
     assert f"{LEAST_PAIRS} pairs p cannot" in section("Comparing two").replace("\n", " ")

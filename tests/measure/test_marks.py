@@ -1,3 +1,4 @@
+import random
 from array import array
 from dataclasses import replace
 from typing import Any
@@ -108,6 +109,18 @@ def test_more_prefix_cache_hits_than_the_workload_implies_are_said(
 
 def test_an_open_loop_that_outruns_the_server_is_said_and_a_closed_one_cannot() -> None:
     behind = replace(GOOD, completed=60)
-    assert marks(OPEN, load(100), behind, SERVER, GPU) == (Mark.SATURATED,)
-    assert marks(OPEN, load(100), replace(GOOD, completed=75), SERVER, GPU) == ()  # chance: 100 +- 30
-    assert marks(CHAT, load(100), behind, SERVER, GPU) == ()
+    waiting = replace(load(100), records=tuple(answered(r, 1.0 + 2 * r.scheduled_s) for r in load(100).records))
+    assert marks(OPEN, waiting, behind, SERVER, GPU) == (Mark.SATURATED,)
+    assert marks(OPEN, waiting, replace(GOOD, completed=75), SERVER, GPU) == ()  # chance: 100 +- 30
+    assert marks(CHAT, waiting, behind, SERVER, GPU) == ()
+
+
+def test_a_load_that_still_fills_a_server_without_a_limit_does_not_outrun_it() -> None:
+    """Few of the answers have ended, but each takes as long as the others: 10 to 30 times the window."""
+    lengths_s = random.Random(0)
+    filling = tuple(answered(record, lengths_s.uniform(10, 30)) for record in load(100).records)
+    assert marks(OPEN, replace(load(100), records=filling), replace(GOOD, completed=5), SERVER, GPU) == ()
+
+
+def answered(record: RequestRecord, after_s: float) -> RequestRecord:
+    return replace(record, ended_s=record.scheduled_s + after_s)

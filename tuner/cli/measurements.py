@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from statistics import median
 
+from rich.markup import escape
 from rich.table import Table
 
 from tuner.bench.comparison import Comparison
@@ -11,7 +12,7 @@ from tuner.decide.confidence import LEAST_PAIRS, Difference, Paired
 from tuner.decide.gain import LEAST_GAIN
 from tuner.decide.objective import Objective
 from tuner.decide.slo import Slo
-from tuner.types import ClientMetrics, LoadMetrics, Mark, Measured, Workload
+from tuner.types import ClientMetrics, LoadMetrics, Mark, Measured, RateFound, Workload
 
 _COMPARED = (
     *THROUGHPUT,
@@ -34,7 +35,34 @@ def measurement_tables(measured: Measured) -> list[Table]:
         keys = [f"{name}_{statistic}_s" for statistic in STATISTICS]
         if any(key in found for key in keys):
             latencies.add_row(label, *(_shown(ROWS[key], found.get(key)) for key in keys))
-    return [_plain_table(THROUGHPUT, found, {"output_throughput": interval}), latencies, _plain_table(REST, found)]
+    beside = {"output_throughput": interval, "request_rate": _rate_interval(measured.rate) if measured.rate else ""}
+    tried = [_tried_table(measured.rate)] if measured.rate else []
+    return [_plain_table(THROUGHPUT, found, beside), latencies, *tried, _plain_table(REST, found)]
+
+
+def _rate_interval(rate: RateFound) -> str:
+    """Where the highest rate that meets the SLOs lies."""
+    if rate.low is not None and rate.high is not None:
+        return f"the highest that meets the SLOs: {rate.low:,.2f} to {rate.high:,.2f}, 90% interval"
+    if rate.low is not None:
+        return "the highest that was tried: the limit of the server was not reached"
+    return "the lowest that was tried"
+
+
+def _tried_table(rate: RateFound) -> Table:
+    """Every rate, in the order of trying, with whether it met the SLOs and why not."""
+    names = list(dict.fromkeys(name for tried in rate.tried for name in tried.seen))
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for header in ("req/s tried", "requests", *(f"{ROWS[name].label} {ROWS[name].unit}" for name in names)):
+        table.add_column(header, justify="right")
+    table.add_column("SLOs")
+    for tried in rate.tried:
+        latencies = (_shown(ROWS[name], tried.seen.get(name)) for name in names)
+        why = f"missed: {tried.failure}" if tried.failure else "missed"
+        table.add_row(
+            f"{tried.request_rate:,.2f}", f"{tried.requests:,}", *latencies, "met" if tried.met else escape(why)
+        )
+    return table
 
 
 def slo_sentences(measured: Measured, slos: Sequence[Slo]) -> list[str]:

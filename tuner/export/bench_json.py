@@ -116,6 +116,7 @@ def _more(measured: Measured, asked: Asked, server: str) -> dict[str, Any]:
         "marks": [mark.value for mark in measured.marks],
         "unknown": list(measured.unknown),
         "slos": {s.name: {"limit_s": s.limit_s, "met": s.violation(load) <= 0} for s in asked.slos},
+        "rate": asdict(measured.rate) if measured.rate else None,
         "chunk_tokens": load.chunk_tokens,
         "client": asdict(measured.client) if measured.client else None,
         "server": asdict(measured.server) if measured.server else None,

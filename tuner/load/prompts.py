@@ -214,7 +214,7 @@ class Planner:
         return b"".join(digits) + self._corpus[self._offsets[first] : self._offsets[last]]
 
     def _shared(self, number: int) -> bytes:
-        rng = random.Random(f"{self._workload.seed}:{self._recipe.salt}:prefix {number}")
+        rng = random.Random(f"{self._recipe.salt}:prefix {number}")  # whatever the seed: loads on a server share them
         return b"".join(rng.choices(self._pieces, k=self._prefix_tokens))
 
     def _body(self, output_tokens: int, prompt: bytes) -> bytes:

@@ -5,10 +5,11 @@ docs/metrics.md tells users the same.
 
 from collections.abc import Sequence
 from math import sqrt
+from statistics import fmean, variance
 
 from tuner.decide.deciding import Deciding
 from tuner.measure.window import sent_in
-from tuner.types import ClientMetrics, GpuMetrics, LoadMetrics, LoadResult, Mark, ServerMetrics, Workload
+from tuner.types import ClientMetrics, GpuMetrics, LoadMetrics, LoadResult, Mark, RequestRecord, ServerMetrics, Workload
 
 #: A worker that is busy for more of the time than this sends and reads late.
 BUSY = 0.9
@@ -23,6 +24,8 @@ LEAST_SHARE = 0.6
 PREFIX_HITS = 0.01
 #: Requests that arrived and did not leave, as a share of those that arrived.
 LEFT_BEHIND = 0.10
+#: By how many standard errors later requests take longer than earlier ones.
+LONGER = 2.5
 
 
 def marks(
@@ -75,6 +78,20 @@ def _hits_too_often(result: LoadResult, load: LoadMetrics, server: ServerMetrics
 
 
 def _falls_behind(result: LoadResult, load: LoadMetrics) -> bool:
-    """More than chance: the number of arrivals is Poisson at most."""
-    arrived = sum(result.window_start_s <= r.scheduled_s < result.window_end_s for r in result.records)
-    return arrived - load.completed > max(LEFT_BEHIND * arrived, 3 * sqrt(arrived))
+    """Fewer requests ended than arrived, and those that arrived later took longer, both by more than chance: the number of
+    arrivals is Poisson at most, the lengths of answers are independent. Where a window begins before the first answers have
+    ended the former alone is no sign of it: until then the number in flight grows on any server."""
+    start_s, end_s = result.window_start_s, result.window_end_s
+    due = sent_in(result.records, start_s, end_s)
+    if len(due) - load.completed <= max(LEFT_BEHIND * len(due), 3 * sqrt(len(due))):
+        return False
+    halves = [[r.ended_s - r.scheduled_s for r in half] for half in _halves(due, (start_s + end_s) / 2)]
+    if min(map(len, halves)) < 2:
+        return False
+    longer_s = fmean(halves[1]) - fmean(halves[0])
+    chance_s = sqrt(sum(variance(half) / len(half) for half in halves))
+    return longer_s > max(LEFT_BEHIND * (end_s - start_s) / 2, LONGER * chance_s)
+
+
+def _halves(records: Sequence[RequestRecord], middle_s: float) -> tuple[list[RequestRecord], list[RequestRecord]]:
+    return [r for r in records if r.scheduled_s < middle_s], [r for r in records if r.scheduled_s >= middle_s]

@@ -7,7 +7,7 @@ about what it simulates.
 from collections.abc import Mapping
 from dataclasses import replace
 
-from tuner.types import ClientMetrics, Distribution, LoadMetrics, Measured, Workload
+from tuner.types import ClientMetrics, Distribution, LoadMetrics, Measured, RateFound, Workload
 
 
 def faster(workload: Workload, speed: float) -> Workload:
@@ -36,7 +36,20 @@ def slower(measured: Measured, speed: float) -> Measured:
         server_cpu_cores=None,
         client=_client(client, speed) if client else None,
         warmup_s=_times(measured.warmup_s, speed),
+        rate=_rate(measured.rate, speed) if measured.rate else None,
     )
+
+
+def _rate(found: RateFound, speed: float) -> RateFound:
+    tried = (
+        replace(
+            one,
+            request_rate=one.request_rate / speed,
+            seen={name: value_s * speed for name, value_s in one.seen.items()},
+        )
+        for one in found.tried
+    )
+    return RateFound(low=_times(found.low, 1 / speed), high=_times(found.high, 1 / speed), tried=tuple(tried))
 
 
 def _load(load: LoadMetrics, speed: float) -> LoadMetrics:

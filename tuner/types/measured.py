@@ -1,7 +1,7 @@
 """The numbers of one measurement, and what is to be known before they are believed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 
 from tuner.types.load import ClientMetrics
@@ -106,11 +106,34 @@ class Mark(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RateTried:
+    """A rate of requests a second, over as many `requests`, and what came of it. `seen` are the latencies that have a limit, in
+    seconds by their metrics' names; `failure` says why there are none, or what else was wrong with the rate."""
+
+    request_rate: float
+    requests: int
+    met: bool
+    seen: Mapping[str, float] = field(default_factory=dict)
+    failure: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateFound:
+    """The highest request rate that meets the SLOs is in [low, high] with 90 %; None where no rate was tried beyond it.
+    `tried` is in the order of trying; the measurement is that of one of them, which met the SLOs if any did."""
+
+    low: float | None
+    high: float | None
+    tried: tuple[RateTried, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
     """A trial's measurement. `gpu` is None without a GPU, `server` without vLLM's /metrics. `server_cpu_cores` is the mean
     number of cores that the server's processes kept busy in the window, `startup_s` its start (None if tuner did not start
     it). `kv_cache_tokens` is the KV cache's size that vLLM reports. `start` is how the server came to be, "plain" or "warm":
-    measurements are compared with their like only. `unknown` names the metrics for which it is marked imprecise."""
+    measurements are compared with their like only. `unknown` names the metrics for which it is marked imprecise. `rate` is how
+    the request rate was found, where it was looked for."""
 
     load: LoadMetrics
     server: ServerMetrics | None
@@ -123,6 +146,7 @@ class Measured:
     warmup_s: float | None = None
     marks: tuple[Mark, ...] = ()
     unknown: tuple[str, ...] = ()
+    rate: RateFound | None = None
 
     def metrics(self) -> dict[str, float]:
         """Every number by its name with its unit, e.g. output_throughput, ttft_p99_s, gpu_utilization; absent ones left out.
