@@ -195,7 +195,7 @@ def _sentence(mark: Mark, measured: Measured, workload: Workload) -> str:
             return f"throughput had not become stationary{after}: a longer --warmup may change the numbers"
         case Mark.IMPRECISE:
             half = load.output_throughput_ci95
-            if half is None:
+            if half is None or half <= workload.precision * load.output_throughput:
                 return "too few requests ended in the window for an interval of throughput: see --max-window"
             width = f"± {half / load.output_throughput:.1%}"
             return f"the 95% interval of throughput is {width}, asked was ± {workload.precision:.1%}: see --max-window"
