@@ -89,11 +89,16 @@ def test_every_mark_is_explained_with_the_threshold_that_holds() -> None:
     for share in shares:
         assert f"{share * 100:g} %" in section("Marks")
     assert f"{marks.LEAST_DELAY_S * 1e3:g} ms" in section("Marks")
+    assert f"fewer than {marks.LEAST_SHARE:g} requests a user" in section("Marks")
 
 
 def test_the_other_numbers_are_those_of_the_code() -> None:
     window = section("The window")
-    assert (warm_up.MAX_WARMUP_FACTOR, client.ENDED_PER_USER, client.ENDED_OPEN_LOOP) == (5, 2, 20)
+    assert (warm_up.MAX_WARMUP_FACTOR, warm_up.MAX_REQUEST_FACTOR, client.MAX_HOLD_FACTOR) == (5, 4, 2)
+    assert all(
+        text in window for text in ("four times the longest request", "first fifth", "twice the longest request")
+    )
+    assert (client.ENDED_PER_USER, client.ENDED_OPEN_LOOP) == (2, 20)
     assert all(text in window for text in ("five times `warmup_s`", "two requests a user (20 in an open loop)"))
     assert f"({client.MAX_WINDOW_FACTOR} times `window_s`" in window
     assert f"Above {client.MAX_ERROR_SHARE:.0%}".replace("%", " %") in section("Metrics")

@@ -124,6 +124,8 @@ class FaultServer:
         chat, asked = "messages" in body, body["max_tokens"]
         if fault == "empty":
             return
+        if fault == "mute":
+            await asyncio.sleep(3600)
         if chat:
             yield _event({"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]})
         tokens = {"short": asked - 1, "abort": asked - 1, "endless": 1 << 20}.get(fault or "", asked)

@@ -107,6 +107,21 @@ def test_more_prefix_cache_hits_than_the_workload_implies_are_said(
     assert (Mark.PREFIX_CACHE in found) is marked
 
 
+def test_an_interval_of_a_window_that_is_far_shorter_than_a_request_is_not_believed() -> None:
+    assert marks(CHAT, load(), replace(GOOD, completed=38), SERVER, GPU) == (Mark.IMPRECISE,)
+    assert marks(CHAT, load(), replace(GOOD, completed=39), SERVER, GPU) == ()
+
+
+def test_the_longer_prompts_of_before_the_window_say_nothing_of_what_can_be_cached() -> None:
+    """Half of each prompt is shared. The users' first prompts, which end with a part of the answer, are as long again."""
+    whole = load(shared_tokens=128)
+    first = [
+        replace(record, index=100 + n, scheduled_s=-1.0, input_tokens=512) for n, record in enumerate(whole.records)
+    ]
+    server = replace(SERVER, prefix_cache_hits=12_800.0)
+    assert marks(CHAT, replace(whole, records=(*first, *whole.records)), GOOD, server, GPU) == ()
+
+
 def test_an_open_loop_that_outruns_the_server_is_said_and_a_closed_one_cannot() -> None:
     behind = replace(GOOD, completed=60)
     waiting = replace(load(100), records=tuple(answered(r, 1.0 + 2 * r.scheduled_s) for r in load(100).records))

@@ -1,5 +1,7 @@
-"""When memory counts as back, and what this machine cannot load; the rest of a trial is tested with a real vLLM
-(test_faults.py, test_optimize.py)."""
+"""What this machine allows before a launch, and the GPU's memory after it.
+
+The rest of a trial is tested with a real vLLM: test_faults.py, test_optimize.py.
+"""
 
 import asyncio
 from dataclasses import replace

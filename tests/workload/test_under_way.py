@@ -27,7 +27,8 @@ def _stationary(workload: Workload) -> tuple[float, float]:
 @pytest.mark.parametrize("workload", [R1, LONG_TAIL, TWO, PRESETS["multi-turn"]])
 def test_users_are_found_where_a_load_that_has_run_for_long_has_them(workload: Workload) -> None:
     context, rest = _stationary(workload)
-    begun = [UnderWay(replace(workload, seed=seed)).of(user) for seed in range(20) for user in range(64)]
+    places = [UnderWay(replace(workload, seed=seed)) for seed in range(20)]
+    begun = [one.of(user) for one in places for user in range(64)]
     assert fmean(one.input_tokens for one in begun) == pytest.approx(context, rel=0.06)
     assert fmean(one.left_tokens for one in begun) == pytest.approx(rest, rel=0.04)
     assert min(one.left_tokens for one in begun) >= 1
@@ -35,7 +36,8 @@ def test_users_are_found_where_a_load_that_has_run_for_long_has_them(workload: W
 
 
 def test_a_long_answer_is_found_as_often_as_it_is_long() -> None:
-    found = [UnderWay(TWO).of(user).whole.output_tokens for user in range(500)]
+    places = UnderWay(TWO)
+    found = [places.of(user).whole.output_tokens for user in range(500)]
     assert found.count(1000) / len(found) == pytest.approx(100 / 109, abs=0.02)
 
 

@@ -197,7 +197,7 @@ def _width(metric: str, load: LoadMetrics, precision: float) -> str:
     """How well a metric is known that is not known well enough."""
     if metric == "output_throughput":
         half = load.output_throughput_ci95
-        if half is None:
+        if half is None or half <= precision * load.output_throughput:
             return "too few requests ended in the window for an interval of throughput"
         return f"the 95% interval of throughput is ± {half / load.output_throughput:.1%}, asked was ± {precision:.1%}"
     label = ROWS[metric].label if metric in ROWS else metric
