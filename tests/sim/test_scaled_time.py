@@ -61,7 +61,8 @@ def test_a_measurement_comes_back(speed: float) -> None:
     seen = replace(seen, rate=RateFound(low=5.0, high=None, tried=(tried,)))
     back = slower(slower(seen, speed), 1 / speed)
     assert back.rate is not None
-    assert (back.rate.low, back.rate.high) == (pytest.approx(5.0), None)
+    assert back.rate.low == pytest.approx(5.0)
+    assert back.rate.high is None
     assert back.rate.tried[0].request_rate == pytest.approx(6.0)
     assert back.rate.tried[0].seen == pytest.approx({"ttft_p99_s": 0.7})
     before, after = seen.metrics(), back.metrics()
