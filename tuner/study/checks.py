@@ -20,8 +20,9 @@ from tuner.workload.presets import load_workload, with_overrides
 _SECRET = {"hf_token": "HF_TOKEN", "api_key": "VLLM_API_KEY when you deploy"}
 
 
-def check(options: Options, *, find_rate: bool = False) -> None:
-    """What needs neither GPU nor vLLM to be found wrong; `find_rate` is said of the workload beside them. Raises UsageError."""
+def check(options: Options, *, is_measured: bool = True) -> None:
+    """What needs neither GPU nor vLLM to be found wrong. A prediction may have an objective that no measurement decides. Raises
+    UsageError."""
     for name, value, least in (
         ("trials", options.trials, 1),
         ("users", options.users, 1),
@@ -52,7 +53,8 @@ def check(options: Options, *, find_rate: bool = False) -> None:
     slos = [parse_slo(slo) for slo in options.slo]
     objective, workload = parse_objective(options.objective), workload_of(options)
     check_limits(objective, slos)
-    check_decides(replace(workload, find_rate=workload.find_rate or find_rate), objective)
+    if is_measured:
+        check_decides(workload, objective)
     if workload.find_rate and not slos:
         raise UsageError(
             f"workload {options.workload} looks for the highest rate that meets the SLOs: give some (--slo)"
