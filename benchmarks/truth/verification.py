@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
+from rich.console import Console
+from rich.table import Table
 
 from tuner.decide.objective import OBJECTIVES
 from tuner.decide.shortlist import shortlist
@@ -194,3 +196,15 @@ def _power_rows(studies: int, rng: np.random.Generator) -> list[tuple[str, str, 
         what = f"{gain:+.0%} at {noise:.0%} noise: found"
         rows.append((what, f">= {least:.0%}, <= 6 launches", f"{found:.1%}; {cost:.1f} launches", met))
     return rows
+
+
+def main() -> None:
+    """Print the table."""
+    console, shown = Console(width=180), Table("what", "asked", "found", "", box=None)
+    for what, asked, found, met in table():
+        shown.add_row(what, asked, found, "met" if met else "MISSED")
+    console.print(shown)
+
+
+if __name__ == "__main__":
+    main()
