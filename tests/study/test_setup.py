@@ -135,7 +135,7 @@ def test_an_objective_that_the_arrivals_decide_is_refused_with_what_to_take(obje
     opened = Options(gpu="t4", workload="open-chat", objective=objective)
     with pytest.raises(UsageError, match=r"--objective ttft_p99, tpot_p99, e2e_p99 or goodput .*find_rate.*--users"):
         check(opened)
-    check(opened, find_rate=True)
+    check(opened, is_measured=False)
     check(replace(opened, users=8))
     check(replace(opened, objective="e2e_p99"))
     searched = tmp_path / "searched.yaml"

@@ -92,7 +92,7 @@ def plan(
         quantized_model=tuple(quantized_model or ()),
         engine_arg=tuple(engine_arg or ()),
     )
-    check(options, find_rate=find_rate)
+    check(options, is_measured=False)
     if price is not None and not (math.isfinite(price) and price > 0):
         raise UsageError(f"--price is {price:g} and must be a number above 0")
     if json is not None and json != "-":

@@ -4,7 +4,7 @@ Nothing is asked here of a GPU, of vLLM or of a database; it does not know what 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from tuner.decide.deciding import check_decides
@@ -61,8 +61,9 @@ class Options:
     cache_dir: Path | None = None
 
 
-def check(options: Options, *, find_rate: bool = False) -> None:
-    """What needs neither GPU nor vLLM to be found wrong; `find_rate` is said of the workload beside them. Raises UsageError."""
+def check(options: Options, *, is_measured: bool = True) -> None:
+    """What needs neither GPU nor vLLM to be found wrong. A prediction may have an objective that no measurement decides. Raises
+    UsageError."""
     for name, value, least in (
         ("trials", options.trials, 1),
         ("users", options.users, 1),
@@ -89,7 +90,8 @@ def check(options: Options, *, find_rate: bool = False) -> None:
     slos = [parse_slo(slo) for slo in options.slo]
     objective, workload = parse_objective(options.objective), workload_of(options)
     check_limits(objective, slos)
-    check_decides(replace(workload, find_rate=workload.find_rate or find_rate), objective)
+    if is_measured:
+        check_decides(workload, objective)
     if workload.find_rate and not slos:
         raise UsageError(
             f"workload {options.workload} looks for the highest rate that meets the SLOs: give some (--slo)"
