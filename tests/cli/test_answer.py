@@ -64,7 +64,7 @@ def test_before_and_after_prefer_what_was_launched_again_and_show_how_far_it_spr
         ),
         (
             found(Answer.ALONE, why="the defaults miss an SLO"),
-            "Deploy trial 1: it meets the SLOs in 2 launches, and the defaults miss an SLO.",
+            "Deploy trial 1: it was verified on its own, in 2 launches, because the defaults miss an SLO.",
         ),
         (
             found(Answer.NOT_TOLD_APART, gain=replace(GAIN, gain=0.01)),

@@ -46,7 +46,7 @@ def _better(found: Decision, v: Verdict, objective: Objective) -> str:
 
 
 def _alone(found: Decision, v: Verdict, objective: Objective) -> str:
-    return f"Deploy trial {v.trial}: it meets the SLOs in {_times(v.launches)}, and {v.why or 'the defaults do not'}."
+    return f"Deploy trial {v.trial}: it was verified on its own, in {_times(v.launches)}, because {v.why}."
 
 
 def _not_told_apart(found: Decision, v: Verdict, objective: Objective) -> str:
@@ -154,7 +154,7 @@ def comparison_table(
     old, new = launched if both else ([defaults.outcome.metrics()], [winner.outcome.metrics()])
     title = f"Before and after: vLLM's defaults (trial 0) against trial {winner.number}, {told}"
     table = Table(
-        title=f"{unreal}. {title}" if unreal else title,
+        title=f"{unreal} {title}" if unreal else title,
         box=None,
         header_style="bold",
         pad_edge=False,

@@ -23,9 +23,10 @@ def print_result(store: Store, name: str, found: Decision) -> None:
             store.trials(name), found.chosen.number if found.chosen else None, unreal_sentence(record.fingerprint)
         )
     )
-    if (after := _beside_the_defaults(store.trials(name), found, objective)) and found.defaults:
+    after, before = _beside_the_defaults(store.trials(name), found, objective), found.defaults
+    if before and after and isinstance(before.outcome, Measured) and isinstance(after.outcome, Measured):
         results.print()
-        results.print(comparison_table(found.defaults, after, launched_again(store, name), unreal))
+        results.print(comparison_table(before, after, launched_again(store, name), unreal))
     results.print()
     results.print(answer_text(found, objective, unreal), soft_wrap=True, highlight=False)
     bound = [
