@@ -7,6 +7,7 @@
 #   make test-repeat      the same N=20 times, beside a load on every core
 #   make bench-load       the load generator beside vllm bench serve and GuideLLM
 #   make bench-startup    what a launch costs, warm against plain
+#   make bench-truth      how often the answers are right, on simulated studies of known truth
 #   make bench-predict    how far the model of a server is off, against measurements
 #   make soak       a study whose processes are killed at random for MINUTES=60
 #   make check      lint, format, types, layers
@@ -22,7 +23,7 @@ BIN := .venv/bin
 DEMO_STORAGE := sqlite:///.demo/demo.db
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test test-long test-fast test-lowest test-repeat check bench-load bench-startup bench-predict soak install engine packages migration clean
+.PHONY: demo test test-long test-fast test-lowest test-repeat check bench-load bench-startup bench-predict bench-truth soak install engine packages migration clean
 MINUTES ?= 60
 ROUNDS ?= 3
 MODEL ?= .demo/model
@@ -81,6 +82,9 @@ bench-load: install engine .peers/.guidellm
 bench-startup: install engine
 	[ -d $(MODEL) ] || $(BIN)/tuner demo-model $(MODEL)
 	$(BIN)/python benchmarks/startup.py --gpu $(GPU) --model $(MODEL) --rounds $(ROUNDS)
+
+bench-truth: install
+	$(BIN)/python benchmarks/truth
 
 bench-predict: install
 	$(BIN)/python benchmarks/predict

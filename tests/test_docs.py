@@ -14,11 +14,13 @@ from conftest import REPOSITORY
 from samples import NOW, load_metrics, measured
 
 from tuner.decide.confidence import LEAST_PAIRS
+from tuner.decide.gain import LEAST_GAIN
 from tuner.decide.rate_search import RESOLUTION
-from tuner.decide.verdict import LEAST_GAIN
 from tuner.export.bench_json import Asked, bench_json
 from tuner.load import generate as client
+from tuner.load import warm_up
 from tuner.measure import marks
+from tuner.study.find_rate import WINDOWS, WINDOWS_A_PROBE
 from tuner.types import Mark
 from tuner.workload.presets import PRESETS
 
@@ -87,14 +89,21 @@ def test_every_mark_is_explained_with_the_threshold_that_holds() -> None:
     for share in shares:
         assert f"{share * 100:g} %" in section("Marks")
     assert f"{marks.LEAST_DELAY_S * 1e3:g} ms" in section("Marks")
+    assert f"fewer than {marks.LEAST_SHARE:g} requests a user" in section("Marks")
 
 
 def test_the_other_numbers_are_those_of_the_code() -> None:
     window = section("The window")
-    assert (client.MAX_WARMUP_FACTOR, client.ENDED_PER_USER, client.ENDED_OPEN_LOOP) == (5, 2, 20)
+    assert (warm_up.MAX_WARMUP_FACTOR, warm_up.MAX_REQUEST_FACTOR, client.MAX_HOLD_FACTOR) == (5, 4, 2)
+    assert all(
+        text in window for text in ("four times the longest request", "first fifth", "twice the longest request")
+    )
+    assert (client.ENDED_PER_USER, client.ENDED_OPEN_LOOP) == (2, 20)
     assert all(text in window for text in ("five times `warmup_s`", "two requests a user (20 in an open loop)"))
     assert f"({client.MAX_WINDOW_FACTOR} times `window_s`" in window
     assert f"Above {client.MAX_ERROR_SHARE:.0%}".replace("%", " %") in section("Metrics")
-    assert f"down to {RESOLUTION:.0%}".replace("%", " %") in section("Metrics")
+    assert f"down to {RESOLUTION:.0%}".replace("%", " %") in section("The highest rate")
+    assert f"at most {WINDOWS_A_PROBE} times" in section("The highest rate")
+    assert f"together {WINDOWS} times" in section("The highest rate")
     assert f"at least {LEAST_GAIN:.0%}".replace("%", " %") in section("Comparing two")
     assert f"{LEAST_PAIRS} pairs p cannot" in section("Comparing two").replace("\n", " ")

@@ -26,7 +26,7 @@ from tuner.cli import bench as bench_module
 from tuner.cli import compare as compare_module
 from tuner.cli.commands import bench, compare
 from tuner.errors import LaunchError, RunError, TunerError, UsageError
-from tuner.types import FailureKind, Mark, Measured
+from tuner.types import FailureKind, Mark, Measured, RateFound, RateTried
 
 SHORT = ("--users", "4", "--warmup", "0.5", "--window", "1", "--max-window", "1")
 APP = typer.Typer()
@@ -159,6 +159,30 @@ def test_a_search_that_finds_no_rate_ends_with_1(monkeypatch: pytest.MonkeyPatch
     assert missed.exit_code == 1
     assert "no request rate was found that meets every SLO" in missed.stdout
     assert run(*asked, "--slo", "ttft_p99=300ms").exit_code == 0
+
+
+def test_the_rate_comes_with_its_interval_and_all_that_was_tried(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tried = (
+        RateTried(request_rate=4.0, requests=200, met=True, seen={"ttft_p99_s": 0.2}),
+        RateTried(request_rate=8.0, requests=210, met=False, seen={"ttft_p99_s": 0.7}),
+        RateTried(request_rate=16.0, requests=200, met=False, failure="no byte [at all] came"),
+    )
+    found = replace(measured(), load=replace(load_metrics(ttft_s=0.2), request_rate=5.0))
+    played(monkeypatch, replace(found, rate=RateFound(low=5.01, high=5.24, tried=tried)))
+    asked = ("bench", "x:1", "--request-rate", "4", "--find-rate", "--slo", "ttft_p99=300ms")
+    done = run(*asked, "--json", str(tmp_path / "x.json"))
+    assert done.exit_code == 0
+    assert "the highest that meets the SLOs: 5.01 to 5.24, 90% interval" in done.stdout
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert ["4.00", "200", "200.0", "met"] in lines
+    assert ["8.00", "210", "700.0", "missed"] in lines
+    assert ["16.00", "200", "-", "missed:", "no", "byte", "[at", "all]", "came"] in lines
+    written = json.loads((tmp_path / "x.json").read_text())["tuner"]["rate"]
+    assert (written["low"], written["high"]) == (5.01, 5.24)
+    assert [one["met"] for one in written["tried"]] == [True, False, False]
+    assert written["tried"][0]["seen"] == {"ttft_p99_s": 0.2}
 
 
 def test_a_failed_measurement_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,7 @@
 """The statistics against simulations whose truth is known. Seeds are fixed, so the shares below are exact repeats."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -9,7 +11,17 @@ from hypothesis import strategies as st
 from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
 
-from tuner.decide.confidence import Difference, Paired, compare_paired, half_width, t_quantile, truncation
+from tuner.decide.confidence import (
+    Difference,
+    Paired,
+    compare_paired,
+    half_width,
+    quantile_interval,
+    share_above,
+    share_interval,
+    t_quantile,
+    truncation,
+)
 
 Floats = NDArray[np.float64]
 RUNS = 1000
@@ -46,6 +58,13 @@ def test_intervals_hold_the_true_mean_though_neighbours_are_alike(phi: float, bi
     assert _coverage(_autoregressive(phi, bins)) >= least
 
 
+@pytest.mark.parametrize("phi", [0.0, 0.3, 0.5, 0.7, 0.8])
+@pytest.mark.parametrize("bins", [48, 192])
+def test_intervals_of_a_window_hold_the_truth_as_often_as_is_claimed(phi: float, bins: int) -> None:
+    """12 s and 48 s of ticks."""
+    assert _coverage(_autoregressive(phi, bins)) >= 0.93
+
+
 def test_intervals_are_not_so_wide_that_they_say_nothing() -> None:
     """At most 1.5 times the half width that knowledge of the true variance would give."""
     for phi in (0.0, 0.5, 0.8):
@@ -61,6 +80,37 @@ def test_negative_correlation_does_not_narrow_the_interval_below_the_truth() -> 
     assert _coverage(noise[:, 1:] - 0.9 * noise[:, :-1]) >= 0.95
 
 
+def test_what_is_quick_and_made_up_for_does_not_widen_the_interval() -> None:
+    """Tokens that come late in one bin come in the next: the mean hardly varies, whatever the bins do."""
+    noise = default_rng(3).normal(size=(RUNS, 121))
+    series = 100 + 10 * np.diff(noise) + 0.1 * default_rng(4).normal(size=(RUNS, 120))
+    ideal = 1.96 * series.mean(axis=1).std()
+    assert (
+        np.mean([half_width(values) or 0.0 for values in series]) < 3 * ideal
+    )  # their own spread would give 12 times it
+
+
+def test_a_control_takes_what_it_explains_out_of_the_interval_and_says_how_far_off_its_mean_is() -> None:
+    random, covered, narrower = default_rng(8), 0, 0
+    for _ in range(RUNS):
+        mix, noise = random.normal(size=60), random.normal(size=60)
+        values = 100 - 5 * mix + noise
+        half, plain = half_width(values, mix), half_width(values)
+        assert half is not None
+        assert plain is not None
+        covered += abs(values.mean() - 100) <= half
+        narrower += half < plain
+    assert covered >= 0.95 * RUNS
+    assert narrower >= 0.8 * RUNS
+
+
+def test_a_control_that_explains_nothing_does_no_harm() -> None:
+    random = default_rng(9)
+    found = [(values, half_width(values, random.normal(size=48))) for values in _autoregressive(0.5, 48)]
+    assert np.mean([abs(values.mean()) <= (half or 0) for values, half in found]) >= 0.93
+    assert half_width([1.0, 2.0, 1.5, 1.2, 1.9] * 2, [0.0] * 10) == half_width([1.0, 2.0, 1.5, 1.2, 1.9] * 2)
+
+
 def test_an_interval_needs_ten_bins() -> None:
     assert half_width([1.0, 2.0] * 4 + [1.0]) is None
     assert half_width([]) is None
@@ -73,6 +123,71 @@ def test_an_interval_has_the_unit_of_the_values(values: list[float], factor: flo
     plain, scaled = half_width(values), half_width([factor * value for value in values])
     assert plain is not None
     assert scaled == pytest.approx(factor * plain, rel=1e-6, abs=1e-6 * factor * max(values))
+
+
+def _waits(load: float, count: int, random: Generator) -> Floats:
+    """How long requests wait for a server that takes 1 s each (M/D/1), once it is stationary."""
+    walk = np.concatenate([[0.0], np.cumsum(1 - random.exponential(1 / load, 2000 + count))])
+    return np.asarray((walk - np.minimum.accumulate(walk))[-count:])
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.5, 50), (0.95, 200), (0.95, 1000), (0.99, 1000)])
+def test_quantile_intervals_hold_the_quantile(share: float, count: int) -> None:
+    random = default_rng(1)
+    true = float(np.quantile(random.lognormal(size=1_000_000), share))
+    found = [quantile_interval(random.lognormal(size=count), share) for _ in range(400)]
+    given = [interval for interval in found if interval is not None]
+    assert len(given) >= 0.8 * len(found)
+    assert np.mean([low <= true <= high for low, high in given]) >= 0.95
+
+
+@pytest.mark.parametrize(("load", "count", "share"), [(0.5, 1000, 0.95), (0.5, 4000, 0.99), (0.7, 4000, 0.95)])
+def test_requests_that_queue_count_as_fewer(load: float, count: int, share: float) -> None:
+    """As independent ones their intervals would hold it in half."""
+    random = default_rng(2)
+    true = float(np.quantile(np.concatenate([_waits(load, 200_000, random) for _ in range(10)]), share))
+    found = [quantile_interval(_waits(load, count, random), share) for _ in range(150)]
+    given = [interval for interval in found if interval is not None]
+    assert len(given) >= 0.8 * len(found)
+    assert np.mean([low <= true <= high for low, high in given]) >= 0.9
+
+
+def test_a_quantile_needs_values_beyond_it() -> None:
+    values = default_rng(0).random(2000)
+    assert quantile_interval(values[:300], 0.99) is None
+    assert quantile_interval(values[:19], 0.5) is None
+    assert quantile_interval([], 0.5) is None
+    assert quantile_interval([3.0] * 400, 0.99) == (3.0, 3.0)
+    low, high = quantile_interval(values, 0.9) or (0.0, 0.0)
+    assert 0.85 < low < 0.9 < high < 0.95
+
+
+def test_a_share_above_a_limit_is_known_long_before_the_quantile() -> None:
+    values = default_rng(0).exponential(size=250)  # too few for an interval of the 99th percentile, which is 4.6
+    assert (share_above(values, 15.0) or (0, 1))[1] < 0.01
+    assert (share_above(values, 2.0) or (0, 1))[0] > 0.01
+    low, high = share_above(values, 4.6) or (0, 0)
+    assert low < 0.01 < high
+    assert share_above(values[:19], 1.0) is None
+
+
+def test_a_share_above_a_limit_is_seldom_wrong_in_a_queue() -> None:
+    random = default_rng(3)
+    true = float(np.quantile(np.concatenate([1 + _waits(0.7, 200_000, random) for _ in range(10)]), 0.99))
+    met = missed = 0
+    for _ in range(200):
+        waits = 1 + _waits(0.7, 500, random)
+        met += (share_above(waits, 0.9 * true) or (0, 1))[1] <= 0.01
+        missed += (share_above(waits, 1.1 * true) or (0, 1))[0] > 0.01
+    assert met <= 10
+    assert missed <= 10
+
+
+def test_a_share_of_none_is_not_known_to_be_none() -> None:
+    low, high = share_interval(np.zeros(100, dtype=bool)) or (1, 1)
+    assert low == 0
+    assert 0.03 < high < 0.05
+    assert share_interval(np.zeros(19, dtype=bool)) is None
 
 
 def _stationary(values: Floats) -> bool:
@@ -199,3 +314,10 @@ def test_equal_values_are_no_difference() -> None:
 def test_what_cannot_be_compared_is_refused(a: list[float], b: list[float]) -> None:
     with pytest.raises(ValueError, match="as many values of each, all above zero"):
         compare_paired(a, b)
+
+
+def test_the_statistics_load_no_library_until_they_are_asked() -> None:
+    """Every command imports them, and few ask."""
+    code = "import sys, tuner.decide.confidence, tuner.decide.deciding; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"numpy", "scipy"} & set(loaded)

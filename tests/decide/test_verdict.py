@@ -1,16 +1,16 @@
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from samples import failed, load_metrics, measured, trial
 
 from tuner.decide.objective import OBJECTIVES, metric_value, parse_objective
 from tuner.decide.rank import best, rank
-from tuner.decide.slo import limits, parse_slo
-from tuner.decide.verdict import decision, verdict
+from tuner.decide.shortlist import shortlist
+from tuner.decide.slo import Slo, limits, parse_slo
+from tuner.decide.verdict import Answer, Decision, contest_of, decision
 from tuner.errors import UsageError
-from tuner.types import Mark
+from tuner.types import Mark, Measured, Outcome, Trial
 
 THROUGHPUT = OBJECTIVES["throughput"]
 TTFT = OBJECTIVES["ttft_p99"]
@@ -108,81 +108,144 @@ def test_what_a_measurement_lacks_is_no_value() -> None:
     assert rank([trial(0, replace(measured(), load=older))], OBJECTIVES["goodput"]) == []
 
 
-def test_goodput_may_be_zero() -> None:
-    goodput = OBJECTIVES["goodput"]
-    assert verdict(goodput, [0.0, 0.0], [5.0, 5.1]).better
-    assert verdict(goodput, [0.0, 0.0], [5.0, 5.1]).noise is None
-    assert not verdict(goodput, [0.0, 0.0], [0.0, 0.0]).better
-    assert not verdict(goodput, [5.0, 5.1], [0.0, 0.0]).better
-
-
 def test_a_measurement_that_the_client_bound_is_still_ranked() -> None:
     trials = [trial(0, measured(output_throughput=100.0, marks=(Mark.CLIENT_BOUND,))), trial(1, measured())]
     assert [t.number for t in rank(trials, THROUGHPUT)] == [0, 1]
 
 
-def test_better_needs_a_gain_that_is_no_chance() -> None:
-    assert verdict(THROUGHPUT, [100, 102, 101], [130, 128]).better
-    assert verdict(TTFT, [0.5, 0.52], [0.2, 0.21]).better
-    assert not verdict(THROUGHPUT, [100, 102, 131], [130, 128]).better  # the defaults were once as fast
-    assert not verdict(THROUGHPUT, [100, 120], [131]).better  # faster, but so few launches vary too much
-    assert not verdict(THROUGHPUT, [100], [130]).better  # one launch each tells nothing of the noise
-    assert not verdict(THROUGHPUT, [100.0, 100.01, 100.02], [100.5, 100.51]).better  # real, and not worth it
-    assert not verdict(THROUGHPUT, [100, 102, 101], [70, 71]).better
+SLO = parse_slo("ttft_p99=500ms")
 
 
-def test_the_t_test_agrees_with_a_worked_example() -> None:
-    """Pooled variance of 10, 12, 14 and 15, 17 is 10/3; t = 4 / sqrt(10/3 * 5/6) = 2.4 > 2.353, the 95 % point for 3."""
-    found = verdict(THROUGHPUT, [10, 12, 14], [15, 17])
-    assert found.better
-    assert found.noise == pytest.approx((10 / 3) ** 0.5 / 12)
-    assert not verdict(THROUGHPUT, [10, 12, 14], [14.9, 16.9]).better  # t = 2.34
+def launch(throughput: float, ttft_s: float = 0.1) -> Measured:
+    return measured(output_throughput=throughput, ttft_s=ttft_s)
 
 
-@given(st.lists(st.floats(1, 1e4), min_size=2, max_size=5))
-def test_equal_settings_are_never_called_better(values: list[float]) -> None:
-    assert not verdict(THROUGHPUT, values, values).better
+def searched(*outcomes: Outcome) -> list[Trial]:
+    """A search; the first are the defaults."""
+    found = []
+    for number, outcome in enumerate(outcomes):
+        missed = {SLO.name: SLO.violation(outcome.load)} if isinstance(outcome, Measured) else {}
+        found.append(replace(trial(number, outcome, is_default=number == 0), violations=missed))
+    return found
+
+
+def answered(
+    trials: Sequence[Trial], launches: Mapping[int, Sequence[Outcome]], slos: Sequence[Slo] = (), rounds: int = 3
+) -> Decision:
+    """The decision after a contest in which each trial's launches come out as given, the last one again and again."""
+    contest = contest_of(trials, shortlist(trials, THROUGHPUT, slos), THROUGHPUT, slos, rounds=rounds)
+    done = dict.fromkeys(launches, 0)
+    while contest.due:
+        number = contest.due[0].number
+        outcomes = launches[number]
+        contest.take(number, outcomes[min(done[number], len(outcomes) - 1)])
+        done[number] += 1
+    return decision(trials, contest, THROUGHPUT, slos)
 
 
 def test_the_search_value_of_the_winner_is_not_evidence() -> None:
     """The winner was lucky in the search; launched again it is like the defaults: keep the defaults."""
-    trials = [trial(0, measured(output_throughput=100.0), is_default=True), trial(1, measured(output_throughput=150.0))]
-    lucky = [(1, measured(output_throughput=101.5)), (0, measured(output_throughput=99.5))]
-    found = decision(trials, lucky, THROUGHPUT, [])
+    trials = searched(launch(100.0), launch(150.0))
+    noisy = [launch(value) for value in (99.5, 101.0, 100.2)]
+    found = answered(trials, {0: noisy, 1: [launch(value) for value in (101.5, 99.8, 100.9)]})
     assert found.chosen is trials[0]
-    assert found.verdict is not None
-    assert not found.verdict.better
-    real = [(1, measured(output_throughput=148.0)), (0, measured(output_throughput=99.5))]
-    assert decision(trials, real, THROUGHPUT, []).chosen is trials[1]
+    assert found.verdict.answer in (Answer.NOT_TOLD_APART, Answer.WORSE)
+    real = answered(trials, {0: noisy, 1: [launch(value) for value in (148.0, 151.0, 149.0)]})
+    assert (real.chosen, real.verdict.answer) == (trials[1], Answer.BETTER)
+    assert real.verdict.gain is not None
+    assert real.verdict.gain.gain == pytest.approx(0.49, abs=0.01)
 
 
-def test_a_forked_server_is_not_compared_with_a_plain_one() -> None:
-    """The defaults' measurement of the search counts only if their server was started as the later ones are."""
-    again = [(1, measured(output_throughput=120.0)), (0, measured(output_throughput=99.0))] * 2
-    first, winner = measured(output_throughput=100.0), trial(1, measured(output_throughput=150.0))
-    for start, launches in (("plain", 3), ("warm", 2)):
-        found = decision([trial(0, replace(first, start=start), is_default=True), winner], again, THROUGHPUT, [])
-        assert found.verdict is not None
-        assert (found.verdict.defaults, found.verdict.winner) == (launches, 2)
+def test_what_cannot_be_told_apart_says_what_would_have_been_seen() -> None:
+    trials = searched(launch(100.0), launch(150.0))
+    found = answered(trials, {0: [launch(v) for v in (80, 100, 120)], 1: [launch(v) for v in (90, 110, 130)]})
+    assert (found.chosen, found.verdict.answer) == (trials[0], Answer.NOT_TOLD_APART)
+    assert found.verdict.gain is not None
+    assert found.verdict.gain.least_seen is not None
+    assert found.verdict.gain.least_seen > 0.3
+
+
+def test_settings_that_are_slower_when_launched_again_are_worse() -> None:
+    trials = searched(launch(100.0), launch(150.0))
+    found = answered(trials, {0: [launch(v) for v in (100, 101, 100)], 1: [launch(v) for v in (70, 71, 70)]})
+    assert (found.chosen, found.verdict.answer) == (trials[0], Answer.WORSE)
 
 
 def test_a_winner_that_fails_when_launched_again_is_not_deployed() -> None:
-    trials = [trial(0, measured(output_throughput=100.0), is_default=True), trial(1, measured(output_throughput=150.0))]
-    found = decision(trials, [(1, failed()), (0, measured(output_throughput=99.5))], THROUGHPUT, [])
-    assert found.chosen is trials[0]
+    trials = searched(launch(100.0), launch(150.0))
+    found = answered(trials, {0: [launch(100.0)], 1: [failed()]})
+    assert (found.chosen, found.verdict.answer) == (trials[0], Answer.CRASHED)
+    assert found.verdict.failure == failed()
+    assert found.verdict.gain is None  # no gain without launches behind it
 
 
 def test_a_winner_that_misses_the_slo_when_launched_again_is_not_deployed() -> None:
-    trials = [trial(0, measured(output_throughput=100.0), is_default=True), trial(1, measured(output_throughput=150.0))]
-    again = [(1, measured(output_throughput=150.0, ttft_s=0.9)), (0, measured(output_throughput=100.0))]
-    assert decision(trials, again, THROUGHPUT, [parse_slo("ttft_p99=500ms")]).chosen is trials[0]
+    trials = searched(launch(100.0), launch(150.0))
+    found = answered(trials, {0: [launch(100.0)], 1: [launch(150.0, 0.9)]}, [SLO])
+    assert (found.chosen, found.verdict.answer) == (trials[0], Answer.MISSES)
+    (missed,) = found.verdict.missed
+    assert (missed.slo, missed.worst_s, missed.times, missed.launches) == ("ttft_p99", 0.9, 1, 1)
 
 
-def test_defaults_that_fail_leave_the_winner_without_a_verdict() -> None:
-    trials = [trial(0, failed(), is_default=True), trial(1, measured(output_throughput=150.0))]
-    found = decision(trials, [], THROUGHPUT, [])
-    assert (found.chosen, found.verdict) == (trials[1], None)
+def test_the_next_of_the_shortlist_takes_the_place_of_one_that_fails() -> None:
+    trials = searched(launch(100.0), launch(150.0, 0.3), launch(140.0), launch(130.0))
+    launches: dict[int, list[Outcome]] = {
+        0: [launch(100.0), launch(100.5)],
+        1: [launch(150.0, 0.7)],
+        2: [failed()],
+        3: [launch(130.0), launch(130.4)],
+    }
+    found = answered(trials, launches, [SLO])
+    assert (found.chosen, found.verdict.answer, found.verdict.trial) == (trials[3], Answer.BETTER, 3)
+    assert {side.trial.number: side.standing.value for side in found.finalists} == {
+        1: "misses an SLO",
+        2: "failed",
+        3: "racing",
+    }
+
+
+@pytest.mark.parametrize("defaults", [launch(300.0, 0.9), failed()])
+def test_where_the_defaults_cannot_be_kept_the_winner_is_verified_on_its_own(defaults: Outcome) -> None:
+    trials = searched(defaults, launch(150.0, 0.3))
+    found = answered(trials, {0: [launch(300.0, 0.9)], 1: [launch(149.0, 0.3), launch(151.0, 0.31)]}, [SLO])
+    assert (found.chosen, found.verdict.answer, found.verdict.launches) == (trials[1], Answer.ALONE, 2)
+    assert "the defaults" in found.verdict.why
+    assert found.verdict.gain is None
+
+
+@pytest.mark.parametrize("relaunched", [launch(300.0, 0.9), failed()])
+def test_defaults_that_miss_or_fail_only_when_launched_again_are_not_kept(relaunched: Outcome) -> None:
+    """The rule is the same for every side; before, such a study could not be read any more."""
+    trials = searched(launch(100.0), launch(150.0))
+    found = answered(trials, {0: [relaunched], 1: [launch(150.0), launch(151.0)]}, [SLO])
+    assert (found.chosen, found.verdict.answer) == (trials[1], Answer.ALONE)
+
+
+def test_when_every_side_fails_there_is_nothing_to_deploy() -> None:
+    trials = searched(launch(100.0), launch(150.0), launch(120.0))
+    found = answered(trials, {number: [failed()] for number in range(3)}, [SLO])
+    assert (found.chosen, found.verdict.answer) == (None, Answer.CRASHED)
+
+
+def test_without_a_contest_the_best_is_not_verified() -> None:
+    trials = searched(launch(100.0), launch(150.0))
+    found = decision(trials, None, THROUGHPUT, [], "see --verify")
+    assert (found.chosen, found.verdict.answer, found.verdict.why) == (trials[1], Answer.NOT_VERIFIED, "see --verify")
+
+
+def test_without_anything_better_there_is_nothing_to_verify() -> None:
+    trials = searched(launch(100.0), launch(90.0))
+    found = decision(trials, None, THROUGHPUT, [])
+    assert (found.chosen, found.verdict.answer) == (trials[0], Answer.NOTHING_BETTER)
 
 
 def test_nothing_measured_means_nothing_to_deploy() -> None:
-    assert decision([trial(0, failed(), is_default=True)], [], THROUGHPUT, []).chosen is None
+    assert decision([trial(0, failed(), is_default=True)], None, THROUGHPUT, []).chosen is None
+
+
+def test_an_unfinished_contest_is_not_verified() -> None:
+    trials = searched(launch(100.0), launch(150.0))
+    contest = contest_of(trials, shortlist(trials, THROUGHPUT, []), THROUGHPUT, [], rounds=3)
+    contest.take(1, launch(150.0))
+    found = decision(trials, contest, THROUGHPUT, [], "interrupted")
+    assert (found.verdict.answer, found.verdict.why, found.verdict.launches) == (Answer.NOT_VERIFIED, "interrupted", 1)

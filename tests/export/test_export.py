@@ -1,14 +1,16 @@
 import json
 import shlex
 import subprocess
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import yaml
 from samples import COMMAND, FINGERPRINT, failed, measured, trial
 
-from tuner.export import EXPORTERS
+from tuner.decide.gain import Gain
+from tuner.decide.verdict import Answer, Verdict
+from tuner.export.formats import EXPORTERS
 from tuner.launch.vllm import VllmLauncher
 from tuner.types import Command, Params
 
@@ -94,6 +96,16 @@ def test_the_json_record_carries_provenance_and_measurement() -> None:
     assert record["fingerprint"]["engine_version"] == "0.32.0"
     assert record["metrics"]["output_throughput"] == 100.0
     assert record["failure"] is None
+
+
+def test_the_json_record_has_the_whole_verdict() -> None:
+    """For whoever knows statistics."""
+    gain = Gain(gain=0.5, low=0.4, high=0.6, noise=0.02, p_better=0.001, p_worse=0.999, least_seen=0.05)
+    verdict = Verdict(answer=Answer.BETTER, trial=3, launches=3, defaults=3, gain=gain, level=0.02)
+    record = json.loads(EXPORTERS["json"](TRIAL, FINGERPRINT, "127.0.0.1", 8000, verdict))
+    assert (record["verdict"]["answer"], record["verdict"]["level"]) == ("better", 0.02)
+    assert record["verdict"]["gain"] == {**asdict(gain)}
+    assert json.loads(EXPORTERS["json"](TRIAL, FINGERPRINT, "127.0.0.1", 8000))["verdict"] is None
 
 
 def test_the_json_record_of_a_failed_trial_has_no_number() -> None:

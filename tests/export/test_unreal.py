@@ -7,7 +7,7 @@ import pytest
 import yaml
 from samples import COMMAND, FINGERPRINT, measured, trial
 
-from tuner.export import EXPORTERS
+from tuner.export.formats import EXPORTERS
 from tuner.export.unreal import unreal_sentence
 
 TRIAL = trial(3, measured())

@@ -23,13 +23,22 @@ Fault = Callable[[int], str | None]
 class FaultServer:
     """`async with FaultServer(fault)`: `fault(number)` names what goes wrong with request `number`, or None.
 
-    `token_s` is the pace of a stream; `group` is how many tokens a chunk after the first holds.
+    `token_s` is the pace of a stream; `group` is how many tokens a chunk after the first holds, `at_once` how many
+    requests are served at the same time, in the order in which they came.
     """
 
-    def __init__(self, fault: Fault = lambda number: None, *, token_s: float = 0.001, group: int = 1) -> None:
+    def __init__(
+        self,
+        fault: Fault = lambda number: None,
+        *,
+        token_s: float = 0.001,
+        group: int = 1,
+        at_once: int | None = None,
+    ) -> None:
         self._fault = fault
         self._token_s = token_s
         self._group = group
+        self._places = asyncio.Semaphore(at_once or 1 << 20)
         self.bodies: list[dict[str, Any]] = []
         self.generated = 0
         self.open = 0
@@ -93,7 +102,8 @@ class FaultServer:
         self.open += 1
         with contextlib.suppress(ConnectionError):
             try:
-                await self._stream(request, response, body, fault)
+                async with self._places:
+                    await self._stream(request, response, body, fault)
             finally:
                 self.open -= 1
         return response
@@ -114,9 +124,11 @@ class FaultServer:
         chat, asked = "messages" in body, body["max_tokens"]
         if fault == "empty":
             return
+        if fault == "mute":
+            await asyncio.sleep(3600)
         if chat:
             yield _event({"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]})
-        tokens = asked - 1 if fault in ("short", "abort") else asked
+        tokens = {"short": asked - 1, "abort": asked - 1, "endless": 1 << 20}.get(fault or "", asked)
         sent = 0
         while sent < tokens:
             new = min(tokens - sent, self._group if sent else 1)

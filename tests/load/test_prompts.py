@@ -68,12 +68,39 @@ def test_a_load_repeats_exactly_and_another_has_other_words_of_the_same_lengths(
     assert (one.input_tokens, one.output_tokens) == (other.input_tokens, other.output_tokens)
 
 
-def test_the_first_request_of_a_user_is_as_if_it_had_been_running() -> None:
-    planner = _planner(CHAT)
-    asked = [planner.request(index, started=False).output_tokens or 0 for index in range(400)]
-    whole = [planner.request(index).output_tokens or 0 for index in range(400)]
-    assert all(1 <= part <= all_ for part, all_ in zip(asked, whole, strict=True))
-    assert 0.4 < sum(asked) / sum(whole) < 0.6
+@pytest.mark.parametrize("workload", [CHAT, LONG, PRESETS["reasoning-r1"]], ids=lambda workload: workload.name)
+def test_the_first_request_of_a_user_asks_for_the_rest_of_an_answer_whose_beginning_is_in_its_prompt(
+    workload: Workload,
+) -> None:
+    planner = _planner(workload)
+    begun = [planner.begin(user, user)[0] for user in range(400)]
+    lengths = [_words(one) if workload.api == "chat" else _ids(one) for one in begun]
+    overhead = ALPHABET.chat_overhead_tokens if workload.api == "chat" else 0
+    if workload.response_prefix is None:
+        assert all(len(words) + overhead == one.input_tokens for words, one in zip(lengths, begun, strict=True))
+    sizes = [(one.input_tokens or 0) + (one.output_tokens or 0) for one in begun]
+    assert max(sizes) <= workload.input_tokens.high + workload.output_tokens.high
+    low, high = workload.output_tokens.low, workload.output_tokens.high
+    asked = [one.output_tokens or 0 for one in begun]
+    assert 1 <= min(asked) < low
+    residual = sum(n * n for n in range(low, high + 1)) / sum(range(low, high + 1)) / 2
+    assert sum(asked) / len(asked) == pytest.approx(residual, rel=0.03)
+
+
+def test_a_user_can_begin_in_the_middle_of_a_conversation() -> None:
+    planner = _planner(PRESETS["multi-turn"])
+    begun = [planner.begin(user * 64, user) for user in range(200)]
+    assert {turns_left for _, turns_left in begun} == set(range(6))
+    assert max(request.input_tokens or 0 for request, _ in begun) > PRESETS["multi-turn"].input_tokens.high
+    assert all(len(_words(request)) + 9 == request.input_tokens for request, _ in begun)
+
+
+def test_a_real_prompt_is_lengthened_by_words_too() -> None:
+    prompts = tuple(Prompt(text="say it", input_tokens=5, output_tokens=tokens) for tokens in (1, 100))
+    begun = [_planner(CHAT, prompts=prompts).begin(user, user)[0] for user in range(100)]
+    said = [len(json.loads(one.body)["messages"][-1]["content"].split()) - 2 for one in begun]
+    assert {words + (one.output_tokens or 0) for words, one in zip(said, begun, strict=True)} <= {1, 100}
+    assert sum(one.output_tokens == 1 for one in begun) < 10
 
 
 def test_the_body_forces_the_length_and_the_start_of_the_answer() -> None:

@@ -1,3 +1,4 @@
+import random
 from array import array
 from dataclasses import replace
 from typing import Any
@@ -5,7 +6,8 @@ from typing import Any
 import pytest
 from samples import CLIENT, load_metrics, measured
 
-from tuner.measure.marks import client_bound, marks
+from tuner.decide.deciding import Deciding
+from tuner.measure.marks import client_bound, marks, unknown
 from tuner.types import GpuMetrics, LoadResult, Mark, RequestRecord, ServerMetrics
 from tuner.workload.presets import PRESETS
 
@@ -33,6 +35,24 @@ def load(arrived: int = 100, *, shared_tokens: int | None = 0, **more: Any) -> L
     )
     whole: dict[str, Any] = {"client": CLIENT, "warmup_s": 4.0, "stationary": True} | more
     return LoadResult(records=records, window_start_s=0.0, window_end_s=1.0, shared_tokens=shared_tokens, **whole)
+
+
+def test_a_metric_that_decides_and_is_not_known_is_said() -> None:
+    p99 = Deciding(precision=0.02, throughput=False, metrics=("ttft_p99_s",))
+    for ci95, said in (
+        (None, ("ttft_p99_s",)),
+        ({"ttft_p99_s": (0.09, 0.115)}, ("ttft_p99_s",)),
+        ({"ttft_p99_s": (0.1, 0.115)}, ()),
+    ):
+        known = replace(GOOD, output_throughput_ci95=None, ci95=ci95)
+        assert unknown(p99, known, ()) == said
+        assert marks(CHAT, load(), known, SERVER, GPU, p99) == ((Mark.IMPRECISE,) if said else ())
+    undecided = load(undecided=("e2el_p99_s",))
+    assert marks(CHAT, undecided, GOOD, SERVER, GPU) == (Mark.IMPRECISE,)
+
+
+def test_an_open_loop_has_no_throughput_to_be_precise_about() -> None:
+    assert marks(OPEN, load(), replace(GOOD, output_throughput_ci95=None), SERVER, GPU) == ()
 
 
 def test_a_good_measurement_has_none() -> None:
@@ -87,8 +107,35 @@ def test_more_prefix_cache_hits_than_the_workload_implies_are_said(
     assert (Mark.PREFIX_CACHE in found) is marked
 
 
+def test_an_interval_of_a_window_that_is_far_shorter_than_a_request_is_not_believed() -> None:
+    assert marks(CHAT, load(), replace(GOOD, completed=38), SERVER, GPU) == (Mark.IMPRECISE,)
+    assert marks(CHAT, load(), replace(GOOD, completed=39), SERVER, GPU) == ()
+
+
+def test_the_longer_prompts_of_before_the_window_say_nothing_of_what_can_be_cached() -> None:
+    """Half of each prompt is shared. The users' first prompts, which end with a part of the answer, are as long again."""
+    whole = load(shared_tokens=128)
+    first = [
+        replace(record, index=100 + n, scheduled_s=-1.0, input_tokens=512) for n, record in enumerate(whole.records)
+    ]
+    server = replace(SERVER, prefix_cache_hits=12_800.0)
+    assert marks(CHAT, replace(whole, records=(*first, *whole.records)), GOOD, server, GPU) == ()
+
+
 def test_an_open_loop_that_outruns_the_server_is_said_and_a_closed_one_cannot() -> None:
     behind = replace(GOOD, completed=60)
-    assert marks(OPEN, load(100), behind, SERVER, GPU) == (Mark.SATURATED,)
-    assert marks(OPEN, load(100), replace(GOOD, completed=75), SERVER, GPU) == ()  # chance: 100 +- 30
-    assert marks(CHAT, load(100), behind, SERVER, GPU) == ()
+    waiting = replace(load(100), records=tuple(answered(r, 1.0 + 2 * r.scheduled_s) for r in load(100).records))
+    assert marks(OPEN, waiting, behind, SERVER, GPU) == (Mark.SATURATED,)
+    assert marks(OPEN, waiting, replace(GOOD, completed=75), SERVER, GPU) == ()  # chance: 100 +- 30
+    assert marks(CHAT, waiting, behind, SERVER, GPU) == ()
+
+
+def test_a_load_that_still_fills_a_server_without_a_limit_does_not_outrun_it() -> None:
+    """Few of the answers have ended, but each takes as long as the others: 10 to 30 times the window."""
+    lengths_s = random.Random(0)
+    filling = tuple(answered(record, lengths_s.uniform(10, 30)) for record in load(100).records)
+    assert marks(OPEN, replace(load(100), records=filling), replace(GOOD, completed=5), SERVER, GPU) == ()
+
+
+def answered(record: RequestRecord, after_s: float) -> RequestRecord:
+    return replace(record, ended_s=record.scheduled_s + after_s)

@@ -15,6 +15,7 @@ from samples import CLIENT
 
 from tuner.errors import LaunchError
 from tuner.measure.metrics import distribution, load_metrics
+from tuner.measure.window import output_tokens
 from tuner.types import Distribution, FailureKind, LoadResult, RequestRecord
 
 FLOATS = st.lists(st.floats(0, 1e6), min_size=1, max_size=50)
@@ -53,6 +54,10 @@ def _result(*records: RequestRecord, start_s: float = 10.0, end_s: float = 30.0)
         warmup_s=start_s,
         stationary=True,
         shared_tokens=None,
+        rates=[
+            4 * output_tokens(records, start_s + n / 4, start_s + (n + 1) / 4)
+            for n in range(int(4 * (end_s - start_s)))
+        ],
     )
 
 
@@ -204,6 +209,17 @@ def test_the_interval_of_the_throughput_holds_the_truth() -> None:
         covered += abs(metrics.output_throughput - 16 * 20 / (0.2 + 20 * 0.09)) <= metrics.output_throughput_ci95
     assert covered >= 51  # 95 % is claimed; in ten request lengths 92 % is what batch means give
     assert statistics.median(widths) < 0.06
+
+
+def test_intervals_are_those_that_ended_the_window() -> None:
+    """Of goodput the share is known then; it is of what ended in the window."""
+    ended = dataclasses.replace(_result(*_closed_loop()), intervals={"ttft_p99_s": (0.4, 0.6), "goodput": (0.5, 0.75)})
+    found = load_metrics(ended, {"ttft": 1.0})
+    assert found.ci95 is not None
+    assert found.ci95["ttft_p99_s"] == (0.4, 0.6)
+    assert found.ci95["goodput"] == pytest.approx((0.5 * found.request_throughput, 0.75 * found.request_throughput))
+    opened = load_metrics(dataclasses.replace(_result(*_closed_loop()), rates=()))
+    assert (opened.output_throughput_ci95, opened.ci95) == (None, None)
 
 
 def _varied_users(seed: int) -> list[RequestRecord]:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tuner.measure.window import batches, ended_in, gaps_s, input_tokens, output_tokens, sent_in
+from tuner.measure.window import ended_in, gaps_s, input_tokens, output_tokens, sent_in
 from tuner.types import RequestRecord
 
 
@@ -50,16 +50,14 @@ def test_a_request_belongs_to_the_window_it_was_due_in_though_sent_late() -> Non
 def test_requests_that_failed_or_are_absent_have_no_tokens() -> None:
     failed = _record((1.0, 2.0), tokens=2, error="cut")
     assert output_tokens([failed], 0.0, 9.0) == 0
-    assert batches([failed], 0.0, 9.0, 3) == [0.0, 0.0, 0.0]
     assert input_tokens([failed], 0.0, 9.0) == 0
     assert output_tokens([_record((1.0, 2.0), tokens=2)], 1.0, 1.0) == 0
 
 
 def test_parts_of_the_window_have_their_own_tokens() -> None:
     records = [_record((0.5, 1.5, 2.5), tokens=5), _record((1.6, 9.0), tokens=2)]
-    assert batches(records, 0.0, 3.0, 3) == [1.0, 3.0, 2.0]
-    assert batches(records, 0.0, 3.0, 6) == [0.0, 2.0, 0.0, 6.0, 0.0, 4.0]
-    assert batches(records, 1.0, 2.0, 1) == [3.0]
+    assert [output_tokens(records, start, start + 1.0) for start in (0.0, 1.0, 2.0)] == [1, 3, 2]
+    assert [output_tokens(records, start / 2, (start + 1) / 2) for start in range(6)] == [0, 1, 0, 3, 0, 2]
 
 
 def test_gaps_are_between_chunks_of_the_same_request() -> None:
@@ -71,7 +69,6 @@ def test_gaps_are_between_chunks_of_the_same_request() -> None:
 def test_arrays_and_tuples_are_alike() -> None:
     times = [1.0, 1.1, 1.7, 2.9]
     of_tuple, of_array = _record(tuple(times), tokens=8), _record(array("d", times), tokens=8)
-    assert batches([of_array], 0.0, 3.0, 7) == batches([of_tuple], 0.0, 3.0, 7)
     assert gaps_s([of_array, of_array]).tolist() == gaps_s([of_tuple, of_tuple]).tolist()
     assert output_tokens([_record(array("d"), tokens=8)], 0.0, 3.0) == 0
 
@@ -80,6 +77,5 @@ def test_arrays_and_tuples_are_alike() -> None:
 @given(st.lists(st.floats(0, 10), min_size=1, max_size=20), st.integers(1, 100), st.integers(1, 12))
 def test_parts_of_the_window_add_up(times: list[float], tokens: int, parts: int) -> None:
     record = _record(tuple(sorted(times)), max(tokens, len(times)))
-    rates = batches([record], 0.0, 11.0, parts)
-    assert len(rates) == parts
-    assert sum(rates) * 11.0 / parts == pytest.approx(max(tokens, len(times)))
+    counts = [output_tokens([record], 11.0 * part / parts, 11.0 * (part + 1) / parts) for part in range(parts)]
+    assert sum(counts) == pytest.approx(max(tokens, len(times)))

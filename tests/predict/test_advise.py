@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from predict import shapes
+from tuner.decide.gain import LEAST_GAIN
 from tuner.decide.objective import parse_objective
 from tuner.decide.slo import parse_slo
-from tuner.decide.verdict import LEAST_GAIN
 from tuner.errors import RunError, UsageError
 from tuner.predict.advise import search
 from tuner.predict.advise.advice import Advice, Answer, advise, price

@@ -1,3 +1,4 @@
+import gzip
 import os
 import subprocess
 import sys
@@ -7,13 +8,16 @@ from pathlib import Path
 import optuna
 import pytest
 from alembic import command
-from record_samples import STUDY, a_trial, launch
+from record_samples import COMMAND, MEASURED, NOW, STUDY, a_trial, launch
 from sqlalchemy import inspect, text
 
+from tuner.decide.verdict import Answer
 from tuner.errors import StorageError
 from tuner.record.migrate import _config
+from tuner.record.rows import StoredContest, Verification
 from tuner.record.store import Store
 from tuner.record.tables import Base
+from tuner.study.decided import study_decision
 from tuner.study.lease import abandoned
 from tuner.types import Command, Params, ProcessId
 
@@ -110,6 +114,52 @@ def test_the_settings_of_an_older_command_are_read_from_its_arguments(storage_ur
     again = Store.open(storage_url)
     assert again.trials("a study")[0].command == command_of_now
     again.close()
+
+
+def test_what_an_older_tuner_launched_again_is_one_contest(storage_url: str) -> None:
+    store = Store.open(storage_url)
+    store.create_or_get_study(STUDY)
+    for number in range(2):
+        store.finish("a study", a_trial(number))
+    store.begin_contest("a study", [1], 2, NOW)
+    for round in (1, 2):
+        for role, number in (("finalist", 1), ("defaults", 0)):
+            run = Verification(
+                round=round,
+                role=role,
+                trial_number=number,
+                command=COMMAND,
+                outcome=MEASURED,
+                started_at=NOW,
+                ended_at=NOW,
+            )
+            store.add_verification("a study", run)
+    before, config = store.verifications("a study"), _config()
+    with store._engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0003")
+        roles = connection.execute(text("SELECT DISTINCT role FROM tuner_verification ORDER BY role")).scalars().all()
+        assert roles == ["defaults", "winner"]
+    store.close()
+    again = Store.open(storage_url)
+    assert again.verifications("a study") == before
+    assert again.contests("a study") == [StoredContest(number=1, candidates=(1,), rounds=2)]
+    again.close()
+
+
+def test_a_database_of_the_second_schema_opens_and_has_its_answer(tmp_path: Path) -> None:
+    """A file as tuner wrote it then: five trials of the simulated T4 with an SLO, and four launches to verify the winner, which
+    missed its SLO in the second; the tuner of then told a gain of 0.0 %."""
+    file = tmp_path / "old.db"
+    file.write_bytes(gzip.decompress((Path(__file__).parent / "databases" / "0002.db.gz").read_bytes()))
+    store = Store.open(f"sqlite:///{file}")
+    found, trials = study_decision(store, "old"), store.trials("old")
+    assert [trial.number for trial in trials] == [0, 1, 2, 3, 4]
+    assert all(trial.command.model == trial.command.argv[trial.command.argv.index("serve") + 1] for trial in trials)
+    assert store.contests("old") == [StoredContest(number=1, candidates=(2,), rounds=2)]
+    assert (found.verdict.trial, found.verdict.gain) == (2, None)
+    assert found.verdict.answer in (Answer.MISSES, Answer.NOT_VERIFIED)
+    store.close()
 
 
 @pytest.mark.parametrize("read_only", [False, True])

@@ -205,6 +205,7 @@ _loads = st.builds(
     tpot_s=st.none() | _distributions,
     itl_s=st.none() | _distributions,
     e2el_s=_distributions,
+    ci95=st.none() | st.dictionaries(st.text(), st.tuples(_numbers, _numbers), max_size=3),
 )
 _servers = st.builds(
     ServerMetrics,

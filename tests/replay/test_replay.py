@@ -18,6 +18,7 @@ from faults.lab import Saboteur
 from replay_samples import DEFAULTS, SPACE, failure, header, line, written
 from samples import FINGERPRINT
 
+from tuner.decide.contest import FINALISTS
 from tuner.decide.objective import OBJECTIVES
 from tuner.errors import UsageError
 from tuner.export.surface import surface_of
@@ -149,7 +150,11 @@ def test_a_study_of_30_trials_finds_a_point_of_the_surface(tmp_path: Path, surfa
     found = [value for trial in trials if (value := throughput(trial))]
     assert set(found) <= set(throughputs(surface))
     assert max(found) > hill(DEFAULTS)
-    assert replay.calls[30:] == [replay.calls[30], 0, 0, replay.calls[30], replay.calls[30], 0]  # the verification
+    leader, *others = replay.calls[
+        30:
+    ]  # the verification: the leader and the defaults in turn, others while they may be ahead
+    assert [number for number in others if number in (leader, 0)] == [0, 0, leader]
+    assert len(others) - 3 <= FINALISTS - 1
     assert all(note.startswith("replayed: ") for note in replay.watch.notes)
     assert len(replay.watch.notes) == 36
     assert "surface.jsonl:2 is a recording of these settings" in replay.watch.notes[0]

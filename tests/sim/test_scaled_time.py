@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from samples import CLIENT, load_metrics, measured
 
 from tuner.sim.scaled_time import faster, slower
-from tuner.types import DataFile, Distribution, Lengths, Measured, Workload
+from tuner.types import DataFile, Distribution, Lengths, Measured, RateFound, RateTried, Workload
 from tuner.workload.presets import PRESETS
 
 SPEEDS = st.floats(1.01, 1000.0)
@@ -57,7 +57,14 @@ def test_a_measurement_comes_back(speed: float) -> None:
         load=replace(load_metrics(), output_throughput_ci95=3.0, request_rate=5.0),
         client=replace(CLIENT, send_delay_mean_s=0.001, send_delay_p99_s=0.002),
     )
+    tried = RateTried(request_rate=6.0, requests=200, met=False, seen={"ttft_p99_s": 0.7}, failure="too much")
+    seen = replace(seen, rate=RateFound(low=5.0, high=None, tried=(tried,)))
     back = slower(slower(seen, speed), 1 / speed)
+    assert back.rate is not None
+    assert back.rate.low == pytest.approx(5.0)
+    assert back.rate.high is None
+    assert back.rate.tried[0].request_rate == pytest.approx(6.0)
+    assert back.rate.tried[0].seen == pytest.approx({"ttft_p99_s": 0.7})
     before, after = seen.metrics(), back.metrics()
     gone = {name for name in before if name.startswith("itl_") or name in ("chunk_tokens", "server_cpu_cores")}
     assert after.keys() == before.keys() - gone
@@ -73,6 +80,14 @@ def test_counts_are_the_same_on_both_clocks(speed: float) -> None:
     assert found.load.completed == measured().load.completed
     assert found.load.ttft_s.mean == pytest.approx(0.1 * speed)
     assert isinstance(found.load.ttft_s, Distribution)
+
+
+def test_intervals_are_of_the_same_clock_as_what_they_are_of() -> None:
+    load = replace(load_metrics(), ci95={"ttft_p99_s": (0.1, 0.2), "goodput": (3.0, 4.0)})
+    found = slower(replace(measured(), load=load), 10.0).load.ci95
+    assert found is not None
+    assert found["ttft_p99_s"] == pytest.approx((1.0, 2.0))
+    assert found["goodput"] == pytest.approx((0.3, 0.4))
 
 
 def test_what_is_simulated_has_no_processors_and_grouped_chunks_no_gaps() -> None:

@@ -161,7 +161,7 @@ def closed_loop(stepped: Stepped, workload: Workload, requests: int) -> dict[str
 
 @pytest.mark.parametrize("gpu", ["t4", "h200"])
 def test_at_real_speed_the_times_are_those_that_are_predicted(gpu: str) -> None:
-    """Without noise: within 2 %, and TTFT within 10 %, for the requests are not the same ones."""
+    """Without noise: within 2 %, TTFT within 10 %, and E2E within 4 %: the requests are not the same ones."""
     params = {**load_space(gpu).fixed, "enable_prefix_caching": False}
     workload = replace(PRESETS["newton-32"], output_tokens=Lengths(low=64, high=192))
     predicted = predict(read_shape(MODEL), load_space(gpu).gpu, params, workload, requests=400)
@@ -169,7 +169,7 @@ def test_at_real_speed_the_times_are_those_that_are_predicted(gpu: str) -> None:
     assert predicted.load.tpot_s is not None
     found = closed_loop(Stepped(gpu, params), workload, 400)
     assert found["tpot"] == pytest.approx(predicted.load.tpot_s.mean, rel=0.02)
-    assert found["e2el"] == pytest.approx(predicted.load.e2el_s.mean, rel=0.02)
+    assert found["e2el"] == pytest.approx(predicted.load.e2el_s.mean, rel=0.04)
     assert found["ttft"] == pytest.approx(predicted.load.ttft_s.mean, rel=0.1)
 
 

@@ -72,14 +72,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--trials",
         "3",
         "--verify",
-        "1",
+        "2",
     ]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(command, cwd=found, env=environment(), **quiet) as first:  # type: ignore[call-overload]
         wait_for(lambda: len(sessions(found)) == 2, 60)
         first.send_signal(signal.SIGKILL)
     wait_for(lambda: not any(members(session) for session in sessions(found)), 30)
-    done = optimize(found, "--trials", "3", "--verify", "1")
+    done = optimize(found, "--trials", "3", "--verify", "2")
     (found / "output.txt").write_text(done.stdout)
     (found / "progress.txt").write_text(done.stderr)
     return found

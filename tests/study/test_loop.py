@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tuner.decide.verdict import Answer
 from tuner.propose.proposer import storage
 from tuner.record.store import Store
 from tuner.study.decided import study_decision
@@ -108,10 +109,9 @@ def test_the_measured_trial_is_chosen_and_the_reason_is_told(folder: Path) -> No
     store.close()
     assert found.chosen is not None
     assert found.chosen.number == 3
-    assert found.verdict is None
-    assert (
-        "Trial 3 is the best that was measured (the defaults were not measured" in (folder / "stdout.txt").read_text()
-    )
+    assert (found.verdict.answer, found.verdict.launches) == (Answer.ALONE, 2)
+    said = "Deploy trial 3: it was verified on its own, in 2 launches, because the defaults could not be measured."
+    assert said in (folder / "stdout.txt").read_text()
 
 
 def test_no_secret_is_stored_or_shown(folder: Path) -> None:

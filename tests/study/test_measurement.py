@@ -13,6 +13,7 @@ from faults.server import FaultServer
 from serving import paced
 from waiting import in_a_calm_moment
 
+from tuner.decide.objective import parse_objective
 from tuner.decide.slo import parse_slo
 from tuner.errors import LaunchError, UsageError
 from tuner.launch.fork_server import ForkServer
@@ -36,10 +37,11 @@ CLOSED = Workload(
 OPEN = dataclasses.replace(CLOSED, name="open", users=None, request_rate=30.0)
 
 
-def bench(workload: Workload, *arguments: str, slos: str = "", salt: int = 0) -> Measured:
+def bench(workload: Workload, *arguments: str, slos: str = "", objective: str = "", salt: int = 0) -> Measured:
     async def run(url: str) -> Measured:
         limits = [parse_slo(text) for text in slos.split()]
-        return await measure(await find_target(url, None, None), workload, slos=limits, salt=salt)
+        goal = parse_objective(objective) if objective else None
+        return await measure(await find_target(url, None, None), workload, slos=limits, objective=goal, salt=salt)
 
     with paced("--ttft", "0.05", "--itl", "0.01", *arguments) as url:
         return asyncio.run(run(url))
@@ -73,6 +75,24 @@ def test_an_open_loop_sends_at_its_rate_and_says_how_late() -> None:
     assert Mark.SATURATED not in found.marks
 
 
+def test_what_decides_has_an_interval_and_what_a_window_cannot_tell_is_named() -> None:
+    """100 requests tell the mean latencies, and nothing of a 99th percentile."""
+    found = bench(OPEN, slos="ttft_p95=5s")
+    assert found.load.ci95 is not None
+    for name, seen in (("ttft_mean_s", found.load.ttft_s), ("e2el_mean_s", found.load.e2el_s)):
+        low, high = found.load.ci95[name]
+        assert 0.5 * seen.mean < (low + high) / 2 < 2 * seen.mean
+    assert found.load.output_throughput_ci95 is None
+    assert (Mark.IMPRECISE in found.marks) is bool(found.unknown)
+    assert "ttft_p95_s" not in found.unknown
+    short = bench(dataclasses.replace(OPEN, window_s=2.0, max_window_s=2.0), objective="ttft_p99")
+    assert (short.unknown, Mark.IMPRECISE in short.marks) == (("ttft_p99_s",), True)
+    goodput = bench(CLOSED, objective="goodput", slos="e2e_p99=10s")
+    assert goodput.load.ci95 is not None
+    low, high = goodput.load.ci95["goodput"]
+    assert 0.9 * (goodput.load.goodput or 0) < low <= high == pytest.approx(goodput.load.goodput)
+
+
 @in_a_calm_moment
 def test_several_workers_share_the_users_and_the_arrivals() -> None:
     async def run(url: str) -> list[Measured]:
@@ -94,7 +114,7 @@ def test_the_highest_rate_that_meets_the_slos_is_found_in_one_launch(
     engine_python: Path, demo_model: Path, tmp_path: Path
 ) -> None:
     """A real vLLM that serves two requests at once: above what these two can do, requests wait for their first token."""
-    workload = dataclasses.replace(OPEN, find_rate=True, request_rate=4.0, window_s=2.0, warmup_s=0.5, precision=0.5)
+    workload = dataclasses.replace(OPEN, find_rate=True, request_rate=4.0, window_s=0.5, warmup_s=0.5, precision=0.5)
     launcher = VllmLauncher(
         python=engine_python, model=str(demo_model), fixed={"max_num_seqs": 2, "max_model_len": 1024}
     )

@@ -48,7 +48,7 @@ class Study:
             "a",
         ]
         self.command += ["--trials", str(TRIALS), "--storage", self.storage, "--vllm-python", str(engine)]
-        self.command += ["--users", "8", "--warmup", "1", "--window", "4", "--precision", "0.5", "--verify", "1"]
+        self.command += ["--users", "8", "--warmup", "1", "--window", "4", "--precision", "0.5", "--verify", "2"]
         self.command += ["--cache-dir", str(folder / "cache")]
 
     def start(self) -> "subprocess.Popen[str]":

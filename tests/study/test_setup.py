@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from tuner.study.checks import check
 from tuner.study.options import Options
 from tuner.study.setup import Setup, check_lengths, choose_space, make_setup
 from tuner.types import DetectedGpu
+from tuner.workload.presets import PRESETS, workload_yaml
 
 PYTHON = Path("/opt/engine/bin/python")
 
@@ -127,6 +129,19 @@ def test_what_the_user_fixes_leaves_the_search() -> None:
 def test_what_can_be_known_to_be_wrong_at_once(options: Options, why: str) -> None:
     with pytest.raises(UsageError, match=why):
         check(options)
+
+
+@pytest.mark.parametrize("objective", ["throughput", "requests"])
+def test_an_objective_that_the_arrivals_decide_is_refused_with_what_to_take(objective: str, tmp_path: Path) -> None:
+    opened = Options(gpu="t4", workload="open-chat", objective=objective)
+    with pytest.raises(UsageError, match=r"--objective ttft_p99, tpot_p99, e2e_p99 or goodput .*find_rate.*--users"):
+        check(opened)
+    check(opened, is_measured=False)
+    check(replace(opened, users=8))
+    check(replace(opened, objective="e2e_p99"))
+    searched = tmp_path / "searched.yaml"
+    searched.write_text(workload_yaml(replace(PRESETS["open-chat"], find_rate=True)))
+    check(replace(opened, workload=str(searched), slo=("ttft_p99=1s",)))
 
 
 def test_requests_that_do_not_fit_are_refused() -> None:

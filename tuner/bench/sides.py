@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from tuner.bench.comparison import Side, Tell
 from tuner.bench.server_spec import Source, source_of
+from tuner.decide.objective import Objective
 from tuner.decide.slo import Slo
 from tuner.errors import LaunchError, RunError, UsageError
 from tuner.launch.fork_server import ForkServer
@@ -34,10 +35,12 @@ from tuner.types import Command, DetectedGpu, Failed, Measured, ProcessId, Workl
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conditions:
     """What both sides are measured with. `gpus` are sampled beside a URL, None: see `gpus_beside`; `model` is the user's word
-    for what does not say its model. `options` are those of the servers that are launched."""
+    for what does not say its model. `objective` and `slos` are what the windows have to tell, see `deciding`. `options` are
+    those of the servers that are launched."""
 
     workload: Workload
     slos: tuple[Slo, ...]
+    objective: Objective | None = None
     model: str | None
     api_key: str | None
     gpus: Sequence[int] | None
@@ -50,7 +53,15 @@ def url_side(url: str, conditions: Conditions) -> Side:
     gpus = gpus_beside(target.base_url, conditions.gpus, detect())
 
     async def once(salt: int, phase: Tell) -> Measured:
-        return await measure(target, conditions.workload, slos=conditions.slos, gpus=gpus, salt=salt, phase=phase)
+        return await measure(
+            target,
+            conditions.workload,
+            slos=conditions.slos,
+            objective=conditions.objective,
+            gpus=gpus,
+            salt=salt,
+            phase=phase,
+        )
 
     return Side(target.base_url, target.model, once)
 
@@ -107,6 +118,7 @@ def _launched_side(
         log=folder,
         salt=0,
         slos=conditions.slos,
+        objective=conditions.objective,
     )
     numbers = itertools.count(1)
 

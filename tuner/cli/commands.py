@@ -156,9 +156,9 @@ def export(
     options: Options,
 ) -> None:
     """Print the launch config to deploy: exactly the arguments that ran."""
-    from tuner.cli import history
+    from tuner.cli.export import run
 
-    history.export(study, format, trial, host, port, output, options.storage)
+    run(study, format, trial, host, port, output, options.storage)
 
 
 @app.command()

@@ -12,6 +12,7 @@ from tuner.cli.bench import api_key, fresh_salt, progress, write
 from tuner.cli.commands import SERVERS
 from tuner.cli.console import check_writable, errors, heed_signals, results, say
 from tuner.cli.measurements import compared_table, mark_sentences, verdict_sentence
+from tuner.decide.deciding import check_decides
 from tuner.decide.objective import Objective, parse_objective
 from tuner.decide.slo import check_limits, parse_slo
 from tuner.errors import UsageError
@@ -41,11 +42,18 @@ def run(
     used = measured_workload(options, seed=seed, find_rate=find_rate)
     asked = Asked(workload=used, yaml=workload_yaml(used), slos=tuple(parse_slo(text) for text in options.slo))
     check_limits(goal, asked.slos)
+    check_decides(used, goal)
     if json is not None and json != "-":
         check_writable("--json", Path(json))
     servers = Options(**{name: getattr(options, name) for name in SERVERS})
     conditions = Conditions(
-        workload=used, slos=tuple(asked.slos), model=model, api_key=api_key(), gpus=gpus, options=servers
+        workload=used,
+        slos=tuple(asked.slos),
+        objective=goal,
+        model=model,
+        api_key=api_key(),
+        gpus=gpus,
+        options=servers,
     )
     _measure(names, conditions, repeats, asked, goal, json)
 

@@ -1,25 +1,17 @@
-"""The commands that read a database: studies, trials, show, export."""
+"""The commands that read a database: studies, trials, show."""
 
-from pathlib import Path
-
-import typer
 from rich.table import Table
 
-from tuner.cli.console import errors, results, say, write_file
-from tuner.cli.display import number, objective_value, settings, status, trials_table
+from tuner.cli.console import errors, results, say
+from tuner.cli.display import objective_value, settings, status, trials_table
 from tuner.cli.result import print_result
 from tuner.decide.objective import parse_objective
-from tuner.errors import RunError, UsageError
-from tuner.export import EXPORTERS
-from tuner.export.surface import surface_of
+from tuner.errors import UsageError
 from tuner.export.unreal import unreal_sentence
 from tuner.record.store import Store
 from tuner.study.decided import study_decision
 from tuner.study.lease import abandoned
-from tuner.types import Failed, Measured, Trial
-
-#: The export of a study, not of a trial.
-_SURFACE = "surface"
+from tuner.types import Failed, Trial
 
 
 def studies(storage: str) -> None:
@@ -51,7 +43,7 @@ def show(study: str, trial: int | None, storage: str) -> None:
     if trial is None:
         print_result(store, study, study_decision(store, study))
         return
-    found = _trial(store, study, trial)
+    found = trial_of(store, study, trial)
     if sentence := unreal_sentence(store.study(study).fingerprint):
         say(results, sentence)
     _show_trial(found)
@@ -81,42 +73,6 @@ def _show_trial(trial: Trial) -> None:
     results.print(table)
 
 
-def export(study: str, format: str, trial: int | None, host: str, port: int, output: Path | None, storage: str) -> None:
-    """The launch config to deploy, of one trial or of what the study decided; or all trials, to be replayed."""
-    if format not in (*EXPORTERS, _SURFACE):
-        raise UsageError(f"unknown --format {format!r}: choose one of {', '.join((*EXPORTERS, _SURFACE))}")
-    store = open_store(storage)
-    if format == _SURFACE:
-        _export_surface(store, study, output)
-        return
-    chosen = study_decision(store, study).chosen if trial is None else _trial(store, study, trial)
-    if chosen is None:
-        raise RunError(f"study {study!r} has no trial that was measured and meets its SLOs: nothing to export")
-    if not isinstance(chosen.outcome, Measured):
-        raise UsageError(f"trial {chosen.number} failed ({chosen.outcome.kind.value}): export one that was measured")
-    fingerprint = store.study(study).fingerprint
-    text = EXPORTERS[format](chosen, fingerprint, host, port)
-    if output is None:
-        typer.echo(text, nl=False)
-        return
-    write_file("--output", output, text)
-    throughput = number("output_throughput", chosen.outcome.load.output_throughput)
-    kind = f"{fingerprint.unreal} " if fingerprint.unreal else ""
-    errors.print(f"{output}: {kind}trial {chosen.number}, {throughput}", highlight=False)
-
-
-def _export_surface(store: Store, study: str, output: Path | None) -> None:
-    """All that was measured in a study, for `--engine replay`."""
-    record, found = store.study(study), store.trials(study)
-    text = surface_of(found, record.fingerprint)
-    if output is None:
-        typer.echo(text, nl=False)
-        return
-    write_file("--output", output, text)
-    kind = f"{record.fingerprint.unreal} " if record.fingerprint.unreal else ""
-    errors.print(f"{output}: {kind}{len(found)} trials", highlight=False)
-
-
 def open_store(storage: str) -> Store:
     """The database to read from, once what dead tuners left running is stopped."""
     store = Store.open(storage, read_only=True)
@@ -130,7 +86,7 @@ def open_store(storage: str) -> Store:
     return store
 
 
-def _trial(store: Store, study: str, number: int) -> Trial:
+def trial_of(store: Store, study: str, number: int) -> Trial:
     store.study(study)
     for trial in [*store.trials(study), *store.unfinished(study)]:
         if trial.number == number:

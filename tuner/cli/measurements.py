@@ -3,15 +3,16 @@
 from collections.abc import Mapping, Sequence
 from statistics import median
 
+from rich.markup import escape
 from rich.table import Table
 
 from tuner.bench.comparison import Comparison
 from tuner.cli.rows import LATENCIES, REST, ROWS, STATISTICS, THROUGHPUT, Row
 from tuner.decide.confidence import LEAST_PAIRS, Difference, Paired
+from tuner.decide.gain import LEAST_GAIN
 from tuner.decide.objective import Objective
 from tuner.decide.slo import Slo
-from tuner.decide.verdict import LEAST_GAIN
-from tuner.types import ClientMetrics, Mark, Measured, Workload
+from tuner.types import ClientMetrics, LoadMetrics, Mark, Measured, RateFound, Workload
 
 _COMPARED = (
     *THROUGHPUT,
@@ -34,7 +35,34 @@ def measurement_tables(measured: Measured) -> list[Table]:
         keys = [f"{name}_{statistic}_s" for statistic in STATISTICS]
         if any(key in found for key in keys):
             latencies.add_row(label, *(_shown(ROWS[key], found.get(key)) for key in keys))
-    return [_plain_table(THROUGHPUT, found, {"output_throughput": interval}), latencies, _plain_table(REST, found)]
+    beside = {"output_throughput": interval, "request_rate": _rate_interval(measured.rate) if measured.rate else ""}
+    tried = [_tried_table(measured.rate)] if measured.rate else []
+    return [_plain_table(THROUGHPUT, found, beside), latencies, *tried, _plain_table(REST, found)]
+
+
+def _rate_interval(rate: RateFound) -> str:
+    """Where the highest rate that meets the SLOs lies."""
+    if rate.low is not None and rate.high is not None:
+        return f"the highest that meets the SLOs: {rate.low:,.2f} to {rate.high:,.2f}, 90% interval"
+    if rate.low is not None:
+        return "the highest that was tried: the limit of the server was not reached"
+    return "the lowest that was tried"
+
+
+def _tried_table(rate: RateFound) -> Table:
+    """Every rate, in the order of trying, with whether it met the SLOs and why not."""
+    names = list(dict.fromkeys(name for tried in rate.tried for name in tried.seen))
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for header in ("req/s tried", "requests", *(f"{ROWS[name].label} {ROWS[name].unit}" for name in names)):
+        table.add_column(header, justify="right")
+    table.add_column("SLOs")
+    for tried in rate.tried:
+        latencies = (_shown(ROWS[name], tried.seen.get(name)) for name in names)
+        why = f"missed: {tried.failure}" if tried.failure else "missed"
+        table.add_row(
+            f"{tried.request_rate:,.2f}", f"{tried.requests:,}", *latencies, "met" if tried.met else escape(why)
+        )
+    return table
 
 
 def slo_sentences(measured: Measured, slos: Sequence[Slo]) -> list[str]:
@@ -43,8 +71,17 @@ def slo_sentences(measured: Measured, slos: Sequence[Slo]) -> list[str]:
     return [
         f"SLO {slo.name} of at most {slo.limit_s * 1e3:,.6g} ms: {_shown(ROWS[slo.metric], found.get(slo.metric))} ms, "
         + ("met" if slo.violation(measured.load) <= 0 else "missed")
+        + _ends(slo.metric, measured.load)
         for slo in slos
     ]
+
+
+def _ends(metric: str, load: LoadMetrics) -> str:
+    """The 95 % interval of a latency, where it is known."""
+    if not load.ci95 or metric not in load.ci95:
+        return ""
+    low, high = (f"{value * ROWS[metric].factor:,.{ROWS[metric].decimals}f}" for value in load.ci95[metric])
+    return f" (95% interval {low} to {high} {ROWS[metric].unit})"
 
 
 def compared_table(found: Comparison) -> Table:
@@ -137,11 +174,9 @@ def _sentence(mark: Mark, measured: Measured, workload: Workload) -> str:
             after = f" after {measured.warmup_s:.0f} s" if measured.warmup_s is not None else ""
             return f"throughput had not become stationary{after}: a longer --warmup may change the numbers"
         case Mark.IMPRECISE:
-            half = load.output_throughput_ci95
-            if half is None:
-                return "too few requests ended in the window for an interval of throughput: see --max-window"
-            width = f"± {half / load.output_throughput:.1%}"
-            return f"the 95% interval of throughput is {width}, asked was ± {workload.precision:.1%}: see --max-window"
+            unknown = measured.unknown or ("output_throughput",)
+            said = "; ".join(_width(metric, load, workload.precision) for metric in unknown)
+            return f"{said}: see --max-window"
         case Mark.THROTTLED:
             reasons = ", ".join(gpu.throttle_reasons) if gpu and gpu.throttle_reasons else "reason unknown"
             share = f" in {gpu.throttled:.0%} of the window" if gpu and gpu.throttled is not None else ""
@@ -156,6 +191,19 @@ def _sentence(mark: Mark, measured: Measured, workload: Workload) -> str:
             return f"{share} came from the prefix cache, more than the workload implies: fresh prompts are slower"
         case Mark.SATURATED:
             return "requests arrived faster than they were served: the longer it lasts, the higher the latencies"
+
+
+def _width(metric: str, load: LoadMetrics, precision: float) -> str:
+    """How well a metric is known that is not known well enough."""
+    if metric == "output_throughput":
+        half = load.output_throughput_ci95
+        if half is None or half <= precision * load.output_throughput:
+            return "too few requests ended in the window for an interval of throughput"
+        return f"the 95% interval of throughput is ± {half / load.output_throughput:.1%}, asked was ± {precision:.1%}"
+    label = ROWS[metric].label if metric in ROWS else metric
+    if not load.ci95 or metric not in load.ci95:
+        return f"too few requests for an interval of {label}"
+    return f"{label} is not known well enough to decide{_ends(metric, load)}"
 
 
 def _client_state(client: ClientMetrics) -> str:

@@ -44,7 +44,7 @@ def run(options: Options, *, find_rate: bool, seed: int | None, price: float | N
     """Predict, and show what is predicted."""
     heed_signals()
     options = replace(options, force_gpu=True)  # the card need not be here
-    check(options)
+    check(options, is_measured=False)
     if price is not None and not (math.isfinite(price) and price > 0):
         raise UsageError(f"--price is {price:g} and must be a number above 0")
     if json is not None and json != "-":

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
+from tuner.cli.answer import answer_text, comparison_table
 from tuner.cli.console import results
-from tuner.cli.display import comparison_table, trials_table, verdict_text
+from tuner.cli.display import trials_table
 from tuner.decide.objective import Objective, parse_objective
 from tuner.decide.rank import rank
 from tuner.decide.verdict import Decision
@@ -22,11 +23,12 @@ def print_result(store: Store, name: str, found: Decision) -> None:
             store.trials(name), found.chosen.number if found.chosen else None, unreal_sentence(record.fingerprint)
         )
     )
-    if (after := _beside_the_defaults(store.trials(name), found, objective)) and found.defaults:
+    after, before = _beside_the_defaults(store.trials(name), found, objective), found.defaults
+    if before and after and isinstance(before.outcome, Measured) and isinstance(after.outcome, Measured):
         results.print()
-        results.print(comparison_table(found.defaults, after, launched_again(store, name), unreal))
+        results.print(comparison_table(before, after, launched_again(store, name), unreal))
     results.print()
-    results.print(verdict_text(found, objective, unreal), soft_wrap=True, highlight=False)
+    results.print(answer_text(found, objective, unreal), soft_wrap=True, highlight=False)
     bound = [
         t.number for t in store.trials(name) if isinstance(t.outcome, Measured) and Mark.CLIENT_BOUND in t.outcome.marks
     ]

@@ -79,8 +79,8 @@ class TerminalWatch:
             )
 
     def verification_begins(self, role: str, round: int, of: int) -> None:
-        self._what = f"verifying ({round}/{of})"
-        self._print(f"launching the {role} again, round {round} of {of}")
+        self._what = f"verifying (round {round})"
+        self._print(f"launching {role} again, round {round}, at most {of}")
 
     def note(self, text: str) -> None:
         self._print(text)

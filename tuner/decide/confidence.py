@@ -1,69 +1,212 @@
-"""Series of numbers in; what can be said of them with 95 % confidence out. Pure; knows no trial, request or unit."""
+"""Series of numbers in; what can be said of them with 95 % confidence out. Pure; knows no trial, request or unit.
+
+A mean's interval needs the variance that neighbours alike (or opposed) leave in it, the spectrum at frequency zero. It is taken
+from the series' first few cosine transforms, each of which sees one slow frequency, with Student's t for so many (Lazarus,
+Lewis, Stock and Watson, "HAR inference: recommendations for practice", J. Business & Economic Statistics, 2018). A closed loop,
+whose users make up later for what came early, is quiet at slow frequencies and noisy at fast ones: these are not looked at, so
+its interval narrows by as much. Positive correlation, which slow frequencies see too late, is taken out of the series first and
+put back into the variance ("prewhitening": Andrews and Monahan, Econometrica, 1992).
+"""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
-from math import expm1, log, sqrt
+from math import ceil, expm1, floor, log, sqrt
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-from scipy.special import stdtrit  # type: ignore[import-untyped]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Series = Sequence[float] | Floats
 
 #: Everything here is said at 5 %, two-sided.
 LEVEL = 0.05
-#: Fewer batches than this make a poor interval (Schmeiser, "Batch size effects in the analysis of simulation output", 1982).
-LEAST_BATCHES = 10
+#: The normal distribution's quantile for it.
+_Z = 1.959964
+#: Of fewer values nothing is said.
+LEAST_VALUES_OF_A_MEAN, LEAST_VALUES_OF_A_QUANTILE = 10, 20
+#: As many cosine transforms. More are more certain of what they see, and see more that is not slow: of single requests, which
+#: are many and seldom alike, more can be taken than of throughput.
+TRANSFORMS, _TRANSFORMS_OF_FLAGS = 8, 16
+#: Correlation of neighbours beyond which a series is too short to tell how much its mean varies.
+_MOST_CORRELATION = 0.97
+#: How alike neighbours are is asked at this quantile, too: at a higher one few values tell.
+_ALIKE_AT = 0.9
+#: Where a tail is looked at whose end is out of sight.
+_TAIL = (0.9, 0.95, 0.99, 1.0)
 #: Of so few values MSER cannot say that more than half are warm-up.
 LEAST_VALUES = 12
 #: With fewer pairs even the most extreme of the 2**pairs sign patterns has a two-sided p-value above 5 %.
 LEAST_PAIRS = 6
-#: Up to so many pairs all sign patterns are tried, above it as many as these have.
+#: Above so many pairs the sign patterns are drawn, as many as these have.
 _ENUMERATED_PAIRS = 12
 
 
 def t_quantile(share: float, freedom: int) -> float:
     """The value that a share of Student's t distribution with `freedom` degrees of freedom lies below."""
+    from scipy.special import stdtrit  # type: ignore[import-untyped]  # slow to import
+
     return float(stdtrit(freedom, share))
 
 
-def half_width(values: Sequence[float] | NDArray[np.float64]) -> float | None:
+def half_width(values: Series, control: Series | None = None) -> float | None:
     """Half the 95 % interval of the mean of a stationary series in equal time bins; None with fewer than 10.
 
-    Non-overlapping batch means (Law, Simulation Modeling and Analysis, 5th ed., 9.5.3). Batches are made longer until
-    neighbouring means are no longer correlated, as in Alexopoulos and Seila ("Implementing the batch means method in
-    simulation experiments", 1996), while at least 10 are left; no longer means within one standard error of zero, as a test
-    at 5 % sees too little in a short series. What positive correlation is left then widens the interval as that of an AR(1)
-    series, by sqrt((1 + r) / (1 - r)), at most twice: ten batches do not tell more of r. Negative never narrows it.
+    `control` is a series beside it whose long-run mean is known to be 0, such as by how much more prompts came than the
+    workload has on average. What it explains of the values (a regression of their cosine transforms) is then no noise: the
+    control's own mean tells by how much theirs is off, and that much is added to the interval of what is left (control
+    variates: Lavenberg and Welch, Management Science, 1981; the interval's two ends are made one distance, the longer).
     """
+    import numpy as np
+
     series = np.asarray(values, dtype=np.float64)
-    if series.size < LEAST_BATCHES:
+    if series.size < LEAST_VALUES_OF_A_MEAN:
         return None
-    size = 1
-    while True:
-        count = series.size // size
-        means = series[series.size - count * size :].reshape(count, size).mean(axis=1)
-        correlation = _neighbour_correlation(means)
-        longer = max(size + 1, size * 3 // 2)
-        if abs(correlation) <= 1 / sqrt(count) or series.size // longer < LEAST_BATCHES:
-            break
-        size = longer
-    left = min(max(correlation, 0.0), 0.6)
-    error = float(means.std(ddof=1)) / sqrt(count) * sqrt((1 + left) / (1 - left))
-    return t_quantile(1 - LEVEL / 2, count - 1) * error
+    if control is None:
+        return t_quantile(1 - LEVEL / 2, TRANSFORMS) * sqrt(_slow_variance(series) / series.size)
+    beside = np.asarray(control, dtype=np.float64)
+    transforms = _cosines(series.size)
+    slow, slow_beside = transforms @ series, transforms @ (beside - beside[-1])  # exactly zero if it is constant
+    square, off = float(slow_beside @ slow_beside), float(beside.mean())
+    if square <= 0:
+        return half_width(series)
+    slope = float(slow @ slow_beside) / square
+    variance = _slow_variance(series - slope * beside) * TRANSFORMS / (TRANSFORMS - 1)  # one went for the slope
+    rest = t_quantile(1 - LEVEL / 2, TRANSFORMS - 1) * sqrt(variance * (1 / series.size + off**2 / square))
+    return abs(slope * off) + rest
 
 
-def _neighbour_correlation(values: NDArray[np.float64]) -> float:
-    """The lag-1 autocorrelation r; an estimate is (1 + 4 r) / n too low on average (Marriott and Pope, Biometrika, 1954)."""
+def quantile_interval(values: Series, share: float) -> tuple[float, float] | None:
+    """The 95 % interval of the quantile that `share` (0 to 1) of a stationary series' values lie below, in the order in which
+    they came; None with too few values to have one.
+
+    Its ends are order statistics, whatever the distribution (David and Nagaraja, Order Statistics, 3rd ed., 7.1). Values that
+    come in bursts tell less than as many independent ones: they count as the number of independent values whose share above
+    the quantile would vary as much. That is asked at the ninth decile, too, which more values tell of, and the worse believed.
+    """
+    import numpy as np
+
+    series = np.asarray(values, dtype=np.float64)
+    if series.size < LEAST_VALUES_OF_A_QUANTILE:
+        return None
+    inflation = max(_inflation(series > np.quantile(series, share)), _inflation(_like(series)))
+    ranks = _ranks(series.size, series.size / inflation, share)
+    if ranks is None:
+        return None
+    low, high = np.sort(series)[[rank - 1 for rank in ranks]].tolist()
+    return low, high
+
+
+def share_above(values: Series, limit: float) -> tuple[float, float] | None:
+    """The 95 % interval of the share of a stationary series' values, all above 0, that are above the limit, in the order in
+    which they came; None with fewer than 20. A quantile is below a limit where less than its own share is above that.
+
+    Where few or none came near the limit, its upper end is that of the share above a lower one, times the square of lower over
+    limit: a tail that falls off more slowly has no variance.
+    """
+    import numpy as np
+
+    series = np.asarray(values, dtype=np.float64)
+    found = share_interval(series > limit, _like(series))
+    if found is None:
+        return None
+    high = found[1]
+    for lower in np.quantile(series, _TAIL).tolist():
+        if 0 < lower < limit and (seen := share_interval(series >= lower, _like(series))) is not None:
+            high = min(high, seen[1] * (lower / limit) ** 2)
+    return min(found[0], high), high
+
+
+def share_interval(flags: NDArray[np.bool_], *like: NDArray[np.bool_]) -> tuple[float, float] | None:
+    """The 95 % interval of the share of true ones in a stationary series (Wilson, J. American Statistical Association, 1927),
+    taken of as many independent flags as these are worth, or those that are `like` them; None with fewer than 20."""
+    if len(flags) < LEAST_VALUES_OF_A_QUANTILE:
+        return None
+    count, share = len(flags) / max(_inflation(series) for series in (flags, *like)), float(flags.mean())
+    middle, scale = share + _Z**2 / (2 * count), 1 + _Z**2 / count
+    half = _Z * sqrt(share * (1 - share) / count + _Z**2 / (4 * count**2))
+    return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
+
+
+def _like(series: Floats) -> NDArray[np.bool_]:
+    """Flags that tell how alike neighbours are, where those beyond a high quantile are too few to."""
+    import numpy as np
+
+    return np.asarray(series > np.quantile(series, _ALIKE_AT)) if series.size else series > 0
+
+
+def _ranks(count: int, independent: float, share: float) -> tuple[int, int] | None:
+    """The ranks, from 1, between whose values the quantile lies with 95 %: the rank above which it is in 2.5 %, and that below.
+
+    The k-th of n independent values is above the quantile with the probability that at most k - 1 are below it, which is
+    1 - I_share(k, n - k + 1); n and k need not be whole.
+    """
+    from scipy.special import betainc
+
+    def rank_for(tail: float) -> float:
+        low, high = 0.0, independent
+        for _ in range(50):
+            middle = (low + high) / 2
+            low, high = (middle, high) if betainc(middle, independent - middle + 1, share) > tail else (low, middle)
+        return high
+
+    # the last rank is the highest value: is even that one often enough above the quantile, and the lowest below?
+    if share**independent > LEVEL / 2 or (1 - share) ** independent > LEVEL / 2:
+        return None
+    scale = count / independent
+    lowest, highest = floor(rank_for(1 - LEVEL / 2) * scale + 1e-6), ceil(rank_for(LEVEL / 2) * scale - 1e-6)
+    return (lowest, highest) if lowest >= 1 and highest <= count else None
+
+
+def _inflation(flags: NDArray[np.bool_]) -> float:
+    """How many of the flags tell as much as one independent one, at least 1. That it is an estimate, too, is allowed for by
+    Student's t."""
+    series = flags.astype(float)
+    spread = float(series.var())
+    if spread == 0:
+        return 1.0
+    allowance = (t_quantile(1 - LEVEL / 2, _TRANSFORMS_OF_FLAGS) / _Z) ** 2
+    return max(1.0, allowance * _slow_variance(series, _TRANSFORMS_OF_FLAGS) / spread)
+
+
+def _slow_variance(series: Floats, transforms: int = TRANSFORMS) -> float:
+    """The variance of the mean of the series, times how many values it has: its spectrum at frequency zero."""
+    series = series - series[-1]  # so a constant one is exactly zero
+    alike = _neighbour_correlation(series)
+    rest = series[1:] - alike * series[:-1]
+    slow = _cosines(rest.size, transforms) @ rest
+    return float(slow @ slow) / transforms / (1 - alike) ** 2
+
+
+def _neighbour_correlation(values: Floats) -> float:
+    """The lag-1 autocorrelation, 0 if negative: an estimate is (1 + 4 r) / n too low on average (Marriott and Pope, Biometrika,
+    1954), and half its standard error is added, as too low a one costs more than too high a one."""
     deviations = values - values.mean()
     square = float(deviations @ deviations)
     if square == 0:
         return 0.0
     estimate = float(deviations[1:] @ deviations[:-1]) / square
-    return estimate + (1 + 4 * estimate) / values.size
+    estimate += (1 + 4 * estimate) / values.size
+    estimate += 0.5 * sqrt(max(1 - estimate**2, 0.0) / values.size)
+    return min(max(estimate, 0.0), _MOST_CORRELATION)
 
 
-def truncation(values: Sequence[float] | NDArray[np.float64]) -> int:
+@lru_cache(maxsize=8)
+def _cosines(count: int, transforms: int = TRANSFORMS) -> Floats:
+    """The first cosine transforms of so many values, one a row, each of length 1 and orthogonal to a constant."""
+    import numpy as np
+
+    angles = np.pi * np.outer(np.arange(1, transforms + 1), (np.arange(count) + 0.5) / count)
+    rows: Floats = sqrt(2 / count) * np.cos(angles)
+    return rows
+
+
+def truncation(values: Series) -> int:
     """How many leading values belong to the warm-up: the d that minimizes MSER, the squared deviations of the n - d values left
     from their mean, divided by (n - d)**2 (White, "An effective truncation heuristic for bias reduction in simulation
     output", 1997). A series of which this is more than half has not become stationary (Franklin and White, "Stationarity
@@ -72,6 +215,8 @@ def truncation(values: Sequence[float] | NDArray[np.float64]) -> int:
     The last quarter, at least 5 values, is never cut: of so few, some are alike by chance. All of a series with fewer than
     12 values is warm-up.
     """
+    import numpy as np
+
     series = np.asarray(values, dtype=np.float64)
     if series.size < LEAST_VALUES:
         return int(series.size)
@@ -129,26 +274,31 @@ def compare_paired(a: Sequence[float], b: Sequence[float]) -> Paired:
     """
     if len(a) != len(b) or not a or min(*a, *b) <= 0:
         raise ValueError("a paired comparison needs as many values of each, all above zero")
+    import numpy as np
+
     ratios = np.array([log(second / first) for first, second in zip(a, b, strict=True)])
     pairs, mean = len(a), float(ratios.mean())
-    flipped = np.abs(_signs(pairs) @ ratios)
-    p_value = float(
-        np.mean(flipped >= abs(mean) * pairs * (1 - 1e-9))
-    )  # a sum in another order may differ in its last bit
     low = high = None
     if pairs > 1:
         half = t_quantile(1 - LEVEL / 2, pairs - 1) * float(ratios.std(ddof=1)) / sqrt(pairs)
         low, high = expm1(mean - half), expm1(mean + half)
-    return Paired(effect=expm1(mean), low=low, high=high, p_value=p_value, pairs=pairs)
+    return Paired(effect=expm1(mean), low=low, high=high, p_value=_sign_flip_p(ratios), pairs=pairs)
 
 
-@lru_cache(maxsize=4)
-def _signs(pairs: int) -> NDArray[np.int8]:
-    """Sign patterns, one a row: all of them, or a sample with the one that changes nothing in its first row."""
-    count = 2 ** min(pairs, _ENUMERATED_PAIRS)
-    if pairs <= _ENUMERATED_PAIRS:
-        bits = np.arange(count)[:, None] >> np.arange(pairs) & 1
-    else:
-        bits = np.random.default_rng(0).integers(0, 2, (count, pairs))
-        bits[0] = 1
-    return (2 * bits - 1).astype(np.int8)
+def _sign_flip_p(ratios: Floats) -> float:
+    """The two-sided p-value of the sum's size under flips of the signs. With one value both signs are as large."""
+    import numpy as np
+    from scipy.stats import permutation_test  # type: ignore[import-untyped]
+
+    if ratios.size == 1:
+        return 1.0
+    found = permutation_test(
+        (ratios,),
+        lambda values, axis: np.abs(values.sum(axis=axis)),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=2**_ENUMERATED_PAIRS,
+        alternative="greater",
+        random_state=np.random.default_rng(0),
+    )
+    return float(found.pvalue)

@@ -21,6 +21,11 @@ class Objective:
     metric: str
     maximize: bool
 
+    @property
+    def is_throughput(self) -> bool:
+        """Whether it counts all that the server did, whatever its latency."""
+        return self.metric in ("output_throughput", "request_throughput")
+
     def value(self, load: LoadMetrics) -> float | None:
         return metric_value(load, self.metric)
 

@@ -18,8 +18,17 @@ def score(trial: Trial, objective: Objective) -> float | None:
     return objective.value(trial.outcome.load) if isinstance(trial.outcome, Measured) else None
 
 
+def usual_start(trials: Sequence[Trial]) -> str:
+    """How most servers of a search came to be: "warm" (forked) or "plain"."""
+    starts = [trial.outcome.start for trial in trials if isinstance(trial.outcome, Measured)]
+    return max(starts, key=starts.count, default="plain")
+
+
 def rank(trials: Sequence[Trial], objective: Objective) -> list[Trial]:
-    """Best first: feasible by score, then those that miss an SLO by how much. Failed trials are left out."""
+    """Best first: feasible by score, then those that miss an SLO by how much. Failed trials are left out, and those whose
+    server came to be in another way than most (a fork that crashed at its start, settings that cannot be forked): a forked
+    server is slower than a plain one, so the two are not comparable."""
+    usual = usual_start(trials)
 
     def key(trial: Trial) -> tuple[float, float]:
         missed = sum(max(0.0, v) for v in trial.violations.values())
@@ -27,7 +36,8 @@ def rank(trials: Sequence[Trial], objective: Objective) -> list[Trial]:
         assert value is not None
         return missed, -value if objective.maximize else value
 
-    return sorted((t for t in trials if score(t, objective) is not None), key=key)
+    known = [trial for trial in trials if isinstance(trial.outcome, Measured) and trial.outcome.start == usual]
+    return sorted((trial for trial in known if score(trial, objective) is not None), key=key)
 
 
 def best(trials: Sequence[Trial], objective: Objective) -> Trial | None:

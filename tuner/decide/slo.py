@@ -10,7 +10,7 @@ from tuner.errors import UsageError
 from tuner.types import LoadMetrics
 
 #: The latencies that a request has one of, so that it can meet a limit; ITL is of chunks.
-_PER_REQUEST = ("ttft", "tpot", "e2el")
+PER_REQUEST = ("ttft", "tpot", "e2el")
 
 
 _UNITS_S = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
@@ -67,7 +67,7 @@ def limits(slos: Sequence[Slo]) -> dict[str, float]:
     found: dict[str, float] = {}
     for slo in slos:
         latency = slo.metric.split("_")[0]
-        if latency in _PER_REQUEST:
+        if latency in PER_REQUEST:
             found[latency] = min(slo.limit_s, found.get(latency, inf))
     return found
 

@@ -1,93 +1,183 @@
-"""The winner's launches and the defaults' in; whether one is better, and what to deploy, out. Pure."""
+"""A study's trials and its contest in; what to deploy, and the answer with its reason, out. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from math import sqrt
-from statistics import fmean
+from dataclasses import dataclass, replace
+from enum import StrEnum
 
-from tuner.decide.confidence import t_quantile
-from tuner.decide.objective import Objective
-from tuner.decide.rank import best, defaults_of, feasible, score
-from tuner.decide.slo import Slo, violations
-from tuner.types import Failed, Measured, Outcome, Trial
-
-#: Other settings than the defaults have to be worth it.
-LEAST_GAIN = 0.01
+from tuner.decide.contest import Contest, Side, Standing
+from tuner.decide.gain import Gain
+from tuner.decide.objective import Objective, metric_value
+from tuner.decide.rank import best, defaults_of, feasible
+from tuner.decide.shortlist import Candidate, shortlist
+from tuner.decide.slo import Slo
+from tuner.types import Failed, Trial
 
 
-@dataclass(frozen=True, slots=True)
+class Answer(StrEnum):
+    """What a study says in the end; each has a sentence of its own."""
+
+    BETTER = "better"
+    ALONE = "meets the SLOs"  # on its own: the defaults do not, or could not be measured
+    NOT_TOLD_APART = "not told apart"
+    WORSE = "worse"
+    CRASHED = "crashed"
+    MISSES = "misses an SLO"
+    NOT_VERIFIED = "not verified"
+    NOTHING_BETTER = "nothing better"  # the search found nothing that is worth a launch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missed:
+    """One SLO that a setting missed when it was launched again: in `times` of `launches`, at the worst with `worst_s`."""
+
+    slo: str
+    limit_s: float
+    worst_s: float
+    times: int
+    launches: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """Whether the winner is really better than the defaults. `gain` is relative, of the means; `noise` is the standard
-    deviation among launches of the same settings, relative to the defaults' mean, None where none was repeated or that mean
-    is 0 (goodput); the counts
-    are the launches compared."""
+    """The answer about trial `trial`, from `launches` new launches of it and `defaults` of the defaults. There is a `gain` only
+    where both were launched again, tested at `level` (a one-sided p-value). `failure` is that of a launch that failed. `why`
+    says what kept it from being verified, or what became of the defaults."""
 
-    better: bool
-    gain: float
-    noise: float | None
-    defaults: int
-    winner: int
+    answer: Answer
+    trial: int | None = None
+    launches: int = 0
+    defaults: int = 0
+    gain: Gain | None = None
+    level: float | None = None
+    missed: tuple[Missed, ...] = ()
+    failure: Failed | None = None
+    why: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What to deploy. `chosen` is None when nothing that was measured meets the SLOs. `winner` is the best trial of the
-    search; `verdict` is None when that is the defaults, or when there is nothing to compare it with."""
+    """What to deploy. `chosen` is None when nothing that was launched meets the SLOs. `winner` is the setting that the answer
+    is about: the leader of the contest, or the best of the search. `finalists` are all that were launched again."""
 
     chosen: Trial | None
     winner: Trial | None
     defaults: Trial | None
-    verdict: Verdict | None
+    verdict: Verdict
+    finalists: tuple[Side, ...] = ()
+
+    def since(self, why: str) -> "Decision":
+        """The same, with what is to be known beside it: something that was not launched again yet looks better."""
+        return replace(self, verdict=replace(self.verdict, why="; ".join(filter(None, (self.verdict.why, why)))))
+
+
+def contest_of(
+    trials: Sequence[Trial],
+    candidates: Sequence[Candidate],
+    objective: Objective,
+    slos: Sequence[Slo],
+    *,
+    rounds: int,
+    looks: int = 0,
+) -> Contest:
+    """The race of these candidates against the defaults, if these can be launched: not where they failed in the search."""
+    defaults = defaults_of(trials)
+    measured = defaults is not None and not isinstance(defaults.outcome, Failed)
+    return Contest(candidates, defaults if measured else None, objective, slos, rounds=rounds, looks=looks)
 
 
 def decision(
-    trials: Sequence[Trial], again: Sequence[tuple[int, Outcome]], objective: Objective, slos: Sequence[Slo]
+    trials: Sequence[Trial], contest: Contest | None, objective: Objective, slos: Sequence[Slo], why: str = ""
 ) -> Decision:
-    """Choose between the winner and the defaults. `again` are later launches of a trial's settings, by its number.
+    """Choose. `why` says what keeps a contest from being finished, or from being begun."""
+    defaults = defaults_of(trials)
+    if contest is None or contest.leader is None or not any(side.outcomes for side in contest.finalists):
+        return _unverified(trials, objective, slos, why)
+    side = contest.leader
+    verdict = _verdict(contest, side, slos, why)
+    return Decision(
+        chosen=_chosen(verdict.answer, side.trial, contest, defaults),
+        winner=side.trial,
+        defaults=defaults,
+        verdict=verdict,
+        finalists=tuple(contest.finalists),
+    )
 
-    The winner's value from the search is not used: being the best of many, it is too good (winner's curse). That of the
-    defaults is, unless their server was forked: later launches are plain, and forked servers were measured to be slower on
-    a GPU. The defaults are chosen when the winner is not better, or when one of its later launches failed or missed an SLO.
-    """
+
+def _unverified(trials: Sequence[Trial], objective: Objective, slos: Sequence[Slo], why: str) -> Decision:
     winner, defaults = best(trials, objective), defaults_of(trials)
-    if winner is None or winner is defaults or defaults is None or not feasible(defaults):
-        return Decision(winner, winner, defaults, None)
-    values = {
-        t.number: [_value(outcome, objective, slos) for n, outcome in again if n == t.number]
-        for t in (winner, defaults)
-    }
-    wins, base = values[winner.number], values[defaults.number]
-    if isinstance(defaults.outcome, Measured) and defaults.outcome.start == "plain":
-        base = [score(defaults, objective), *base]
-    if not wins or not base:
-        return Decision(winner, winner, defaults, None)
-    known_base = [v for v in base if v is not None]
-    known_wins = [v for v in wins if v is not None]
-    if len(known_wins) < len(wins):
-        return Decision(defaults, winner, defaults, Verdict(False, 0.0, None, len(known_base), len(known_wins)))
-    compared = verdict(objective, known_base, known_wins)
-    return Decision(winner if compared.better else defaults, winner, defaults, compared)
+    worth = shortlist(trials, objective, slos)
+    if not worth or winner is None:
+        kept = defaults if defaults is not None and feasible(defaults) else None
+        return Decision(
+            chosen=kept, winner=kept, defaults=defaults, verdict=Verdict(answer=Answer.NOTHING_BETTER, why=why)
+        )
+    verdict = Verdict(answer=Answer.NOT_VERIFIED, trial=winner.number, why=why)
+    return Decision(chosen=winner, winner=winner, defaults=defaults, verdict=verdict)
 
 
-def verdict(objective: Objective, defaults: Sequence[float], winner: Sequence[float]) -> Verdict:
-    """Compare launches of the two. Better means: a gain of at least 1 %, and a two-sample t test with pooled variance
-    (Student 1908), one-sided at 5 %, says that it is no chance. Each launch is one sample: settings are what is compared,
-    and launches of the same settings differ by more than windows of one launch do.
-    """
-    better_by = (fmean(winner) - fmean(defaults)) * (1 if objective.maximize else -1)
-    gain = objective.gain(fmean(winner), fmean(defaults))
-    freedom = len(defaults) + len(winner) - 2
-    if freedom < 1:
-        return Verdict(False, gain, None, len(defaults), len(winner))
-    deviation = sqrt(sum((x - fmean(group)) ** 2 for group in (defaults, winner) for x in group) / freedom)
-    error = deviation * sqrt(1 / len(defaults) + 1 / len(winner))
-    significant = better_by > t_quantile(0.95, freedom) * error
-    noise = deviation / fmean(defaults) if any(defaults) else None
-    return Verdict(significant and gain >= LEAST_GAIN, gain, noise, len(defaults), len(winner))
+def _verdict(contest: Contest, side: Side, slos: Sequence[Slo], why: str) -> Verdict:
+    defaults = contest.defaults
+    return Verdict(
+        answer=_answer(contest, side),
+        trial=side.trial.number,
+        launches=len(side.outcomes),
+        defaults=len(defaults.outcomes) if defaults else 0,
+        gain=contest.gain if side.standing is Standing.RACING else None,
+        level=contest.level if side.standing is Standing.RACING else None,
+        missed=_missed(side, slos),
+        failure=side.failure,
+        why=_about_the_defaults(contest) if contest.is_decided else why,
+    )
 
 
-def _value(outcome: Outcome, objective: Objective, slos: Sequence[Slo]) -> float | None:
-    """None for a failed launch and for one that misses an SLO."""
-    if isinstance(outcome, Failed) or any(v > 0 for v in violations(outcome.load, slos).values()):
-        return None
-    return objective.value(outcome.load)
+def _answer(contest: Contest, side: Side) -> Answer:
+    if side.standing is Standing.FAILED:
+        return Answer.CRASHED
+    if side.standing in (Standing.MISSES, Standing.OPEN):
+        return Answer.MISSES
+    if not contest.is_decided:
+        return Answer.NOT_VERIFIED
+    if not contest.is_against_the_defaults:
+        return Answer.ALONE
+    assert contest.gain is not None
+    assert contest.level is not None
+    if contest.gain.is_better(contest.level):
+        return Answer.BETTER
+    return Answer.WORSE if contest.gain.is_worse(_WORSE) else Answer.NOT_TOLD_APART
+
+
+_WORSE = 0.05
+
+
+def _chosen(answer: Answer, leader: Trial, contest: Contest, defaults: Trial | None) -> Trial | None:
+    """The defaults may be kept unless they clearly miss an SLO or fail, in the contest or, where it has none, in the search."""
+    if answer in (Answer.BETTER, Answer.ALONE, Answer.NOT_VERIFIED):
+        return leader
+    kept = contest.defaults is not None and contest.defaults.standing in (Standing.RACING, Standing.OPEN)
+    return defaults if kept else None
+
+
+def _missed(side: Side, slos: Sequence[Slo]) -> tuple[Missed, ...]:
+    found = []
+    for slo in slos:
+        values = [value for load in side.loads if (value := metric_value(load, slo.metric)) is not None]
+        if over := [value for value in values if value > slo.limit_s]:
+            found.append(
+                Missed(slo=slo.name, limit_s=slo.limit_s, worst_s=max(over), times=len(over), launches=len(values))
+            )
+    return tuple(found)
+
+
+def _about_the_defaults(contest: Contest) -> str:
+    """Why they are no side of the comparison; empty where they are."""
+    if contest.defaults is None:
+        return "the defaults could not be measured"
+    standing = contest.defaults.standing
+    return "" if contest.is_against_the_defaults else f"the defaults {_DEFAULTS_DID[standing]}"
+
+
+_DEFAULTS_DID = {
+    Standing.FAILED: "failed when they were launched again",
+    Standing.MISSES: "miss an SLO",
+    Standing.OPEN: "were not shown to meet the SLOs",
+}

@@ -3,11 +3,12 @@
 import json
 from dataclasses import asdict
 
+from tuner.decide.verdict import Verdict
 from tuner.export.unreal import unreal_sentence
 from tuner.types import Fingerprint, Measured, Trial
 
 
-def export_json(trial: Trial, fingerprint: Fingerprint, host: str, port: int) -> str:
+def export_json(trial: Trial, fingerprint: Fingerprint, host: str, port: int, verdict: Verdict | None = None) -> str:
     measured = isinstance(trial.outcome, Measured)
     record = {
         "trial": trial.number,
@@ -21,6 +22,7 @@ def export_json(trial: Trial, fingerprint: Fingerprint, host: str, port: int) ->
         "start": trial.outcome.start if isinstance(trial.outcome, Measured) else None,
         "metrics": trial.outcome.metrics() if isinstance(trial.outcome, Measured) else None,
         "failure": None if measured else asdict(trial.outcome),
+        "verdict": None if verdict is None else asdict(verdict),
         "slo_violations": dict(trial.violations),
         "fingerprint": asdict(fingerprint),
         "started_at": trial.started_at.isoformat(),

@@ -7,11 +7,12 @@ import shlex
 
 import yaml
 
+from tuner.decide.verdict import Verdict
 from tuner.export.unreal import unreal_sentence
 from tuner.types import Fingerprint, Trial, Value
 
 
-def export_yaml(trial: Trial, fingerprint: Fingerprint, host: str, port: int) -> str:
+def export_yaml(trial: Trial, fingerprint: Fingerprint, host: str, port: int, verdict: Verdict | None = None) -> str:
     command = trial.command
     settings = {"model": command.model, "host": host, "port": port, **dict(map(_entry, command.settings.items()))}
     environment = " ".join(f"{name}={shlex.quote(value)}" for name, value in command.environment.items())

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from tuner.decide.objective import Objective
 from tuner.decide.slo import Slo
 from tuner.launch.engine import Engine
 from tuner.launch.vllm import Seen, VllmLauncher
@@ -29,6 +30,7 @@ class Job:
     log: Path
     salt: int
     slos: tuple[Slo, ...] = ()
+    objective: Objective | None = None
     engine: Engine | None = None
     timeout_s: float | None = None
 

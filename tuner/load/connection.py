@@ -187,17 +187,17 @@ class Connections:
     def __init__(self, address: Address) -> None:
         self._address = address
         self._free: list[Connection] = []
-        self.busy: set[Connection] = set()
+        self.busy: dict[Connection, EventStream] = {}
         self.meter = Meter(asyncio.get_running_loop().call_soon)
 
     async def exchange(self, request: bytes, stream: EventStream) -> None:
         """As `Connection.exchange`, on a free or a new connection; raises OSError when none can be made."""
         connection = self._take() or await self._connect()
-        self.busy.add(connection)
+        self.busy[connection] = stream
         try:
             await connection.exchange(request, stream)
         finally:
-            self.busy.discard(connection)
+            del self.busy[connection]
         if connection.is_open:
             self._free.append(connection)
 

@@ -7,17 +7,20 @@ window lasts, and whether the load has failed. It does not know what is measured
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
+from math import inf
 from time import perf_counter
 from typing import Any, TypeVar
 
 import aiohttp
 
-from tuner.decide.confidence import half_width, truncation
+from tuner.decide.deciding import Deciding, deciding
 from tuner.errors import LaunchError, UsageError
 from tuner.load.messages import End, Orders, Report, Stop
 from tuner.load.progress import Heard
 from tuner.load.prompts import Prompt, Recipe
+from tuner.load.stopping import Stopping
 from tuner.load.tokenizer import count_tokens, learn_alphabet
+from tuner.load.warm_up import WarmUp
 from tuner.load.workers import Workers
 from tuner.types import Failed, FailureKind, LoadResult, RequestRecord, Target, Workload
 from tuner.workload.dataset import read_dataset
@@ -30,7 +33,8 @@ MAX_ERROR_SHARE = 0.01
 ENDED_PER_USER = 2
 ENDED_OPEN_LOOP = 20
 MAX_WINDOW_FACTOR = 4
-MAX_WARMUP_FACTOR = 5
+#: The load is held for so many times the longest request, at most.
+MAX_HOLD_FACTOR = 2
 _POLL_S = 0.5
 _RAMP_S = 2.0
 _RAMP_USERS_PER_S = 2000
@@ -67,23 +71,25 @@ async def generate_load(
     first_index: int = 0,
     observe: Observe = nullcontext,
     server_alive: Callable[[], bool] = lambda: True,
+    rule: Deciding | None = None,
 ) -> LoadResult:
     """Load the server with the recipe's workload; requests are numbered from `first_index`.
 
     Users start one after another over 2 s (or half of warmup_s; longer beyond 4,000). The warm-up ends when each has had its
-    first token, warmup_s has passed (after ramp_up_s), and throughput is stationary (tuner.confidence.truncation), or five
-    times warmup_s has passed. Then `observe()` is entered, the window runs, and `observe()` is left. The window ends when it
-    is window_s long, two requests a user (20 in the open loop) have ended in it, and throughput is known to the workload's
-    precision; or after max_window_s. A trace is measured from warmup_s to its end. The load is held until the last request
-    that was due before the window's end has ended, at most stall_s; what is then still open is an error. Requests that are
-    due after the window are load only and have no record.
+    first token, warmup_s has passed (after ramp_up_s), and the load is stationary, or has not become so for long
+    (tuner/load/warm_up.py). Then `observe()` is entered, the window runs, and `observe()` is left. The window ends when it
+    is window_s long, two requests a user (20 in the open loop) have ended in it, and all that `rule` names is known (without
+    one: throughput, or an open loop's mean latencies); or after max_window_s. A trace is measured from warmup_s to its end.
+    The load is held until the last request that was due before the window's end has ended. A request that gets no byte for
+    stall_s is given up, and is an error; one that still gets bytes when it has taken twice as long as any other, and stall_s,
+    is censored. Requests that are due after the window are load only and have no record.
 
     Raises LaunchError: CRASHED when `server_alive` (asked twice a second) says no; STALLED when requests are open and nobody
     gets a byte for stall_s, whatever /health says; LOAD_FAILED when all first requests fail, or more than 1 % of those that
-    were sent or ended in the window; CLIENT_BOUND when a worker dies. Raises UsageError when a trace is too short. When it
-    is cancelled, leaving `workers` closes every request.
+    were sent or ended in the window; CLIENT_BOUND when a worker dies, or this machine refuses it a connection. Raises
+    UsageError when a trace is too short. When it is cancelled, leaving `workers` closes every request.
     """
-    run = _Run(target, recipe, workers, first_index)
+    run = _Run(target, recipe, workers, first_index, rule or deciding(recipe.workload))
     listening = [run.listen(number) for number in range(workers.count)]
     return await _run_beside(run.measure(observe), _watch(server_alive), run.watch_for_stall(), *listening)
 
@@ -114,13 +120,14 @@ async def _run_beside(main: Coroutine[Any, Any, Result], *others: Coroutine[Any,
 class _Run:
     """One load: what the workers told of it so far."""
 
-    def __init__(self, target: Target, recipe: Recipe, workers: Workers, first_index: int) -> None:
+    def __init__(self, target: Target, recipe: Recipe, workers: Workers, first_index: int, rule: Deciding) -> None:
         self._recipe, self._workload, self._workers = recipe, recipe.workload, workers
         ramp_s = min(max(_RAMP_S, (self._workload.users or 0) / _RAMP_USERS_PER_S), self._workload.warmup_s / 2)
         self._ramp_s = self._workload.ramp_up_s or ramp_s
         self._tick_s = min(max(self._workload.warmup_s / _TICKS, _TICK_S[0]), _TICK_S[1])
         self._start_s = perf_counter() + _SETTLE_S
         self._heard = Heard(workers, self._start_s, self._tick_s)
+        self._stopping = Stopping(rule, self._workload, self._heard, self._tick_s)
         for number in range(workers.count):
             workers.send(
                 number,
@@ -154,6 +161,7 @@ class _Run:
                     f"the server accepts requests, but for {stall_s:g} s no byte came for any of the {opened} open ones"
                 )
                 raise LaunchError(Failed(kind=FailureKind.STALLED, message=message))
+            self._check_client()
             if now_s - min((p.time_s for p in last), default=self._start_s) > _SILENT_S and not self._heard.is_over:
                 raise _client_bound(f"a process of the load generator did nothing for {_SILENT_S:.0f} s")
 
@@ -167,6 +175,7 @@ class _Run:
         records = tuple(record for report in reports for record in report.records)
         sampled = [record for record in records if record.ended_s >= start_s]
         if sum(record.error is not None for record in sampled) > MAX_ERROR_SHARE * len(sampled):
+            self._check_client()
             raise _load_failed(sampled, "of the window's requests")
         return LoadResult(
             records=records,
@@ -176,37 +185,35 @@ class _Run:
             warmup_s=start_s - self._start_s,
             stationary=stationary,
             shared_tokens=self._recipe.shared_tokens,
+            rates=self._stopping.rates,
+            mix=self._stopping.mix,
+            intervals=self._stopping.intervals,
+            undecided=self._stopping.undecided,
         )
 
     async def _warm_up(self) -> bool:
-        """Wait until the load is what it will be; whether throughput has become stationary."""
-        least_s = self._workload.ramp_up_s + self._workload.warmup_s
-        longest_s = self._ramp_s + MAX_WARMUP_FACTOR * self._workload.warmup_s
-        first_token_s = self._ramp_s + self._workload.warmup_s + self._workload.stall_s
-        while True:
+        """Wait until the load is what it will be; whether it has become stationary."""
+        warm_up = WarmUp(self._workload, ramp_s=self._ramp_s, begins_steady=self._recipe.alphabet.is_vllm)
+        while not warm_up.is_over:
             await self._heard.tick()
-            past_s = perf_counter() - self._start_s
-            ended, unanswered = self._heard.total("ended"), self._heard.total("unanswered")
+            for tick in self._heard.news():
+                warm_up.tell(tick)
+            ended = self._heard.total("ended")
             if ended >= (self._workload.users or 1) and ended == self._heard.total("failed"):
+                self._check_client()
                 error = next(p.first_error for p in self._heard.last() if p.first_error)
                 raise _failed(f"{ended} of {ended} of the first requests failed; the first: {error}")
-            if unanswered and past_s > first_token_s:
-                users = self._workload.users
-                raise _failed(f"{unanswered} of {users} users had no first token within {first_token_s:g} s")
             if self._heard.is_exhausted():
                 raise UsageError(
-                    f"the trace of workload {self._workload.name} was over after {past_s:.0f} s, within the warm-up: make"
-                    " warmup_s shorter, or speedup smaller"
+                    f"the trace of workload {self._workload.name} was over after {perf_counter() - self._start_s:.0f} s,"
+                    " within the warm-up: make warmup_s shorter, or speedup smaller"
                 )
-            if unanswered or past_s < least_s:
-                continue
-            if self._workload.trace is not None:
-                return True
-            rates = self._heard.rates(self._start_s + self._ramp_s, perf_counter())
-            if len(rates) >= _TICKS / 2 and truncation(rates) <= len(rates) / 2:
-                return True
-            if past_s >= longest_s:
-                return False
+        return warm_up.stationary
+
+    def _check_client(self) -> None:
+        """Raises LaunchError (CLIENT_BOUND) when this machine has refused a worker something."""
+        if refused := next((progress.client_error for progress in self._heard.last() if progress.client_error), None):
+            raise _client_bound(refused)
 
     async def _window(self, start_s: float) -> None:
         workload, before = self._workload, self._heard.total("ended")
@@ -216,25 +223,30 @@ class _Run:
             await self._heard.tick()
             past_s, ended = perf_counter() - start_s, self._heard.total("ended") - before
             if workload.trace is not None:
-                if self._heard.is_exhausted() or (workload.max_window_s and past_s >= workload.max_window_s):
-                    return
-            elif past_s >= longest_s or (past_s >= workload.window_s and ended >= needed and self._is_precise(start_s)):
+                is_over = self._heard.is_exhausted() or past_s >= (workload.max_window_s or inf)
+            else:
+                is_over = past_s >= longest_s
+            if is_over:
+                self._stopping.look(start_s, perf_counter())
+                return
+            is_enough = workload.trace is None and past_s >= workload.window_s and ended >= needed
+            if is_enough and self._stopping.is_known(start_s, perf_counter()):
                 return
 
-    def _is_precise(self, start_s: float) -> bool:
-        rates = self._heard.rates(start_s, perf_counter())
-        half = half_width(rates)
-        return half is not None and half <= self._workload.precision * sum(rates) / len(rates)
-
     async def _hold(self, start_s: float, end_s: float) -> Sequence[Report]:
-        """Keep the load up until the sampled requests have ended; then the workers' reports."""
+        """Keep the load up while bytes flow for the sampled requests, until they have ended or taken twice as long as others;
+        then the workers' reports."""
         for number in range(self._workers.count):
             self._workers.send(number, End(from_s=start_s - _BEFORE_S, end_s=end_s))
         told_s = perf_counter()
-        while perf_counter() - end_s < self._workload.stall_s:
+        while True:
             await self._heard.tick()
+            last = self._heard.last()
             # a tick that was under way when the end was told is not yet counted by it
-            if all(p.time_s > told_s + self._tick_s and p.sampled_open == 0 for p in self._heard.last()):
+            if all(p.time_s > told_s + self._tick_s and p.sampled_open == 0 for p in last):
+                break
+            longest_s = max(max(p.longest_s, p.projected_s) for p in last)
+            if perf_counter() - end_s > self._workload.stall_s + MAX_HOLD_FACTOR * longest_s:
                 break
         for number in range(self._workers.count):
             self._workers.send(number, Stop())

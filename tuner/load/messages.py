@@ -46,8 +46,13 @@ class Stop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """One worker's totals at a tick, since the start. `unanswered` are its users without a first token or failure,
-    `sampled_open` the open requests that will have a record; `delay_s` and `reads` are the meter's."""
+    """One worker's totals at a tick, since the start. `unanswered` and `unended` are its users whose first request has no first
+    token, or no end; `waiting` are the open requests without output, `sampled_open` those that will have a record. The oldest
+    open one was due at `oldest_due_s` (inf without one); the longest that has ended took `longest_s`, and as far as can be
+    told no sampled open one will take more than `projected_s`. `client_error` is what this machine has refused it. `delay_s`
+    and `reads` are the meter's. `prompt_tokens` are of the requests with a first token (0 where lengths are not ours).
+    `answered` are four numbers of each request that ended whole since the last tick: when it was due, when its first and its
+    last chunk came, its output tokens. Until now these had `answered_events` and `answered_tokens`."""
 
     tick: int
     time_s: float
@@ -56,13 +61,23 @@ class Progress:
     ended: int
     failed: int
     first_error: str | None
+    client_error: str | None
     open: int
+    waiting: int
     sampled_open: int
     unanswered: int
+    unended: int
+    oldest_due_s: float
+    longest_s: float
+    projected_s: float
     last_byte_s: float
     delay_s: float
     reads: int
     exhausted: bool
+    prompt_tokens: int
+    answered: "array[float]"
+    answered_events: int
+    answered_tokens: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

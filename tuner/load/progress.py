@@ -1,10 +1,12 @@
 """What the workers of a load tell in; how far it is, and how well the load generator itself did, out. Knows no server."""
 
 import asyncio
+from array import array
 from collections.abc import Sequence
 from statistics import fmean
 
 from tuner.load.messages import Progress, Report
+from tuner.load.warm_up import Tick
 from tuner.load.workers import Workers
 from tuner.types import ClientMetrics
 
@@ -17,6 +19,7 @@ class Heard:
         self._told: list[list[Progress]] = [[] for _ in range(workers.count)]
         self._reports: dict[int, Report] = {}
         self._news = asyncio.Event()
+        self._seen = 0
 
     async def listen(self, number: int) -> None:
         """Take in what a worker says, until it has reported. Raises LaunchError (CLIENT_BOUND) when it is dead."""
@@ -53,18 +56,32 @@ class Heard:
         """The sum of a field over the newest of each worker."""
         return sum(getattr(progress, what) for progress in self.last())
 
+    def news(self) -> list[Tick]:
+        """The ticks that all workers have told of since it was last asked, each as the state of the whole load."""
+        first, self._seen = self._seen, self._ticks()
+        return [self._tick(number) for number in range(first, self._seen)]
+
     def is_exhausted(self) -> bool:
         """Whether no more requests will arrive."""
         last = self.last()
         return bool(last) and all(progress.exhausted for progress in last)
 
-    def rates(self, start_s: float, end_s: float) -> list[float]:
-        """Events per tick of all workers, for the ticks that lie in the time."""
-        totals = [sum(told[tick].events for told in self._told) for tick in range(self._ticks())]
+    def rates(self, start_s: float, end_s: float, what: str = "events") -> list[float]:
+        """Events, or another total, per tick of all workers, for the ticks that lie in the time."""
+        totals = [sum(getattr(told[tick], what) for told in self._told) for tick in range(self._ticks())]
         steps = [after - before for before, after in zip([0, *totals], totals, strict=False)]
         edges = [self._start_s + tick * self._tick_s for tick in range(len(steps))]
         inside = (start_s <= edge and edge + self._tick_s <= end_s for edge in edges)
         return [float(step) for step, is_inside in zip(steps, inside, strict=True) if is_inside]
+
+    def answered(self, start_s: float) -> "array[float]":
+        """What the workers told of requests that ended from then on, as `Progress` has it, tick after tick."""
+        found = array("d")
+        for tick in range(self._ticks()):
+            for told in self._told:
+                if told[tick].time_s > start_s:
+                    found.extend(told[tick].answered)
+        return found
 
     def client(self, reports: Sequence[Report], start_s: float, end_s: float) -> ClientMetrics:
         """How well the load generator did in the window."""
@@ -79,6 +96,20 @@ class Heard:
             lag_p99_s=_p99(lags) or 0.0,
             send_delay_mean_s=fmean(delays) if delays else None,
             send_delay_p99_s=_p99(delays),
+        )
+
+    def _tick(self, number: int) -> Tick:
+        parts = [told[number] for told in self._told]
+        return Tick(
+            time_s=(number + 1) * self._tick_s,
+            events=sum(part.events for part in parts),
+            ended=sum(part.ended for part in parts),
+            open=sum(part.open for part in parts),
+            waiting=sum(part.waiting for part in parts),
+            unanswered=sum(part.unanswered for part in parts),
+            unended=sum(part.unended for part in parts),
+            oldest_due_s=min(part.oldest_due_s for part in parts) - self._start_s,
+            longest_s=max(part.longest_s for part in parts),
         )
 
     async def _more(self) -> None:

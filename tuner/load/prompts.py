@@ -15,6 +15,7 @@ from itertools import accumulate
 from tuner.types import Workload
 from tuner.workload.arrivals import Arrival
 from tuner.workload.lengths import draw
+from tuner.workload.under_way import UnderWay, Whole
 
 #: Requests per load, and loads on a server, whose numbers stay different.
 _REQUESTS = 1 << 26
@@ -96,7 +97,7 @@ class Planner:
         self._pieces = _pieces(self._alphabet, as_text=self._is_text)
         self._fixed = _fixed(recipe)
         corpus = random.Random(f"{self._workload.seed}:{recipe.salt}").choices(
-            self._pieces, k=max(_LEAST_CORPUS, 2 * self._workload.input_tokens.high)
+            self._pieces, k=max(_LEAST_CORPUS, 2 * _longest_prompt(self._workload))
         )
         self._corpus = b"".join(corpus)
         self._offsets = [0, *accumulate(len(piece) for piece in corpus)]
@@ -104,34 +105,42 @@ class Planner:
         self._prefix_tokens = shared.tokens if shared else 0
         self._prefixes = [self._shared(number) for number in range(shared.count)] if shared else []
         slot = json.dumps(_SLOT)
+        self._under_way = UnderWay(self._workload, self._answers()) if self._workload.users is not None else None
         self._before, self._after = _inside(self._prompt(_SLOT)).split((slot[1:-1] if self._is_text else slot).encode())
 
-    def request(self, index: int, arrival: Arrival | None = None, *, started: bool = True) -> PlannedRequest:
-        """Request `index`, with the lengths of `arrival` where it has some.
-
-        With `started` false it asks for a random part of its output, as if it had been running for a while: the first request
-        of each user, so that users do not march in step.
-        """
+    def request(self, index: int, arrival: Arrival | None = None) -> PlannedRequest:
+        """Request `index`, with the lengths of `arrival` where it has some."""
         lengths = random.Random(f"{self._workload.seed}:{index}")
         if self._recipe.prompts:
-            return self._real(index, lengths, started)
+            prompt = self._recipe.prompts[index % len(self._recipe.prompts)]
+            return self._real(
+                index, prompt, prompt.output_tokens or draw(self._workload.output_tokens, lengths), lengths
+            )
         input_tokens = (arrival and arrival.input_tokens) or draw(self._workload.input_tokens, lengths)
         output_tokens = (arrival and arrival.output_tokens) or draw(self._workload.output_tokens, lengths)
-        if not started:
-            output_tokens = lengths.randint(1, output_tokens)
-        content = self._content(index, input_tokens, lengths)
-        return PlannedRequest(
-            index=index,
-            body=self._body(output_tokens, self._before + content + self._after),
-            input_tokens=input_tokens if self._alphabet.ids else None,
-            output_tokens=output_tokens if self._alphabet.is_vllm else None,
-        )
+        return self._synthetic(index, input_tokens, output_tokens, lengths)
 
-    def turn(self, index: int, said: list[dict[str, str]], *, started: bool = True) -> tuple[PlannedRequest, str]:
+    def begin(self, index: int, user: int) -> tuple[PlannedRequest, int]:
+        """What a user of the closed loop is in the middle of when the load begins, and how many turns of its conversation come
+        after it: a prompt that ends with what has been said of the answer, and only the rest is asked for."""
+        assert self._under_way is not None
+        begun, lengths = self._under_way.of(user), random.Random(f"{self._workload.seed}:{index}")
+        if self._recipe.prompts:
+            prompt = self._recipe.prompts[begun.whole.number]
+            return self._real(index, prompt, begun.left_tokens, lengths, said_tokens=begun.said_tokens), 0
+        request = self._synthetic(index, begun.input_tokens, begun.left_tokens, lengths)
+        return request, begun.whole.turns_left
+
+    def words(self, request: PlannedRequest) -> str:
+        """What the user says in a chat's request."""
+        content: str = json.loads(request.body)["messages"][-1]["content"]
+        return content
+
+    def turn(self, index: int, said: list[dict[str, str]]) -> tuple[PlannedRequest, str]:
         """The next request of a conversation, after all that was `said`, and the user's words in it."""
         if not said:
-            request = self.request(index, started=started)
-            return request, json.loads(request.body)["messages"][-1]["content"]
+            request = self.request(index)
+            return request, self.words(request)
         lengths = random.Random(f"{self._workload.seed}:{index}")
         input_tokens, output_tokens = (
             draw(self._workload.input_tokens, lengths),
@@ -147,17 +156,38 @@ class Planner:
         )
         return request, words
 
-    def _real(self, index: int, lengths: random.Random, started: bool) -> PlannedRequest:
-        prompt = self._recipe.prompts[index % len(self._recipe.prompts)]
-        output_tokens = prompt.output_tokens or draw(self._workload.output_tokens, lengths)
-        if not started:
-            output_tokens = lengths.randint(1, output_tokens)
+    def _synthetic(self, index: int, input_tokens: int, output_tokens: int, lengths: random.Random) -> PlannedRequest:
+        content = self._content(index, input_tokens, lengths)
         return PlannedRequest(
             index=index,
-            body=self._body(output_tokens, _inside(self._prompt(prompt.text))),
-            input_tokens=prompt.input_tokens,
+            body=self._body(output_tokens, self._before + content + self._after),
+            input_tokens=input_tokens if self._alphabet.ids else None,
             output_tokens=output_tokens if self._alphabet.is_vllm else None,
         )
+
+    def _real(
+        self, index: int, prompt: Prompt, output_tokens: int, lengths: random.Random, *, said_tokens: int = 0
+    ) -> PlannedRequest:
+        said = " ".join(lengths.choices(self._alphabet.words, k=said_tokens)) if self._alphabet.words else ""
+        text = f"{prompt.text} {said}" if said else prompt.text
+        return PlannedRequest(
+            index=index,
+            body=self._body(output_tokens, _inside(self._prompt(text))),
+            input_tokens=None if said else prompt.input_tokens,  # the text's end and the first word may be one token
+            output_tokens=output_tokens if self._alphabet.is_vllm else None,
+        )
+
+    def _answers(self) -> list[Whole]:
+        """The prompts of a dataset, with the lengths of their answers; none if prompts are synthetic."""
+        rng = random.Random(f"{self._workload.seed}:answers")
+        return [
+            Whole(
+                input_tokens=prompt.input_tokens or 0,
+                output_tokens=prompt.output_tokens or draw(self._workload.output_tokens, rng),
+                number=number,
+            )
+            for number, prompt in enumerate(self._recipe.prompts)
+        ]
 
     def _prompt(self, text: str) -> dict[str, object]:
         """The fields that carry the prompt."""
@@ -184,7 +214,7 @@ class Planner:
         return b"".join(digits) + self._corpus[self._offsets[first] : self._offsets[last]]
 
     def _shared(self, number: int) -> bytes:
-        rng = random.Random(f"{self._workload.seed}:{self._recipe.salt}:prefix {number}")
+        rng = random.Random(f"{self._recipe.salt}:prefix {number}")  # whatever the seed: loads on a server share them
         return b"".join(rng.choices(self._pieces, k=self._prefix_tokens))
 
     def _body(self, output_tokens: int, prompt: bytes) -> bytes:
@@ -193,6 +223,14 @@ class Planner:
         if self._alphabet.is_vllm:
             limits += b'"min_tokens":%d,"ignore_eos":true,' % output_tokens
         return b"%s%s%s}" % (limits, self._fixed, prompt)
+
+
+def _longest_prompt(workload: Workload) -> int:
+    """Of a synthetic one, in tokens: a user that is under way has a part of the conversation in it."""
+    if workload.users is None:
+        return workload.input_tokens.high
+    turns = workload.turns.high if workload.turns else 1
+    return turns * (workload.input_tokens.high + workload.output_tokens.high)
 
 
 def _pieces(alphabet: Alphabet, *, as_text: bool) -> list[bytes]:

@@ -1,8 +1,12 @@
 """Requests in, their records out: what one worker of the load generator has open, and what has ended. Knows no user."""
 
+from array import array
+from dataclasses import dataclass
+from math import inf
 from time import perf_counter
 
 from tuner.load.connection import Connections, address_of
+from tuner.load.limits import local_error
 from tuner.load.messages import End
 from tuner.load.prompts import PlannedRequest
 from tuner.load.stream import EventStream, StreamError, Usage
@@ -12,29 +16,79 @@ from tuner.types import RequestRecord, Target, Workload
 _STALL_MARGIN_S = 0.5
 
 
+@dataclass(slots=True, eq=False)
+class _Open:
+    """A request on its way. It was `passed_s` when one that was sent later had its first output before it (inf: not yet)."""
+
+    request: PlannedRequest
+    scheduled_s: float
+    sent_s: float
+    stream: EventStream
+    passed_s: float = inf
+
+    @property
+    def prompt_tokens(self) -> int:
+        """0 where lengths are not ours."""
+        return (self.request.input_tokens or 0) if self.request.output_tokens else 0
+
+
 class Sender:
-    """Sends requests of one workload; `events`, `ended`, `failed` and `first_error` are totals since the start."""
+    """Sends requests of one workload; `events`, `ended`, `failed`, `first_error`, `client_error`, `prompt_tokens`,
+    `answered_events`, `answered_tokens` and `longest_s` are totals since the start, as `Progress` has them."""
 
     def __init__(self, target: Target, workload: Workload) -> None:
         self._workload = workload
         self._address = address_of(target, "v1/chat/completions" if workload.api == "chat" else "v1/completions")
         self._connections = Connections(self._address)
         self._records: list[RequestRecord] = []
-        self._end_s = float("inf")
-        self._ended_events = 0
+        self._end_s = inf
+        self._ended_events = self._whole_chunks = self._whole_tokens = 0
         self.meter = self._connections.meter
-        self.open: dict[int, tuple[float, float, EventStream]] = {}  # index -> scheduled_s, sent_s, what has come
-        self.ended = self.failed = 0
+        self.open: dict[int, _Open] = {}
+        self._ended_prompts = 0
+        self._answered = array("d")
+        self.ended = self.failed = self.answered_events = self.answered_tokens = 0
+        self.longest_s = 0.0
         self.first_error: str | None = None
+        self.client_error: str | None = None
 
     @property
     def events(self) -> int:
-        return self._ended_events + sum(stream.events for _, _, stream in self.open.values())
+        return self._ended_events + sum(one.stream.events for one in self.open.values())
+
+    @property
+    def prompt_tokens(self) -> int:
+        return self._ended_prompts + sum(one.prompt_tokens for one in self.open.values() if one.stream.has_output)
+
+    def take_answered(self) -> "array[float]":
+        """What `Progress` calls so, since the last call."""
+        taken, self._answered = self._answered, array("d")
+        return taken
 
     @property
     def sampled_open(self) -> int:
         """The open requests that will have a record."""
-        return sum(due_s < self._end_s for due_s, _, _ in self.open.values())
+        return sum(one.scheduled_s < self._end_s for one in self.open.values())
+
+    @property
+    def oldest_due_s(self) -> float:
+        """When the first of the open requests was due; inf without any."""
+        return min((one.scheduled_s for one in self.open.values()), default=inf)
+
+    def answered(self) -> list[int]:
+        """The open requests that have output."""
+        return [index for index, one in self.open.items() if one.stream.has_output]
+
+    def projected_s(self) -> float:
+        """The longest that a sampled open request will take, if it goes on as it has; 0 before the window's end."""
+        now_s, most = perf_counter(), self._workload.output_tokens.high
+        longest_s = 0.0
+        for one in self.open.values():
+            if one.scheduled_s < self._end_s < inf and one.stream.has_output:
+                asked, first_s = one.request.output_tokens or most, one.stream.first_s
+                whole_s = first_s - one.scheduled_s + (now_s - first_s) * asked / max(1, one.stream.events - 1)
+                longest_s = max(longest_s, whole_s)
+        return longest_s
 
     async def send(self, request: PlannedRequest, due_s: float | None) -> EventStream | None:
         """One request, from its first byte out to the last byte in; None if anything went wrong, which is the record's `error`.
@@ -43,8 +97,8 @@ class Sender:
         data = self._address.request(request.body)
         usage, error = None, None
         sent_s = perf_counter()
-        scheduled_s = sent_s if due_s is None else due_s
-        self.open[request.index] = scheduled_s, sent_s, stream
+        one = _Open(request, sent_s if due_s is None else due_s, sent_s, stream)
+        self.open[request.index] = one
         try:
             await self._connections.exchange(data, stream)
             usage = stream.finish()
@@ -54,11 +108,16 @@ class Sender:
         except TimeoutError:
             error = f"no byte came for {self._workload.stall_s:g} s"
         except OSError as problem:
+            self.client_error = self.client_error or local_error(problem)
             error = f"the connection failed: {str(problem) or type(problem).__name__}"
         finally:
             del self.open[request.index]
             self._ended_events += stream.events
-        self._keep(_record(request.index, scheduled_s, sent_s, stream, usage, error))
+            self._ended_prompts += one.prompt_tokens
+        record = _record(one, usage, error)
+        self._keep(record)
+        if error is None:
+            self._tell(record, stream.events)
         return stream if error is None else None
 
     def end(self, end: End) -> None:
@@ -67,46 +126,73 @@ class Sender:
         self._records = [r for r in self._records if r.scheduled_s < end.end_s and r.ended_s >= end.from_s]
 
     def records(self) -> tuple[RequestRecord, ...]:
-        """Those of the sampled requests; one that is still open is an error."""
-        error = f"not ended {self._workload.stall_s:g} s after the window"
-        unfinished = (
-            _record(index, due_s, sent_s, EventStream(), None, error)
-            for index, (due_s, sent_s, _) in self.open.items()
-            if due_s < self._end_s
-        )
-        return (*self._records, *unfinished)
+        """Those of the sampled requests; what is still open is censored."""
+        chunk_tokens = self._whole_tokens / self._whole_chunks if self._whole_chunks else 1.0
+        cut = (_censored(one, chunk_tokens) for one in self.open.values() if one.scheduled_s < self._end_s)
+        return (*self._records, *cut)
 
-    def end_stalled(self) -> None:
-        """End the requests that got no byte for stall_s."""
+    def end_silent(self) -> None:
+        """End the requests that got no byte for stall_s. One that waits for its first byte is not silent but queued, until one
+        that was sent later has been answered."""
         longest_s, now_s = self._workload.stall_s + _STALL_MARGIN_S, perf_counter()
-        for connection in list(self._connections.busy):
-            if now_s - connection.last_byte_s > longest_s:
-                connection.abort(TimeoutError())
+        newest_s = max((one.sent_s for one in self.open.values() if one.stream.events), default=-inf)
+        connections = {stream: connection for connection, stream in self._connections.busy.items()}
+        for one in self.open.values():
+            if one.sent_s < newest_s:
+                one.passed_s = min(one.passed_s, now_s)
+            if (connection := connections.get(one.stream)) is not None:
+                since_s = connection.last_byte_s if one.stream.events else max(connection.last_byte_s, one.passed_s)
+                if now_s - since_s > longest_s:
+                    connection.abort(TimeoutError())
 
     def close(self) -> None:
         self._connections.close()
+
+    def _tell(self, record: RequestRecord, events: int) -> None:
+        tokens = record.output_tokens or 0
+        self._answered.extend((record.scheduled_s, record.chunk_times_s[0], record.chunk_times_s[-1], tokens))
+        self.answered_events += events
+        self.answered_tokens += tokens
 
     def _keep(self, record: RequestRecord) -> None:
         self.ended += 1
         if record.error is not None:
             self.failed += 1
             self.first_error = self.first_error or record.error
+        else:
+            self.longest_s = max(self.longest_s, record.ended_s - record.scheduled_s)
+            self._whole_chunks += len(record.chunk_times_s) - 1
+            self._whole_tokens += (record.output_tokens or 1) - 1
         if record.scheduled_s < self._end_s:
             self._records.append(record)
 
 
-def _record(
-    index: int, scheduled_s: float, sent_s: float, stream: EventStream, usage: Usage | None, error: str | None
-) -> RequestRecord:
+def _record(one: _Open, usage: Usage | None, error: str | None) -> RequestRecord:
     return RequestRecord(
-        index=index,
-        scheduled_s=scheduled_s,
-        sent_s=sent_s,
+        index=one.request.index,
+        scheduled_s=one.scheduled_s,
+        sent_s=one.sent_s,
         ended_s=perf_counter(),
-        chunk_times_s=stream.output_times_s(),
+        chunk_times_s=one.stream.output_times_s(),
         input_tokens=usage.prompt_tokens if usage else None,
         output_tokens=usage.completion_tokens if usage else None,
         error=error,
+    )
+
+
+def _censored(one: _Open, chunk_tokens: float) -> RequestRecord:
+    """An open request as far as it came; its chunks after the first hold as many tokens as others' did."""
+    times_s = one.stream.output_times_s()
+    return RequestRecord(
+        index=one.request.index,
+        scheduled_s=one.scheduled_s,
+        sent_s=one.sent_s,
+        ended_s=perf_counter(),
+        chunk_times_s=times_s,
+        input_tokens=one.request.input_tokens,
+        output_tokens=1 + round((len(times_s) - 1) * chunk_tokens) if times_s else None,
+        error=None,
+        censored=True,
     )
 
 

@@ -87,6 +87,11 @@ class EventStream:
         return len(self._times_s) > 1 or (self._first is not None and not _is_role_only(self._first))
 
     @property
+    def first_s(self) -> float:
+        """When the first event came; there is one."""
+        return self._times_s[0]
+
+    @property
     def events(self) -> int:
         """How many events have come."""
         return len(self._times_s)

@@ -22,8 +22,9 @@ from typing import Any
 import uvloop
 
 from tuner.load.messages import End, Orders, Progress, Report, Stop, receive, send
-from tuner.load.prompts import Planner
+from tuner.load.prompts import PlannedRequest, Planner
 from tuner.load.sender import Sender
+from tuner.load.stream import EventStream
 from tuner.workload.arrivals import Arrival, schedule
 from tuner.workload.lengths import MAX_TURNS, draw
 
@@ -42,6 +43,7 @@ class Load:
         self._planner = Planner(orders.recipe)
         self._sender = Sender(orders.target, self._workload)
         self._unanswered: set[int] = set()
+        self._unended: set[int] = set()
         self._exhausted = False
         self._lag_times_s, self._lags_s = array("d"), array("d")
         self._tasks: set[asyncio.Task[None]] = set()
@@ -55,6 +57,7 @@ class Load:
             return
         numbers = range(self._orders.number, self._workload.users, self._orders.of)
         self._unanswered.update(numbers)
+        self._unended.update(numbers)
         for number in numbers:
             self._spawn(self._user(number))
 
@@ -62,7 +65,7 @@ class Load:
         self._sender.end(end)
 
     async def stop(self) -> Report:
-        """Close every request; those that were sampled and still open are errors."""
+        """Close every request; those that were sampled and are still open are censored."""
         for task in self._tasks:
             task.cancel()
         records = self._sender.records()
@@ -93,15 +96,22 @@ class Load:
         """A user of the closed loop: sends again when the last answer has ended."""
         users, rng = self._workload.users or 1, random.Random(f"{self._workload.seed}:user {number}")
         await _until(self._orders.start_s + self._orders.ramp_s * number / users)
-        index = number
+        index, good = number, await self._take_up(number, rng)
+        self._unanswered.discard(number)
         while True:
-            good = await self._converse(index, started=index > number)
-            self._unanswered.discard(number)
             index += users
             if not good:
                 await asyncio.sleep(_PAUSE_AFTER_ERROR_S)
             else:
                 await self._think(rng)
+            good = await self._converse(index, rng)
+
+    async def _take_up(self, user: int, rng: random.Random) -> bool:
+        """What the user is in the middle of; whether all went well."""
+        request, turns_left = self._planner.begin(self._number(user), user)
+        stream = await self._sender.send(request, None)
+        self._unended.discard(user)
+        return stream is not None and await self._go_on(user, request, stream, turns_left, rng)
 
     async def _arrive(self) -> None:
         """The open loop and the trace: each request when it is due, whatever became of the others."""
@@ -113,25 +123,36 @@ class Load:
         self._exhausted = True
 
     async def _arrived(self, index: int, arrival: Arrival, due_s: float) -> None:
-        await self._converse(index, arrival, due_s)
+        await self._converse(index, random.Random(f"{self._workload.seed}:thoughts {index}"), arrival, due_s)
 
     async def _converse(
-        self, index: int, arrival: Arrival | None = None, due_s: float | None = None, *, started: bool = True
+        self, index: int, rng: random.Random, arrival: Arrival | None = None, due_s: float | None = None
     ) -> bool:
-        """One request, or a conversation of several; whether all went well."""
-        if self._workload.turns is None:
-            request = self._planner.request(self._orders.first_index + index, arrival, started=started)
-            return await self._sender.send(request, due_s) is not None
-        rng, said = random.Random(f"{self._workload.seed}:turns {index}"), list[dict[str, str]]()
-        for turn in range(draw(self._workload.turns, rng)):
-            number = self._orders.first_index + index * MAX_TURNS + turn
-            request, words = self._planner.turn(number, said, started=started or turn > 0)
-            stream = await self._sender.send(request, None if turn else due_s)
-            if stream is None:
-                return False
+        """One request, or a conversation of several; whether all went well. `rng` says for how long the user thinks."""
+        turns = self._workload.turns
+        count = draw(turns, random.Random(f"{self._workload.seed}:turns {index}")) if turns is not None else 1
+        request = self._planner.request(self._number(index), arrival)
+        stream = await self._sender.send(request, due_s)
+        return stream is not None and await self._go_on(index, request, stream, count - 1, rng)
+
+    async def _go_on(
+        self, index: int, request: PlannedRequest, stream: EventStream, turns_left: int, rng: random.Random
+    ) -> bool:
+        """The rest of a conversation, after its first request here and the answer to it; whether all went well."""
+        words, said = self._planner.words(request) if turns_left else "", list[dict[str, str]]()
+        for turn in range(1, turns_left + 1):
             said += [{"role": "user", "content": words}, {"role": "assistant", "content": stream.text()}]
             await self._think(rng)
+            request, words = self._planner.turn(self._number(index) + turn, said)
+            answer = await self._sender.send(request, None)
+            if answer is None:
+                return False
+            stream = answer
         return True
+
+    def _number(self, index: int) -> int:
+        """Of a request, or of the first one of a conversation."""
+        return self._orders.first_index + (index * MAX_TURNS if self._workload.turns else index)
 
     async def _think(self, rng: random.Random) -> None:
         if self._workload.think_time_s:
@@ -147,9 +168,9 @@ class Load:
             send(writer, self._progress(tick))
 
     def _progress(self, tick: int) -> Progress:
-        sender = self._sender
+        sender, answered = self._sender, self._sender.answered()
         if self._unanswered:
-            self._unanswered -= {self._user_of(i) for i, (_, _, stream) in sender.open.items() if stream.has_output}
+            self._unanswered -= {self._user_of(index) for index in answered}
         return Progress(
             tick=tick,
             time_s=perf_counter(),
@@ -158,13 +179,23 @@ class Load:
             ended=sender.ended,
             failed=sender.failed,
             first_error=sender.first_error,
+            client_error=sender.client_error,
             open=len(sender.open),
+            waiting=len(sender.open) - len(answered),
             sampled_open=sender.sampled_open,
             unanswered=len(self._unanswered),
+            unended=len(self._unended),
+            oldest_due_s=sender.oldest_due_s,
+            longest_s=sender.longest_s,
+            projected_s=sender.projected_s(),
             last_byte_s=sender.meter.last_byte_s,
             delay_s=sender.meter.delay_s,
             reads=sender.meter.reads,
             exhausted=self._exhausted,
+            prompt_tokens=sender.prompt_tokens,
+            answered=sender.take_answered(),
+            answered_events=sender.answered_events,
+            answered_tokens=sender.answered_tokens,
         )
 
     def _user_of(self, index: int) -> int:
@@ -183,7 +214,7 @@ class Load:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(_SWEEP_S)
-            self._sender.end_stalled()
+            self._sender.end_silent()
 
 
 async def _until(time_s: float) -> None:

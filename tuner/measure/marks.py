@@ -3,9 +3,13 @@
 docs/metrics.md tells users the same.
 """
 
+from collections.abc import Sequence
 from math import sqrt
+from statistics import fmean, variance
 
-from tuner.types import ClientMetrics, GpuMetrics, LoadMetrics, LoadResult, Mark, ServerMetrics, Workload
+from tuner.decide.deciding import Deciding
+from tuner.measure.window import sent_in
+from tuner.types import ClientMetrics, GpuMetrics, LoadMetrics, LoadResult, Mark, RequestRecord, ServerMetrics, Workload
 
 #: A worker that is busy for more of the time than this sends and reads late.
 BUSY = 0.9
@@ -14,10 +18,14 @@ TTFT_SHARE = 0.10
 LEAST_DELAY_S = 0.003
 #: Samples with clocks held down; a single one in a long window is a flicker.
 THROTTLED = 0.05
+#: Requests a user that must have ended before the interval is believed.
+LEAST_SHARE = 0.6
 #: Hits beyond those that the workload implies, as a share of all prompt tokens.
 PREFIX_HITS = 0.01
 #: Requests that arrived and did not leave, as a share of those that arrived.
 LEFT_BEHIND = 0.10
+#: By how many standard errors later requests take longer than earlier ones.
+LONGER = 2.5
 
 
 def marks(
@@ -26,12 +34,14 @@ def marks(
     load: LoadMetrics,
     server: ServerMetrics | None,
     gpu: GpuMetrics | None,
+    rule: Deciding | None = None,
 ) -> tuple[Mark, ...]:
-    """Those that hold, in the order of `Mark`."""
+    """Those that hold, in the order of `Mark`. `rule` names what decides; without one that is a closed loop's throughput."""
+    rule = rule or Deciding(precision=workload.precision, throughput=workload.users is not None)
     held = {
         Mark.CLIENT_BOUND: client_bound(result.client, load),
         Mark.UNSTEADY: not result.stationary,
-        Mark.IMPRECISE: workload.trace is None and _is_imprecise(workload, load),
+        Mark.IMPRECISE: bool(unknown(rule, load, result.undecided, workload.users)),
         Mark.THROTTLED: gpu is not None and (gpu.throttled or 0.0) >= THROTTLED,
         Mark.PREFIX_CACHE: server is not None and _hits_too_often(result, load, server),
         Mark.SATURATED: workload.users is None and _falls_behind(result, load),
@@ -46,20 +56,42 @@ def client_bound(client: ClientMetrics, load: LoadMetrics) -> bool:
     return client.cpu >= BUSY or delay_s > late_s or (client.send_delay_mean_s or 0.0) > late_s
 
 
-def _is_imprecise(workload: Workload, load: LoadMetrics) -> bool:
+def unknown(rule: Deciding, load: LoadMetrics, undecided: Sequence[str], users: int | None = None) -> tuple[str, ...]:
+    """The metrics that decide whose recorded interval is wider than asked, or of which it is not known whether they meet their
+    SLO. With `users` that have ended too few requests the window is far shorter than a request, and its interval has not seen
+    how their contexts vary."""
     half = load.output_throughput_ci95
-    return half is None or half > workload.precision * load.output_throughput
+    is_known = half is not None and load.completed >= LEAST_SHARE * (users or 0)
+    share = half / load.output_throughput if half is not None and is_known else None
+    return rule.unknown(share, load.ci95 or {}, undecided)
 
 
 def _hits_too_often(result: LoadResult, load: LoadMetrics, server: ServerMetrics) -> bool:
     if result.shared_tokens is None or not server.prefix_cache_queries or not load.input_tokens:
         return False
-    prompts = [r.input_tokens for r in result.records if r.input_tokens]
+    sent = sent_in(result.records, result.window_start_s, result.window_end_s)  # before, prompts are longer than usual
+    prompts = [r.input_tokens for r in sent if r.input_tokens]
+    if not prompts:
+        return False
     implied = min(1.0, result.shared_tokens * len(prompts) / sum(prompts))
     return server.prefix_cache_hits / server.prefix_cache_queries > implied + PREFIX_HITS
 
 
 def _falls_behind(result: LoadResult, load: LoadMetrics) -> bool:
-    """More than chance: the number of arrivals is Poisson at most."""
-    arrived = sum(result.window_start_s <= r.scheduled_s < result.window_end_s for r in result.records)
-    return arrived - load.completed > max(LEFT_BEHIND * arrived, 3 * sqrt(arrived))
+    """Fewer requests ended than arrived, and those that arrived later took longer, both by more than chance: the number of
+    arrivals is Poisson at most, the lengths of answers are independent. Where a window begins before the first answers have
+    ended the former alone is no sign of it: until then the number in flight grows on any server."""
+    start_s, end_s = result.window_start_s, result.window_end_s
+    due = sent_in(result.records, start_s, end_s)
+    if len(due) - load.completed <= max(LEFT_BEHIND * len(due), 3 * sqrt(len(due))):
+        return False
+    halves = [[r.ended_s - r.scheduled_s for r in half] for half in _halves(due, (start_s + end_s) / 2)]
+    if min(map(len, halves)) < 2:
+        return False
+    longer_s = fmean(halves[1]) - fmean(halves[0])
+    chance_s = sqrt(sum(variance(half) / len(half) for half in halves))
+    return longer_s > max(LEFT_BEHIND * (end_s - start_s) / 2, LONGER * chance_s)
+
+
+def _halves(records: Sequence[RequestRecord], middle_s: float) -> tuple[list[RequestRecord], list[RequestRecord]]:
+    return [r for r in records if r.scheduled_s < middle_s], [r for r in records if r.scheduled_s >= middle_s]

@@ -18,21 +18,20 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from tuner.decide import deciding
 from tuner.decide.confidence import half_width
 from tuner.errors import LaunchError
-from tuner.measure.window import Floats, batches, ended_in, gaps_s, input_tokens, sent_in, whole
+from tuner.measure.window import Floats, ended_in, gaps_s, input_tokens, output_tokens, sent_in, whole
 from tuner.types import Distribution, Failed, FailureKind, LoadMetrics, LoadResult, RequestRecord
 
-#: Some engine steps long, and much shorter than a request. A short window has at least so many bins.
-BIN_S = 0.25
-LEAST_BINS = 20
 #: An interval over a window in which fewer requests ended has not seen how they vary.
 LEAST_COMPLETED = 10
 _PERCENTILES = (50, 90, 95, 99)
 
 
 def load_metrics(result: LoadResult, limits: Mapping[str, float] = {}) -> LoadMetrics:
-    """The window's metrics. `limits` are seconds by name, of "ttft", "tpot" and "e2el": what a good request meets.
+    """The window's metrics, with the intervals that ended it. `limits` are seconds of "ttft", "tpot" and "e2el": what a good
+    request meets.
 
     Raises LaunchError (LOAD_FAILED) when no request that was sent in the window succeeded.
     """
@@ -43,8 +42,7 @@ def load_metrics(result: LoadResult, limits: Mapping[str, float] = {}) -> LoadMe
     if not sent:
         message = f"no request that was sent in the window of {window_s:.0f} s succeeded: make window_s longer"
         raise LaunchError(Failed(kind=FailureKind.LOAD_FAILED, message=message))
-    rates = batches(good, start_s, end_s, max(LEAST_BINS, round(window_s / BIN_S)))
-    throughput, prompt_tokens = float(np.mean(rates)), input_tokens(good, start_s, end_s)
+    throughput, prompt_tokens = output_tokens(good, start_s, end_s) / window_s, input_tokens(good, start_s, end_s)
     latencies = latencies_s(sent)
     tpots, gaps = latencies["tpot"][~np.isnan(latencies["tpot"])], gaps_s(sent)
     return LoadMetrics(
@@ -53,7 +51,7 @@ def load_metrics(result: LoadResult, limits: Mapping[str, float] = {}) -> LoadMe
         failed=sum(r.error is not None and start_s <= r.ended_s and r.scheduled_s < end_s for r in result.records),
         request_throughput=len(ended) / window_s,
         output_throughput=throughput,
-        output_throughput_ci95=half_width(rates) if len(ended) >= LEAST_COMPLETED else None,
+        output_throughput_ci95=_interval(result, throughput) if len(ended) >= LEAST_COMPLETED else None,
         total_token_throughput=throughput + prompt_tokens / window_s,
         ttft_s=distribution(latencies["ttft"]),
         tpot_s=distribution(tpots) if tpots.size else None,
@@ -63,21 +61,28 @@ def load_metrics(result: LoadResult, limits: Mapping[str, float] = {}) -> LoadMe
         chunk_tokens=_chunk_tokens(sent),
         input_tokens=prompt_tokens,
         output_tokens=throughput * window_s,
+        ci95=_intervals(result, len(ended) / window_s),
     )
+
+
+def _interval(result: LoadResult, throughput: float) -> float | None:
+    """As large a share of the throughput as that of the rates is of theirs."""
+    half, mean = half_width(result.rates, result.mix), sum(result.rates) / max(len(result.rates), 1)
+    return half / mean * throughput if half is not None and mean else None
+
+
+def _intervals(result: LoadResult, ended_per_s: float) -> dict[str, tuple[float, float]] | None:
+    """As they ended the window; goodput is the share of good requests times how many ended a second."""
+    if result.intervals is None:
+        return None
+    scales = {metric: ended_per_s if metric == "goodput" else 1.0 for metric in result.intervals}
+    return {metric: (low * scales[metric], high * scales[metric]) for metric, (low, high) in result.intervals.items()}
 
 
 def latencies_s(records: Sequence[RequestRecord]) -> dict[str, Floats]:
     """TTFT, TPOT and E2EL of whole requests, one a request; TPOT is NaN for those with one output token."""
-    due, first, last, tokens = (
-        np.array(
-            [(r.scheduled_s, r.chunk_times_s[0], r.chunk_times_s[-1], r.output_tokens) for r in records],
-            dtype=np.float64,
-        )
-        .reshape(-1, 4)
-        .T
-    )
-    later_tokens = np.where(tokens > 1, tokens - 1, np.nan)
-    return {"ttft": first - due, "tpot": (last - first) / later_tokens, "e2el": last - due}
+    rows = [(r.scheduled_s, r.chunk_times_s[0], r.chunk_times_s[-1], r.output_tokens) for r in records]
+    return deciding.latencies_s(np.array(rows, dtype=np.float64).reshape(-1, 4))
 
 
 def distribution(values: Sequence[float] | Floats) -> Distribution:

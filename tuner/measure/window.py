@@ -33,18 +33,16 @@ def ended_in(records: Iterable[RequestRecord], start_s: float, end_s: float) -> 
 
 def output_tokens(records: Iterable[RequestRecord], start_s: float, end_s: float) -> float:
     """Output tokens of whole requests that arrived in [start_s, end_s)."""
-    return float(_tokens_in_parts(records, start_s, end_s, 1).sum())
+    good = whole(records)
+    if not good:
+        return 0.0
+    times, tokens = _arrivals(good)
+    return float(tokens[(start_s <= times) & (times < end_s)].sum())
 
 
 def input_tokens(records: Iterable[RequestRecord], start_s: float, end_s: float) -> int:
     """Prompt tokens of whole requests whose first chunk arrived in [start_s, end_s): then the prompt had been read."""
     return sum(r.input_tokens or 0 for r in whole(records) if start_s <= r.chunk_times_s[0] < end_s)
-
-
-def batches(records: Iterable[RequestRecord], start_s: float, end_s: float, count: int) -> list[float]:
-    """Output tokens per second in `count` equal parts of the window."""
-    rates: list[float] = (_tokens_in_parts(records, start_s, end_s, count) * count / (end_s - start_s)).tolist()
-    return rates
 
 
 def gaps_s(records: Sequence[RequestRecord]) -> Floats:
@@ -53,16 +51,6 @@ def gaps_s(records: Sequence[RequestRecord]) -> Floats:
         return np.empty(0)
     last = np.cumsum([len(record.chunk_times_s) for record in records])[:-1] - 1
     return np.delete(np.diff(_times(records)), last)
-
-
-def _tokens_in_parts(records: Iterable[RequestRecord], start_s: float, end_s: float, count: int) -> Floats:
-    good = whole(records)
-    if not good:
-        return np.zeros(count)
-    times, tokens = _arrivals(good)
-    inside = (start_s <= times) & (times < end_s)
-    part = np.minimum((times[inside] - start_s) / (end_s - start_s) * count, count - 1).astype(np.intp)
-    return np.bincount(part, tokens[inside], count).astype(np.float64)
 
 
 def _arrivals(records: Sequence[RequestRecord]) -> tuple[Floats, Floats]:

@@ -8,9 +8,11 @@ import itertools
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from tuner.types import Workload
 from tuner.workload.lengths import draw
+from tuner.workload.under_way import UnderWay
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,16 +25,27 @@ class Ask:
 
 
 def conversations(workload: Workload, user: int) -> Iterator[Ask]:
-    """What one user asks, one after another. The first answer is a random part of one, as the load generator asks for it:
-    else all users would march in step."""
-    rng = random.Random(f"{workload.seed}:{user}")
-    for number in itertools.count():
-        said = 0
-        turns = draw(workload.turns, rng) if workload.turns else 1
-        for turn in range(turns):
+    """What one user asks, one after another. A user of a closed loop is in the middle of a request, as with the load
+    generator."""
+    rng, prefix = (
+        random.Random(f"{workload.seed}:{user}"),
+        workload.shared_prefix.tokens if workload.shared_prefix else 0,
+    )
+    said, turns = 0, None
+    if workload.users is not None:
+        begun = _under_way(workload).of(user)
+        yield Ask(begun.input_tokens, min(prefix, begun.input_tokens - 1), begun.left_tokens)
+        said, turns = begun.input_tokens + begun.left_tokens, begun.whole.turns_left
+    for _ in itertools.count():
+        if turns is None:
+            said, turns = 0, draw(workload.turns, rng) if workload.turns else 1
+        for _ in range(turns):
             new, output = draw(workload.input_tokens, rng), draw(workload.output_tokens, rng)
-            if number == turn == 0:
-                output = rng.randint(1, output)
-            prefix = workload.shared_prefix.tokens if workload.shared_prefix else 0
             yield Ask(said + new, said or min(prefix, new - 1), output)
             said += new + output
+        turns = None
+
+
+@lru_cache(maxsize=8)
+def _under_way(workload: Workload) -> UnderWay:
+    return UnderWay(workload)

@@ -26,8 +26,9 @@ _REQUESTS, _REQUESTS_A_USER = 400, 4
 _WARM_UP_A_USER = 1.5
 #: How often the state of the server is looked at in a window.
 _SAMPLES = 200
-#: A queue that grows without end is given up after so many times the window's requests.
+#: A queue that grows without end is given up after so many times the window's requests, but not before some have ended.
 _MOST_WAITING = 4
+_LEAST_ENDED = 20
 #: Users of a closed loop come one after another.
 _APART_S = 1e-3
 
@@ -225,7 +226,8 @@ class _Run:
         if len(self._edges) == 2:
             return self._open == 0
         users = self._workload.users or 0
-        return len(self._sent) - self._ended > _MOST_WAITING * (self._needed + users)
+        is_flooded = len(self._sent) - self._ended > _MOST_WAITING * (self._needed + users)
+        return is_flooded and self._ended >= _LEAST_ENDED
 
     def served(self, limits: Mapping[str, float]) -> Served:
         """Of the window, as a client sees it."""

@@ -101,6 +101,7 @@ class Proposer:
             raise UsageError(f"study {name!r} searched another space: give this one another name with --study")
         self._memory.add_trials([t for t in history if t.state in (TrialState.COMPLETE, TrialState.PRUNED)])
         self._tried = {_key(t.params) for t in history}
+        self._start: str | None = None
 
     def close(self) -> None:
         """Give the database connections back."""
@@ -130,6 +131,8 @@ class Proposer:
         A failed trial is PRUNED without any value, and infeasible: TPE learns to avoid it, and nothing takes it for a
         measurement. A trial that misses an SLO is COMPLETE and infeasible.
         """
+        if isinstance(trial.outcome, Measured):
+            self._start = self._start or trial.outcome.start
         frozen = self._study.get_trials(deepcopy=False)[trial.number]
         if frozen.state.is_finished():
             return
@@ -143,7 +146,11 @@ class Proposer:
                 running.set_constraint(name, violation)
         self._study._storage.set_trial_system_attr(frozen._trial_id, _DASHBOARD_CONSTRAINTS, list(constraints.values()))
         value = score(trial, self._objective)
-        if value is None:
+        if isinstance(trial.outcome, Measured) and trial.outcome.start != self._start:
+            self._study.tell(
+                trial.number, state=TrialState.FAIL
+            )  # its server was not forked as the others: not comparable
+        elif value is None:
             self._study.tell(trial.number, state=TrialState.PRUNED)
         else:
             self._study.tell(trial.number, value)

@@ -4,15 +4,15 @@ It knows nothing of studies, and nothing of Optuna's own Alembic table in the sa
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
+from sqlalchemy import Connection, inspect, text
 
 from tuner.errors import StorageError
 from tuner.record.tables import VERSION_TABLE
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 
 def migrate(connection: Connection, place: str) -> None:
@@ -21,6 +21,8 @@ def migrate(connection: Connection, place: str) -> None:
     Raises StorageError when the database was written by a newer tuner; `place` names the database in the sentence.
     """
     if not _is_newest(connection, place):
+        from alembic import command  # takes longer to import than all that reads a database
+
         config = _config()
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
@@ -35,20 +37,27 @@ def require_newest(connection: Connection, place: str) -> None:
 
 
 def _is_newest(connection: Connection, place: str) -> bool:
-    script = ScriptDirectory.from_config(_config())
-    known = {revision.revision for revision in script.walk_revisions()}
-    current = set(MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_heads())
-    if current - known:
-        raise StorageError(f"{place} was written by a newer tuner (schema {', '.join(current - known)}): update tuner")
-    return current == set(script.get_heads())
+    known = {file.name.partition("_")[0] for file in (_scripts() / "versions").glob("[0-9]*.py")}
+    current = None
+    if inspect(connection).has_table(VERSION_TABLE):
+        current = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
+    if current is not None and current not in known:
+        raise StorageError(f"{place} was written by a newer tuner (schema {current}): update tuner")
+    return current == max(known)
 
 
-def _config() -> Config:
-    """No ini file: the scripts are in the wheel, or in the checkout's alembic/."""
+def _scripts() -> Path:
+    """In the wheel, or in the checkout's alembic/."""
     packaged = Path(__file__).with_name("migrations")
-    scripts = packaged if packaged.is_dir() else Path(__file__).parents[2] / "alembic"
+    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "alembic"
+
+
+def _config() -> "Config":
+    """No ini file."""
+    from alembic.config import Config
+
     config = Config()
     # Config is a ConfigParser: a lone % in the path would be read as interpolation.
-    config.set_main_option("script_location", str(scripts).replace("%", "%%"))
+    config.set_main_option("script_location", str(_scripts()).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     return config

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from pydantic import JsonValue, TypeAdapter
 
-from tuner.record.tables import LaunchRow, StudyRow, TrialRow, VerificationRow
+from tuner.record.tables import ContestRow, LaunchRow, StudyRow, TrialRow, VerificationRow
 from tuner.types import Command, Fingerprint, Outcome, Params, ProcessId, Proposal, Trial
 
 _COMMAND = TypeAdapter(Command)
+_NUMBERS = TypeAdapter(tuple[int, ...])
 _FINGERPRINT = TypeAdapter(Fingerprint)
 _OUTCOME: TypeAdapter[Outcome] = TypeAdapter(Outcome)
 _PARAMS: TypeAdapter[Params] = TypeAdapter(Params)
@@ -60,8 +61,9 @@ class Launch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
-    """One more measurement of a trial's settings. `role` is "defaults" or "winner"; both have one in each `round`."""
+    """One more launch of a trial's settings, in a contest. `role` is "defaults" or "finalist"; each has one in a `round`."""
 
+    contest: int = 1
     round: int
     role: str
     trial_number: int
@@ -69,6 +71,15 @@ class Verification:
     outcome: Outcome
     started_at: datetime
     ended_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredContest:
+    """What was launched again together: trials by number, the most promising first, each at most `rounds` times."""
+
+    number: int
+    candidates: tuple[int, ...]
+    rounds: int
 
 
 def differences(a: Fingerprint, b: Fingerprint) -> list[str]:
@@ -141,6 +152,7 @@ def launch(row: LaunchRow) -> Launch:
 
 def verification(row: VerificationRow) -> Verification:
     return Verification(
+        contest=row.contest,
         round=row.round,
         role=row.role,
         trial_number=row.trial_number,
@@ -149,6 +161,10 @@ def verification(row: VerificationRow) -> Verification:
         started_at=row.started_at,
         ended_at=row.ended_at,
     )
+
+
+def contest(row: ContestRow) -> StoredContest:
+    return StoredContest(number=row.number, candidates=_NUMBERS.validate_python(row.candidates), rounds=row.rounds)
 
 
 def command_json(command: Command) -> JsonValue:

@@ -18,8 +18,8 @@ from tuner.errors import StorageError, UsageError
 from tuner.record import rows
 from tuner.record.connect import connect, display_name, parse_url, storage_errors
 from tuner.record.migrate import migrate, require_newest
-from tuner.record.rows import Launch, StudyRecord, Verification, differences
-from tuner.record.tables import LaunchRow, MetricRow, ProcessRow, StudyRow, TrialRow, VerificationRow
+from tuner.record.rows import Launch, StoredContest, StudyRecord, Verification, differences
+from tuner.record.tables import ContestRow, LaunchRow, MetricRow, ProcessRow, StudyRow, TrialRow, VerificationRow
 from tuner.types import Command, Failed, Params, ProcessId, Proposal, Trial
 
 
@@ -216,8 +216,27 @@ class Store:
             found = session.scalars(select(LaunchRow).where(*here).order_by(LaunchRow.id))
             return [rows.launch(row) for row in found if not _is_of(row, is_another)]
 
+    def begin_contest(self, study: str, candidates: Collection[int], rounds: int, began_at: datetime) -> StoredContest:
+        """Note that these trials are to be launched again, as the study's next contest."""
+        number = len(self.contests(study)) + 1
+        with self._transaction() as session:
+            row = ContestRow(number=number, candidates=[*candidates], rounds=rounds, began_at=began_at)
+            row.study_id = self._study_row(session, study).id
+            session.add(row)
+        return StoredContest(number=number, candidates=tuple(candidates), rounds=rounds)
+
+    def extend_contest(self, study: str, number: int, rounds: int) -> None:
+        """Note that its settings may be launched so often from now on."""
+        with self._transaction() as session:
+            self._contest_rows(session, study)[number - 1].rounds = rounds
+
+    def contests(self, study: str) -> list[StoredContest]:
+        """Those of the study, the oldest first."""
+        with self._transaction() as session:
+            return [rows.contest(row) for row in self._contest_rows(session, study)]
+
     def add_verification(self, study: str, verification: Verification) -> None:
-        """Store one verification run; a second one of the same round and trial is refused."""
+        """Store one verification run; a second one of the same contest, round and trial is refused."""
         columns = asdict(verification) | {
             "command": rows.command_json(verification.command),
             "outcome": rows.outcome_json(verification.outcome),
@@ -242,6 +261,10 @@ class Store:
         if row is None:
             raise UsageError(f"{self.name} has no study {name!r}: `tuner studies` lists them")
         return row
+
+    def _contest_rows(self, session: Session, study: str) -> list[ContestRow]:
+        mine = ContestRow.study_id == self._study_row(session, study).id
+        return [*session.scalars(select(ContestRow).where(mine).order_by(ContestRow.number))]
 
     def _trial_rows(self, session: Session, study: str, state: str) -> Iterator[TrialRow]:
         mine = (TrialRow.study_id == self._study_row(session, study).id, TrialRow.state == state)

@@ -137,14 +137,30 @@ class ProcessRow(Base):
     started_s: Mapped[float] = mapped_column(Float(53))
 
 
-class VerificationRow(Base):
-    """One more measurement of the defaults or of the winner, after the search."""
+class ContestRow(Base):
+    """One contest of a study: the trials that were launched again together, the most promising first, each at most `rounds`
+    times."""
 
-    __tablename__ = PREFIX + "verification"
-    __table_args__ = (UniqueConstraint("study_id", "round", "trial_number"),)
+    __tablename__ = PREFIX + "contest"
+    __table_args__ = (UniqueConstraint("study_id", "number"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     study_id: Mapped[int] = mapped_column(ForeignKey(StudyRow.id))
+    number: Mapped[int]
+    candidates: Mapped[JsonValue] = mapped_column(JSON, nullable=False)
+    rounds: Mapped[int]
+    began_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class VerificationRow(Base):
+    """One more launch of the defaults or of a finalist, in a contest after the search."""
+
+    __tablename__ = PREFIX + "verification"
+    __table_args__ = (UniqueConstraint("study_id", "contest", "round", "trial_number"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey(StudyRow.id))
+    contest: Mapped[int] = mapped_column(server_default="1")
     round: Mapped[int]
     role: Mapped[str] = mapped_column(Text)
     trial_number: Mapped[int]

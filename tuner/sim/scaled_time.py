@@ -4,9 +4,10 @@ For a server whose time runs `speed` times as fast as ours. How long a stall may
 about what it simulates.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 
-from tuner.types import ClientMetrics, Distribution, LoadMetrics, Measured, Workload
+from tuner.types import ClientMetrics, Distribution, LoadMetrics, Measured, RateFound, Workload
 
 
 def faster(workload: Workload, speed: float) -> Workload:
@@ -35,7 +36,20 @@ def slower(measured: Measured, speed: float) -> Measured:
         server_cpu_cores=None,
         client=_client(client, speed) if client else None,
         warmup_s=_times(measured.warmup_s, speed),
+        rate=_rate(measured.rate, speed) if measured.rate else None,
     )
+
+
+def _rate(found: RateFound, speed: float) -> RateFound:
+    tried = (
+        replace(
+            one,
+            request_rate=one.request_rate / speed,
+            seen={name: value_s * speed for name, value_s in one.seen.items()},
+        )
+        for one in found.tried
+    )
+    return RateFound(low=_times(found.low, 1 / speed), high=_times(found.high, 1 / speed), tried=tuple(tried))
 
 
 def _load(load: LoadMetrics, speed: float) -> LoadMetrics:
@@ -53,7 +67,13 @@ def _load(load: LoadMetrics, speed: float) -> LoadMetrics:
         goodput=_times(load.goodput, 1 / speed),
         chunk_tokens=load.chunk_tokens if speed <= 1 else None,
         request_rate=_times(load.request_rate, 1 / speed),
+        ci95=_intervals(load.ci95, speed) if load.ci95 is not None else None,
     )
+
+
+def _intervals(found: Mapping[str, tuple[float, float]], speed: float) -> dict[str, tuple[float, float]]:
+    factors = {metric: 1 / speed if metric == "goodput" else speed for metric in found}
+    return {metric: (low * factors[metric], high * factors[metric]) for metric, (low, high) in found.items()}
 
 
 def _distribution(found: Distribution, speed: float) -> Distribution:

@@ -6,6 +6,7 @@ Nothing is asked here of a GPU, of vLLM or of a database; it does not know what 
 from dataclasses import replace
 from pathlib import Path
 
+from tuner.decide.deciding import check_decides
 from tuner.decide.objective import parse_objective
 from tuner.decide.slo import check_limits, parse_slo
 from tuner.errors import UsageError
@@ -19,8 +20,9 @@ from tuner.workload.presets import load_workload, with_overrides
 _SECRET = {"hf_token": "HF_TOKEN", "api_key": "VLLM_API_KEY when you deploy"}
 
 
-def check(options: Options) -> None:
-    """What needs neither GPU nor vLLM to be found wrong. Raises UsageError."""
+def check(options: Options, *, is_measured: bool = True) -> None:
+    """What needs neither GPU nor vLLM to be found wrong. A prediction may have an objective that no measurement decides. Raises
+    UsageError."""
     for name, value, least in (
         ("trials", options.trials, 1),
         ("users", options.users, 1),
@@ -39,14 +41,21 @@ def check(options: Options) -> None:
             raise UsageError(f"--{name} is {seconds:g} and must be a number of seconds above 0 and below a day")
     if options.max_hours is not None and not 0 < options.max_hours < 10_000:
         raise UsageError(f"--max-hours is {options.max_hours:g} and must be a number of hours above 0")
+    if options.verify == 1:
+        raise UsageError(
+            "--verify 1 cannot tell a gain from the noise of one launch: give 2 or more, or 0 not to verify"
+        )
     _check_kind(options)
     if options.start not in STARTS:
         raise UsageError(f"--start is {options.start!r}: choose one of {', '.join(STARTS)}")
     if options.max_model_len is not None and options.max_model_len < 1:
         raise UsageError(f"--max-model-len is {options.max_model_len} and must be at least 1")
     slos = [parse_slo(slo) for slo in options.slo]
-    check_limits(parse_objective(options.objective), slos)
-    if workload_of(options).find_rate and not slos:
+    objective, workload = parse_objective(options.objective), workload_of(options)
+    check_limits(objective, slos)
+    if is_measured:
+        check_decides(workload, objective)
+    if workload.find_rate and not slos:
         raise UsageError(
             f"workload {options.workload} looks for the highest rate that meets the SLOs: give some (--slo)"
         )

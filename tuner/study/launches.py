@@ -15,7 +15,9 @@ from tuner.study.clock import Clock, SystemClock
 from tuner.study.lease import abandoned, me
 from tuner.study.setup import Setup
 from tuner.study.watch import Watch
-from tuner.types import Command, Measured, Outcome, Params, ProcessId
+from tuner.types import Command, Failed, Measured, Outcome, Params, ProcessId
+
+_RUN_AGAIN = "run the same command again once that is mended: this launch is not counted"
 
 
 class _Recorder:
@@ -80,6 +82,7 @@ def run_recorded(
         log=log,
         salt=number,
         slos=setup.slos,
+        objective=setup.objective,
         engine=engine,
         timeout_s=setup.trial_timeout_s,
     )
@@ -90,6 +93,13 @@ def run_recorded(
             return outcome
         setup.caches.mark_warm()
     return _run(setup, job, store, watch, number)
+
+
+def refuse_what_is_not_of_the_settings(outcome: Outcome, what: str) -> None:
+    """The gate of every launch: an outcome that is nobody's settings' doing is not kept as theirs. Raises RunError, with its
+    sentence; the same command goes on from there."""
+    if isinstance(outcome, Failed) and not outcome.kind.is_of_the_settings:
+        raise RunError(f"{what}: {outcome.kind.value}: {outcome.message}; {_RUN_AGAIN}")
 
 
 def _run(setup: Setup, job: Job, store: Store, watch: Watch, number: int) -> Outcome:

@@ -18,7 +18,7 @@ from tuner.space.gpus import UNSET
 from tuner.space.parameters import Categorical
 from tuner.study.budget import Budget
 from tuner.study.decided import slo_texts, study_decision
-from tuner.study.launches import run_recorded, sweep_leftovers
+from tuner.study.launches import refuse_what_is_not_of_the_settings, run_recorded, sweep_leftovers
 from tuner.study.lease import holding
 from tuner.study.setup import Setup, check_lengths
 from tuner.study.verification import verify
@@ -31,7 +31,6 @@ _GIVE_UP_AFTER = 5
 _REFUSED_IN_A_ROW = 50
 #: The API server and EngineCore each import vLLM; a worker may, too.
 _IMPORTS = 3
-_RUN_AGAIN = "run the same command again once that is mended: this trial is not counted"
 
 
 def run_study(setup: Setup, store: Store, engine: Engine, watch: Watch) -> Decision:
@@ -43,7 +42,9 @@ def run_study(setup: Setup, store: Store, engine: Engine, watch: Watch) -> Decis
     budget = Budget(setup.max_hours, setup.clock.monotonic)
     for told in sweep_leftovers(store):
         watch.note(told)
-    _same_slos(store.create_or_get_study(_record(setup)), setup)
+    stored = store.create_or_get_study(_record(setup))
+    _same_slos(stored, setup)
+    _same_start(stored, setup)
     watch.phase("asking vLLM for its defaults")
     resolved = engine.resolve(setup.launcher.arguments({}))
     if isinstance(resolved, Failed):
@@ -149,8 +150,7 @@ class _Search:
         """Keep it, and tell it. Raises RunError when it failed for what no other settings would change."""
         self._watch.phase("keeping the trial")
         self._store.finish(self._setup.study, trial)
-        if isinstance(trial.outcome, Failed) and not trial.outcome.kind.is_of_the_settings:
-            raise RunError(f"trial {trial.number}: {trial.outcome.kind.value}: {trial.outcome.message}; {_RUN_AGAIN}")
+        refuse_what_is_not_of_the_settings(trial.outcome, f"trial {trial.number}")
         self._proposer.tell(trial)
         self._finished.append(trial)
         self._watch.trial_ended(trial, best(self._finished, self._setup.objective))
@@ -195,8 +195,23 @@ def _record(setup: Setup) -> StudyRecord:
             "slos": [f"{slo.name}={slo.limit_s}s" for slo in setup.slos],
             "seed": setup.seed,
             "verify": setup.verify,
+            "start": _start(setup),
         },
     )
+
+
+def _start(setup: Setup) -> str:
+    return "warm" if setup.warm else "plain"
+
+
+def _same_start(stored: StudyRecord, setup: Setup) -> None:
+    """Forked servers are slower than plain ones, so their measurements are not ranked together. Raises UsageError."""
+    before = stored.settings.get("start", _start(setup))
+    if before != _start(setup):
+        raise UsageError(
+            f"study {setup.study!r} was begun with --start {before}, whose measurements are not comparable with those of "
+            f"--start {_start(setup)}: go on with that, or choose another --study"
+        )
 
 
 def _same_slos(stored: StudyRecord, setup: Setup) -> None:

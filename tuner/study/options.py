@@ -55,7 +55,7 @@ class Options:
     startup_timeout: Annotated[float, "Seconds a server may take to start."] = 900.0
     trial_timeout: Annotated[float | None, "Seconds a launch may take, its load included."] = None
     max_hours: Annotated[float | None, "Hours this run may take; what would not end in time is not begun."] = None
-    verify: Annotated[int, "Times to launch winner and defaults again."] = 3
+    verify: Annotated[int, "Times to launch finalists and defaults again at the most; 0: not at all."] = 5
     seed: Annotated[int, "Of the sampler and of the prompts."] = 0
     log_dir: Annotated[Path, "Folder of the servers' logs."] = Path("tuner-logs")
     cache_dir: Annotated[Path | None, "Folder of compiled code, kept between trials; default: ~/.cache/tuner."] = None

@@ -10,6 +10,7 @@ from tuner.errors import LaunchError
 from tuner.launch.job import Job, Tell
 from tuner.launch.process import ProcessGroup
 from tuner.launch.vllm import Seen, failure_of
+from tuner.load.limits import machine_limits, too_much
 from tuner.load.workers import Workers, workers_for
 from tuner.measure.gpu import memory_used_bytes, processes
 from tuner.study.measurement import Watched, measure
@@ -26,7 +27,10 @@ _MEMORY_SLACK_BYTES = 512 * 1024**2
 
 async def run_trial(job: Job, seen: Seen, phase: Tell, note: Tell) -> Outcome:
     """Launch, measure, stop; once more where the failure may be nobody's settings' doing. `seen` is called before anything
-    depends on the server, `phase` with a word for each step. Cancelling it stops the server first."""
+    depends on the server, `phase` with a word for each step. Cancelling it stops the server first. Nothing is launched where
+    this machine cannot make the load (CLIENT_BOUND)."""
+    if why := too_much(job.workload, workers_for(job.workload), machine_limits()):
+        return Failed(kind=FailureKind.CLIENT_BOUND, message=why)
     before = [memory_used_bytes(gpu.index) for gpu in job.gpus]
     outcome, ready = await _attempt(job, seen, phase)
     if isinstance(outcome, Failed) and (again := _again(job, outcome, ready)):
@@ -82,7 +86,14 @@ async def _measure(job: Job, endpoint: Endpoint, group: ProcessGroup, workers: W
         speed=endpoint.speed,
     )
     found = await measure(
-        endpoint, job.workload, slos=job.slos, salt=job.salt, phase=phase, watched=watched, workers=workers
+        endpoint,
+        job.workload,
+        slos=job.slos,
+        objective=job.objective,
+        salt=job.salt,
+        phase=phase,
+        watched=watched,
+        workers=workers,
     )
     return replace(found, startup_s=endpoint.startup_s, start=endpoint.start)
 

@@ -1,48 +1,70 @@
-"""The winner and the defaults launched again; what follows from it is decided.py's.
+"""The finalists and the defaults launched again, and what follows from it.
 
-In: a study in the database. Out: verifications in it. It searches nothing.
+In: a study in the database. Out: the launches of its contest in it; the decision. It searches nothing.
 """
 
-from tuner.decide.rank import feasible
-from tuner.decide.verdict import decision
-from tuner.record.rows import Verification
+from collections.abc import Sequence
+
+from tuner.decide.shortlist import Candidate, shortlist
+from tuner.record.rows import StoredContest, Verification
 from tuner.record.store import Store
 from tuner.study.budget import Budget
-from tuner.study.launches import run_recorded
+from tuner.study.decided import replayed
+from tuner.study.launches import refuse_what_is_not_of_the_settings, run_recorded
 from tuner.study.setup import Setup
 from tuner.study.watch import Watch
 from tuner.types import Trial
 
 
 def verify(setup: Setup, store: Store, watch: Watch, budget: Budget, launch_s: float) -> None:
-    """Launch both `setup.verify` times, in turn and each time in the other order, so that neither luck nor drift decides.
+    """Launch the finalists and the defaults in rounds, each round in the other order, so that neither luck nor drift decides,
+    until the contest is decided; each at most `setup.verify` times.
 
-    Always plainly, by the command that is exported. What was verified before an interruption is kept. Nothing is done where
-    there is nothing to compare, nor when a launch of `launch_s` would not end within the budget.
+    Always plainly, by the command that is exported. What was launched before an interruption is kept, and a contest whose first
+    finalist is another now is a new one, with new launches of the defaults. Nothing is done where nothing is worth a launch,
+    nor when a launch of `launch_s` would not end within the budget. Raises RunError for a launch that failed for what no
+    settings would change: it is not kept, and the next run goes on there.
     """
-    found = decision(store.trials(setup.study), (), setup.objective, setup.constraints)
-    winner, defaults = found.winner, found.defaults
-    if winner is None or defaults is None or winner is defaults or not feasible(defaults):
+    trials, objective, slos = store.trials(setup.study), setup.objective, setup.constraints
+    candidates = shortlist(trials, objective, slos)
+    if not setup.verify or not candidates:
         return
-    done = {(v.round, v.trial_number) for v in store.verifications(setup.study)}
-    for turn in range(1, setup.verify + 1):
-        pair = [("winner", winner), ("defaults", defaults)]
-        for role, trial in pair if turn % 2 else reversed(pair):
-            if (turn, trial.number) not in done:
-                if not budget.has(launch_s):
-                    watch.note("the verification ends here: its next launch would not end within --max-hours")
-                    return
-                watch.verification_begins(role, turn, setup.verify)
-                store.add_verification(setup.study, _again(setup, store, watch, turn, role, trial))
+    stored = _current(setup, store, candidates)
+    contest = replayed(store, setup.study, stored, trials, objective, slos)
+    while due := contest.due:
+        trial = due[0]
+        if not budget.has(launch_s):
+            watch.note("the verification ends here: its next launch would not end within --max-hours")
+            return
+        who = "the defaults" if trial.is_default else f"trial {trial.number}"
+        watch.verification_begins(who, contest.round, setup.verify)
+        launched = _launch(setup, store, watch, stored, contest.round, trial)
+        store.add_verification(setup.study, launched)
+        contest.take(trial.number, launched.outcome)
 
 
-def _again(setup: Setup, store: Store, watch: Watch, turn: int, role: str, trial: Trial) -> Verification:
+def _current(setup: Setup, store: Store, candidates: Sequence[Candidate]) -> StoredContest:
+    """The contest that goes on: the last one, unless the search has found another leader since."""
+    contests, numbers = store.contests(setup.study), [candidate.trial.number for candidate in candidates]
+    if not contests or numbers[0] not in contests[-1].candidates:
+        return store.begin_contest(setup.study, numbers, setup.verify, setup.clock.now())
+    last = contests[-1]
+    if setup.verify > last.rounds:
+        store.extend_contest(setup.study, last.number, setup.verify)
+        return StoredContest(number=last.number, candidates=last.candidates, rounds=setup.verify)
+    return last
+
+
+def _launch(setup: Setup, store: Store, watch: Watch, contest: StoredContest, round: int, trial: Trial) -> Verification:
     started_at = setup.clock.now()
     passed = {} if trial.is_default else trial.params
-    outcome = run_recorded(setup, store, watch, trial.number, trial.command, passed, label=f"-verify-{turn}")
+    label = f"-verify-{round}" if contest.number == 1 else f"-verify-{contest.number}-{round}"
+    outcome = run_recorded(setup, store, watch, trial.number, trial.command, passed, label=label)
+    refuse_what_is_not_of_the_settings(outcome, f"trial {trial.number}, launched again")
     return Verification(
-        round=turn,
-        role=role,
+        contest=contest.number,
+        round=round,
+        role="defaults" if trial.is_default else "finalist",
         trial_number=trial.number,
         command=trial.command,
         outcome=outcome,

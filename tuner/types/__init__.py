@@ -6,7 +6,16 @@ Seconds and bytes everywhere; absent is None, never 0. Field names are vLLM's an
 from tuner.types.failure import Failed, FailureKind
 from tuner.types.load import ClientMetrics, LoadResult, RequestRecord
 from tuner.types.machine import DetectedGpu, Endpoint, ProcessId, Target
-from tuner.types.measured import Distribution, GpuMetrics, LoadMetrics, Mark, Measured, ServerMetrics
+from tuner.types.measured import (
+    Distribution,
+    GpuMetrics,
+    LoadMetrics,
+    Mark,
+    Measured,
+    RateFound,
+    RateTried,
+    ServerMetrics,
+)
 from tuner.types.settings import Command, Fingerprint, Params, Proposal, Value
 from tuner.types.trial import Outcome, Trial
 from tuner.types.workload import DataFile, Histogram, Lengths, Lognormal, SharedPrefix, TokenCounts, Workload
@@ -33,6 +42,8 @@ __all__ = [
     "Params",
     "ProcessId",
     "Proposal",
+    "RateFound",
+    "RateTried",
     "RequestRecord",
     "ServerMetrics",
     "SharedPrefix",

@@ -1,13 +1,14 @@
 """What the load generator saw."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestRecord:
-    """What came back. Times are seconds on the client's monotonic clock. `error` is None exactly when the stream was whole:
-    it ended with usage and [DONE], and its token counts are those that were asked for.
+    """What came back. Times are seconds on the client's monotonic clock. `error` is None exactly when the stream was whole
+    (it ended with usage and [DONE], and its token counts are those that were asked for), or `censored`: when it was given
+    up, bytes were still flowing. Then `output_tokens` are those until then, and its time is longer than `ended_s` says.
 
     `scheduled_s` is when it was due (open loop, trace) or begun (closed loop): latencies count from it, so that a client that
     sends late does not flatter the server (coordinated omission)."""
@@ -20,6 +21,7 @@ class RequestRecord:
     input_tokens: int | None  # from the server's usage
     output_tokens: int | None
     error: str | None
+    censored: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +44,13 @@ class ClientMetrics:
 class LoadResult:
     """All requests of one load, and the steady window [window_start_s, window_end_s] on the same clock. `warmup_s` is how
     long the warm-up took, `stationary` whether throughput was stationary then. `shared_tokens` is how many tokens all prompts
-    begin with alike (template, system prompt, shared prefix); None where the workload does not say."""
+    begin with alike (template, system prompt, shared prefix); None where the workload does not say.
+
+    `rates` are a closed loop's output tokens a second in each tick of the window, as they were known when its end was decided;
+    none in an open loop, whose throughput is that of its arrivals. `mix` is by how many prompt tokens a second each tick had
+    more than its output tokens have on average in the workload, None where that is not known. `intervals` are of the metrics
+    that decided, over the requests that had ended: seconds of latencies (ttft_p99_s), of goodput the share of good ones. Of
+    `undecided` ones it was not known whether they meet their SLO."""
 
     records: tuple[RequestRecord, ...]
     window_start_s: float
@@ -51,3 +59,7 @@ class LoadResult:
     warmup_s: float
     stationary: bool
     shared_tokens: int | None
+    rates: Sequence[float] = ()
+    mix: Sequence[float] | None = None
+    intervals: Mapping[str, tuple[float, float]] | None = None
+    undecided: tuple[str, ...] = ()

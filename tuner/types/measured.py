@@ -1,6 +1,7 @@
 """The numbers of one measurement, and what is to be known before they are believed."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 
 from tuner.types.load import ClientMetrics
@@ -23,7 +24,9 @@ class Distribution:
 class LoadMetrics:
     """What the client saw in the window. Throughputs are per second; `output_throughput` counts tokens.
 
-    `output_throughput_ci95` is the half width of the 95 % interval of output_throughput (batch means), None if too short.
+    `output_throughput_ci95` is the half width of the 95 % interval of output_throughput, None if too short and in an open loop,
+    whose throughput is that of its arrivals. `ci95` are the ends of that of the latencies, in seconds, and of the goodput that
+    the objective or an SLO names, by their names (ttft_p99_s), where there were requests enough.
     A distribution is None where no request gives it (TPOT with one output token). `goodput` counts the requests a second that
     meet every limit; None without limits. `chunk_tokens` is the mean number of tokens in a chunk after the first,
     `request_rate` how many requests a second the open loop asked for.
@@ -45,6 +48,7 @@ class LoadMetrics:
     input_tokens: int | None = None
     output_tokens: float | None = None
     request_rate: float | None = None
+    ci95: Mapping[str, tuple[float, float]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,18 +99,41 @@ class Mark(StrEnum):
 
     CLIENT_BOUND = "client bound"  # the load generator was the limit: the server may do better
     UNSTEADY = "unsteady"  # throughput was not stationary when the warm-up's time was up
-    IMPRECISE = "imprecise"  # the 95 % interval is wider than the workload's precision
+    IMPRECISE = "imprecise"  # the interval of what decides is wider than asked, or has an SLO's limit inside
     THROTTLED = "throttled"  # the GPU's clocks were held down by heat or by its power supply
     PREFIX_CACHE = "prefix cache"  # more of the prompts came from the prefix cache than the workload implies
     SATURATED = "saturated"  # open loop: requests arrived faster than they were served
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RateTried:
+    """A rate of requests a second, over as many `requests`, and what came of it. `seen` are the latencies that have a limit, in
+    seconds by their metrics' names; `failure` says why there are none, or what else was wrong with the rate."""
+
+    request_rate: float
+    requests: int
+    met: bool
+    seen: Mapping[str, float] = field(default_factory=dict)
+    failure: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateFound:
+    """The highest request rate that meets the SLOs is in [low, high] with 90 %; None where no rate was tried beyond it.
+    `tried` is in the order of trying; the measurement is that of one of them, which met the SLOs if any did."""
+
+    low: float | None
+    high: float | None
+    tried: tuple[RateTried, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
     """A trial's measurement. `gpu` is None without a GPU, `server` without vLLM's /metrics. `server_cpu_cores` is the mean
     number of cores that the server's processes kept busy in the window, `startup_s` its start (None if tuner did not start
-    it). `kv_cache_tokens` is the KV cache's size that vLLM
-    reports. `start` is how the server came to be, "plain" or "warm": measurements are compared with their like only."""
+    it). `kv_cache_tokens` is the KV cache's size that vLLM reports. `start` is how the server came to be, "plain" or "warm":
+    measurements are compared with their like only. `unknown` names the metrics for which it is marked imprecise. `rate` is how
+    the request rate was found, where it was looked for."""
 
     load: LoadMetrics
     server: ServerMetrics | None
@@ -118,6 +145,8 @@ class Measured:
     client: ClientMetrics | None = None
     warmup_s: float | None = None
     marks: tuple[Mark, ...] = ()
+    unknown: tuple[str, ...] = ()
+    rate: RateFound | None = None
 
     def metrics(self) -> dict[str, float]:
         """Every number by its name with its unit, e.g. output_throughput, ttft_p99_s, gpu_utilization; absent ones left out.

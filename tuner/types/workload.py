@@ -73,8 +73,8 @@ class Workload:
     answer is forced to start with. `dataset` holds conversations whose first prompts are sent instead of synthetic ones.
     With `turns` each arrival is a conversation of so many requests, each with all that was said before it.
 
-    The warm-up lasts until throughput is stationary, at least `warmup_s`. The window lasts until the 95 % interval of
-    throughput is within `precision` (a fraction), at least `window_s` and at most `max_window_s` (default: 4 times as long).
+    The warm-up lasts until throughput is stationary, at least `warmup_s`. The window lasts until what decides is known, e.g.
+    throughput to `precision` (a fraction), at least `window_s` and at most `max_window_s` (default: 4 times as long).
     """
 
     name: str

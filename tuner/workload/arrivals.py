@@ -28,7 +28,7 @@ def schedule(workload: Workload) -> Iterator[Arrival]:
         return read_trace(workload.trace)
     if workload.request_rate is None:
         raise ValueError(f"workload {workload.name} is a closed loop: its requests arrive when others have ended")
-    return _at_rate(workload.request_rate, workload.ramp_up_s, _unit_gaps(workload))
+    return _at_rate(workload.request_rate, workload.ramp_up_s, unit_gaps(workload))
 
 
 def _at_rate(rate: float, ramp_up_s: float, gaps: Iterator[float]) -> Iterator[Arrival]:
@@ -41,8 +41,8 @@ def _at_rate(rate: float, ramp_up_s: float, gaps: Iterator[float]) -> Iterator[A
         yield Arrival(offset_s=offset_s, input_tokens=None, output_tokens=None)
 
 
-def _unit_gaps(workload: Workload) -> Iterator[float]:
-    """Gaps whose mean is 1."""
+def unit_gaps(workload: Workload) -> Iterator[float]:
+    """The gaps between the arrivals, endless, with a mean of 1."""
     shape = workload.burstiness
     if math.isinf(shape):
         return itertools.repeat(1.0)

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from tuner.decide.gain import LEAST_GAIN
 from tuner.decide.slo import violations
-from tuner.decide.verdict import LEAST_GAIN
 from tuner.errors import RunError
 from tuner.predict.advise.assumed import assumptions
 from tuner.predict.advise.case import Case, Tell

@@ -10,7 +10,7 @@ from itertools import islice
 from statistics import fmean
 
 from tuner.decide.objective import Objective, metric_value
-from tuner.decide.rate_search import RateSearch
+from tuner.decide.rate_search import Bisection
 from tuner.decide.slo import Slo, constraints, limits, violations
 from tuner.errors import UsageError
 from tuner.predict.conversations import conversations
@@ -161,7 +161,7 @@ class Case:
         if not self.workload.find_rate:
             return self._predict(self.workload, params, requests)
         assert self.workload.request_rate is not None
-        search, found = RateSearch(self.workload.request_rate, RATE_RESOLUTION), dict[float, Prediction]()
+        search, found = Bisection(self.workload.request_rate, RATE_RESOLUTION), dict[float, Prediction]()
         while (rate := search.next()) is not None:
             told = self._predict(replace(self.workload, request_rate=rate), params, requests)
             if isinstance(told, Failed):

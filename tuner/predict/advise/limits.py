@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tuner.decide.verdict import LEAST_GAIN
+from tuner.decide.gain import LEAST_GAIN
 from tuner.predict.advise.case import Case
 from tuner.predict.memory import Memory
 from tuner.predict.prediction import Prediction

@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tuner.decide.verdict import LEAST_GAIN
+from tuner.decide.gain import LEAST_GAIN
 from tuner.predict.advise.case import Case, Tell
 from tuner.predict.advise.region import thrifty, values
 from tuner.predict.prediction import Prediction

@@ -1,0 +1,33 @@
+"""make bench-truth: how often tuner's answers are right, where the truth is known. Seeded simulations of its own functions.
+
+Four parts: the verification of a search, where a window begins, when it ends and what is known of it, the highest rate. Each
+can be run alone: `python benchmarks/truth rate`.
+"""
+
+import argparse
+import importlib
+import sys
+import time
+
+_PARTS = {
+    "verification": "what is deployed, and what is said of it",
+    "steady": "where a window begins",
+    "window": "when a window ends, and what is known of it",
+    "rate": "the highest rate that meets the SLOs",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(_PARTS)}; default: all")
+    for name in parser.parse_args().parts or _PARTS:
+        began_s = time.monotonic()
+        sys.stdout.write(f"== {name}: {_PARTS[name]}\n")
+        sys.stdout.flush()
+        sys.argv = [name]
+        importlib.import_module(name).main()
+        sys.stdout.write(f"{time.monotonic() - began_s:.0f} s\n\n")
+
+
+if __name__ == "__main__":
+    main()

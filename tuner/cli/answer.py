@@ -1,0 +1,204 @@
+"""A study's decision in; the answer in words, and the table of before and after, out.
+
+A reader who knows no statistics reads the first sentence; what stands in brackets is for one who does.
+"""
+
+from collections.abc import Sequence
+from statistics import fmean
+
+from rich.table import Table
+
+from tuner.cli.rows import ROWS
+from tuner.decide.gain import Gain
+from tuner.decide.objective import Objective
+from tuner.decide.verdict import Answer, Decision, Missed, Verdict
+from tuner.types import Measured, Outcome, Trial
+
+_COMPARED = (
+    "output_throughput",
+    "request_throughput",
+    "goodput",
+    "ttft_p50_s",
+    "ttft_p99_s",
+    "tpot_p50_s",
+    "tpot_p99_s",
+    "e2el_p50_s",
+    "e2el_p99_s",
+    "gpu_utilization",
+    "gpu_sm_activity",
+    "gpu_memory_used_bytes",
+    "gpu_power_w",
+    "gpu_energy_per_1k_tokens_j",
+    "server_cpu_cores",
+    "startup_s",
+)
+
+
+def answer_text(found: Decision, objective: Objective, unreal: str | None = None) -> str:
+    """The answer, in words; `unreal` is said first where nothing was run."""
+    text = _SENTENCES[found.verdict.answer](found, found.verdict, objective)
+    return f"{unreal}: {text}" if unreal else text
+
+
+def _better(found: Decision, v: Verdict, objective: Objective) -> str:
+    assert v.gain is not None
+    return f"Trial {v.trial} is better than vLLM's defaults: {_gained(v.gain, objective)} ({_launches(v)}).{_also(v)}"
+
+
+def _alone(found: Decision, v: Verdict, objective: Objective) -> str:
+    return f"Deploy trial {v.trial}: it was verified on its own, in {_times(v.launches)}, because {v.why}."
+
+
+def _not_told_apart(found: Decision, v: Verdict, objective: Objective) -> str:
+    assert v.gain is not None
+    seen = f": a gain of less than {v.gain.least_seen:.0%} would not have been seen" if v.gain.least_seen else ""
+    return (
+        f"Keep vLLM's defaults: trial {v.trial} looked best in the search, but launched again the two cannot be told apart"
+        f"{seen} ({_launches(v)}).{_also(v)}"
+    )
+
+
+def _worse(found: Decision, v: Verdict, objective: Objective) -> str:
+    assert v.gain is not None
+    return (
+        f"Keep vLLM's defaults: trial {v.trial} looked best in the search, but launched again "
+        f"{_gained(v.gain, objective)} ({_launches(v)}).{_also(v)}"
+    )
+
+
+def _crashed(found: Decision, v: Verdict, objective: Objective) -> str:
+    assert v.failure is not None
+    what = f"trial {v.trial} looked best in the search, but launched again it ended as {v.failure.kind.value}"
+    return f"{_instead(found)}: {what} in launch {v.launches}: {v.failure.message}{_others(found)}"
+
+
+def _misses(found: Decision, v: Verdict, objective: Objective) -> str:
+    missed = "; ".join(_missed(one) for one in v.missed) or "it stayed too near its limit to be relied on"
+    return (
+        f"{_instead(found)}: trial {v.trial} looked best in the search, but launched again it {missed}{_others(found)}"
+    )
+
+
+def _not_verified(found: Decision, v: Verdict, objective: Objective) -> str:
+    return f"Trial {v.trial} is the best that was measured, and is not verified: {v.why}."
+
+
+def _nothing_better(found: Decision, v: Verdict, objective: Objective) -> str:
+    if found.chosen is None:
+        return "No trial was measured that meets every SLO: nothing to recommend."
+    return "Keep vLLM's defaults: no trial was better."
+
+
+_SENTENCES = {
+    Answer.BETTER: _better,
+    Answer.ALONE: _alone,
+    Answer.NOT_TOLD_APART: _not_told_apart,
+    Answer.WORSE: _worse,
+    Answer.CRASHED: _crashed,
+    Answer.MISSES: _misses,
+    Answer.NOT_VERIFIED: _not_verified,
+    Answer.NOTHING_BETTER: _nothing_better,
+}
+
+
+def _instead(found: Decision) -> str:
+    return "Nothing to recommend" if found.chosen is None else "Keep vLLM's defaults"
+
+
+def _others(found: Decision) -> str:
+    """How many further settings of the shortlist went the same way."""
+    others = len([side for side in found.finalists if side.outcomes]) - 1
+    return f"; so did the next {others} of the search's best." if others > 0 else "."
+
+
+def _gained(gain: Gain, objective: Objective) -> str:
+    """In words, not by a sign: a latency is lower or higher, all else more or less."""
+    value = abs(gain.gain)
+    words = ("higher", "lower") if objective.maximize else ("lower", "higher")
+    if not objective.maximize and gain.gain > -1:  # of the latency itself, as users see it
+        value = abs(1 / (1 + gain.gain) - 1)
+    spread = ""
+    if gain.low is not None and gain.high is not None and objective.maximize:
+        spread = f" (95 % interval {gain.low:+.1%} to {gain.high:+.1%})"
+    return f"launched again, its {objective.name} is {value:.1%} {words[0] if gain.gain >= 0 else words[1]}{spread}"
+
+
+def _missed(one: Missed) -> str:
+    worst, limit = one.worst_s * 1e3, one.limit_s * 1e3
+    return f"missed {one.slo} in {one.times} of {_times(one.launches)}, at the worst with {worst:,.0f} ms of {limit:,.0f} ms"
+
+
+def _launches(v: Verdict) -> str:
+    noise = "" if v.gain is None or v.gain.noise is None else f", which differ by {v.gain.noise:.1%} among themselves"
+    return f"{_times(v.launches)} against {v.defaults} of the defaults{noise}"
+
+
+def _times(launches: int) -> str:
+    return "1 launch" if launches == 1 else f"{launches} launches"
+
+
+def _also(v: Verdict) -> str:
+    return f" {v.why[0].upper()}{v.why[1:]}." if v.why else ""
+
+
+def comparison_table(
+    defaults: Trial, winner: Trial, again: Sequence[tuple[int, Outcome]] = (), unreal: str | None = None
+) -> Table:
+    """Before (vLLM's defaults) and after, with the change in percent and how far launches of the same settings differ: means
+    over what was launched again, if both were, else what the search saw."""
+    assert isinstance(defaults.outcome, Measured)
+    assert isinstance(winner.outcome, Measured)
+    launched = _later(defaults, again), _later(winner, again)
+    both = all(launched)
+    told = f"mean of {len(launched[0])} and {len(launched[1])} new launches" if both else "as the search measured them"
+    old, new = launched if both else ([defaults.outcome.metrics()], [winner.outcome.metrics()])
+    title = f"Before and after: vLLM's defaults (trial 0) against trial {winner.number}, {told}"
+    table = Table(
+        title=f"{unreal} {title}" if unreal else title,
+        box=None,
+        header_style="bold",
+        pad_edge=False,
+        title_justify="left",
+    )
+    table.add_column("")
+    for header in ("defaults", f"trial {winner.number}", "change"):
+        table.add_column(header, justify="right")
+    for metric in _COMPARED:
+        a, b = ([values[metric] for values in side if metric in values] for side in (old, new))
+        if a or b:
+            table.add_row(ROWS[metric].label, _spread(metric, a), _spread(metric, b), _change(metric, a, b))
+    return table
+
+
+def number(metric: str, value: float | None, unit: bool = True) -> str:
+    """A metric's value as the user reads it; "-" where there is none."""
+    if value is None:
+        return "-"
+    row = ROWS[metric]
+    return f"{value * row.factor:,.{row.decimals}f}" + (f" {row.unit}" if unit else "")
+
+
+def _spread(metric: str, values: Sequence[float]) -> str:
+    """The mean, and half of what the launches span."""
+    if not values:
+        return "-"
+    shown = number(metric, fmean(values))
+    return shown if len(values) < 2 else f"{shown} ±{number(metric, (max(values) - min(values)) / 2, unit=False)}"
+
+
+def _later(trial: Trial, again: Sequence[tuple[int, Outcome]]) -> list[dict[str, float]]:
+    """The metrics of each later launch of a trial that was measured."""
+    return [outcome.metrics() for number, outcome in again if number == trial.number and isinstance(outcome, Measured)]
+
+
+def _change(metric: str, before: Sequence[float], after: Sequence[float]) -> str:
+    row = ROWS[metric]
+    if not before or not after or not fmean(before):
+        return "-"
+    a, b = fmean(before), fmean(after)
+    if row.unit == "%":  # a change of a share, in percent of it, would be taken for points
+        return f"{row.factor * (b - a):+.0f} points"
+    change = b / a - 1
+    if row.more_is_better is None or abs(change) < 0.005:
+        return f"{change:+.0%}"
+    return f"[{'green' if (change > 0) == row.more_is_better else 'red'}]{change:+.0%}[/]"

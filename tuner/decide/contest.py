@@ -1,0 +1,215 @@
+"""Finalists and the defaults in, launch after launch; who is launched next, and in the end the answer, out. Pure.
+
+A contest is a race in rounds: whoever clearly misses an SLO, fails, or is behind drops out, the next of the shortlist takes the
+place of one that failed, and rounds go on until the question is decided. There are two questions: whether a finalist meets the
+SLOs (repeats.py, the same rule for every side), and whether it is better than the defaults (gain.py).
+
+The leader is the first finalist of the shortlist, which the search has ordered, so that its launches here are not the ones that
+chose it. Of one pair only one hypothesis is tested, but at several looks: each look has a level of its own (`level_of`).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from statistics import fmean
+
+from tuner.decide.gain import LEAST_GAIN, Gain, gain
+from tuner.decide.objective import Objective
+from tuner.decide.repeats import LEAST_LAUNCHES, Bound, bound, noise
+from tuner.decide.shortlist import Candidate, is_near, slo_error
+from tuner.decide.slo import Slo
+from tuner.types import Failed, LoadMetrics, Measured, Outcome, Trial
+
+FINALISTS = 3
+#: So many settings of a shortlist are launched again at the most.
+MOST_CANDIDATES = 8
+#: From so many launches of each on, a leader that shows no gain is not launched any more.
+_FUTILE = 3
+#: What a look may claim by chance: the first ones of a contest; each further one has half of the one before. All together are
+#: below 5 %, and looks at the same launches agree mostly: `make bench-truth` shows less than 5 %.
+_LEVELS = (0.005, 0.02, 0.011, 0.008)
+#: A finalist is clearly ahead of another at this level; no claim depends on it.
+_AHEAD = 0.05
+
+
+def level_of(look: int) -> float:
+    """The level of the test at look 1, 2, ... of a study, over all its contests."""
+    return _LEVELS[look - 1] if look <= len(_LEVELS) else _LEVELS[-1] / 2.0 ** (look - len(_LEVELS))
+
+
+class Standing(StrEnum):
+    """Where a side is in the race."""
+
+    RACING = "racing"
+    MISSES = "misses an SLO"
+    OPEN = "not shown to meet the SLOs"
+    FAILED = "failed"
+    BEHIND = "behind another finalist"
+
+
+@dataclass(slots=True)
+class Side:
+    """A setting in the race, with its launches."""
+
+    trial: Trial
+    outcomes: list[Outcome] = field(default_factory=list)
+    standing: Standing = Standing.RACING
+
+    @property
+    def loads(self) -> list[LoadMetrics]:
+        return [outcome.load for outcome in self.outcomes if isinstance(outcome, Measured)]
+
+    @property
+    def failure(self) -> Failed | None:
+        return next((outcome for outcome in self.outcomes if isinstance(outcome, Failed)), None)
+
+    def values(self, objective: Objective) -> list[float]:
+        """The objective of each launch that has one."""
+        return [value for load in self.loads if (value := objective.value(load)) is not None]
+
+
+class Contest:
+    """One race. `defaults` is None where they were not measured, or so far from an SLO that they need not be launched.
+    `rounds` is how often a side is launched at most, `looks` how many looks earlier contests of the study had."""
+
+    def __init__(
+        self,
+        candidates: Sequence[Candidate],
+        defaults: Trial | None,
+        objective: Objective,
+        slos: Sequence[Slo],
+        *,
+        rounds: int,
+        looks: int = 0,
+    ) -> None:
+        self._waiting = list(candidates[:MOST_CANDIDATES])
+        self._objective, self._slos, self._rounds = objective, tuple(slos), rounds
+        self.defaults = Side(defaults) if defaults is not None else None
+        self.finalists: list[Side] = []
+        self.looks = looks
+        self.gain: Gain | None = None
+        self.level: float | None = None
+        self.is_decided = False
+        self.round = 0
+        self._due: list[Side] = []
+        self._next_round()
+
+    @property
+    def due(self) -> list[Trial]:
+        """What is still to be launched in this round, in order; empty when the contest is over."""
+        return [side.trial for side in self._due]
+
+    @property
+    def leader(self) -> Side | None:
+        """The first finalist that is still in the race; where none is left, the first of all."""
+        racing = self._racing()
+        return racing[0] if racing else next(iter(self.finalists), None)
+
+    @property
+    def is_against_the_defaults(self) -> bool:
+        """Whether there are defaults to be better than: launched, and not known to miss an SLO."""
+        return self.defaults is not None and self.defaults.standing is Standing.RACING
+
+    def take(self, number: int, outcome: Outcome) -> None:
+        """What came of a launch that was due; another one is heeded, too (a stored contest of an older tuner)."""
+        side = next((side for side in self._sides() if side.trial.number == number), None)
+        if side is None:
+            return
+        side.outcomes.append(outcome)
+        if isinstance(outcome, Failed):
+            side.standing = Standing.FAILED
+        self._due = [due for due in self._due if due is not side]
+        if not self._due:
+            self._judge()
+            self._next_round()
+
+    def _sides(self) -> list[Side]:
+        return [*([self.defaults] if self.defaults else []), *self.finalists]
+
+    def _racing(self) -> list[Side]:
+        return [side for side in self.finalists if side.standing is Standing.RACING]
+
+    def _judge(self) -> None:
+        """At the end of a round: who has dropped out, and whether the leader is decided."""
+        bounds = self._bounds()
+        for side in self._sides():
+            if side.standing is not Standing.RACING:
+                continue
+            if bounds[side.trial.number] is Bound.MISSES:
+                side.standing = Standing.MISSES
+            elif bounds[side.trial.number] is Bound.OPEN and len(side.outcomes) >= self._rounds:
+                side.standing = Standing.OPEN
+        self._compare_finalists()
+        leader = next(iter(self._racing()), None)
+        if leader is not None and bounds[leader.trial.number] is Bound.MEETS:
+            self._decide(leader, bounds)
+
+    def _bounds(self) -> dict[int, Bound]:
+        loads = [side.loads for side in self._sides()]
+        noises = []
+        for slo in self._slos:
+            told = [error for side in loads for load in side if (error := slo_error(load, slo)) is not None]
+            noises.append(noise(loads, slo, fmean(told) if told else None))
+        return {side.trial.number: bound(side.loads, self._slos, noises) for side in self._sides()}
+
+    def _compare_finalists(self) -> None:
+        """Others stay only while they may become the leader: those that are not ahead of it wait, and the leader waits when
+        another is clearly ahead of it."""
+        racing = self._racing()
+        if len(racing) < 2:
+            return
+        leader, values = racing[0], {id(side): side.values(self._objective) for side in racing}
+        for other in racing[1:]:
+            if not values[id(other)] or not values[id(leader)]:
+                continue
+            found = gain(self._objective, values[id(leader)], values[id(other)], _AHEAD)
+            if found.is_better(_AHEAD):
+                leader.standing = Standing.BEHIND
+                return
+            if found.gain <= 0:
+                other.standing = Standing.BEHIND
+
+    def _decide(self, leader: Side, bounds: Mapping[int, Bound]) -> None:
+        """The leader meets the SLOs. Defaults of which that is not known yet are waited for."""
+        if self.defaults is None or not self.is_against_the_defaults:
+            self.is_decided = len(leader.outcomes) >= LEAST_LAUNCHES
+            return
+        if bounds[self.defaults.trial.number] is Bound.OPEN:
+            return
+        base, values = self.defaults.values(self._objective), leader.values(self._objective)
+        if min(len(base), len(values)) < LEAST_LAUNCHES:
+            return
+        self.looks += 1
+        self.level = level_of(self.looks)
+        self.gain = gain(self._objective, base, values, self.level)
+        hopeless = self.gain.is_worse(_AHEAD) or (
+            min(len(base), len(values)) >= _FUTILE and self.gain.gain < LEAST_GAIN
+        )
+        self.is_decided = self.gain.is_better(self.level) or hopeless or len(values) >= self._rounds
+
+    def _next_round(self) -> None:
+        if self.is_decided:
+            self._due = []
+            return
+        self._fill()
+        self.round += 1
+        racing = self._racing()
+        against = [self.defaults] if racing and self.defaults is not None and self.is_against_the_defaults else []
+        due = [side for side in (*racing, *against) if len(side.outcomes) < self._rounds]
+        self._due = due if self.round % 2 else due[::-1]
+
+    def _fill(self) -> None:
+        """A place is free when no finalist is left: first for those that were only behind, then for the next of the shortlist
+        and those that may well be as good."""
+        if self._racing():
+            return
+        behind = [side for side in self.finalists if side.standing is Standing.BEHIND]
+        for side in behind[:1]:
+            side.standing = Standing.RACING
+        if behind or not self._waiting:
+            return
+        first = self._waiting[0]
+        near = [other for other in self._waiting[1:] if is_near(other, first, self._objective)]
+        for candidate in [first, *near][:FINALISTS]:
+            self._waiting.remove(candidate)
+            self.finalists.append(Side(candidate.trial))

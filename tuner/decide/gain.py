@@ -1,0 +1,70 @@
+"""Launches of two sides in; whether one is better, by how much, and the smallest gain that would have been seen, out. Pure.
+
+Each launch is one sample: settings are what is compared, and launches of the same settings differ by more than windows of one
+launch do.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import sqrt
+from statistics import fmean, variance
+
+from tuner.decide.objective import Objective
+
+#: Other settings than the defaults have to be worth it.
+LEAST_GAIN = 0.01
+#: The chance of finding a gain of `least_seen`.
+POWER = 0.8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gain:
+    """Relative, of the means: 0.25 is 25 % better, negative is worse. [low, high] is its 95 % interval and `noise` the standard
+    deviation among launches of the same settings over the defaults' mean, None with fewer than two launches of either side, or
+    where that mean is 0 (goodput). `p_better` and `p_worse` are one-sided. `least_seen` is the smallest gain that would have
+    been found with 80 % chance at the level that was asked for."""
+
+    gain: float
+    low: float | None = None
+    high: float | None = None
+    noise: float | None = None
+    p_better: float = 1.0
+    p_worse: float = 1.0
+    least_seen: float | None = None
+
+    def is_better(self, level: float) -> bool:
+        """Whether the gain is worth it and no chance at that level."""
+        return self.gain >= LEAST_GAIN and self.p_better <= level
+
+    def is_worse(self, level: float) -> bool:
+        return self.gain < 0 and self.p_worse <= level
+
+
+def gain(objective: Objective, defaults: Sequence[float], winner: Sequence[float], level: float) -> Gain:
+    """Welch's t test (Welch, Biometrika 1947), which does not take the two to be equally noisy; none with fewer than two
+    launches of a side. Student's distribution is scipy.special's: all of scipy.stats takes a second to import, for
+    `tuner studies` too."""
+    from scipy.special import stdtr, stdtrit  # type: ignore[import-untyped]  # slow to import
+
+    base, relative = fmean(defaults), objective.gain(fmean(winner), fmean(defaults))
+    if min(len(defaults), len(winner)) < 2:
+        return Gain(gain=relative)
+    better_by = (fmean(winner) - base) * (1 if objective.maximize else -1)
+    variances = [variance(side) for side in (defaults, winner)]
+    parts = [(v / len(side), len(side) - 1) for v, side in zip(variances, (defaults, winner), strict=True)]
+    error = sqrt(sum(part for part, _ in parts))
+    if error == 0:
+        return Gain(gain=relative, noise=0.0, p_better=float(better_by <= 0), p_worse=float(better_by >= 0))
+    freedom = error**4 / sum(part**2 / free for part, free in parts)
+    half, seen = (error * float(stdtrit(freedom, share)) for share in (0.975, 1 - level))
+    p_better = float(stdtr(freedom, -better_by / error))
+    found = Gain(gain=relative, p_better=p_better, p_worse=1 - p_better)
+    if base <= 0:
+        return found
+    return replace(
+        found,
+        low=(better_by - half) / base,
+        high=(better_by + half) / base,
+        noise=sqrt(fmean(variances)) / base,
+        least_seen=(seen + error * float(stdtrit(freedom, POWER))) / base,
+    )
