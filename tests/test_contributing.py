@@ -33,7 +33,7 @@ def test_its_names_stand_in_the_file_that_is_named_with_them() -> None:
         "tuner/predict/settings.py": ("_NOT_PREDICTED",),
         "tuner/launch/failures.py": ("_KINDS",),
         "tests/launch/test_failures.py": ("RECORDED", "outside_the_log"),
-        "tuner/export/__init__.py": ("EXPORTERS",),
+        "tuner/export/formats.py": ("EXPORTERS",),
         "tests/conftest.py": ("vllm_url",),
     }.items():
         code = (REPOSITORY / file).read_text()
