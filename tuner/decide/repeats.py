@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from math import log, sqrt
-from statistics import fmean
+from statistics import NormalDist, fmean
 
 from tuner.decide.confidence import t_quantile
 from tuner.decide.objective import metric_value
@@ -70,10 +70,8 @@ def bound(loads: Sequence[LoadMetrics], slos: Sequence[Slo], noises: Sequence[No
 
 def chance_to_meet(load: LoadMetrics, slo: Slo, error: float) -> float:
     """The chance that the true value is within the limit, of one launch whose logarithm has that standard deviation."""
-    from scipy.special import ndtr  # type: ignore[import-untyped]  # slow to import
-
     excess = _excess(load, slo)
-    return 1.0 if excess is None else float(ndtr(-excess / error))
+    return 1.0 if excess is None else NormalDist().cdf(-excess / error)
 
 
 def _bound(loads: Sequence[LoadMetrics], slo: Slo, known: Noise) -> Bound:
