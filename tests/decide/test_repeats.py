@@ -22,6 +22,8 @@ def loads(*ttft_s: float) -> list[LoadMetrics]:
         ((0.1, 0.1), Bound.MEETS),
         ((0.49, 0.495), Bound.OPEN),
         ((0.9,), Bound.MISSES),
+        ((0.52,), Bound.IN_DOUBT),
+        ((0.45, 0.6), Bound.IN_DOUBT),
         ((0.4, 0.6), Bound.OPEN),
         ((0.45, 0.9), Bound.MISSES),
     ],

@@ -204,6 +204,17 @@ def test_the_next_of_the_shortlist_takes_the_place_of_one_that_fails() -> None:
     }
 
 
+def test_one_that_missed_by_bad_luck_is_launched_again_when_nobody_else_is_left() -> None:
+    trials = searched(launch(100.0), launch(150.0, 0.3))
+    launches: dict[int, list[Outcome]] = {
+        0: [launch(100.0), launch(100.5)],
+        1: [launch(150.0, 0.52), launch(151.0, 0.3), launch(150.0, 0.31), launch(150.5, 0.3)],
+    }
+    found = answered(trials, launches, [SLO], rounds=5)
+    assert (found.chosen, found.verdict.answer) == (trials[1], Answer.BETTER)
+    assert found.verdict.missed[0].times == 1
+
+
 @pytest.mark.parametrize("defaults", [launch(300.0, 0.9), failed()])
 def test_where_the_defaults_cannot_be_kept_the_winner_is_verified_on_its_own(defaults: Outcome) -> None:
     trials = searched(defaults, launch(150.0, 0.3))

@@ -45,6 +45,7 @@ class Standing(StrEnum):
     OPEN = "not shown to meet the SLOs"
     FAILED = "failed"
     BEHIND = "behind another finalist"
+    IN_DOUBT = "less likely than not to meet the SLOs"
 
 
 @dataclass(slots=True)
@@ -137,8 +138,10 @@ class Contest:
                 continue
             if bounds[side.trial.number] is Bound.MISSES:
                 side.standing = Standing.MISSES
-            elif bounds[side.trial.number] is Bound.OPEN and len(side.outcomes) >= self._rounds:
+            elif bounds[side.trial.number] is not Bound.MEETS and len(side.outcomes) >= self._rounds:
                 side.standing = Standing.OPEN
+            elif bounds[side.trial.number] is Bound.IN_DOUBT and side is not self.defaults:
+                side.standing = Standing.IN_DOUBT
         self._compare_finalists()
         leader = next(iter(self._racing()), None)
         if leader is not None and bounds[leader.trial.number] is Bound.MEETS:
@@ -174,7 +177,7 @@ class Contest:
         if self.defaults is None or not self.is_against_the_defaults:
             self.is_decided = len(leader.outcomes) >= LEAST_LAUNCHES
             return
-        if bounds[self.defaults.trial.number] is Bound.OPEN:
+        if bounds[self.defaults.trial.number] is not Bound.MEETS:
             return
         base, values = self.defaults.values(self._objective), leader.values(self._objective)
         if min(len(base), len(values)) < LEAST_LAUNCHES:
@@ -200,16 +203,21 @@ class Contest:
 
     def _fill(self) -> None:
         """A place is free when no finalist is left: first for those that were only behind, then for the next of the shortlist
-        and those that may well be as good."""
-        if self._racing():
+        and those that may well be as good, in the end for those in doubt, the least launched first."""
+        if self._racing() or self._is_back(Standing.BEHIND):
             return
-        behind = [side for side in self.finalists if side.standing is Standing.BEHIND]
-        for side in behind[:1]:
-            side.standing = Standing.RACING
-        if behind or not self._waiting:
+        if not self._waiting:
+            self._is_back(Standing.IN_DOUBT)
             return
         first = self._waiting[0]
         near = [other for other in self._waiting[1:] if is_near(other, first, self._objective)]
         for candidate in [first, *near][:FINALISTS]:
             self._waiting.remove(candidate)
             self.finalists.append(Side(candidate.trial))
+
+    def _is_back(self, standing: Standing) -> bool:
+        """Whether one that stood so is in the race again."""
+        parked = [side for side in self.finalists if side.standing is standing]
+        for side in sorted(parked, key=lambda side: len(side.outcomes))[:1]:
+            side.standing = Standing.RACING
+        return bool(parked)

@@ -22,8 +22,8 @@ PRIOR_ERROR, PRIOR_FREEDOM = 0.15, 2
 #: Launches of the same settings differ by at least so much.
 LEAST_ERROR = 0.02
 #: A side meets a limit when the chance that its true value is beyond it is below MEETS, and clearly misses it when the chance
-#: that the value is within it is below MISSES: what is only as likely as not to meet it is not worth more launches.
-MEETS, MISSES = 0.09, 0.5
+#: that the value is within it is below MISSES. What is less likely than not to meet it is in doubt: another may be worth more.
+MEETS, MISSES = 0.09, 0.1
 #: One launch alone may have been lucky.
 LEAST_LAUNCHES = 2
 _SMALLEST = 1e-9
@@ -34,6 +34,7 @@ class Bound(StrEnum):
 
     MEETS = "meets"
     MISSES = "misses"
+    IN_DOUBT = "in doubt"
     OPEN = "not known yet"
 
 
@@ -63,9 +64,7 @@ def noise(sides: Iterable[Sequence[LoadMetrics]], slo: Slo, prior: float | None 
 def bound(loads: Sequence[LoadMetrics], slos: Sequence[Slo], noises: Sequence[Noise]) -> Bound:
     """Whether a side meets all its SLOs, from all its launches. `noises` belong to the SLOs."""
     found = [_bound(loads, slo, known) for slo, known in zip(slos, noises, strict=True)]
-    if Bound.MISSES in found:
-        return Bound.MISSES
-    return Bound.OPEN if Bound.OPEN in found else Bound.MEETS
+    return next((said for said in (Bound.MISSES, Bound.IN_DOUBT, Bound.OPEN) if said in found), Bound.MEETS)
 
 
 def chance_to_meet(load: LoadMetrics, slo: Slo, error: float) -> float:
@@ -82,6 +81,8 @@ def _bound(loads: Sequence[LoadMetrics], slo: Slo, known: Noise) -> Bound:
     distance = fmean(there) / (known.error / sqrt(len(there)))
     if distance > t_quantile(1 - MISSES, known.freedom):
         return Bound.MISSES
+    if distance > 0:
+        return Bound.IN_DOUBT
     enough = len(there) >= LEAST_LAUNCHES
     return Bound.MEETS if enough and distance < -t_quantile(1 - MEETS, known.freedom) else Bound.OPEN
 

@@ -133,7 +133,7 @@ def _verdict(contest: Contest, side: Side, slos: Sequence[Slo], why: str) -> Ver
 def _answer(contest: Contest, side: Side) -> Answer:
     if side.standing is Standing.FAILED:
         return Answer.CRASHED
-    if side.standing in (Standing.MISSES, Standing.OPEN):
+    if side.standing in (Standing.MISSES, Standing.OPEN, Standing.IN_DOUBT):
         return Answer.MISSES
     if not contest.is_decided:
         return Answer.NOT_VERIFIED
