@@ -189,7 +189,11 @@ def test_forty_trials_begin_with_the_defaults_and_end_with_an_answer(forty: Path
     assert launched[0].is_default
     assert isinstance(launched[0].outcome, Measured)
     assert sum(isinstance(trial.outcome, Measured) for trial in launched) > 20
-    assert len(again) in (0, 6)
+    launches = [(one.round, one.trial_number) for one in again]
+    assert len(set(launches)) == len(launches)
+    assert not again or {0} < {
+        number for _, number in launches
+    }  # the defaults beside a finalist, unless nothing was better
     assert "SIMULATED: " in (forty / "output.txt").read_text()
 
 

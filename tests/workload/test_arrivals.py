@@ -5,11 +5,11 @@ from pathlib import Path
 from statistics import fmean, pstdev
 
 import pytest
+from data_files import trace_file
 
 from tuner.types import Workload
 from tuner.workload.arrivals import Arrival, schedule
 from tuner.workload.presets import PRESETS
-from tuner.workload.trace import trace_file
 
 OPEN = dataclasses.replace(PRESETS["open-chat"], request_rate=5.0, seed=3)
 

@@ -3,10 +3,11 @@ import os
 from pathlib import Path
 
 import pytest
+from data_files import dataset_file
 
 from tuner.errors import UsageError
 from tuner.workload import dataset
-from tuner.workload.dataset import MAX_CONVERSATIONS, Sample, dataset_file, inspect_dataset, read_dataset
+from tuner.workload.dataset import MAX_CONVERSATIONS, Sample, inspect_dataset, read_dataset
 
 SHARE_GPT = {
     "id": "i6IyJda_0",

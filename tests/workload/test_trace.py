@@ -5,10 +5,11 @@ import os
 from pathlib import Path
 
 import pytest
+from data_files import trace_file
 
 from tuner.errors import UsageError
 from tuner.types import Lengths
-from tuner.workload.trace import COLUMNS, MAX_BYTES, MAX_ROWS, inspect_trace, read_trace, trace_file
+from tuner.workload.trace import COLUMNS, MAX_BYTES, MAX_ROWS, inspect_trace, read_trace
 
 HEAD = "timestamp,input_length,output_length\n"
 # As their authors publish them; the numbers are made up.

@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from data_files import dataset_file, trace_file
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tuner.errors import UsageError
 from tuner.types import DataFile, Histogram, Lengths, Lognormal, SharedPrefix, TokenCounts, Workload
-from tuner.workload.dataset import dataset_file
 from tuner.workload.presets import PRESETS, load_workload, max_tokens, with_overrides, workload_hash, workload_yaml
-from tuner.workload.trace import trace_file
 
 GOOD = "api: chat\nusers: 8\ninput_tokens: {low: 64, high: 128}\noutput_tokens: 32\n"
 OPEN = GOOD.replace("users: 8", "request_rate: 2")

@@ -41,11 +41,6 @@ class Sample:
     answer: str | None
 
 
-def dataset_file(path: Path) -> DataFile:
-    """The file as a part of a workload: see `inspect_dataset`."""
-    return inspect_dataset(path)[0]
-
-
 def inspect_dataset(path: Path) -> tuple[DataFile, tuple[Sample, ...]]:
     """The samples of the first MAX_CONVERSATIONS conversations, and the file with their digest.
 

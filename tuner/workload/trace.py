@@ -55,11 +55,6 @@ class TraceSummary:
     output_tokens: Lengths
 
 
-def trace_file(path: Path, unit_s: float = 1.0, speedup: float = 1.0) -> DataFile:
-    """The file as a part of a workload: see `inspect_trace`."""
-    return inspect_trace(path, unit_s, speedup)[0]
-
-
 def inspect_trace(path: Path, unit_s: float = 1.0, speedup: float = 1.0) -> tuple[DataFile, TraceSummary]:
     """Read the first MAX_ROWS rows (of the first MAX_BYTES): the digest of their arrivals, and what they amount to.
 
