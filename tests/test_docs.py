@@ -53,7 +53,8 @@ def test_the_examples_run_as_written(
     for name, text in FILES.items():
         (tmp_path / name).write_text(text)
     clean = {name: value for name, value in os.environ.items() if name != "TUNER_USERS"}
-    environment = clean | FAST | {"TUNER_VLLM_PYTHON": str(engine_python)}
+    short = {"TUNER_WINDOW": "0.1"} if "--find-rate" in arguments else {}  # its search lasts many windows
+    environment = clean | FAST | short | {"TUNER_VLLM_PYTHON": str(engine_python)}
     done = subprocess.run(
         [sys.executable, "-m", "tuner", *arguments],
         cwd=tmp_path,

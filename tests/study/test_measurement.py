@@ -114,7 +114,7 @@ def test_the_highest_rate_that_meets_the_slos_is_found_in_one_launch(
     engine_python: Path, demo_model: Path, tmp_path: Path
 ) -> None:
     """A real vLLM that serves two requests at once: above what these two can do, requests wait for their first token."""
-    workload = dataclasses.replace(OPEN, find_rate=True, request_rate=4.0, window_s=0.5, warmup_s=0.5, precision=0.5)
+    workload = dataclasses.replace(OPEN, find_rate=True, request_rate=4.0, window_s=0.2, warmup_s=0.5, precision=0.5)
     launcher = VllmLauncher(
         python=engine_python, model=str(demo_model), fixed={"max_num_seqs": 2, "max_model_len": 1024}
     )
