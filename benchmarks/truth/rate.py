@@ -12,10 +12,11 @@ import heapq
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import takewhile
+from itertools import repeat, takewhile
 from math import exp, log
 
 import numpy as np
+from cores import on_all_cores
 from numpy.typing import NDArray
 
 from tuner.decide.rate_search import RESOLUTION
@@ -237,7 +238,9 @@ def _row(
     name: str, server: Server, workload: Workload, slo: Slo, first: float, requests: int, runs: int
 ) -> tuple[str, ...]:
     true = true_rate(server, workload, slo, requests)
-    found = [search(server, replace(workload, request_rate=first), slo, seed) for seed in range(runs)]
+    found = on_all_cores(
+        search, repeat(server), repeat(replace(workload, request_rate=first)), repeat(slo), range(runs)
+    )
     told = np.array([one.rate for one in found]) / true
     return (
         name,
@@ -269,12 +272,13 @@ def saturated_table(runs: int = 200) -> list[tuple[str, ...]]:
         for rate in rates:
             for warmup_s, window_s in ((5.0, 12.0), (5.0, 48.0), (60.0, 12.0), (60.0, 48.0), (60.0, 240.0)):
                 load = replace(workload, request_rate=rate, warmup_s=warmup_s, window_s=window_s, find_rate=False)
-                called = [
-                    Mark.SATURATED in measure(server, replace(load, seed=seed), [], np.random.default_rng(seed)).marks
-                    for seed in range(runs)
-                ]
+                called = on_all_cores(_is_called_saturated, repeat(server), repeat(load), range(runs))
                 rows.append((name, f"{rate:g}/s", f"{warmup_s:g}", f"{window_s:g}", f"{np.mean(called):.1%}"))
     return rows
+
+
+def _is_called_saturated(server: Server, load: Workload, seed: int) -> bool:
+    return Mark.SATURATED in measure(server, replace(load, seed=seed), [], np.random.default_rng(seed)).marks
 
 
 def main() -> None:

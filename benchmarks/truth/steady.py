@@ -14,6 +14,7 @@ from math import inf
 from typing import Any
 
 import numpy as np
+from cores import on_all_cores
 from loop import Floats, History, Lengths, Server, run
 from rich.console import Console
 from rich.table import Table
@@ -107,7 +108,7 @@ CASES = (
 
 
 def table(replications: int = REPLICATIONS, cases: Sequence[Case] = CASES) -> list[Row]:
-    return [row_of(case, replications) for case in cases]
+    return on_all_cores(row_of, cases, [replications] * len(cases))
 
 
 def row_of(case: Case, replications: int) -> Row:

@@ -8,8 +8,11 @@ the SLO.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import repeat
+from typing import Any
 
 import numpy as np
+from cores import on_all_cores
 from rich.console import Console
 from rich.table import Table
 
@@ -149,53 +152,69 @@ def continued(noise: float, rng: np.random.Generator) -> bool:
     return said
 
 
-def table(studies: int = 1500, seed: int = 0) -> list[tuple[str, str, str, bool]]:
+Row = tuple[str, str, str, bool]
+
+
+def table(studies: int = 1500) -> list[Row]:
     """Rows of what, asked, found, and whether that is met."""
-    rng = np.random.default_rng(seed)
-    return [*_slo_rows(studies, rng), *_equal_rows(studies, rng), *_power_rows(studies, rng)]
+    rows = on_all_cores(_rows_of, range(len(_CASES)), repeat(studies))
+    return [row for found in rows for row in found]
 
 
-def _slo_rows(studies: int, rng: np.random.Generator) -> list[tuple[str, str, str, bool]]:
-    rows = []
-    for misses, limits in ((False, (0.02, 0.06, 0.12)), (True, (0.03, 0.08, 0.15))):
-        for noise, least, most in zip((0.03, 0.1, 0.2), (0.98, 0.95, 0.85), limits, strict=True):
-            runs = [trade_off(noise, defaults_miss=misses, rng=rng) for _ in range(studies)]
-            mean = {name: float(np.mean([run[name] for run in runs])) for name in runs[0]}
-            wrong = float(np.mean([run["misses"] for run in runs if run["any"]]))
-            where = "the defaults miss the SLO" if misses else "trade-off"
-            cost = f"{mean['launches']:.1f} launches of finalists, {mean['of the defaults']:.1f} of the defaults"
-            what = f"{where}, p99 noise {noise:.0%}"
-            deployed = f"{mean['another']:.1%}; {cost}; gain {mean['gain']:.0%}"
-            met = mean["another"] >= least and mean["launches"] <= 8
-            rows.append((f"{what}: a better setting is deployed", f">= {least:.0%}, <= 8 launches", deployed, met))
-            rows.append((f"{what}: of what is deployed, misses it", f"<= {most:.0%}", f"{wrong:.1%}", wrong <= most))
-    return rows
+def _rows_of(case: int, studies: int) -> list[Row]:
+    rows_of, *arguments = _CASES[case]
+    return rows_of(*arguments, studies, np.random.default_rng(case))
 
 
-def _equal_rows(studies: int, rng: np.random.Generator) -> list[tuple[str, str, str, bool]]:
-    rows = []
-    for noise, other in ((0.01, 0.01), (0.05, 0.05), (0.2, 0.2), (0.05, 0.01), (0.01, 0.05), (0.2, 0.05), (0.05, 0.2)):
-        for settings, raised in ((SETTINGS, False), (2, False), (SETTINGS, True)):
-            called = float(np.mean([apart([0.0] * settings, noise, other, rng, raised)[0] for _ in range(studies)]))
-            how = f"{settings} settings" + (", --verify raised to 8" if raised else "")
-            what = f"A = A, {how}, noise {noise:.0%}, of the defaults {other:.0%}: said to be better"
-            rows.append((what, "<= 5 %", f"{called:.1%}", called <= 0.05))
-    for noise in (0.01, 0.05, 0.2):
-        called = float(np.mean([continued(noise, rng) for _ in range(studies)]))
-        what = f"A = A, continued twice on a machine that drifts, noise {noise:.0%}: said to be better"
-        rows.append((what, "<= 5 %", f"{called:.1%}", called <= 0.05))
-    return rows
+def _slo_rows(
+    misses: bool, noise: float, least: float, most: float, studies: int, rng: np.random.Generator
+) -> list[Row]:
+    runs = [trade_off(noise, defaults_miss=misses, rng=rng) for _ in range(studies)]
+    mean = {name: float(np.mean([run[name] for run in runs])) for name in runs[0]}
+    wrong = float(np.mean([run["misses"] for run in runs if run["any"]]))
+    where = "the defaults miss the SLO" if misses else "trade-off"
+    cost = f"{mean['launches']:.1f} launches of finalists, {mean['of the defaults']:.1f} of the defaults"
+    what = f"{where}, p99 noise {noise:.0%}"
+    deployed = f"{mean['another']:.1%}; {cost}; gain {mean['gain']:.0%}"
+    met = mean["another"] >= least and mean["launches"] <= 8
+    return [
+        (f"{what}: a better setting is deployed", f">= {least:.0%}, <= 8 launches", deployed, met),
+        (f"{what}: of what is deployed, misses it", f"<= {most:.0%}", f"{wrong:.1%}", wrong <= most),
+    ]
 
 
-def _power_rows(studies: int, rng: np.random.Generator) -> list[tuple[str, str, str, bool]]:
-    rows = []
-    for noise, gain, least in ((0.01, 0.05, 0.99), (0.05, 0.2, 0.97)):
-        runs = [apart([0.0, gain], noise, noise, rng) for _ in range(studies)]
-        found, cost = float(np.mean([better for better, _ in runs])), float(np.mean([n for _, n in runs]))
-        met = found >= least and cost <= 6
-        what = f"{gain:+.0%} at {noise:.0%} noise: found"
-        rows.append((what, f">= {least:.0%}, <= 6 launches", f"{found:.1%}; {cost:.1f} launches", met))
-    return rows
+def _equal_row(
+    noise: float, other: float, settings: int, raised: bool, studies: int, rng: np.random.Generator
+) -> list[Row]:
+    called = float(np.mean([apart([0.0] * settings, noise, other, rng, raised)[0] for _ in range(studies)]))
+    how = f"{settings} settings" + (", --verify raised to 8" if raised else "")
+    what = f"A = A, {how}, noise {noise:.0%}, of the defaults {other:.0%}: said to be better"
+    return [(what, "<= 5 %", f"{called:.1%}", called <= 0.05)]
+
+
+def _continued_row(noise: float, studies: int, rng: np.random.Generator) -> list[Row]:
+    called = float(np.mean([continued(noise, rng) for _ in range(studies)]))
+    what = f"A = A, continued twice on a machine that drifts, noise {noise:.0%}: said to be better"
+    return [(what, "<= 5 %", f"{called:.1%}", called <= 0.05)]
+
+
+def _power_row(noise: float, gain: float, least: float, studies: int, rng: np.random.Generator) -> list[Row]:
+    runs = [apart([0.0, gain], noise, noise, rng) for _ in range(studies)]
+    found, cost = float(np.mean([better for better, _ in runs])), float(np.mean([n for _, n in runs]))
+    met = found >= least and cost <= 6
+    what = f"{gain:+.0%} at {noise:.0%} noise: found"
+    return [(what, f">= {least:.0%}, <= 6 launches", f"{found:.1%}; {cost:.1f} launches", met)]
+
+
+_NOISES = ((0.01, 0.01), (0.05, 0.05), (0.2, 0.2), (0.05, 0.01), (0.01, 0.05), (0.2, 0.05), (0.05, 0.2))
+#: What makes rows, and its arguments; the place in this list is the seed.
+_CASES: tuple[tuple[Any, ...], ...] = (
+    *((_slo_rows, False, *case) for case in ((0.03, 0.98, 0.02), (0.1, 0.95, 0.06), (0.2, 0.85, 0.12))),
+    *((_slo_rows, True, *case) for case in ((0.03, 0.98, 0.03), (0.1, 0.95, 0.08), (0.2, 0.85, 0.15))),
+    *((_equal_row, *noises, *how) for noises in _NOISES for how in ((SETTINGS, False), (2, False), (SETTINGS, True))),
+    *((_continued_row, noise) for noise in (0.01, 0.05, 0.2)),
+    *((_power_row, *case) for case in ((0.01, 0.05, 0.99), (0.05, 0.2, 0.97))),
+)
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from statistics import median
 
 import numpy as np
+from cores import on_all_cores
 from servers import CHAT, NEWTON, SLOW_CHAT, TICK_S, Floats, Seen, Server, closed, opened, waits
 
 from tuner.decide.confidence import half_width, quantile_interval
@@ -73,18 +74,23 @@ class Window:
         self.unknown = rule.unknown(self.half, self.intervals, self.undecided)
 
 
-def table(runs: int = 200) -> Iterator[Row]:
+def table(runs: int = 200) -> list[Row]:
     """Rows of what was asked and what was found."""
+    parts = (_throughputs, _closed_latencies, _correlated, _quantiles, _open_loops)
+    return [row for rows in on_all_cores(_rows, parts, [runs] * len(parts)) for row in rows]
+
+
+def _rows(part: Callable[[int], Iterator[Row]], runs: int) -> list[Row]:
+    return list(part(runs))
+
+
+def _throughputs(runs: int) -> Iterator[Row]:
     for name, server, preset in (
         ("chat", CHAT, "chat"),
         ("chat, requests of 9 s", SLOW_CHAT, "chat"),
         ("newton-32", NEWTON, "newton-32"),
     ):
         yield from _throughput(name, server, PRESETS[preset], runs)
-    yield from _closed_latencies(runs)
-    yield from _correlated(5 * runs)
-    yield from _quantiles(runs)
-    yield from _open_loops(runs)
 
 
 def _throughput(name: str, server: Server, workload: Workload, runs: int) -> Iterator[Row]:
@@ -144,6 +150,7 @@ def _latency(name: str, seen: list[Seen], workload: Workload, rule: Deciding, tr
 
 
 def _correlated(runs: int) -> Iterator[Row]:
+    runs *= 5  # they cost little
     for count in (48, 192):
         shares = []
         for rho in (0.0, 0.3, 0.5, 0.7, 0.8):
