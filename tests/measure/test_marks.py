@@ -107,9 +107,9 @@ def test_more_prefix_cache_hits_than_the_workload_implies_are_said(
     assert (Mark.PREFIX_CACHE in found) is marked
 
 
-def test_an_interval_of_a_window_that_is_far_shorter_than_a_request_is_not_believed() -> None:
-    assert marks(CHAT, load(), replace(GOOD, completed=38), SERVER, GPU) == (Mark.IMPRECISE,)
-    assert marks(CHAT, load(), replace(GOOD, completed=39), SERVER, GPU) == ()
+def test_an_interval_of_a_window_that_is_shorter_than_a_request_is_not_believed() -> None:
+    assert marks(CHAT, load(), replace(GOOD, completed=63), SERVER, GPU) == (Mark.IMPRECISE,)
+    assert marks(CHAT, load(), replace(GOOD, completed=64), SERVER, GPU) == ()
 
 
 def test_the_longer_prompts_of_before_the_window_say_nothing_of_what_can_be_cached() -> None:
@@ -127,7 +127,7 @@ def test_an_open_loop_that_outruns_the_server_is_said_and_a_closed_one_cannot() 
     waiting = replace(load(100), records=tuple(answered(r, 1.0 + 2 * r.scheduled_s) for r in load(100).records))
     assert marks(OPEN, waiting, behind, SERVER, GPU) == (Mark.SATURATED,)
     assert marks(OPEN, waiting, replace(GOOD, completed=75), SERVER, GPU) == ()  # chance: 100 +- 30
-    assert marks(CHAT, waiting, behind, SERVER, GPU) == ()
+    assert marks(CHAT, waiting, replace(GOOD, completed=64), SERVER, GPU) == ()
 
 
 def test_a_load_that_still_fills_a_server_without_a_limit_does_not_outrun_it() -> None:
