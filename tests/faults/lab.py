@@ -132,7 +132,18 @@ class Lab:
 
 
 def listened() -> set[int]:
-    return {c.laddr.port for c in psutil.net_connections("tcp") if c.laddr and c.status == psutil.CONN_LISTEN}
+    """The ports of what this worker's tests have started: somebody else may have been given a port that a launch has freed."""
+    mine = {name: os.environ.get(name) for name in ("TUNER_CACHE_DIR", "PYTEST_XDIST_WORKER")}
+    found = set()
+    for one in psutil.net_connections("tcp"):
+        if one.laddr and one.status == psutil.CONN_LISTEN:
+            try:
+                theirs = psutil.Process(one.pid).environ() if one.pid else {}
+            except psutil.Error:  # it ended meanwhile, or is another user's
+                continue
+            if not one.pid or {name: theirs.get(name) for name in mine} == mine:
+                found.add(one.laddr.port)
+    return found
 
 
 def strike(victim: str, number: int = signal.SIGKILL, once: str | None = None) -> Callable[[], None]:
