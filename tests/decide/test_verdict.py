@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 from samples import failed, load_metrics, measured, trial
 
+from tuner.cli.answer import answer_text
 from tuner.decide.objective import OBJECTIVES, metric_value, parse_objective
 from tuner.decide.rank import best, rank
 from tuner.decide.shortlist import shortlist
@@ -230,6 +231,17 @@ def test_defaults_that_miss_or_fail_only_when_launched_again_are_not_kept(relaun
     trials = searched(launch(100.0), launch(150.0))
     found = answered(trials, {0: [relaunched], 1: [launch(150.0), launch(151.0)]}, [SLO])
     assert (found.chosen, found.verdict.answer) == (trials[1], Answer.ALONE)
+
+
+@pytest.mark.parametrize(("defaults_s", "kept"), [((0.51,), False), ((0.51, 0.3, 0.3), True)])
+def test_defaults_that_miss_the_slo_in_most_launches_are_not_kept_in_the_winner_s_place(
+    defaults_s: tuple[float, ...], kept: bool
+) -> None:
+    trials = searched(launch(100.0, 0.3), launch(150.0, 0.49))
+    found = answered(trials, {0: [launch(100.0, s) for s in defaults_s], 1: [launch(150.0, 0.51)]}, [SLO])
+    assert (found.chosen, found.verdict.answer) == (trials[0] if kept else None, Answer.MISSES)
+    assert found.verdict.defaults_missed[0].times == (1 if kept else found.verdict.defaults)
+    assert ("The defaults missed ttft_p99 in " in answer_text(found, THROUGHPUT)) is True
 
 
 def test_when_every_side_fails_there_is_nothing_to_deploy() -> None:

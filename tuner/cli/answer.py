@@ -36,7 +36,7 @@ _COMPARED = (
 
 def answer_text(found: Decision, objective: Objective, unreal: str | None = None) -> str:
     """The answer, in words; `unreal` is said first where nothing was run."""
-    text = _SENTENCES[found.verdict.answer](found, found.verdict, objective)
+    text = _SENTENCES[found.verdict.answer](found, found.verdict, objective) + _of_the_defaults(found)
     return f"{unreal}: {text}" if unreal else text
 
 
@@ -103,6 +103,14 @@ _SENTENCES = {
 
 def _instead(found: Decision) -> str:
     return "Nothing to recommend" if found.chosen is None else "Keep vLLM's defaults"
+
+
+def _of_the_defaults(found: Decision) -> str:
+    """What speaks against them where no setting is deployed in their place."""
+    v = found.verdict
+    if v.answer in (Answer.BETTER, Answer.ALONE) or not v.defaults_missed:
+        return ""
+    return f" The defaults {'; '.join(_missed(one) for one in v.defaults_missed)}."
 
 
 def _others(found: Decision) -> str:

@@ -41,7 +41,7 @@ class Missed:
 class Verdict:
     """The answer about trial `trial`, from `launches` new launches of it and `defaults` of the defaults. There is a `gain` only
     where both were launched again, tested at `level` (a one-sided p-value). `failure` is that of a launch that failed. `why`
-    says what kept it from being verified, or what became of the defaults."""
+    says what kept it from being verified, or what became of the defaults; `defaults_missed` are the SLOs that these missed."""
 
     answer: Answer
     trial: int | None = None
@@ -50,6 +50,7 @@ class Verdict:
     gain: Gain | None = None
     level: float | None = None
     missed: tuple[Missed, ...] = ()
+    defaults_missed: tuple[Missed, ...] = ()
     failure: Failed | None = None
     why: str = ""
 
@@ -95,7 +96,7 @@ def decision(
     side = contest.leader
     verdict = _verdict(contest, side, slos, why)
     return Decision(
-        chosen=_chosen(verdict.answer, side.trial, contest, defaults),
+        chosen=_chosen(verdict, side.trial, contest, defaults),
         winner=side.trial,
         defaults=defaults,
         verdict=verdict,
@@ -125,6 +126,7 @@ def _verdict(contest: Contest, side: Side, slos: Sequence[Slo], why: str) -> Ver
         gain=contest.gain if side.standing is Standing.RACING else None,
         level=contest.level if side.standing is Standing.RACING else None,
         missed=_missed(side, slos),
+        defaults_missed=_missed(defaults, slos) if defaults else (),
         failure=side.failure,
         why=_about_the_defaults(contest) if contest.is_decided else why,
     )
@@ -149,12 +151,13 @@ def _answer(contest: Contest, side: Side) -> Answer:
 _WORSE = 0.05
 
 
-def _chosen(answer: Answer, leader: Trial, contest: Contest, defaults: Trial | None) -> Trial | None:
-    """The defaults may be kept unless they clearly miss an SLO or fail, in the contest or, where it has none, in the search."""
-    if answer in (Answer.BETTER, Answer.ALONE, Answer.NOT_VERIFIED):
+def _chosen(verdict: Verdict, leader: Trial, contest: Contest, defaults: Trial | None) -> Trial | None:
+    """The defaults may be kept unless they fail or miss an SLO, clearly or in most of their launches."""
+    if verdict.answer in (Answer.BETTER, Answer.ALONE, Answer.NOT_VERIFIED):
         return leader
     kept = contest.defaults is not None and contest.defaults.standing in (Standing.RACING, Standing.OPEN)
-    return defaults if kept else None
+    mostly = any(2 * one.times > one.launches for one in verdict.defaults_missed)
+    return defaults if kept and not mostly else None
 
 
 def _missed(side: Side, slos: Sequence[Slo]) -> tuple[Missed, ...]:

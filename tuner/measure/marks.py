@@ -18,7 +18,8 @@ TTFT_SHARE = 0.10
 LEAST_DELAY_S = 0.003
 #: Samples with clocks held down; a single one in a long window is a flicker.
 THROTTLED = 0.05
-#: Requests a user that must have ended before the interval is believed: at 0.67 it held the truth in 83 % (benchmarks/truth/steady.py).
+#: Requests a user that must have ended before the interval is believed: at 0.67 it held the truth in 83 %
+#: (benchmarks/truth/steady.py).
 LEAST_SHARE = 1.0
 #: Hits beyond those that the workload implies, as a share of all prompt tokens.
 PREFIX_HITS = 0.01
