@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -10,16 +9,14 @@ from typing import Any
 
 import pytest
 
-from predict import shapes
+from predict.asking import CHAT, LLAMA_8B, LLAMA_70B, SMALL, case, users
 from tuner.decide.gain import LEAST_GAIN
-from tuner.decide.objective import parse_objective
-from tuner.decide.slo import parse_slo
 from tuner.errors import RunError, UsageError
 from tuner.predict.advise import search
 from tuner.predict.advise.advice import Advice, Answer, advise, price
 from tuner.predict.advise.assumed import assumptions
 from tuner.predict.advise.case import Case
-from tuner.predict.advise.limits import Bottleneck, Limit, limit_of
+from tuner.predict.advise.limits import Bottleneck
 from tuner.predict.advise.plan_json import plan_json
 from tuner.predict.advise.region import draw, region, thrifty, values
 from tuner.predict.error import ModelError
@@ -29,15 +26,9 @@ from tuner.predict.shape import Shape
 from tuner.space.files import load_space, shipped_spaces
 from tuner.space.parameters import Categorical, Float, Int
 from tuner.space.search_space import SearchSpace
-from tuner.types import DataFile, Failed, FailureKind, Lengths, Params, Workload
+from tuner.types import DataFile, Failed, FailureKind, Lengths
 from tuner.workload.presets import PRESETS
 
-SMALL = replace(shapes.SMALL, max_positions=131072)
-LLAMA_8B = replace(
-    SMALL, layers=32, hidden=4096, heads=32, kv_heads=8, intermediate=14336, vocab=128256, max_positions=32768
-)
-LLAMA_70B = replace(LLAMA_8B, layers=80, hidden=8192, heads=64, intermediate=28672)
-CHAT = PRESETS["chat"]
 GPUS = [name for name in shipped_spaces() if name != "cpu"]
 
 
@@ -46,41 +37,12 @@ def _few_points(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "_MOST", 24)
 
 
-def case(
-    gpu: str = "t4",
-    shape: Shape = SMALL,
-    workload: Workload = CHAT,
-    objective: str = "throughput",
-    slos: Sequence[str] = (),
-    **fixed: Any,
-) -> Case:
-    return Case(
-        space=load_space(gpu).with_quantized_models({}).with_fixed(fixed),
-        shape=shape,
-        workload=workload,
-        objective=parse_objective(objective),
-        slos=tuple(map(parse_slo, slos)),
-    )
-
-
 def others() -> list[SearchSpace]:
     return [load_space(name) for name in shipped_spaces()]
 
 
 def text(asked: Case, advice: Advice) -> str:
     return plan_json(advice, asked, model="m", workload="w", price_per_gpu_hour=1.0)
-
-
-def limit(asked: Case, params: Params) -> Limit:
-    found = asked.predict(params)
-    assert isinstance(found, Prediction)
-    told = limit_of(asked, params, found, asked.predict)
-    assert all(knob.gain is not None and knob.gain >= LEAST_GAIN for knob in told.knobs)
-    return told
-
-
-def users(count: int, workload: Workload = CHAT) -> Workload:
-    return replace(workload, users=count, request_rate=None)
 
 
 def test_the_same_question_has_the_same_answer() -> None:
@@ -205,53 +167,6 @@ def test_values_are_on_the_parameter_s_grid() -> None:
     doubling = Int(type="int", low=1, high=32, log=True)
     assert values(doubling, 6) == [1, 2, 4, 8, 16, 32]
     assert all(one < other for one, other in pairwise(map(float, values(doubling, 40))))
-
-
-def test_few_sequences_and_many_users_are_the_batch_limit() -> None:
-    asked = case("h200", LLAMA_8B, users(256))
-    found = limit(asked, {**asked.default_params(), "max_num_seqs": 16})
-    assert found.bottleneck is Bottleneck.BATCH
-    assert [(knob.name, knob.value) for knob in found.knobs] == [("max_num_seqs", 64)]
-    assert found.knobs[0].gain is not None
-    assert found.knobs[0].gain > 0.2
-
-
-def test_a_small_cache_and_many_users_are_the_kv_cache() -> None:
-    long = Workload(
-        name="long",
-        api="chat",
-        users=128,
-        input_tokens=Lengths(low=512, high=512),
-        output_tokens=Lengths(low=512, high=512),
-    )
-    asked = case("t4", LLAMA_8B, long, max_model_len=2048, quantization="fp8_per_tensor")
-    found = limit(asked, {**asked.default_params(), "max_num_batched_tokens": 2048})
-    assert found.bottleneck is Bottleneck.KV_CACHE
-    assert "gpu_memory_utilization" in {knob.name for knob in found.knobs}
-
-
-def test_long_prompts_and_short_answers_are_prefill() -> None:
-    reading = Workload(
-        name="r", api="chat", users=8, input_tokens=Lengths(low=4000, high=4000), output_tokens=Lengths(low=2, high=2)
-    )
-    assert limit(case("h200", LLAMA_8B, reading), {}).bottleneck is Bottleneck.PREFILL
-
-
-def test_short_prompts_and_long_answers_are_decoding() -> None:
-    writing = Workload(
-        name="w", api="chat", users=8, input_tokens=Lengths(low=8, high=8), output_tokens=Lengths(low=100, high=100)
-    )
-    asked = case("l4", LLAMA_8B, writing, max_model_len=2048)
-    found = limit(asked, asked.default_params())
-    assert found.bottleneck is Bottleneck.DECODE
-    assert [knob.name for knob in found.knobs] == ["quantization"]  # there is next to no KV cache to read
-
-
-def test_a_small_model_on_a_large_card_is_the_host() -> None:
-    asked = case("h200", SMALL, users(512))
-    found = limit(asked, asked.default_params())
-    assert found.bottleneck in (Bottleneck.HOST, Bottleneck.API_SERVER)
-    assert "stream_interval" in {knob.name for knob in found.knobs}
 
 
 def test_an_open_loop_that_is_served_is_limited_by_itself_and_nothing_is_changed() -> None:
