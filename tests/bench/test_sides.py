@@ -31,7 +31,7 @@ GPUS = [
 
 
 def conditions(**changes: Any) -> Conditions:
-    asked: dict[str, Any] = {"workload": PRESETS["chat"], "slos": (), "model": None, "api_key": None, "gpus": None}
+    asked: dict[str, Any] = {"workload": PRESETS["chat"], "slos": (), "model": None, "gpus": None}
     return Conditions(**(asked | changes))
 
 

@@ -10,6 +10,8 @@ from tuner.types import Histogram, Lengths, Lognormal, TokenCounts
 MAX_TOKENS = 10_000_000
 #: Requests of one conversation.
 MAX_TURNS = 64
+#: A rule of thumb for English, good enough where no tokenizer can be asked how long a text is.
+CHARACTERS_PER_TOKEN = 4
 _NORMAL = NormalDist()
 #: Equal steps of probability over which a lognormal's mean is taken.
 _STEPS = 10_000

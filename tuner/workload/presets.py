@@ -154,9 +154,15 @@ def workload_hash(workload: Workload) -> str:
     values = asdict(workload)
     for file in (values["trace"], values["dataset"]):
         if file is not None:
-            del file["path"]
+            del file["path"], file["notes"]
     text = json.dumps(values, sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def file_notes(workload: Workload) -> list[str]:
+    """What of the workload's file is not used, a sentence each."""
+    files = {"trace": workload.trace, "dataset": workload.dataset}
+    return [f"{kind} {file.path.name}: {note}" for kind, file in files.items() if file for note in file.notes]
 
 
 def max_tokens(workload: Workload) -> int | None:

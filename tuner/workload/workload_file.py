@@ -24,15 +24,14 @@ from pydantic import (
 from tuner.errors import UsageError
 from tuner.space.yaml_file import read_yaml
 from tuner.types import Histogram, Lengths, Lognormal, SharedPrefix, Workload
-from tuner.workload.dataset import Sample, inspect_dataset
-from tuner.workload.lengths import MAX_TOKENS, MAX_TURNS
+from tuner.workload.dataset import inspect_dataset
+from tuner.workload.entry import Sample
+from tuner.workload.lengths import CHARACTERS_PER_TOKEN, MAX_TOKENS, MAX_TURNS
 from tuner.workload.trace import inspect_trace
 
 #: What a dataset's workload has as `input_tokens`: its prompts say how long they are.
 UNUSED = Lengths(low=1, high=1)
 UNITS_S = {"s": 1.0, "ms": 0.001}
-#: A rule of thumb for English, good enough where no tokenizer can be asked how long an answer was.
-_CHARACTERS_PER_TOKEN = 4
 
 _CHAT_ONLY = ("system_prompt", "response_prefix", "turns", "dataset")
 _ONLY_WITH = {
@@ -256,11 +255,15 @@ def _beside(path: Path, name: str) -> Path:
 
 
 def _typical_answer(samples: tuple[Sample, ...], path: Path) -> Lengths:
-    answers = [sample.answer for sample in samples if sample.answer is not None]
-    if len(answers) < len(samples):
+    lengths = [
+        sample.output_tokens or round(len(sample.answer or "") / CHARACTERS_PER_TOKEN)
+        for sample in samples
+        if sample.output_tokens or sample.answer
+    ]
+    if len(lengths) < len(samples):
         raise UsageError(
-            f"{path}: dataset: {len(samples) - len(answers)} of its {len(samples)} conversations have no answer: "
+            f"{path}: dataset: {len(samples) - len(lengths)} of its {len(samples)} conversations have no answer: "
             "add output_tokens, which says how long those are to be"
         )
-    tokens = max(1, round(median(map(len, answers)) / _CHARACTERS_PER_TOKEN))
+    tokens = max(1, round(median(lengths)))
     return Lengths(low=tokens, high=tokens)
