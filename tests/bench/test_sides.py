@@ -61,7 +61,7 @@ BROKEN_FILES = {
     "just a text\n": "a.yaml:1: expected `key: value` lines",
     "max-num-seqs: 4\n": "a.yaml names no model: add `model: ...` to it, or give --model",
     "model: ./nowhere\n": "a.yaml: --model ./nowhere: there is no such folder",
-    "model: org/m\ntensor-parallel-size: two\n": "a.yaml:2: tensor-parallel-size: input should be a valid integer",
+    "model: org/m\ntensor-parallel-size: two\n": "a.yaml:2: tensor-parallel-size: expected a whole number",
     "model: org/m\napi-key: secret\n": "needs no api-key: take it out",
     "model: org/m\napi_key: secret\n": "needs no api-key: take it out",
 }

@@ -15,7 +15,7 @@ from tuner.bench.keys import withheld
 from tuner.bench.sides import Conditions, url_side
 from tuner.cli.console import check_writable, errors, heed_signals, results, say, write_file
 from tuner.cli.measurements import mark_sentences, measurement_tables, slo_sentences
-from tuner.decide.slo import parse_slo
+from tuner.decide.slo import parse_slos
 from tuner.export.bench_json import Asked, bench_json
 from tuner.study.checks import measured_workload
 from tuner.study.options import Options
@@ -37,7 +37,7 @@ def run(
     """Measure a server, show what was measured, and write it."""
     heed_signals()
     used = measured_workload(options, seed=seed, find_rate=find_rate)
-    asked = Asked(workload=used, yaml=workload_yaml(used), slos=tuple(parse_slo(text) for text in options.slo))
+    asked = Asked(workload=used, yaml=workload_yaml(used), slos=parse_slos(options.slo))
     if json is not None and json != "-":
         check_writable("--json", Path(json))
     conditions = Conditions(workload=used, slos=tuple(asked.slos), model=model, send_key=send_key, gpus=gpus)

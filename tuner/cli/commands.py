@@ -44,9 +44,9 @@ class _Commands(TyperGroup):
         except TunerError as error:
             if ctx.params["debug"]:
                 raise
-            from tuner.cli.console import errors
+            from tuner.cli.console import errors, plain
 
-            errors.print(f"Error: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+            errors.print(f"Error: {plain(str(error))}", style="bold red", markup=False, highlight=False, soft_wrap=True)
             raise typer.Exit(error.exit_code) from error
 
 

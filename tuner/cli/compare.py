@@ -14,7 +14,7 @@ from tuner.cli.console import check_writable, errors, heed_signals, results, say
 from tuner.cli.measurements import compared_table, mark_sentences, verdict_sentence
 from tuner.decide.deciding import check_decides
 from tuner.decide.objective import Objective, parse_objective
-from tuner.decide.slo import check_limits, parse_slo
+from tuner.decide.slo import check_limits, parse_slos
 from tuner.errors import RunError, UsageError
 from tuner.export.bench_json import Asked, comparison_json
 from tuner.measure.marks import OTHER_LENGTHS
@@ -48,7 +48,7 @@ def run(
         raise UsageError(f"--answers is {answers!r}: choose one of {', '.join(ANSWERS)}")
     goal = parse_objective(options.objective)
     used = measured_workload(options, seed=seed, find_rate=find_rate)
-    asked = Asked(workload=used, yaml=workload_yaml(used), slos=tuple(parse_slo(text) for text in options.slo))
+    asked = Asked(workload=used, yaml=workload_yaml(used), slos=parse_slos(options.slo))
     check_limits(goal, asked.slos)
     check_decides(used, goal)
     if json is not None and json != "-":

@@ -54,8 +54,9 @@ async def learn_alphabet(session: aiohttp.ClientSession, target: Target, workloa
         if workload.api == "completions":  # prompts are ids, and need no words
             return Alphabet(words=(), ids=tuple(_ID_RANGE), chat_overhead_tokens=0)
         raise UsageError(
-            f"the tokenizer of {target.model} keeps only {len(words)} plain words as one token, so chat prompts cannot have"
-            " exact lengths: take a workload with `api: completions`"
+            f"the tokenizer of {target.model} has {len(words) or 'no'} plain words that are one token each, so chat prompts"
+            " cannot have exact lengths: give the model's folder its own tokenizer files (tokenizer.json,"
+            " tokenizer_config.json), or take a workload with `api: completions`, whose prompts are ids"
         )
     overhead = await _overhead(server, workload, words) if workload.api == "chat" else 0
     alphabet = Alphabet(words=words, ids=ids, chat_overhead_tokens=overhead)

@@ -11,6 +11,7 @@ import yaml
 
 from tuner.errors import UsageError
 from tuner.types import DataFile, Histogram, Lengths, Lognormal, SharedPrefix, Workload
+from tuner.workload.lengths import MAX_RATE, MAX_USERS
 from tuner.workload.workload_file import UNITS_S, read_workload
 
 PRESETS = {
@@ -76,6 +77,9 @@ PRESETS = {
 }
 
 
+_MOST = {"users": MAX_USERS, "request_rate": MAX_RATE, "warmup_s": 86_400, "window_s": 86_400, "max_window_s": 86_400}
+
+
 def load_workload(name_or_path: str) -> Workload:
     """A preset by its name, or a YAML file by its path. Raises UsageError (for a file: with the line)."""
     if name_or_path in PRESETS:
@@ -128,6 +132,8 @@ def _check(name: str, value: float) -> None:
         raise UsageError(f"{name} is {value}: below 0")
     if value == 0 and name not in ("warmup_s", "seed"):
         raise UsageError(f"{name} is {value}: it must be above 0")
+    if value > _MOST.get(name, value):
+        raise UsageError(f"{name} is {value:,}: {_MOST[name]:,.0f} are the most")
     if name == "precision" and value >= 1:
         raise UsageError(f"precision is {value}: it is a fraction and must be below 1")
 
