@@ -25,8 +25,9 @@ def withheld(url: str, *, send: bool) -> bool:
 
 def is_here(url: str) -> bool:
     """Whether the server is on this machine."""
-    host = urlsplit(url if "://" in url else f"http://{url}").hostname or ""
+    host = ""
     try:
+        host = urlsplit(url if "://" in url else f"http://{url}").hostname or ""
         address = ipaddress.ip_address(host)
     except ValueError:
         return host == "localhost"

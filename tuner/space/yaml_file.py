@@ -136,10 +136,11 @@ def _check_keys(path: Path, node: yaml.MappingNode) -> None:
     lines: dict[str, int] = {}
     for key, _ in node.value:
         line = key.start_mark.line + 1
-        if isinstance(key, yaml.ScalarNode) and (first := lines.setdefault(key.value, line)) != line:
-            raise UsageError(f"{path}:{line}: {key.value}: this key is already in line {first}: leave one of them out")
         if not isinstance(key, yaml.ScalarNode):
-            raise UsageError(f"{path}:{line}: a key is a word, and this is {_shown(key.tag)}")
+            raise UsageError(f"{path}:{line}: a key is a word, and this is a list or `key: value` lines")
+        if (first := lines.get(key.value)) is not None:
+            raise UsageError(f"{path}:{line}: {key.value}: this key is already in line {first}: leave one of them out")
+        lines[key.value] = line
 
 
 def _yes_for_a_number(raw: object, read: object, location: Location) -> Location | None:

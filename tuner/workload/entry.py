@@ -87,7 +87,7 @@ def _single(entry: Mapping[str, object]) -> _Said:
 
 def _answer(value: object) -> str | None:
     if isinstance(value, list):
-        return next((text for _, text in _turns(value) if text), None)
+        return next((text for role, text in reversed(_turns(value)) if text and role not in _USER), None)
     return _text(value)
 
 
