@@ -62,8 +62,9 @@ BROKEN_FILES = {
     "max-num-seqs: 4\n": "a.yaml names no model: add `model: ...` to it, or give --model",
     "model: ./nowhere\n": "a.yaml: --model ./nowhere: there is no such folder",
     "model: org/m\ntensor-parallel-size: two\n": "a.yaml:2: tensor-parallel-size: expected a whole number",
-    "model: org/m\napi-key: secret\n": "needs no api-key: take it out",
-    "model: org/m\napi_key: secret\n": "needs no api-key: take it out",
+    "model: org/m\napi-key: secret\n": "a.yaml:2: api-key: it would be copied beside the logs: a server that is",
+    "model: org/m\napi_key: secret\n": "a.yaml:2: api_key: it would be copied beside the logs",
+    "model: org/m\nhf-token: secret\n": "a.yaml:2: hf-token: it would be copied beside the logs: set HF_TOKEN",
 }
 
 

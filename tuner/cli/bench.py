@@ -42,6 +42,9 @@ def run(
         check_writable("--json", Path(json))
     conditions = Conditions(workload=used, slos=tuple(asked.slos), model=model, send_key=send_key, gpus=gpus)
     say_withheld([url], send_key=send_key)
+    console = errors if json == "-" else results
+    for note in file_notes(used):
+        say(console, note)
     try:
         side = url_side(url, conditions)
         with progress() as tell:
@@ -49,10 +52,7 @@ def run(
     except KeyboardInterrupt:
         errors.print("Interrupted: nothing was measured.")
         raise typer.Exit(130) from None
-    console = errors if json == "-" else results
     say(console, f"{side.name}, model {side.model}, workload {used.name}")
-    for note in file_notes(used):
-        say(console, note)
     for table in measurement_tables(measured):
         console.print()
         console.print(table)

@@ -224,7 +224,8 @@ class Connection(asyncio.Protocol):
         """What the head of a refusal says of what to do."""
         if (target := self._headers.get(b"location")) and 300 <= self._status < 400:
             url = urljoin(self._url, target)
-            return f" to {url}: give {url.removesuffix('/').partition('/v1/')[0]} as the URL"
+            base, version, _ = url.partition("/v1/")
+            return f" to {url}: give {base if version else 'what stands before its /v1'} as the URL"
         after = self._headers.get(b"retry-after")
         return f" (Retry-After: {after})" if after else ""
 

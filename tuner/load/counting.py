@@ -34,15 +34,16 @@ class Counter:
         self._address = address_of(target, "tokenize")
         self._is_there = True
 
-    async def usage(self, request: PlannedRequest, text: str) -> Usage:
-        """Of a request and the text of its answer. Raises NoUsage where there is no tokenizer that answers, OSError where the
+    async def usage(self, request: PlannedRequest, text: str, chunks: int) -> Usage:
+        """Of a request and the text of its answer, which came in so many chunks: it has not fewer tokens, though it may be
+        written in fewer. Raises NoUsage where there is no tokenizer that answers, OSError where the
         server cannot be reached."""
         prompt_tokens = request.input_tokens
         if prompt_tokens is None:
             sent = json.loads(request.body)
             prompt_tokens = await self._count({key: sent[key] for key in ("messages", "prompt") if key in sent})
         completion_tokens = await self._count({"prompt": text, "add_special_tokens": False})
-        return Usage(prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
+        return Usage(prompt_tokens=prompt_tokens, completion_tokens=max(completion_tokens, chunks))
 
     async def _count(self, what: dict[str, object]) -> int:
         body = _Body()

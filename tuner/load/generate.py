@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import aiohttp
 
 from tuner.decide.deciding import Deciding, deciding
-from tuner.errors import LaunchError, UsageError
+from tuner.errors import LaunchError, RunError
 from tuner.load.messages import End, Orders, Report, Stop
 from tuner.load.progress import Heard
 from tuner.load.prompts import Prompt, Recipe
@@ -87,7 +87,7 @@ async def generate_load(
     Raises LaunchError: CRASHED when `server_alive` (asked twice a second) says no; STALLED when requests are open and nobody
     gets a byte for stall_s, whatever /health says; LOAD_FAILED when all first requests fail, or more than 1 % of those that
     were sent or ended in the window; CLIENT_BOUND when a worker dies, or this machine refuses it a connection. Raises
-    UsageError when a trace is too short. When it is cancelled, leaving `workers` closes every request.
+    RunError when a trace is too short. When it is cancelled, leaving `workers` closes every request.
     """
     run = _Run(target, recipe, workers, first_index, rule or deciding(recipe.workload))
     listening = [run.listen(number) for number in range(workers.count)]
@@ -204,9 +204,9 @@ class _Run:
                 error = next(p.first_error for p in self._heard.last() if p.first_error)
                 raise _failed(f"{ended} of {ended} of the first requests failed; the first: {error}")
             if self._heard.is_exhausted():
-                raise UsageError(
-                    f"the trace of workload {self._workload.name} was over after {perf_counter() - self._start_s:.0f} s,"
-                    " within the warm-up: make warmup_s shorter, or speedup smaller"
+                raise RunError(
+                    f"the trace of workload {self._workload.name} was over after {perf_counter() - self._start_s:.3g} s,"
+                    " within the warm-up, so nothing was measured: make warmup_s shorter, or a trace slower (speedup)"
                 )
         return warm_up.stationary
 

@@ -102,7 +102,7 @@ class Planner:
         self._pieces = _pieces(self._alphabet, as_text=self._is_text)
         self._fixed = _fixed(recipe)
         corpus = random.Random(f"{self._workload.seed}:{recipe.salt}").choices(
-            self._pieces, k=max(_LEAST_CORPUS, 2 * _longest_prompt(self._workload))
+            self._pieces, k=max(_LEAST_CORPUS, 2 * longest_prompt(self._workload))
         )
         self._corpus = b"".join(corpus)
         self._offsets = [0, *accumulate(len(piece) for piece in corpus)]
@@ -233,7 +233,7 @@ class Planner:
         return b"%s%s%s}" % (limits, self._fixed, prompt)
 
 
-def _longest_prompt(workload: Workload) -> int:
+def longest_prompt(workload: Workload) -> int:
     """Of a synthetic one, in tokens: a user that is under way has a part of the conversation in it."""
     if workload.users is None:
         return workload.input_tokens.high

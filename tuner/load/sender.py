@@ -112,7 +112,7 @@ class Sender:
             except NoUsage:
                 if self._is_ours:
                     raise
-                usage, is_counted = await self._counter.usage(request, stream.text(whole=True)), True
+                usage, is_counted = await self._count(request, stream), True
             error = _mismatch(request, usage, stream, is_ours=self._is_ours)
         except StreamError as problem:
             error = str(problem)
@@ -158,6 +158,9 @@ class Sender:
 
     def close(self) -> None:
         self._connections.close()
+
+    async def _count(self, request: PlannedRequest, stream: EventStream) -> Usage:
+        return await self._counter.usage(request, stream.text(whole=True), len(stream.output_times_s()))
 
     def _tell(self, record: RequestRecord, events: int) -> None:
         tokens = record.output_tokens or 0
