@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import json
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
@@ -249,6 +250,15 @@ def test_a_connection_that_was_closed_meanwhile_is_made_again() -> None:
 
     with Closing(lambda number, body: whole(body["max_tokens"])) as server:
         assert measured(server, replace(SMALL, window_s=1.0)).load.failed == 0
+
+
+def test_what_a_server_calls_itself_is_no_command_to_the_terminal(tmp_path: Path) -> None:
+    (tmp_path / "w.yaml").write_text(WORKLOAD)
+    models = json.dumps({"data": [{"id": "m\x1b[31m\x07\x9b2J"}]}).encode()
+    with answering(whole, routes={"/v1/models": ("200 OK", models)}) as server:
+        done = tuner(tmp_path, "bench", server.url, "--workload", "w.yaml")
+    assert "model m\\x1b[31m\\x07\\x9b2J" in done.stdout
+    assert not {"\x1b", "\x07", "\x9b"} & set(done.stdout + done.stderr)
 
 
 DATASET = '{"prompt": "ba do", "output_tokens": 6}\n{"prompt": "me nu", "output": "a b c d e f g h i j k l m n o p"}\n'

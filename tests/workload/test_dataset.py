@@ -144,7 +144,9 @@ def test_a_file_that_changed_is_not_taken_for_the_same(tmp_path: Path) -> None:
         ('{"a": ' + "1" * 5000 + "}", ":1: the conversation that begins here is not valid JSON: "),
         (b"\x1f\x8b\x08\x00", " cannot be read: what is compressed in it is cut or broken"),
         (_lines(PLAIN).encode() + b"\xc3", ": this is not UTF-8 text: "),
-        (b"PK\x03\x04\0\0", ": this is binary data, not text"),
+        (b"\x03\x04\0\0", ": this is binary data, not text"),
+        (b"PK\x03\x04\0\0", " is a zip archive: unpack it"),
+        (b"PAR1\x15\x04", " is a Parquet file: save it as JSONL"),
     ],
     ids=lambda value: value[:30] if isinstance(value, str) else "bytes",
 )

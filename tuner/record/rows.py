@@ -89,7 +89,10 @@ def differences(a: Fingerprint, b: Fingerprint) -> list[str]:
 
 def space_differences(before: str, now: str) -> list[str]:
     """In what two search spaces differ, both as JSON: what is fixed, key by key with both values, and the names of the rest."""
-    old, new = json.loads(before), json.loads(now)
+    try:
+        old, new = json.loads(before), json.loads(now)
+    except ValueError:  # written by an older tuner
+        return ["another search space"]
     found = []
     for part in ("fixed", "environment"):
         one, other = old.get(part) or {}, new.get(part) or {}

@@ -17,6 +17,12 @@ from tuner.errors import UsageError
 MAX_LINE_BYTES = 1 << 20
 #: What compressed files begin with, and who opens them.
 _PACKED: dict[bytes, Callable[[Path], object]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
+#: What others begin with, and what to do with them.
+_OTHERS = {
+    b"PAR1": "a Parquet file: save it as JSONL",
+    b"PK\x03\x04": "a zip archive: unpack it",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd: unpack it",
+}
 #: What reading raises where the disk, or what was compressed, is broken.
 BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError)
 
@@ -38,9 +44,12 @@ def open_data(path: Path) -> BinaryIO:
         head = file.read(8)
         file.seek(0)
         unpack = next((opened for begins, opened in _PACKED.items() if head.startswith(begins)), None)
-        if unpack is None:
+        other = next((what for begins, what in _OTHERS.items() if head.startswith(begins)), None)
+        if unpack is None and other is None:
             return file
         file.close()
+        if unpack is None:
+            raise UsageError(f"{path} is {other}")
         return cast(BinaryIO, unpack(path))
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise unreadable(path, error) from error
