@@ -72,6 +72,7 @@ def test_a_comparison_of_answers_of_other_lengths_is_refused(tmp_path: Path) -> 
         refused = tuner(tmp_path, *names)
         taken = tuner(tmp_path, *names, "--answers", "as-they-come")
     assert refused.returncode == 1
+    assert "pair 1 of 1, A: the server's answers are " in refused.stderr  # already after the warm-up
     assert "A's answers are 50% as long as what was asked for, so the sides may not do the same work" in refused.stderr
     assert taken.returncode == 0
     assert "other lengths" in taken.stdout

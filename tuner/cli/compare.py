@@ -12,12 +12,11 @@ from tuner.cli.bench import fresh_salt, progress, say_withheld, write
 from tuner.cli.commands import SERVERS
 from tuner.cli.console import check_writable, errors, heed_signals, results, say
 from tuner.cli.measurements import compared_table, mark_sentences, verdict_sentence
-from tuner.decide.deciding import check_decides
+from tuner.decide.deciding import OTHER_LENGTHS, check_decides
 from tuner.decide.objective import Objective, parse_objective
 from tuner.decide.slo import check_limits, parse_slos
 from tuner.errors import RunError, UsageError
 from tuner.export.bench_json import Asked, comparison_json
-from tuner.measure.marks import OTHER_LENGTHS
 from tuner.study.checks import measured_workload
 from tuner.study.options import Options
 from tuner.types import Mark

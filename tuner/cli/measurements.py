@@ -9,10 +9,11 @@ from rich.table import Table
 from tuner.bench.comparison import Comparison
 from tuner.cli.rows import LATENCIES, REST, ROWS, STATISTICS, THROUGHPUT, Row
 from tuner.decide.confidence import LEAST_PAIRS, Difference, Paired
+from tuner.decide.deciding import OTHER_LENGTHS
 from tuner.decide.gain import LEAST_GAIN
 from tuner.decide.objective import Objective
 from tuner.decide.slo import Slo
-from tuner.measure.marks import BUNCHED, BUNCHED_FIRST, OTHER_LENGTHS
+from tuner.measure.marks import BUNCHED, BUNCHED_FIRST
 from tuner.types import ClientMetrics, LoadMetrics, Mark, Measured, RateFound, Workload
 
 _COMPARED = (

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import aiohttp
 
-from tuner.decide.deciding import Deciding, deciding
+from tuner.decide.deciding import OTHER_LENGTHS, Deciding, deciding
 from tuner.errors import LaunchError, RunError
 from tuner.load.messages import End, Orders, Report, Stop
 from tuner.load.progress import Heard
@@ -72,6 +72,7 @@ async def generate_load(
     observe: Observe = nullcontext,
     server_alive: Callable[[], bool] = lambda: True,
     rule: Deciding | None = None,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> LoadResult:
     """Load the server with the recipe's workload; requests are numbered from `first_index`.
 
@@ -84,6 +85,8 @@ async def generate_load(
     stall_s is given up, and is an error; one that still gets bytes when it has taken twice as long as any other, and stall_s,
     is censored. Requests that are due after the window are load only and have no record.
 
+    `tell` is told at once of answers that are not as long as what was asked for.
+
     Raises LaunchError: CRASHED when `server_alive` (asked twice a second) says no; STALLED when requests are open and nobody
     gets a byte for stall_s, whatever /health says; LOAD_FAILED when all first requests fail, or more than 1 % of those that
     were sent or ended in the window; CLIENT_BOUND when a worker dies, or this machine refuses it a connection. Raises
@@ -91,7 +94,7 @@ async def generate_load(
     """
     run = _Run(target, recipe, workers, first_index, rule or deciding(recipe.workload))
     listening = [run.listen(number) for number in range(workers.count)]
-    return await _run_beside(run.measure(observe), _watch(server_alive), run.watch_for_stall(), *listening)
+    return await _run_beside(run.measure(observe, tell), _watch(server_alive), run.watch_for_stall(), *listening)
 
 
 async def _watch(server_alive: Callable[[], bool]) -> None:
@@ -165,8 +168,12 @@ class _Run:
             if now_s - min((p.time_s for p in last), default=self._start_s) > _SILENT_S and not self._heard.is_over:
                 raise _client_bound(f"a process of the load generator did nothing for {_SILENT_S:.0f} s")
 
-    async def measure(self, observe: Observe) -> LoadResult:
+    async def measure(self, observe: Observe, tell: Callable[[str], None]) -> LoadResult:
         stationary = await self._warm_up()
+        asked = self._heard.total("answered_asked")
+        share = self._heard.total("answered_tokens") / asked if asked else 1.0
+        if abs(share - 1) > OTHER_LENGTHS:
+            tell(f"the server's answers are {share:.0%} as long as what was asked for")
         async with observe():
             start_s = perf_counter()
             await self._window(start_s)

@@ -36,7 +36,8 @@ class _Open:
 
 class Sender:
     """Sends requests of one workload; `events`, `ended`, `failed`, `first_error`, `client_error`, `prompt_tokens`,
-    `answered_events`, `answered_tokens` and `longest_s` are totals since the start, as `Progress` has them."""
+    `answered_events`, `answered_tokens`, `answered_asked` and `longest_s` are totals since the start, as `Progress` has
+    them."""
 
     def __init__(self, target: Target, workload: Workload) -> None:
         self._workload = workload
@@ -52,7 +53,7 @@ class Sender:
         self.open: dict[int, _Open] = {}
         self._ended_prompts = 0
         self._answered = array("d")
-        self.ended = self.failed = self.answered_events = self.answered_tokens = 0
+        self.ended = self.failed = self.answered_events = self.answered_tokens = self.answered_asked = 0
         self.longest_s = 0.0
         self.first_error: str | None = None
         self.client_error: str | None = None
@@ -167,6 +168,7 @@ class Sender:
         self._answered.extend((record.scheduled_s, record.chunk_times_s[0], record.chunk_times_s[-1], tokens))
         self.answered_events += events
         self.answered_tokens += tokens
+        self.answered_asked += record.asked_tokens or 0
 
     def _keep(self, record: RequestRecord) -> None:
         self.ended += 1

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from math import sqrt
 from statistics import fmean, variance
 
-from tuner.decide.deciding import Deciding
+from tuner.decide.deciding import OTHER_LENGTHS, Deciding
 from tuner.measure.window import sent_in
 from tuner.types import ClientMetrics, GpuMetrics, LoadMetrics, LoadResult, Mark, RequestRecord, ServerMetrics, Workload
 
@@ -24,8 +24,6 @@ LEAST_SHARE = 0.6
 PREFIX_HITS = 0.01
 #: Requests that arrived and did not leave, as a share of those that arrived.
 LEFT_BEHIND = 0.10
-#: By how much answers, or prompts, may be shorter or longer than what was asked for.
-OTHER_LENGTHS = 0.01
 #: Chunks that come together with the one before, as a share; tokens of a first chunk, which has one.
 BUNCHED = 0.25
 BUNCHED_FIRST = 2.9

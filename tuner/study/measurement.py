@@ -144,6 +144,7 @@ class _Bench:
             observe=observe,
             server_alive=self._watched.alive,
             rule=self._rule,
+            tell=self._phase,
         )
         self._loads += 1
         load = replace(load_metrics(result, limits(self._slos)), request_rate=workload.request_rate)
