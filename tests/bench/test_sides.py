@@ -31,7 +31,7 @@ GPUS = [
 
 
 def conditions(**changes: Any) -> Conditions:
-    asked: dict[str, Any] = {"workload": PRESETS["chat"], "slos": (), "model": None, "api_key": None, "gpus": None}
+    asked: dict[str, Any] = {"workload": PRESETS["chat"], "slos": (), "model": None, "gpus": None}
     return Conditions(**(asked | changes))
 
 
@@ -61,9 +61,10 @@ BROKEN_FILES = {
     "just a text\n": "a.yaml:1: expected `key: value` lines",
     "max-num-seqs: 4\n": "a.yaml names no model: add `model: ...` to it, or give --model",
     "model: ./nowhere\n": "a.yaml: --model ./nowhere: there is no such folder",
-    "model: org/m\ntensor-parallel-size: two\n": "a.yaml:2: tensor-parallel-size: input should be a valid integer",
-    "model: org/m\napi-key: secret\n": "needs no api-key: take it out",
-    "model: org/m\napi_key: secret\n": "needs no api-key: take it out",
+    "model: org/m\ntensor-parallel-size: two\n": "a.yaml:2: tensor-parallel-size: expected a whole number",
+    "model: org/m\napi-key: secret\n": "a.yaml:2: api-key: it would be copied beside the logs: a server that is",
+    "model: org/m\napi_key: secret\n": "a.yaml:2: api_key: it would be copied beside the logs",
+    "model: org/m\nhf-token: secret\n": "a.yaml:2: hf-token: it would be copied beside the logs: set HF_TOKEN",
 }
 
 

@@ -219,7 +219,11 @@ def test_bad_input(command: str, server: str, tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_server_that_is_not_there() -> None:
-    refused(run("bench", "http://127.0.0.1:1"), RunError, "http://127.0.0.1:1/v1/models cannot be read")
+    refused(
+        run("bench", "http://127.0.0.1:1"),
+        RunError,
+        "no server answers at http://127.0.0.1:1 (Connection refused): start it, or check host and port",
+    )
 
 
 def comparing(monkeypatch: pytest.MonkeyPatch, a: Side, b: Side, *more: str) -> Result:

@@ -10,8 +10,8 @@ import yaml
 from tuner.study.options import Options
 
 
-def refused_by_slo(tmp_path: Path, *arguments: str, **environment: str) -> str:
-    """Which --slo was used: each is a bad one, and the error names it."""
+def refused(tmp_path: Path, *arguments: str, **environment: str) -> str:
+    """What is said of a bad value."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith("TUNER_")} | environment
     command = [sys.executable, "-m", "tuner", "optimize", *arguments]
     done = subprocess.run(command, cwd=tmp_path, env=clean, capture_output=True, text=True, check=False)
@@ -20,12 +20,12 @@ def refused_by_slo(tmp_path: Path, *arguments: str, **environment: str) -> str:
 
 
 def test_flag_before_environment_before_file(tmp_path: Path) -> None:
-    (tmp_path / "tuner.yaml").write_text("slo: [file_p99=1ms]\ntrials: 7\n")
-    assert "file_p99" in refused_by_slo(tmp_path, "--config", "tuner.yaml")
-    assert "file_p99" in refused_by_slo(tmp_path, TUNER_CONFIG="tuner.yaml")
-    assert "env_p99" in refused_by_slo(tmp_path, "--config", "tuner.yaml", TUNER_SLO="env_p99=1ms")
-    arguments = ("--config", "tuner.yaml", "--slo", "flag_p99=1ms")
-    assert "flag_p99" in refused_by_slo(tmp_path, *arguments, TUNER_SLO="env_p99=1ms")
+    (tmp_path / "tuner.yaml").write_text("model: ./file\ntrials: 7\n")
+    assert "--model ./file: there is no such" in refused(tmp_path, "--config", "tuner.yaml")
+    assert "--model ./file: there is no such" in refused(tmp_path, TUNER_CONFIG="tuner.yaml")
+    assert "--model ./env: there is no such" in refused(tmp_path, "--config", "tuner.yaml", TUNER_MODEL="./env")
+    arguments = ("--config", "tuner.yaml", "--model", "./flag")
+    assert "--model ./flag: there is no such" in refused(tmp_path, *arguments, TUNER_MODEL="./env")
 
 
 def test_every_option_is_a_flag_and_an_environment_variable() -> None:
@@ -41,7 +41,7 @@ def test_every_option_is_a_flag_and_an_environment_variable() -> None:
 def test_keys_are_written_as_the_flags_are_or_with_underscores(tmp_path: Path) -> None:
     for key in ("max-model-len", "max_model_len"):
         (tmp_path / "tuner.yaml").write_text(f"{key}: 0\n")
-        assert "--max-model-len is 0" in refused_by_slo(tmp_path, "--config", "tuner.yaml")
+        assert "--max-model-len is 0" in refused(tmp_path, "--config", "tuner.yaml")
 
 
 def test_every_key_can_be_written(tmp_path: Path) -> None:
@@ -80,12 +80,12 @@ def test_every_key_can_be_written(tmp_path: Path) -> None:
     }
     assert {key.replace("-", "_") for key in keys} == set(Options.__dataclass_fields__)
     (tmp_path / "tuner.yaml").write_text(yaml.safe_dump(keys))
-    assert "last_p99" in refused_by_slo(tmp_path, "--config", "tuner.yaml")
+    assert "last_p99" in refused(tmp_path, "--config", "tuner.yaml")
     (tmp_path / "tuner.yaml").write_text("slo: ttft_p99=1ms\n")
-    assert "tuner.yaml:1: slo: " in refused_by_slo(tmp_path, "--config", "tuner.yaml")
+    assert "tuner.yaml:1: slo: " in refused(tmp_path, "--config", "tuner.yaml")
 
 
 def test_a_key_of_the_wrong_type_is_named_with_its_line(tmp_path: Path) -> None:
     (tmp_path / "tuner.yaml").write_text("gpu: t4\ntrials: many\n")
-    stderr = refused_by_slo(tmp_path, "--config", "tuner.yaml")
-    assert "tuner.yaml:2: trials: input should be a valid integer" in stderr
+    stderr = refused(tmp_path, "--config", "tuner.yaml")
+    assert "tuner.yaml:2: trials: expected a whole number, found the text 'many'" in stderr

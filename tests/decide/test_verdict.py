@@ -8,7 +8,7 @@ from tuner.cli.answer import answer_text
 from tuner.decide.objective import OBJECTIVES, metric_value, parse_objective
 from tuner.decide.rank import best, rank
 from tuner.decide.shortlist import shortlist
-from tuner.decide.slo import Slo, limits, parse_slo
+from tuner.decide.slo import Slo, limits, parse_slo, parse_slos
 from tuner.decide.verdict import Answer, Decision, contest_of, decision
 from tuner.errors import UsageError
 from tuner.types import Mark, Measured, Outcome, Trial
@@ -57,14 +57,40 @@ def test_slo_is_read_with_its_unit(text: str, metric: str, limit_s: float) -> No
         ("ttfp_p99=500ms", "unknown metric 'ttfp_p99'"),
         ("ttft_p98=500ms", "unknown metric 'ttft_p98'"),
         ("ttft_p99=500", "needs a unit"),
-        ("ttft_p99=5.0.0ms", "5.0.0 is no number"),
+        ("ttft_p99=5.0.0ms", "'5.0.0ms' is no time above 0: give one such as ttft_p99=500ms"),
         ("ttft_p99=0ms", "above zero"),
-        ("ttft_p99", "unknown metric"),
+        ("ttft_p99=abc", "'abc' is no time above 0"),
+        ("ttft_p99=-5ms", "'-5ms' is no time above 0"),
+        ("ttft_p99=inf", "'inf' is no time above 0"),
+        ("ttft_p99=1e9s", "'1e9s' is no time above 0"),
+        ("ttft_p99=90000s", "below a day"),
+        ("ttft_p99=5s,tpot_p99=1s", "this is more than one"),
+        ("ttft_p99", "'' is no time above 0: give one such as ttft_p99=500ms"),
     ],
 )
 def test_a_bad_slo_is_one_sentence(text: str, why: str) -> None:
     with pytest.raises(UsageError, match=why):
         parse_slo(text)
+
+
+@pytest.mark.parametrize(
+    ("texts", "why"),
+    [
+        (("ttft_p99=500ms", "tpot_p99=1s", "ttft_p99=100ms"), "ttft_p99 is given twice, 500 ms and 100 ms: leave one"),
+        (("e2e_p99=5s", "e2el_p99=5s"), "e2el_p99 is given twice"),
+        (("ttft_p50=500ms", "ttft_p99=100ms"), "ttft_p50=500 ms says nothing beside ttft_p99=100 ms, which is never"),
+        (("tpot_p95=1s", "tpot_p90=2s"), "tpot_p90=2,000 ms says nothing beside tpot_p95=1,000 ms"),
+        (("e2e_p99=1s", "ttft_p99=2s"), "ttft_p99=2,000 ms says nothing beside e2e_p99=1,000 ms"),
+    ],
+)
+def test_slos_that_cannot_both_be_meant_are_refused(texts: tuple[str, ...], why: str) -> None:
+    with pytest.raises(UsageError, match=why):
+        parse_slos(texts)
+
+
+def test_slos_of_several_metrics_and_ascending_percentiles_are_kept() -> None:
+    texts = ("ttft_p50=100ms", "ttft_p99=500ms", "ttft_mean=600ms", "e2e_p99=500ms", "tpot_p99=1s")
+    assert [slo.name for slo in parse_slos(texts)] == [text.split("=")[0] for text in texts]
 
 
 def test_an_slo_is_measured_as_a_fraction_of_its_limit() -> None:

@@ -159,7 +159,7 @@ _MIDDLE = {
         b'data: {"error": {"message": "EngineCore encountered an issue", "code": 500}}\n\n',
         b"data: [DONE]\n\n",
     ),
-    "malformed": (b"event: ping\n\n",),
+    "malformed": (b'data: {"choices": [{"delta"\n\n',),
     "huge": (b"data: " + b"x" * (2 << 20) + b"\n\n",),
 }
 

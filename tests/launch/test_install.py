@@ -59,15 +59,19 @@ def test_a_folder_of_the_user_is_never_cleared(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(InstallError, match="holds something else than an engine"):
         install._make_environment(tmp_path)
+    (tmp_path / "pyvenv.cfg").write_text("home = /usr/bin")  # an environment, and not one of ours
+    with pytest.raises(InstallError, match="than an engine of tuner's: name a new folder, or remove it"):
+        install._make_environment(tmp_path)
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
     with pytest.raises(InstallError, match="cannot be made: Not a directory"):
         install._make_environment(tmp_path / "thesis.txt")
 
 
 def test_an_unfinished_environment_is_made_anew(tmp_path: Path) -> None:
-    (tmp_path / "pyvenv.cfg").write_text("")
+    (tmp_path / ".tuner-engine").write_text("")
     (tmp_path / "rest").write_text("")
     install._make_environment(tmp_path)
+    assert (tmp_path / ".tuner-engine").exists()
     assert (tmp_path / "bin" / "pip").exists()
     assert not (tmp_path / "rest").exists()
 

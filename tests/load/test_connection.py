@@ -79,8 +79,22 @@ def test_an_answer_without_a_length_ends_with_its_connection() -> None:
         (b"", ConnectionError, "closed"),
         (b"nonsense\r\n\r\n", StreamError, "no HTTP"),
         (b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nfull", StreamError, "HTTP 503: full"),
-        (b"HTTP/1.1 302 Found\r\nLocation: http://elsewhere/\r\nContent-Length: 0\r\n\r\n", StreamError, "HTTP 302"),
-        (_HEAD + b"Content-Length: 9\r\n\r\n<html>\n\n\n", StreamError, "not a stream"),
+        (
+            b"HTTP/1.1 302 Found\r\nLocation: http://elsewhere/\r\nContent-Length: 0\r\n\r\n",
+            StreamError,
+            "HTTP 302 to http://elsewhere/: give",
+        ),
+        (
+            b"HTTP/1.1 429 Busy\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n",
+            StreamError,
+            r"HTTP 429 \(Retry-After: 7\)$",
+        ),
+        (_HEAD + b"Content-Encoding: br\r\nContent-Length: 1\r\n\r\nx", StreamError, r"is compressed \(br\)"),
+        (
+            _HEAD + b"Content-Encoding: gzip\r\nContent-Length: 12\r\n\r\n<html></html",
+            StreamError,
+            "cannot be unpacked",
+        ),
     ],
 )
 def test_whatever_else_is_answered_is_an_error(answer: bytes, error: type[Exception], says: str) -> None:

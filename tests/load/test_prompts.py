@@ -187,5 +187,7 @@ def test_a_tokenizer_without_words_still_serves_completions() -> None:
 
 
 def test_a_tokenizer_without_words_cannot_chat() -> None:
-    with pytest.raises(UsageError, match=r"keeps only 0 plain words as one token.*`api: completions`"):
+    with pytest.raises(
+        UsageError, match=r"has no plain words that are one token each, .*tokenizer.json.*`api: completions`"
+    ):
         asyncio.run(_learn_without_words(CHAT))

@@ -9,7 +9,7 @@ from samples import CLIENT
 from waiting import in_a_calm_moment
 
 from tuner.errors import LaunchError
-from tuner.measure.server import ServerSampler, kv_cache_tokens, kv_cache_tokens_of, totals
+from tuner.measure.server import ServerSampler, _Snapshot, kv_cache_tokens, kv_cache_tokens_of, totals
 from tuner.types import Lengths, LoadResult, ServerMetrics, Workload
 
 PAGE = (Path(__file__).parent / "vllm-0.32.0.metrics.txt").read_text()
@@ -104,3 +104,20 @@ def test_nobody_listening_is_said() -> None:
         probe.bind(("127.0.0.1", 0))
         with pytest.raises(LaunchError, match="/metrics cannot be read"):
             asyncio.run(run(f"http://127.0.0.1:{probe.getsockname()[1]}"))
+
+
+def test_counters_that_fall_are_another_servers_or_a_restarted_one() -> None:
+    values = dict.fromkeys(("prompt_tokens", "generation_tokens", "num_preemptions", "prefix_cache_queries"), 10)
+
+    def page(count: int) -> str:
+        counters = {**values, "prefix_cache_hits": 0, "generation_tokens": count}
+        return "".join(f"vllm:{name}_total {value}\n" for name, value in counters.items())
+
+    sampler = ServerSampler("http://127.0.0.1:1")
+    sampler._before, sampler._after = (
+        _Snapshot(time_s=float(second), took_s=0.0, values=totals(page(count))) for second, count in ((0, 9), (1, 5))
+    )
+    with pytest.raises(
+        LaunchError, match="vllm:generation_tokens_total of /metrics fell in the window: the server was"
+    ):
+        sampler.metrics(NOTHING)

@@ -26,7 +26,9 @@ def database(unprivileged: Path) -> Path:
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
-        ("tuner.db", "not a database URL: expected sqlite:///FILE.db"),
+        (":memory:", "not a database URL: expected a file, sqlite:///FILE.db"),
+        ("sqlite:tuner.db", "not a database URL"),
+        ("/tmp/", "is a folder: name a file in it, such as /tmp/tuner.db"),
         ("postgresql://me:s3cr3t@host:port/db", "not a database URL"),
         ("mysql://me:s3cr3t@host/db", "does not know 'mysql' databases"),
         ("sqlite://", "needs a file"),

@@ -1,3 +1,4 @@
+import json
 import signal
 import subprocess
 import sys
@@ -74,6 +75,26 @@ def test_a_study_is_not_continued_on_another_machine_or_for_another_goal(store: 
         assert part in str(caught.value)
     assert "driver" not in str(caught.value)
     assert differences(FINGERPRINT, FINGERPRINT) == []
+
+
+def test_what_is_searched_otherwise_is_said_by_its_names(store: Store) -> None:
+    searched = {
+        "max_num_seqs": {"type": "int", "low": 8, "high": 64},
+        "block_size": {"type": "int", "low": 8, "high": 16},
+    }
+    one = {"fixed": {"dtype": "half"}, "environment": {}, "parameters": searched, "rules": [], "enqueue": []}
+    other = {**one, "fixed": {"dtype": "half", "max_model_len": 2048}, "parameters": {"max_num_seqs": {"low": 9}}}
+    store.create_or_get_study(replace(STUDY, name="n", space=json.dumps(one), space_digest="1"))
+    with pytest.raises(UsageError) as caught:
+        store.create_or_get_study(replace(STUDY, name="n", space=json.dumps({**other, "rules": [1]}), space_digest="2"))
+    for part in (
+        "max_model_len: not given, now 2048",
+        "max_num_seqs is searched otherwise",
+        "block_size is searched otherwise",
+        "the rules of the search space",
+    ):
+        assert part in str(caught.value)
+    assert "digest" not in str(caught.value)
 
 
 @pytest.mark.parametrize("outcome", [MEASURED, OOM])

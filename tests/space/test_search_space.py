@@ -70,7 +70,7 @@ def test_a_file_becomes_a_space(space: SearchSpace) -> None:
             "low: 16, high: 512",
             "low: '16', high: 512",
             7,
-            "parameters.max_num_seqs.low: input should be a valid integer",
+            "parameters.max_num_seqs.low: expected a whole number, found the text '16'",
         ),
         ("step: 64}", "step: 0}", 8, "parameters.max_num_batched_tokens: step must be above 0, found 0"),
         (
@@ -163,7 +163,7 @@ def test_a_file_becomes_a_space(space: SearchSpace) -> None:
             18,
             "enqueue.1: max_num_seqs 1024 is outside 16..512",
         ),
-        ("enqueue:", "queue:", 16, "queue: unknown key"),
+        ("enqueue:", "queue:", 16, "queue: unknown key: did you mean enqueue?"),
         ("log: true}", "logarithmic: true}", 7, "parameters.max_num_seqs.logarithmic: unknown key"),
         (
             "max_num_seqs: {type: int,",
@@ -176,7 +176,7 @@ def test_a_file_becomes_a_space(space: SearchSpace) -> None:
             'OMP_NUM_THREADS: "1"',
             "OMP_NUM_THREADS: 1",
             4,
-            "environment.OMP_NUM_THREADS: input should be a valid string",
+            "environment.OMP_NUM_THREADS: expected a text, found 1",
         ),
         (
             "names: [Tesla T4]",

@@ -7,7 +7,8 @@ from data_files import dataset_file
 
 from tuner.errors import UsageError
 from tuner.workload import dataset
-from tuner.workload.dataset import MAX_CONVERSATIONS, Sample, inspect_dataset, read_dataset
+from tuner.workload.dataset import MAX_CONVERSATIONS, inspect_dataset, read_dataset
+from tuner.workload.entry import Sample
 
 SHARE_GPT = {
     "id": "i6IyJda_0",
@@ -27,7 +28,7 @@ OPENAI = {
 PLAIN = {"prompt": "Once upon a time", "output": "there was"}
 SAMPLES = (
     Sample(prompt="How do trains turn?", answer="Their wheels are cones."),
-    Sample(prompt="Grüß Gott 🦙", answer="Hello."),
+    Sample(prompt="Grüß Gott 🦙", answer="Hello.", system="Be brief."),
     Sample(prompt="Once upon a time", answer="there was"),
 )
 
@@ -141,9 +142,11 @@ def test_a_file_that_changed_is_not_taken_for_the_same(tmp_path: Path) -> None:
         ("[[1]]", ":1: expected a JSON object that is a conversation, found '['"),
         ('{"a":' * 100_000, ":1: the conversation that begins here is not valid JSON: "),
         ('{"a": ' + "1" * 5000 + "}", ":1: the conversation that begins here is not valid JSON: "),
-        (b"\x1f\x8b\x08\x00", ": this is not UTF-8 text: "),
+        (b"\x1f\x8b\x08\x00", " cannot be read: what is compressed in it is cut or broken"),
         (_lines(PLAIN).encode() + b"\xc3", ": this is not UTF-8 text: "),
-        (b"PK\x03\x04\0\0", ": this is binary data, not text"),
+        (b"\x03\x04\0\0", ": this is binary data, not text"),
+        (b"PK\x03\x04\0\0", " is a zip archive: unpack it"),
+        (b"PAR1\x15\x04", " is a Parquet file: save it as JSONL"),
     ],
     ids=lambda value: value[:30] if isinstance(value, str) else "bytes",
 )

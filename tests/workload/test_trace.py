@@ -95,7 +95,7 @@ def test_the_digest_is_of_the_arrivals(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("time,input_length,output_length\n", ":1: there is no column for the time: call it timestamp, TIMESTAMP, "),
+        ("time,input_length,output_length\n", ":1: there is no column for the time: call it timestamp, arrival_time, "),
         ("timestamp,input_length\n1,2\n", ":1: there is no column for the output tokens: call it output_length, "),
         (HEAD + "1,2,3\n2,many,3\n", ":3: the input tokens are 'many', which is not a whole number"),
         (HEAD + "1,2,3.5\n", ":2: the output tokens are '3.5', which is not a whole number"),
@@ -105,9 +105,9 @@ def test_the_digest_is_of_the_arrivals(tmp_path: Path) -> None:
         (HEAD + "inf,2,3\n", ":2: the time 'inf' is neither"),
         (HEAD + "-1,2,3\n", ":2: the time '-1' is negative"),
         (HEAD + "5,2,3\n\n4,2,3\n", ":4: the time '4' is before that of the row above: sort the rows by time"),
-        (HEAD + "1,0,3\n", ":2: the input tokens are '0' and must be at least 1: remove the row"),
+        (HEAD + "1,0,3\n2,3,0\n", ":1: no row of the trace asks for an answer"),
         (HEAD + "1,3,1e300\n", ":2: the output tokens are '1e300', and 10,000,000 are the most"),
-        (HEAD + "1,3,-7\n", ":2: the output tokens are '-7' and must be at least 1"),
+        (HEAD + "1,3,-7\n", ":2: the output tokens are '-7': below 0"),
         (
             HEAD + "0,2,3\n601,2,3\n",
             ":3: nothing arrives for 601 s before this row, and 600 s are the most: give a higher",
@@ -116,7 +116,9 @@ def test_the_digest_is_of_the_arrivals(tmp_path: Path) -> None:
         ("", ":1: the file is empty"),
         ("\n", ":1: there is no column for the time"),
         (HEAD.encode() + b"1,2,\xff\n", ":2: this is not UTF-8 text: "),
-        (b"\x1f\x8b\x08\x00\x00", ":1: this is binary data"),
+        (b"\x1f\x8b\x08\x00\x00", " cannot be read: what is compressed in it is cut or broken"),
+        (b"\x03\x04\0\0", ":1: this is binary data"),
+        (b"\x28\xb5\x2f\xfd\x04", " is compressed with zstd: unpack it"),
         (HEAD + "1,2,3" + " " * (1 << 20) + "\n", ":2: the line is longer than 1 MiB"),
         (HEAD + "1,2," + "3" * 200_000 + "\n", ":2: this is not valid CSV: "),
         (HEAD + '"1,2,3\n' + "4,5,6\n" * 50_000, " is not valid CSV: "),
@@ -168,7 +170,10 @@ def test_what_is_no_file_is_said(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.csv")  # opening it would wait for a writer for ever
     assert "is not a regular file" in _said(tmp_path / "pipe.csv")
     assert "cannot be read: " in _said(Path("a\0b.csv"))
-    assert _said(_file(tmp_path, HEAD, "trace.txt")) == ": a trace is a .jsonl or a .csv file"
+    assert (
+        _said(_file(tmp_path, HEAD, "trace.txt"))
+        == ": a trace is a .jsonl or a .csv file, or one of them as .gz, .bz2 or .xz"
+    )
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read anything")

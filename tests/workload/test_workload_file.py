@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tuner.errors import UsageError
+from tuner.space.words import not_a_name
 from tuner.types import DataFile, Histogram, Lengths, Lognormal, SharedPrefix, TokenCounts, Workload
 from tuner.workload.presets import PRESETS, load_workload, max_tokens, with_overrides, workload_hash, workload_yaml
 
@@ -330,7 +331,7 @@ def _workloads(draw: st.DrawFn) -> Workload:
     texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
     positive = st.floats(1e-3, 1e5)
     values: dict[str, Any] = {
-        "name": draw(texts),
+        "name": draw(texts.filter(lambda text: not_a_name(text) is None)),
         "api": "chat",
         "input_tokens": draw(_counts()),
         "output_tokens": draw(_counts()),

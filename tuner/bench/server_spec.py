@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from tuner.errors import UsageError
 from tuner.record.store import Store
 from tuner.space.search_space import SearchSpace
-from tuner.space.yaml_file import read_yaml
+from tuner.space.words import SECRET_ARGUMENTS
+from tuner.space.yaml_file import key_line, read_yaml
 from tuner.study.checks import check
 from tuner.study.options import Options
 from tuner.study.setup import choose_space
@@ -58,8 +59,10 @@ def _file(path: Path, options: Options, model: str | None, detected: Sequence[De
     if path.suffix not in (".yaml", ".yml"):
         raise UsageError(f"{path}: vLLM takes a file for --config only if its name ends with .yaml or .yml")
     config = read_yaml(path, _Config)
-    if {"api-key", "api_key"} & (config.model_extra or {}).keys():
-        raise UsageError(f"{path}: a server that is launched to be measured needs no api-key: take it out")
+    for key in config.model_extra or {}:
+        if (secret := key.replace("-", "_")) in SECRET_ARGUMENTS:
+            instead = "a server that is launched to be measured needs none" if secret == "api_key" else "set HF_TOKEN"
+            raise UsageError(f"{path}:{key_line(path, key)}: {key}: it would be copied beside the logs: {instead}")
     model = config.model or model
     if not model:
         raise UsageError(f"{path} names no model: add `model: ...` to it, or give --model")

@@ -5,15 +5,14 @@ measured as it runs. The others are launched plainly for each measurement, by th
 """
 
 import asyncio
-import ipaddress
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from tuner.bench.comparison import Side, Tell
+from tuner.bench.keys import is_here, key_for
 from tuner.bench.server_spec import Source, source_of
 from tuner.decide.objective import Objective
 from tuner.decide.slo import Slo
@@ -35,21 +34,21 @@ from tuner.types import Command, DetectedGpu, Failed, Measured, ProcessId, Workl
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conditions:
     """What both sides are measured with. `gpus` are sampled beside a URL, None: see `gpus_beside`; `model` is the user's word
-    for what does not say its model. `objective` and `slos` are what the windows have to tell, see `deciding`. `options` are
-    those of the servers that are launched."""
+    for what does not say its model. With `send_key` OPENAI_API_KEY goes to any server, see `key_for`. `objective` and `slos`
+    are what the windows have to tell, see `deciding`. `options` are those of the servers that are launched."""
 
     workload: Workload
     slos: tuple[Slo, ...]
     objective: Objective | None = None
     model: str | None
-    api_key: str | None
+    send_key: bool = False
     gpus: Sequence[int] | None
     options: Options = field(default_factory=Options)
 
 
 def url_side(url: str, conditions: Conditions) -> Side:
     """A running server, which is asked for its model. Raises UsageError, RunError."""
-    target = asyncio.run(find_target(url, conditions.model, conditions.api_key))
+    target = asyncio.run(find_target(url, conditions.model, key_for(url, send=conditions.send_key)))
     gpus = gpus_beside(target.base_url, conditions.gpus, detect())
 
     async def once(salt: int, phase: Tell) -> Measured:
@@ -70,7 +69,7 @@ def gpus_beside(url: str, given: Sequence[int] | None, detected: Sequence[Detect
     """The GPUs to sample: the given ones, else all of this machine if the URL is on it. Raises UsageError."""
     present = tuple(gpu.index for gpu in detected)
     if given is None:
-        return present if _is_here(url) else ()
+        return present if is_here(url) else ()
     for index in given:
         if index not in present:
             there = f"NVML sees {', '.join(map(str, present))}" if present else "NVML sees none on this machine"
@@ -168,12 +167,3 @@ async def _run(job: Job, phase: Tell) -> Measured:
 
 def _is_url(name: str) -> bool:
     return "://" in name
-
-
-def _is_here(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host == "localhost"
-    return address.is_loopback or address.is_unspecified

@@ -1,9 +1,8 @@
 """`tuner bench`: a trial's measurement, of any OpenAI-compatible server that runs."""
 
 import asyncio
-import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -12,15 +11,16 @@ import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from tuner.bench.comparison import Tell
+from tuner.bench.keys import withheld
 from tuner.bench.sides import Conditions, url_side
 from tuner.cli.console import check_writable, errors, heed_signals, results, say, write_file
 from tuner.cli.measurements import mark_sentences, measurement_tables, slo_sentences
-from tuner.decide.slo import parse_slo
+from tuner.decide.slo import parse_slos
 from tuner.export.bench_json import Asked, bench_json
 from tuner.study.checks import measured_workload
 from tuner.study.options import Options
 from tuner.types import Mark
-from tuner.workload.presets import workload_yaml
+from tuner.workload.presets import file_notes, workload_yaml
 
 
 def run(
@@ -31,15 +31,20 @@ def run(
     find_rate: bool,
     seed: int | None,
     gpus: list[int] | None,
+    send_key: bool,
     json: str | None,
 ) -> None:
     """Measure a server, show what was measured, and write it."""
     heed_signals()
     used = measured_workload(options, seed=seed, find_rate=find_rate)
-    asked = Asked(workload=used, yaml=workload_yaml(used), slos=tuple(parse_slo(text) for text in options.slo))
+    asked = Asked(workload=used, yaml=workload_yaml(used), slos=parse_slos(options.slo))
     if json is not None and json != "-":
         check_writable("--json", Path(json))
-    conditions = Conditions(workload=used, slos=tuple(asked.slos), model=model, api_key=api_key(), gpus=gpus)
+    conditions = Conditions(workload=used, slos=tuple(asked.slos), model=model, send_key=send_key, gpus=gpus)
+    say_withheld([url], send_key=send_key)
+    console = errors if json == "-" else results
+    for note in file_notes(used):
+        say(console, note)
     try:
         side = url_side(url, conditions)
         with progress() as tell:
@@ -47,7 +52,6 @@ def run(
     except KeyboardInterrupt:
         errors.print("Interrupted: nothing was measured.")
         raise typer.Exit(130) from None
-    console = errors if json == "-" else results
     say(console, f"{side.name}, model {side.model}, workload {used.name}")
     for table in measurement_tables(measured):
         console.print()
@@ -63,9 +67,11 @@ def run(
         raise typer.Exit(1)
 
 
-def api_key() -> str | None:
-    """From the environment only: a flag would be seen in the list of processes and kept in the shell's history."""
-    return os.environ.get("TUNER_API_KEY") or os.environ.get("OPENAI_API_KEY") or None
+def say_withheld(urls: Sequence[str], *, send_key: bool) -> None:
+    """Where a key is set and not sent, a server that wants one answers in a way that would not be understood."""
+    for url in urls:
+        if withheld(url, send=send_key):
+            say(errors, f"OPENAI_API_KEY is not sent to {url}, in plain text to another machine: --send-key sends it")
 
 
 def fresh_salt() -> int:

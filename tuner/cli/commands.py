@@ -25,6 +25,8 @@ GpuIndex = Annotated[
 ]
 Json = Annotated[str | None, option("json", "File for the result as JSON; - for stdout, with the table on stderr.")]
 
+SendKey = Annotated[bool, option("send-key", "Send OPENAI_API_KEY also in plain text (http) to another machine.")]
+
 _LOAD = ("workload", "users", "request_rate", "find_rate")
 _WINDOW = ("warmup", "window", "max_window", "precision")
 #: What concerns the servers that `tuner compare` launches.
@@ -42,9 +44,9 @@ class _Commands(TyperGroup):
         except TunerError as error:
             if ctx.params["debug"]:
                 raise
-            from tuner.cli.console import errors
+            from tuner.cli.console import errors, plain
 
-            errors.print(f"Error: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+            errors.print(f"Error: {plain(str(error))}", style="bold red", markup=False, highlight=False, soft_wrap=True)
             raise typer.Exit(error.exit_code) from error
 
 
@@ -227,16 +229,17 @@ def bench(
     find_rate: FindRate = False,
     seed: Seed = None,
     gpu_index: GpuIndex = None,
+    send_key: SendKey = False,
     json: Json = None,
 ) -> None:
     """Measure an OpenAI-compatible server that runs: put load on it, and say how fast it is.
 
-    A key, where the server asks for one, is TUNER_API_KEY, else OPENAI_API_KEY. The exit code is 1 if the load generator was
-    the limit.
+    A key, where the server asks for one, is TUNER_API_KEY, else OPENAI_API_KEY (to this machine or over https). The exit code
+    is 1 if the load generator was the limit.
     """
     from tuner.cli.bench import run
 
-    run(url, options, model=model, find_rate=find_rate, seed=seed, gpus=gpu_index, json=json)
+    run(url, options, model=model, find_rate=find_rate, seed=seed, gpus=gpu_index, send_key=send_key, json=json)
 
 
 @app.command()
@@ -259,6 +262,10 @@ def compare(
     find_rate: FindRate = False,
     seed: Seed = None,
     gpu_index: GpuIndex = None,
+    send_key: SendKey = False,
+    answers: Annotated[
+        str, option("answers", "as-asked, or as-they-come: compare also answers of other lengths than asked for.")
+    ] = "as-asked",
     json: Json = None,
 ) -> None:
     """Say whether B is faster than A, slower, or no different: both are measured in turn, in pairs.
@@ -268,7 +275,18 @@ def compare(
     """
     from tuner.cli.compare import run
 
-    run((a, b), options, repeats, model=model, find_rate=find_rate, seed=seed, gpus=gpu_index, json=json)
+    run(
+        (a, b),
+        options,
+        repeats,
+        model=model,
+        find_rate=find_rate,
+        seed=seed,
+        gpus=gpu_index,
+        send_key=send_key,
+        answers=answers,
+        json=json,
+    )
 
 
 @app.command()
@@ -295,9 +313,10 @@ def demo_model(folder: Annotated[Path, typer.Argument(help="Where to write the m
 @workload.command(name="show")
 def show_workload(name: Annotated[str, typer.Argument(help="A preset's name, or the path of a YAML file.")]) -> None:
     """Print a workload as YAML, to be changed and given with --workload."""
-    from tuner.workload.presets import load_workload, workload_yaml
+    from tuner.workload.presets import file_notes, load_workload, workload_yaml
 
-    typer.echo(workload_yaml(load_workload(name)), nl=False)
+    found = load_workload(name)
+    typer.echo(workload_yaml(found, "\n".join(file_notes(found))), nl=False)
 
 
 @workload.command()

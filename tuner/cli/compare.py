@@ -8,19 +8,22 @@ import typer
 
 from tuner.bench.comparison import Comparison, Side, interleaved
 from tuner.bench.sides import Conditions, sides_of
-from tuner.cli.bench import api_key, fresh_salt, progress, write
+from tuner.cli.bench import fresh_salt, progress, say_withheld, write
 from tuner.cli.commands import SERVERS
 from tuner.cli.console import check_writable, errors, heed_signals, results, say
 from tuner.cli.measurements import compared_table, mark_sentences, verdict_sentence
-from tuner.decide.deciding import check_decides
+from tuner.decide.deciding import OTHER_LENGTHS, check_decides
 from tuner.decide.objective import Objective, parse_objective
-from tuner.decide.slo import check_limits, parse_slo
-from tuner.errors import UsageError
+from tuner.decide.slo import check_limits, parse_slos
+from tuner.errors import RunError, UsageError
 from tuner.export.bench_json import Asked, comparison_json
 from tuner.study.checks import measured_workload
 from tuner.study.options import Options
 from tuner.types import Mark
-from tuner.workload.presets import workload_yaml
+from tuner.workload.presets import file_notes, workload_yaml
+
+#: What `--answers` may be: only answers of the length that was asked for are compared, or whatever comes.
+ANSWERS = ("as-asked", "as-they-come")
 
 
 def run(
@@ -32,15 +35,19 @@ def run(
     find_rate: bool,
     seed: int | None,
     gpus: list[int] | None,
+    send_key: bool,
+    answers: str,
     json: str | None,
 ) -> None:
     """Measure both in turn, and show whether there is a difference."""
     heed_signals()
     if repeats < 1:
         raise UsageError(f"--repeats is {repeats} and must be at least 1")
+    if answers not in ANSWERS:
+        raise UsageError(f"--answers is {answers!r}: choose one of {', '.join(ANSWERS)}")
     goal = parse_objective(options.objective)
     used = measured_workload(options, seed=seed, find_rate=find_rate)
-    asked = Asked(workload=used, yaml=workload_yaml(used), slos=tuple(parse_slo(text) for text in options.slo))
+    asked = Asked(workload=used, yaml=workload_yaml(used), slos=parse_slos(options.slo))
     check_limits(goal, asked.slos)
     check_decides(used, goal)
     if json is not None and json != "-":
@@ -51,15 +58,24 @@ def run(
         slos=tuple(asked.slos),
         objective=goal,
         model=model,
-        api_key=api_key(),
+        send_key=send_key,
         gpus=gpus,
         options=servers,
     )
-    _measure(names, conditions, repeats, asked, goal, json)
+    say_withheld([name for name in names if "://" in name], send_key=send_key)
+    as_asked = answers == ANSWERS[0]
+    _measure(names, conditions, repeats, asked, goal, json, as_asked=as_asked)
 
 
 def _measure(
-    names: tuple[str, str], conditions: Conditions, repeats: int, asked: Asked, objective: Objective, json: str | None
+    names: tuple[str, str],
+    conditions: Conditions,
+    repeats: int,
+    asked: Asked,
+    objective: Objective,
+    json: str | None,
+    *,
+    as_asked: bool,
 ) -> None:
     """Whatever ends it, what was measured is shown."""
     sides: list[Side] = []
@@ -69,6 +85,8 @@ def _measure(
             sides = sides_of(names, conditions, tell)
             for known in interleaved(sides[0], sides[1], repeats, fresh_salt(), tell):
                 found = known
+                if as_asked:
+                    _check_answers(found)
     except KeyboardInterrupt:
         errors.print(f"Interrupted after {found.pairs} of {repeats} pairs; no server that tuner started is left.")
         raise typer.Exit(130) from None
@@ -79,11 +97,24 @@ def _measure(
         raise typer.Exit(1)
 
 
+def _check_answers(found: Comparison) -> None:
+    """Raises RunError where a side did not do the work that was asked for: the other may have done more, or less."""
+    for role, measured in (("A", found.a), ("B", found.b)):
+        share = measured[-1].load.answer_share if measured else None
+        if share is not None and Mark.OTHER_LENGTHS in measured[-1].marks and abs(share - 1) > OTHER_LENGTHS:
+            raise RunError(
+                f"{role}'s answers are {share:.0%} as long as what was asked for, so the sides may not do the same work:"
+                " take a server that knows ignore_eos, or compare them as they come (--answers as-they-come)"
+            )
+
+
 def _show(sides: Sequence[Side], found: Comparison, asked: Asked, objective: Objective, json: str | None) -> None:
     a, b = sides
     paired = found.paired(objective)
     console = errors if json == "-" else results
     say(console, f"A: {a.name}, model {a.model}\nB: {b.name}, model {b.model}\nworkload {asked.workload.name}\n")
+    for note in file_notes(asked.workload):
+        say(console, note)
     console.print(compared_table(found))
     console.print()
     for sentence in mark_sentences([*found.a, *found.b], asked.workload):

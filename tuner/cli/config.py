@@ -6,7 +6,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, create_model
 
 from tuner.cli.options import FIELDS
-from tuner.space.yaml_file import read_yaml
+from tuner.errors import UsageError
+from tuner.space.yaml_file import key_line, read_yaml
+from tuner.study.checks import check_values
+from tuner.study.options import Options
 
 #: Keys are written as the flags are (max-model-len), or as the environment has them (max_model_len).
 _Closed = ConfigDict(
@@ -19,7 +22,14 @@ _Closed = ConfigDict(
 
 
 def read_config(path: Path) -> dict[str, object]:
-    """What the file says, by the option's name. Raises UsageError."""
+    """What the file says, by the option's name. Raises UsageError, with the line also of what only the option knows to be
+    wrong."""
     keys: Any = {name: (kind | None, None) for name, kind in FIELDS.items()}
     model: type[BaseModel] = create_model("Config", __config__=_Closed, **keys)
-    return read_yaml(path, model).model_dump(exclude_none=True)
+    found = read_yaml(path, model).model_dump(exclude_none=True)
+    for name, value in found.items():
+        try:
+            check_values(Options(**{name: value}))
+        except UsageError as error:
+            raise UsageError(f"{path}:{key_line(path, name)}: {error}") from error
+    return found

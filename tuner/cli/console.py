@@ -1,6 +1,8 @@
 """Where text goes, results to stdout, progress and errors to stderr, and what ends a command from outside."""
 
+import ipaddress
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -9,20 +11,42 @@ from rich.console import Console
 
 from tuner.errors import UsageError
 
+#: A name of the DNS (RFC 1123), also with the underscores of container networks.
+_HOST = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.(?!-)[A-Za-z0-9_-]{1,63})*\.?")
+_CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), 127, *range(128, 160)) if chr(code) not in "\n\t"}
+
 #: A file or a pipe has no width: tables are not folded there.
 results = Console(width=None if sys.stdout.isatty() else 200)
 errors = Console(stderr=True)
 
 
 def say(console: Console, text: str) -> None:
-    """A line as it is: not folded, and nothing in it is markup."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    """A line as it is: not folded, and nothing in it is markup, or a command to the terminal."""
+    console.print(plain(text), markup=False, highlight=False, soft_wrap=True)
+
+
+def plain(text: str) -> str:
+    """With control characters as text: names of servers, files and models come from elsewhere, and a terminal obeys."""
+    return text.translate(_CONTROL)
 
 
 def heed_signals() -> None:
     """Ctrl-C and SIGTERM end the command in order, also where a shell that starts us with & has Ctrl-C ignored."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+
+
+def check_address(host: str, port: int) -> None:
+    """Raises UsageError for what no server can listen on."""
+    if not 1 <= port <= 65535:
+        raise UsageError(f"--port is {port} and must be 1 to 65535")
+    try:
+        ipaddress.ip_address(host)
+    except ValueError as error:
+        if not _HOST.fullmatch(host) or len(host) > 253:
+            raise UsageError(
+                f"--host is {host!r} and must be an address or a name, such as 127.0.0.1, :: or localhost"
+            ) from error
 
 
 def check_writable(flag: str, path: Path) -> None:

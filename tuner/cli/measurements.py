@@ -9,9 +9,11 @@ from rich.table import Table
 from tuner.bench.comparison import Comparison
 from tuner.cli.rows import LATENCIES, REST, ROWS, STATISTICS, THROUGHPUT, Row
 from tuner.decide.confidence import LEAST_PAIRS, Difference, Paired
+from tuner.decide.deciding import OTHER_LENGTHS
 from tuner.decide.gain import LEAST_GAIN
 from tuner.decide.objective import Objective
 from tuner.decide.slo import Slo
+from tuner.measure.marks import BUNCHED, BUNCHED_FIRST
 from tuner.types import ClientMetrics, LoadMetrics, Mark, Measured, RateFound, Workload
 
 _COMPARED = (
@@ -191,6 +193,37 @@ def _sentence(mark: Mark, measured: Measured, workload: Workload) -> str:
             return f"{share} came from the prefix cache, more than the workload implies: fresh prompts are slower"
         case Mark.SATURATED:
             return "requests arrived faster than they were served: the longer it lasts, the higher the latencies"
+        case Mark.OTHER_LENGTHS:
+            return (
+                f"{_lengths_sentence(load)}: compare it only with what did the same work, and see docs/metrics.md for"
+                " servers that do not know ignore_eos"
+            )
+        case Mark.BUNCHED:
+            return f"{_bunched_sentence(load)}: TPOT and ITL are those of what stands between, not the server's"
+        case Mark.HIDDEN_TOKENS:
+            return (
+                "the server counts tokens that it did not send (reasoning?): TPOT and tokens a chunk are not what came"
+            )
+        case Mark.COUNTED:
+            return "the server told no usage: tokens are those of the text, as its tokenizer counts them"
+
+
+def _lengths_sentence(load: LoadMetrics) -> str:
+    shares = {"answers": load.answer_share, "prompts": load.prompt_share}
+    other = [
+        f"{what} are {share:.1%} as long as what was {'asked for' if what == 'answers' else 'sent'}"
+        for what, share in shares.items()
+        if share is not None and abs(share - 1) > OTHER_LENGTHS
+    ]
+    return " and ".join(other) or "prompts or answers have other lengths than what was asked for"
+
+
+def _bunched_sentence(load: LoadMetrics) -> str:
+    """A proxy that holds the stream back, mostly."""
+    if (load.first_chunk_tokens or 0.0) >= BUNCHED_FIRST and (load.bunched or 0.0) < BUNCHED:
+        return f"first chunks hold about {load.first_chunk_tokens:.0f} tokens"
+    share = f"{load.bunched:.0%} of the" if load.bunched is not None else "many"
+    return f"{share} chunks came together with the one before, as from a proxy that buffers"
 
 
 def _width(metric: str, load: LoadMetrics, precision: float) -> str:

@@ -23,21 +23,25 @@ from tuner.cli.predictions import (
     slo_sentence,
 )
 from tuner.decide.objective import parse_objective
-from tuner.decide.slo import parse_slo
+from tuner.decide.slo import parse_slos
 from tuner.errors import UsageError
 from tuner.measure.gpu import detect
 from tuner.predict.advise.advice import Advice, Answer, advise
 from tuner.predict.advise.case import Case, Tell
 from tuner.predict.advise.plan_json import plan_json
-from tuner.predict.settings import LATEST
+from tuner.predict.settings import LATEST, NOT_PREDICTED
 from tuner.predict.shape import read_shape
+from tuner.sim.arguments import known_arguments
 from tuner.space.files import load_space, shipped_spaces
-from tuner.study.checks import check, measured_workload, quantized_models
+from tuner.study.checks import check, engine_arguments, measured_workload, quantized_models
 from tuner.study.options import Options
 from tuner.study.setup import choose_space
 from tuner.types import Workload
 from tuner.workload.arrivals import schedule
 from tuner.workload.presets import workload_yaml
+
+#: A prediction plays two requests of each through, of every candidate; it takes 10 ms a user.
+MAX_USERS = 5_000
 
 
 def run(options: Options, *, find_rate: bool, seed: int | None, price: float | None, json: str | None) -> None:
@@ -50,6 +54,11 @@ def run(options: Options, *, find_rate: bool, seed: int | None, price: float | N
     if json is not None and json != "-":
         check_writable("--json", Path(json))
     used = measured_workload(options, seed=seed, find_rate=find_rate)
+    if used.users is not None and used.users > MAX_USERS:
+        raise UsageError(
+            f"{used.users:,} users are more than `tuner plan` plays through in a minute: give {MAX_USERS:,} or fewer (beyond"
+            " what a card takes at once they only wait), or --request-rate"
+        )
     case = _case(options, used)
     with progress() as tell:
         advice = advise(case, [load_space(name) for name in shipped_spaces()], tell)
@@ -66,13 +75,15 @@ def run(options: Options, *, find_rate: bool, seed: int | None, price: float | N
 
 def _case(options: Options, workload: Workload) -> Case:
     """Raises UsageError."""
+    if unknown := sorted(engine_arguments(options).keys() - known_arguments() - NOT_PREDICTED):
+        raise UsageError(f"--engine-arg {unknown[0]}: the prediction does not know this argument: leave it out")
     space = choose_space(options, detect() if options.gpu == "auto" and options.space is None else ())
     found = Case(
         space=space,
         shape=read_shape(_folder(options.model)),
         workload=workload,
         objective=parse_objective(options.objective),
-        slos=tuple(parse_slo(text) for text in options.slo),
+        slos=parse_slos(options.slo),
     )
     found.check()
     return replace(

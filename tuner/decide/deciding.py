@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Latencies = Mapping[str, Floats]
 
+#: By how much answers, or prompts, may be shorter or longer than what was asked for, before that is told.
+OTHER_LENGTHS = 0.01
 #: A latency or a goodput is known when its interval is no wider than so much of it to either side, or the workload's precision,
 #: if that is more: 2 % of a 99th percentile would take hours.
 LATENCY_PRECISION = 0.10

@@ -13,6 +13,9 @@ from tuner.types import LoadMetrics
 PER_REQUEST = ("ttft", "tpot", "e2el")
 
 
+#: In ascending order.
+PERCENTILES = ("p50", "p90", "p95", "p99")
+MAX_LIMIT_S = 86_400.0
 _UNITS_S = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
 
 
@@ -32,20 +35,53 @@ class Slo:
 
 def parse_slo(text: str) -> Slo:
     """`ttft_p99=500ms` -> Slo. Raises UsageError with what was expected."""
-    found = re.fullmatch(r"\s*(\w+?)_(\w+)\s*=\s*([0-9.]+)\s*([a-z]*)\s*", text)
-    if not found or found[1] not in LATENCIES or found[2] not in STATISTICS:
-        name = text.split("=")[0].strip()
+    name, _, limit = (part.strip() for part in text.partition("="))
+    latency, _, statistic = name.partition("_")
+    if latency not in LATENCIES or statistic not in STATISTICS:
         known = f"{{{','.join(LATENCIES)}}}_{{{','.join(STATISTICS)}}}"
         raise UsageError(f"--slo {text!r}: unknown metric {name!r}: use {known}=LIMIT, for example ttft_p99=500ms")
-    if found[4] not in _UNITS_S:
-        raise UsageError(f"--slo {text!r}: the limit needs a unit, s or ms, for example {found[1]}_{found[2]}=500ms")
-    try:
-        limit_s = float(found[3]) * _UNITS_S[found[4]]
-    except ValueError as error:
-        raise UsageError(f"--slo {text!r}: {found[3]} is no number") from error
-    if limit_s <= 0:
-        raise UsageError(f"--slo {text!r}: the limit must be above zero")
-    return Slo(f"{found[1]}_{found[2]}", f"{LATENCIES[found[1]][:-2]}_{found[2]}_s", limit_s)
+    if "," in limit and "=" in limit:
+        raise UsageError(
+            f"--slo {text!r}: this is more than one: give each with a --slo of its own (in TUNER_SLO: with spaces)"
+        )
+    found = re.fullmatch(r"([0-9]*\.?[0-9]+|[0-9]+\.)\s*([a-z]*)", limit)
+    if not found:
+        raise UsageError(f"--slo {text!r}: {limit!r} is no time above 0: give one such as {name}=500ms")
+    if found[2] not in _UNITS_S:
+        raise UsageError(f"--slo {text!r}: the limit needs a unit, s or ms, for example {name}=500ms")
+    limit_s = float(found[1]) * _UNITS_S[found[2]]
+    if not 0 < limit_s < MAX_LIMIT_S:
+        raise UsageError(f"--slo {text!r}: the limit must be above zero and below a day")
+    return Slo(name, f"{LATENCIES[latency][:-2]}_{statistic}_s", limit_s)
+
+
+def parse_slos(texts: Sequence[str]) -> tuple[Slo, ...]:
+    """As `parse_slo`, all of them; also raises UsageError for two that cannot both be meant: of the same metric, or such that
+    one is met by whatever meets the other."""
+    slos = tuple(parse_slo(text) for text in texts)
+    for place, slo in enumerate(slos):
+        for other in slos[:place]:
+            if slo.metric == other.metric:
+                raise UsageError(f"--slo {slo.name} is given twice, {_ms(other)} and {_ms(slo)}: leave one of them out")
+            for lower, upper in ((slo, other), (other, slo)):
+                if _is_below(lower.metric, upper.metric) and lower.limit_s > upper.limit_s:
+                    raise UsageError(
+                        f"--slo {lower.name}={_ms(lower)} says nothing beside {upper.name}={_ms(upper)}, which is never"
+                        f" smaller: leave it out, or give it less than {_ms(upper)}"
+                    )
+    return slos
+
+
+def _is_below(one: str, other: str) -> bool:
+    """Whether the first metric is never above the second: a lower percentile, or a first token and the whole answer."""
+    (latency, statistic, _), (other_latency, other_statistic, _) = one.split("_"), other.split("_")
+    if latency == other_latency:
+        return statistic in PERCENTILES and other_statistic in PERCENTILES[PERCENTILES.index(statistic) + 1 :]
+    return (latency, other_latency) == ("ttft", "e2el") and statistic == other_statistic
+
+
+def _ms(slo: Slo) -> str:
+    return f"{slo.limit_s * 1e3:,.6g} ms"
 
 
 def check_limits(objective: Objective, slos: Sequence[Slo]) -> None:

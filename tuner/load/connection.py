@@ -7,15 +7,16 @@ httptools (llhttp), on uvloop; a task is woken once a request.
 
 import asyncio
 import ssl
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
-from typing import cast
-from urllib.parse import urlsplit
+from typing import Protocol, cast
+from urllib.parse import urljoin, urlsplit
 
 import httptools
 
-from tuner.load.stream import EventStream, StreamError
+from tuner.load.stream import StreamError
 from tuner.types import Target
 
 #: Less than uvicorn's 5 s, so that no request meets a connection that the server is just closing.
@@ -23,6 +24,18 @@ _KEEPALIVE_S = 2.0
 _ERROR_BYTES = 500
 #: The loop reads what came meanwhile at once; after a longer pause it had been waiting for data.
 _AT_ONCE_S = 30e-6
+
+
+#: What a proxy may compress with although it was asked not to, as zlib's `wbits`.
+_COMPRESSED = {"gzip": 31, "x-gzip": 31, "deflate": 15}
+
+
+class Sink(Protocol):
+    """What takes the body of an answer, with the time of each read. An answer that ends with its connection has to be done."""
+
+    @property
+    def is_done(self) -> bool: ...
+    def feed(self, data: bytes, now_s: float) -> None: ...
 
 
 class Meter:
@@ -61,8 +74,9 @@ class Meter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """Where and how to connect, and what the requests' heads say."""
+    """Where and how to connect, what the requests' heads say, and what a redirection starts from."""
 
+    url: str
     host: str
     port: int
     ssl: ssl.SSLContext | None
@@ -89,34 +103,40 @@ def address_of(target: Target, route: str) -> Address:
     if target.api_key is not None:
         lines.append(f"Authorization: Bearer {target.api_key}")
     head = "".join(f"{line}\r\n" for line in lines).encode("latin-1")
-    return Address(host=host, port=port, ssl=ssl.create_default_context() if secure else None, head=head)
+    url = f"{target.base_url.rstrip('/')}/{route}"
+    return Address(url=url, host=host, port=port, ssl=ssl.create_default_context() if secure else None, head=head)
 
 
 class Connection(asyncio.Protocol):
     """One connection, one request at a time."""
 
-    def __init__(self, meter: Meter) -> None:
-        self._meter = meter
+    def __init__(self, meter: Meter, url: str = "") -> None:
+        """`url` is what is asked for."""
+        self._meter, self._url = meter, url
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
-        self._stream: EventStream | None = None
+        self._stream: Sink | None = None
         self._done: asyncio.Future[None] | None = None
         self._now_s = self.last_byte_s = self.idle_since_s = perf_counter()
         self._status = 0
         self._error = b""
+        self._headers: dict[bytes, str] = {}
+        self._unpack: zlib._Decompress | None = None
+        self._is_endless = False
+        self.is_answered = False
 
     @property
     def is_open(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
 
-    async def exchange(self, request: bytes, stream: EventStream) -> None:
+    async def exchange(self, request: bytes, stream: Sink) -> None:
         """Send a request and feed `stream` until the answer has ended.
 
         Raises StreamError for an answer that is no stream, ConnectionError when the server closes early, TimeoutError when
         `abort` was called; the connection is closed then.
         """
         assert self._transport is not None
-        self._stream, self._status, self._error = stream, 0, b""
+        self._stream, self._status, self._error, self.is_answered = stream, 0, b"", False
         self.last_byte_s = perf_counter()
         self._done = asyncio.get_running_loop().create_future()
         self._transport.write(request)
@@ -142,6 +162,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)  # uvloop's are not of asyncio's class
 
     def data_received(self, data: bytes) -> None:
+        self.is_answered = True
         self._now_s = self.last_byte_s = self._meter.read()
         try:
             self._parser.feed_data(data)
@@ -160,17 +181,36 @@ class Connection(asyncio.Protocol):
 
     # what httptools calls
 
+    def on_message_begin(self) -> None:
+        self._headers = {}
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers[name.lower()] = value.decode("latin-1")
+
     def on_headers_complete(self) -> None:
         self._status = self._parser.get_status_code()
+        packed = self._headers.get(b"content-encoding", "identity").lower()
+        self._is_endless = not self._headers.keys() & {b"content-length", b"transfer-encoding"}
+        self._unpack = zlib.decompressobj(_COMPRESSED[packed]) if packed in _COMPRESSED else None
+        if self._unpack is None and packed != "identity":
+            raise StreamError(f"the answer is compressed ({packed}), although it was asked for as it is")
 
     def on_body(self, body: bytes) -> None:
+        if self._unpack is not None:
+            try:
+                body = self._unpack.decompress(body)
+            except zlib.error as error:
+                raise StreamError(f"the answer cannot be unpacked: {error}") from error
         if self._status == 200 and self._stream is not None:
             self._stream.feed(body, self._now_s)
+            if self._is_endless and self._stream.is_done and self._done is not None and not self._done.done():
+                self._done.set_result(None)  # it has no length, and the server leaves the connection open
+                self.close()
         elif len(self._error) < _ERROR_BYTES:
             self._error += body
 
     def on_message_complete(self) -> None:
-        if self._done is None or self._done.done():
+        if self._done is None or self._done.done() or self._status < 200:  # 100 and 103 come before the answer
             return
         if self._status == 200:
             self._done.set_result(None)
@@ -178,7 +218,16 @@ class Connection(asyncio.Protocol):
                 self.close()
         else:
             text = self._error[:_ERROR_BYTES].decode("utf-8", "replace")
-            self._done.set_exception(StreamError(f"HTTP {self._status}: {text}"))
+            self._done.set_exception(StreamError(f"HTTP {self._status}{self._advice()}: {text}".removesuffix(": ")))
+
+    def _advice(self) -> str:
+        """What the head of a refusal says of what to do."""
+        if (target := self._headers.get(b"location")) and 300 <= self._status < 400:
+            url = urljoin(self._url, target)
+            base, version, _ = url.partition("/v1/")
+            return f" to {url}: give {base if version else 'what stands before its /v1'} as the URL"
+        after = self._headers.get(b"retry-after")
+        return f" (Retry-After: {after})" if after else ""
 
 
 class Connections:
@@ -187,12 +236,21 @@ class Connections:
     def __init__(self, address: Address) -> None:
         self._address = address
         self._free: list[Connection] = []
-        self.busy: dict[Connection, EventStream] = {}
+        self.busy: dict[Connection, Sink] = {}
         self.meter = Meter(asyncio.get_running_loop().call_soon)
 
-    async def exchange(self, request: bytes, stream: EventStream) -> None:
-        """As `Connection.exchange`, on a free or a new connection; raises OSError when none can be made."""
-        connection = self._take() or await self._connect()
+    async def exchange(self, request: bytes, stream: Sink) -> None:
+        """As `Connection.exchange`, on a free or a new connection; raises OSError when none can be made. Where the server has
+        just closed a free one, which it may, a new one is made."""
+        used = self._take()
+        try:
+            await self._on(used or await self._connect(), request, stream)
+        except ConnectionError:
+            if used is None or used.is_answered:
+                raise
+            await self._on(await self._connect(), request, stream)
+
+    async def _on(self, connection: Connection, request: bytes, stream: Sink) -> None:
         self.busy[connection] = stream
         try:
             await connection.exchange(request, stream)
@@ -216,7 +274,7 @@ class Connections:
     async def _connect(self) -> Connection:
         address = self._address
         _, connection = await asyncio.get_running_loop().create_connection(
-            lambda: Connection(self.meter), address.host, address.port, ssl=address.ssl
+            lambda: Connection(self.meter, address.url), address.host, address.port, ssl=address.ssl
         )
         return connection
 

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 import aiohttp
 
-from tuner.decide.deciding import Deciding, deciding
-from tuner.errors import LaunchError, UsageError
+from tuner.decide.deciding import OTHER_LENGTHS, Deciding, deciding
+from tuner.errors import LaunchError, RunError
 from tuner.load.messages import End, Orders, Report, Stop
 from tuner.load.progress import Heard
 from tuner.load.prompts import Prompt, Recipe
@@ -72,6 +72,7 @@ async def generate_load(
     observe: Observe = nullcontext,
     server_alive: Callable[[], bool] = lambda: True,
     rule: Deciding | None = None,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> LoadResult:
     """Load the server with the recipe's workload; requests are numbered from `first_index`.
 
@@ -84,14 +85,16 @@ async def generate_load(
     stall_s is given up, and is an error; one that still gets bytes when it has taken twice as long as any other, and stall_s,
     is censored. Requests that are due after the window are load only and have no record.
 
+    `tell` is told at once of answers that are not as long as what was asked for.
+
     Raises LaunchError: CRASHED when `server_alive` (asked twice a second) says no; STALLED when requests are open and nobody
     gets a byte for stall_s, whatever /health says; LOAD_FAILED when all first requests fail, or more than 1 % of those that
     were sent or ended in the window; CLIENT_BOUND when a worker dies, or this machine refuses it a connection. Raises
-    UsageError when a trace is too short. When it is cancelled, leaving `workers` closes every request.
+    RunError when a trace is too short. When it is cancelled, leaving `workers` closes every request.
     """
     run = _Run(target, recipe, workers, first_index, rule or deciding(recipe.workload))
     listening = [run.listen(number) for number in range(workers.count)]
-    return await _run_beside(run.measure(observe), _watch(server_alive), run.watch_for_stall(), *listening)
+    return await _run_beside(run.measure(observe, tell), _watch(server_alive), run.watch_for_stall(), *listening)
 
 
 async def _watch(server_alive: Callable[[], bool]) -> None:
@@ -165,8 +168,12 @@ class _Run:
             if now_s - min((p.time_s for p in last), default=self._start_s) > _SILENT_S and not self._heard.is_over:
                 raise _client_bound(f"a process of the load generator did nothing for {_SILENT_S:.0f} s")
 
-    async def measure(self, observe: Observe) -> LoadResult:
+    async def measure(self, observe: Observe, tell: Callable[[str], None]) -> LoadResult:
         stationary = await self._warm_up()
+        asked = self._heard.total("answered_asked")
+        share = self._heard.total("answered_tokens") / asked if asked else 1.0
+        if abs(share - 1) > OTHER_LENGTHS:
+            tell(f"the server's answers are {share:.0%} as long as what was asked for")
         async with observe():
             start_s = perf_counter()
             await self._window(start_s)
@@ -204,9 +211,9 @@ class _Run:
                 error = next(p.first_error for p in self._heard.last() if p.first_error)
                 raise _failed(f"{ended} of {ended} of the first requests failed; the first: {error}")
             if self._heard.is_exhausted():
-                raise UsageError(
-                    f"the trace of workload {self._workload.name} was over after {perf_counter() - self._start_s:.0f} s,"
-                    " within the warm-up: make warmup_s shorter, or speedup smaller"
+                raise RunError(
+                    f"the trace of workload {self._workload.name} was over after {perf_counter() - self._start_s:.3g} s,"
+                    " within the warm-up, so nothing was measured: make warmup_s shorter, or a trace slower (speedup)"
                 )
         return warm_up.stationary
 

@@ -10,6 +10,7 @@ import resource
 from dataclasses import dataclass
 from pathlib import Path
 
+from tuner.load.prompts import longest_prompt
 from tuner.types import Workload
 from tuner.workload.lengths import mean
 
@@ -22,6 +23,8 @@ _LEAST_TOKEN_S = 0.001
 #: What an open request takes: its socket and objects, the arrival time of each chunk (twice while the array grows), and each
 #: word of its prompt.
 _REQUEST_BYTES, _CHUNK_BYTES, _WORD_BYTES = 64 * 1024, 16, 16
+#: Of the random text that prompts are slices of; each process has one of twice the longest prompt.
+_CORPUS_WORD_BYTES = 64
 #: Errors of this machine, and how its limit is raised.
 LOCAL = {
     errno.EMFILE: "it may open no more files: raise the hard limit (ulimit -Hn)",
@@ -73,12 +76,13 @@ def too_much(workload: Workload, workers: int, limits: Limits) -> str | None:
             f"{what} need {at_once:,} local ports, and this machine has {limits.ports:,.0f}:"
             " widen net.ipv4.ip_local_port_range (sysctl)"
         )
-    need = at_once * (_REQUEST_BYTES + _CHUNK_BYTES * tokens + _WORD_BYTES * mean(workload.input_tokens))
+    need: float = workers * _CORPUS_WORD_BYTES * 2 * longest_prompt(workload)
+    need += at_once * (_REQUEST_BYTES + _CHUNK_BYTES * tokens + _WORD_BYTES * mean(workload.input_tokens))
     if need > limits.memory_bytes:
         gib = 1024**3
         return (
             f"{what} need about {need / gib:.1f} GiB of memory for the load generator, and this machine has"
-            f" {limits.memory_bytes / gib:.1f} GiB free: take fewer"
+            f" {limits.memory_bytes / gib:.1f} GiB free: take fewer, or shorter prompts"
         )
     return None
 

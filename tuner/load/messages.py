@@ -52,7 +52,8 @@ class Progress:
     told no sampled open one will take more than `projected_s`. `client_error` is what this machine has refused it. `delay_s`
     and `reads` are the meter's. `prompt_tokens` are of the requests with a first token (0 where lengths are not ours).
     `answered` are four numbers of each request that ended whole since the last tick: when it was due, when its first and its
-    last chunk came, its output tokens. Until now these had `answered_events` and `answered_tokens`."""
+    last chunk came, its output tokens. Until now these had `answered_events` and `answered_tokens`, and had asked for
+    `answered_asked`."""
 
     tick: int
     time_s: float
@@ -78,6 +79,7 @@ class Progress:
     answered: "array[float]"
     answered_events: int
     answered_tokens: int
+    answered_asked: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

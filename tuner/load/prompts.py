@@ -52,9 +52,11 @@ class Alphabet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
-    """A real prompt, with its tokens and those of the answer it once got; None where they are not known."""
+    """A real prompt, with what the file says to the system before it, its tokens and those of the answer it once got; None
+    where they are not known."""
 
     text: str
+    system: str | None = None
     input_tokens: int | None
     output_tokens: int | None
 
@@ -71,8 +73,9 @@ class Recipe:
 
     @property
     def shared_tokens(self) -> int | None:
-        """How many tokens all prompts begin with alike, at most; None where prompts repeat by themselves."""
-        if self.workload.turns or self.prompts or not self.alphabet.ids:
+        """How many tokens all prompts begin with alike, at most; None where prompts repeat by themselves. Those of a dataset
+        are taken to be all different: that they come from a cache is not what a server sees that serves others."""
+        if self.workload.turns or not self.alphabet.ids:
             return None
         prefix = self.workload.shared_prefix.tokens if self.workload.shared_prefix else 0
         return prefix + (self.alphabet.chat_overhead_tokens if self.workload.api == "chat" else 0)
@@ -80,10 +83,12 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedRequest:
-    """One request: its JSON, and the token counts that it must have; None where only the server knows them."""
+    """One request: its JSON, how many tokens it asks for, and the token counts that it must have; None where only the server
+    knows them."""
 
     index: int
     body: bytes
+    asked_tokens: int
     input_tokens: int | None
     output_tokens: int | None
 
@@ -97,7 +102,7 @@ class Planner:
         self._pieces = _pieces(self._alphabet, as_text=self._is_text)
         self._fixed = _fixed(recipe)
         corpus = random.Random(f"{self._workload.seed}:{recipe.salt}").choices(
-            self._pieces, k=max(_LEAST_CORPUS, 2 * _longest_prompt(self._workload))
+            self._pieces, k=max(_LEAST_CORPUS, 2 * longest_prompt(self._workload))
         )
         self._corpus = b"".join(corpus)
         self._offsets = [0, *accumulate(len(piece) for piece in corpus)]
@@ -150,6 +155,7 @@ class Planner:
         messages = [*said, {"role": "user", "content": words}]
         request = PlannedRequest(
             index=index,
+            asked_tokens=output_tokens,
             body=self._body(output_tokens, _inside({"messages": messages})),
             input_tokens=None,  # the server's own words may be other tokens when they come back
             output_tokens=output_tokens if self._alphabet.is_vllm else None,
@@ -160,6 +166,7 @@ class Planner:
         content = self._content(index, input_tokens, lengths)
         return PlannedRequest(
             index=index,
+            asked_tokens=output_tokens,
             body=self._body(output_tokens, self._before + content + self._after),
             input_tokens=input_tokens if self._alphabet.ids else None,
             output_tokens=output_tokens if self._alphabet.is_vllm else None,
@@ -172,7 +179,8 @@ class Planner:
         text = f"{prompt.text} {said}" if said else prompt.text
         return PlannedRequest(
             index=index,
-            body=self._body(output_tokens, _inside(self._prompt(text))),
+            asked_tokens=output_tokens,
+            body=self._body(output_tokens, _inside(self._prompt(text, prompt.system))),
             input_tokens=None if said else prompt.input_tokens,  # the text's end and the first word may be one token
             output_tokens=output_tokens if self._alphabet.is_vllm else None,
         )
@@ -189,10 +197,10 @@ class Planner:
             for number, prompt in enumerate(self._recipe.prompts)
         ]
 
-    def _prompt(self, text: str) -> dict[str, object]:
+    def _prompt(self, text: str, system: str | None = None) -> dict[str, object]:
         """The fields that carry the prompt."""
         if self._workload.api == "chat":
-            return chat(self._workload, text)
+            return chat(self._workload, text, system)
         return {"prompt": text if self._is_text else [text]}
 
     def _content(self, index: int, input_tokens: int, lengths: random.Random) -> bytes:
@@ -225,7 +233,7 @@ class Planner:
         return b"%s%s%s}" % (limits, self._fixed, prompt)
 
 
-def _longest_prompt(workload: Workload) -> int:
+def longest_prompt(workload: Workload) -> int:
     """Of a synthetic one, in tokens: a user that is under way has a part of the conversation in it."""
     if workload.users is None:
         return workload.input_tokens.high
@@ -259,11 +267,12 @@ def _inside(fields: dict[str, object]) -> bytes:
     return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()[1:-1]
 
 
-def chat(workload: Workload, text: str) -> dict[str, object]:
-    """What /tokenize and /v1/chat/completions must both get, so that the count of one holds for the other."""
+def chat(workload: Workload, text: str, system: str | None = None) -> dict[str, object]:
+    """What /tokenize and /v1/chat/completions must both get, so that the count of one holds for the other. The workload's
+    system prompt stands before the prompt's own."""
     messages = [{"role": "user", "content": text}]
-    if workload.system_prompt is not None:
-        messages.insert(0, {"role": "system", "content": workload.system_prompt})
+    if systems := [said for said in (workload.system_prompt, system) if said is not None]:
+        messages.insert(0, {"role": "system", "content": "\n\n".join(systems)})
     if workload.response_prefix is None:
         return {"messages": messages}
     messages.append({"role": "assistant", "content": workload.response_prefix})

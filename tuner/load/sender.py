@@ -6,11 +6,12 @@ from math import inf
 from time import perf_counter
 
 from tuner.load.connection import Connections, address_of
+from tuner.load.counting import Counter
 from tuner.load.limits import local_error
 from tuner.load.messages import End
 from tuner.load.prompts import PlannedRequest
-from tuner.load.stream import EventStream, StreamError, Usage
-from tuner.types import RequestRecord, Target, Workload
+from tuner.load.stream import EventStream, NoUsage, StreamError, Usage
+from tuner.types import Endpoint, RequestRecord, Target, Workload
 
 #: When all requests stall, that is found before each one of them has failed.
 _STALL_MARGIN_S = 0.5
@@ -25,6 +26,7 @@ class _Open:
     sent_s: float
     stream: EventStream
     passed_s: float = inf
+    ended_s: float | None = None
 
     @property
     def prompt_tokens(self) -> int:
@@ -34,12 +36,16 @@ class _Open:
 
 class Sender:
     """Sends requests of one workload; `events`, `ended`, `failed`, `first_error`, `client_error`, `prompt_tokens`,
-    `answered_events`, `answered_tokens` and `longest_s` are totals since the start, as `Progress` has them."""
+    `answered_events`, `answered_tokens`, `answered_asked` and `longest_s` are totals since the start, as `Progress` has
+    them."""
 
     def __init__(self, target: Target, workload: Workload) -> None:
         self._workload = workload
         self._address = address_of(target, "v1/chat/completions" if workload.api == "chat" else "v1/completions")
         self._connections = Connections(self._address)
+        self._counter = Counter(self._connections, target)
+        self._is_ours = isinstance(target, Endpoint)
+        self._tells_usage = False
         self._records: list[RequestRecord] = []
         self._end_s = inf
         self._ended_events = self._whole_chunks = self._whole_tokens = 0
@@ -47,7 +53,7 @@ class Sender:
         self.open: dict[int, _Open] = {}
         self._ended_prompts = 0
         self._answered = array("d")
-        self.ended = self.failed = self.answered_events = self.answered_tokens = 0
+        self.ended = self.failed = self.answered_events = self.answered_tokens = self.answered_asked = 0
         self.longest_s = 0.0
         self.first_error: str | None = None
         self.client_error: str | None = None
@@ -93,16 +99,22 @@ class Sender:
     async def send(self, request: PlannedRequest, due_s: float | None) -> EventStream | None:
         """One request, from its first byte out to the last byte in; None if anything went wrong, which is the record's `error`.
         Without `due_s` it is due now."""
-        stream = EventStream(keep=self._workload.turns is not None)
+        stream = EventStream(keep=self._workload.turns is not None or not (self._is_ours or self._tells_usage))
         data = self._address.request(request.body)
-        usage, error = None, None
+        usage, error, is_counted = None, None, False
         sent_s = perf_counter()
         one = _Open(request, sent_s if due_s is None else due_s, sent_s, stream)
         self.open[request.index] = one
         try:
             await self._connections.exchange(data, stream)
-            usage = stream.finish()
-            error = _mismatch(request, usage, stream)
+            one.ended_s = perf_counter()
+            try:
+                usage, self._tells_usage = stream.finish(), True
+            except NoUsage:
+                if self._is_ours:
+                    raise
+                usage, is_counted = await self._count(request, stream), True
+            error = _mismatch(request, usage, stream, is_ours=self._is_ours)
         except StreamError as problem:
             error = str(problem)
         except TimeoutError:
@@ -114,7 +126,7 @@ class Sender:
             del self.open[request.index]
             self._ended_events += stream.events
             self._ended_prompts += one.prompt_tokens
-        record = _record(one, usage, error)
+        record = _record(one, usage, error, is_counted=is_counted)
         self._keep(record)
         if error is None:
             self._tell(record, stream.events)
@@ -148,11 +160,15 @@ class Sender:
     def close(self) -> None:
         self._connections.close()
 
+    async def _count(self, request: PlannedRequest, stream: EventStream) -> Usage:
+        return await self._counter.usage(request, stream.text(whole=True), len(stream.output_times_s()))
+
     def _tell(self, record: RequestRecord, events: int) -> None:
         tokens = record.output_tokens or 0
         self._answered.extend((record.scheduled_s, record.chunk_times_s[0], record.chunk_times_s[-1], tokens))
         self.answered_events += events
         self.answered_tokens += tokens
+        self.answered_asked += record.asked_tokens or 0
 
     def _keep(self, record: RequestRecord) -> None:
         self.ended += 1
@@ -167,16 +183,23 @@ class Sender:
             self._records.append(record)
 
 
-def _record(one: _Open, usage: Usage | None, error: str | None) -> RequestRecord:
+def _record(one: _Open, usage: Usage | None, error: str | None, *, is_counted: bool) -> RequestRecord:
+    stream = one.stream
     return RequestRecord(
         index=one.request.index,
         scheduled_s=one.scheduled_s,
         sent_s=one.sent_s,
-        ended_s=perf_counter(),
-        chunk_times_s=one.stream.output_times_s(),
+        ended_s=one.ended_s or perf_counter(),
+        chunk_times_s=stream.output_times_s(),
         input_tokens=usage.prompt_tokens if usage else None,
         output_tokens=usage.completion_tokens if usage else None,
         error=error,
+        asked_tokens=one.request.asked_tokens,
+        asked_input_tokens=one.request.input_tokens,
+        is_counted=is_counted,
+        text_bytes=stream.text_bytes,
+        first_text_bytes=stream.first_text_bytes,
+        hidden_tokens=usage.hidden_tokens if usage else 0,
     )
 
 
@@ -196,9 +219,13 @@ def _censored(one: _Open, chunk_tokens: float) -> RequestRecord:
     )
 
 
-def _mismatch(request: PlannedRequest, usage: Usage, stream: EventStream) -> str | None:
-    if request.input_tokens is not None and usage.prompt_tokens != request.input_tokens:
+def _mismatch(request: PlannedRequest, usage: Usage, stream: EventStream, *, is_ours: bool) -> str | None:
+    """What is wrong with an answer that is whole. Only a server that is ours must give what was asked for: what another one
+    gives instead is told of the whole measurement."""
+    if is_ours and request.input_tokens is not None and usage.prompt_tokens != request.input_tokens:
         return f"the server counts {usage.prompt_tokens} prompt tokens, sent were {request.input_tokens}"
-    if request.output_tokens is not None and usage.completion_tokens != request.output_tokens:
+    if is_ours and request.output_tokens is not None and usage.completion_tokens != request.output_tokens:
         return f"the answer has {usage.completion_tokens} tokens, asked were {request.output_tokens}"
-    return None if stream.output_times_s() else "no chunk of the answer carries output"
+    if not stream.output_times_s() or not usage.completion_tokens:
+        return f"the answer is empty: {usage.completion_tokens} tokens, and no chunk of it carries output"
+    return None

@@ -1,186 +1,297 @@
-"""The bytes of one server-sent-event stream in; the arrival times of its output chunks and its usage out.
+"""The bytes of one streamed answer in; the arrival times of its output chunks and its usage out, or how it failed.
 
-Built for thousands of chunks a second: while the stream runs it only counts events, and it decodes the JSON of the first and
-the last two at the end. So it never looks at the text; broken JSON in the middle goes unseen, broken framing does not.
+Built for thousands of chunks a second: a read that is one event with a text in it, as nearly all are, is only looked at for
+what it holds. Whatever else comes (other framing, an end, an error, a chunk without text) is parsed as it arrives.
+
+What carries no text is no output, wherever it stands: the role, an empty keep-alive chunk, a content filter's verdict, the
+usage. An answer of nothing but tokens without a text (special ones) has its empty chunks as output.
 """
 
 import json
+import re
 from array import array
-from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-_SEPARATOR = b"\n\n"
+from tuner.load.events import MAX_EVENT_BYTES, EventParser, TooLong
+
 _BREAK = ord("\n")
 _DATA = b"data: "
-_DONE = b"data: [DONE]"
-#: A chunk is a few hundred bytes. An event beyond this is no chunk, and memory is not for the server to fill.
-MAX_EVENT_BYTES = 1 << 20
+_DONE = b"[DONE]"
+#: How older llama.cpp begins the line of an error.
+_OLD_ERROR = b"error:"
+#: A text that is not empty, under the names that it has in chunks.
+_SAYS = re.compile(rb'"(?:content|text|reasoning_content|reasoning)": ?"[^"]')
+#: What has to be looked at besides: an error, a usage, how the answer ended.
+_TELLS = re.compile(rb'"(?:error|usage)": ?[^n ]|"finish_reason": ?["{]')
+#: Under these names stands what the user sees.
+_ANSWER = ("content", "text")
+#: A chunk holds a token, but a parser of reasoning or tools may make two of one.
+_LEAST_TOKENS = 0.5
+#: How an answer ends that is none, in the words of several servers.
+_NOT_WHOLE = ("error", "abort", "cancelled")
 
 
 class StreamError(Exception):
     """The stream is not what a whole answer looks like; the text is one phrase."""
 
 
+class NoUsage(StreamError):
+    """All is well but for the server's count of the tokens, which is missing."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """The server's own count of the request's tokens."""
+    """The server's own count of the request's tokens. `hidden_tokens` are those of them that it says were never sent."""
 
     prompt_tokens: int
     completion_tokens: int
+    hidden_tokens: int = 0
 
 
 class EventStream:
     """Feed it every read with its time, then ask `finish()`. Bytes may be split anywhere. With `keep` the text can be asked
-    for afterwards, and all bytes are held for it."""
+    for afterwards, and all bytes are held for it. `events` is how many events have come."""
 
-    __slots__ = ("_add_last", "_add_time", "_carry", "_first", "_is_plain", "_kept", "_last", "_times_s")
+    __slots__ = (
+        "_add_time",
+        "_blank_times_s",
+        "_envelope_bytes",
+        "_error",
+        "_has_reasoning",
+        "_kept",
+        "_now_s",
+        "_output_bytes",
+        "_parser",
+        "_times_s",
+        "_usage",
+        "events",
+        "first_s",
+        "first_text_bytes",
+        "is_done",
+    )
 
     def __init__(self, *, keep: bool = False) -> None:
-        self._carry = b""
-        self._first: bytes | None = None
-        self._last: deque[bytes] = deque(maxlen=2)  # each holds one whole event or more: the last two events are here
-        self._times_s = array("d")
+        self._parser = EventParser(self._event)
+        self._times_s, self._blank_times_s = array("d"), array("d")
+        self._add_time = self._times_s.append
         self._kept: list[bytes] | None = [] if keep else None
-        self._is_plain = False  # begun, nothing carried, nothing kept
-        self._add_time, self._add_last = self._times_s.append, self._last.append
+        self._usage = b""  # the last event that has one
+        self._error: str | None = None
+        self._now_s = self.first_s = 0.0
+        self._envelope_bytes = self._output_bytes = 0
+        self._has_reasoning = False
+        self.events = 0
+        self.first_text_bytes = 0
+        self.is_done = False
 
     def feed(self, data: bytes, now_s: float) -> None:
-        """Count the events that `data` completes. Raises StreamError when it is no stream of `data:` events."""
+        """Take what has come. Raises StreamError when it can be no stream of events."""
         # JSON has no raw line break inside, so one line and two breaks are one whole event, as nearly all reads are.
-        if self._is_plain and data.find(b"\n") == len(data) - 2 and data[-1] == _BREAK and data.startswith(_DATA):
+        if (
+            self._parser.is_clean
+            and self._envelope_bytes
+            and data.find(b"\n") == len(data) - 2
+            and data[-1] == _BREAK
+            and data.startswith(_DATA)
+            and _SAYS.search(data)
+            and not _TELLS.search(data)
+        ):
+            self.events += 1
+            self._output_bytes += len(data) - 8
             self._add_time(now_s)
-            self._add_last(data)
-        else:
-            self._feed(data, now_s)
-
-    def _feed(self, data: bytes, now_s: float) -> None:
-        if self._carry:
-            data = self._carry + data
-        events = data.count(_SEPARATOR)
-        if events == 0:
-            self._is_plain = False
-            self._keep(data)
+            if self._kept is not None:
+                self._kept.append(data[6:])
             return
-        end = data.rindex(_SEPARATOR) + 2
-        whole = data[:end]
-        # JSON has no raw line break inside, so this counts events, never text.
-        if not whole.startswith(_DATA) or whole.count(b"\n\ndata: ") != events - 1:
-            raise StreamError(f"not a stream of `data:` events: {_excerpt(whole)}")
-        if self._first is None:
-            self._first = whole[: whole.index(_SEPARATOR)]
-        self._keep(data[end:])
-        self._last.append(whole)
-        self._times_s.extend([now_s] * events)
-        if self._kept is not None:
-            self._kept.append(whole)
-        self._is_plain = not self._carry and self._kept is None
-
-    def _keep(self, rest: bytes) -> None:
-        if len(rest) > MAX_EVENT_BYTES:
-            raise StreamError(f"an event is longer than {MAX_EVENT_BYTES} bytes")
-        self._carry = rest
+        self._now_s = now_s
+        try:
+            self._parser.feed(data)
+        except TooLong as error:
+            raise StreamError(f"an event is longer than {MAX_EVENT_BYTES} bytes") from error
 
     @property
     def has_output(self) -> bool:
-        """Whether a chunk with output has come (two events are enough: at most the first carries only the role)."""
-        return len(self._times_s) > 1 or (self._first is not None and not _is_role_only(self._first))
+        """Whether a chunk with output has come."""
+        return bool(self._times_s)
 
     @property
-    def first_s(self) -> float:
-        """When the first event came; there is one."""
-        return self._times_s[0]
-
-    @property
-    def events(self) -> int:
-        """How many events have come."""
-        return len(self._times_s)
-
-    @property
-    def is_done(self) -> bool:
-        """Whether the last event is the end mark."""
-        return bool(self._last) and self._last[-1].endswith(_DONE + _SEPARATOR)
+    def text_bytes(self) -> int:
+        """About as many bytes of text have come: what chunks after the first are longer than the second one without its
+        text."""
+        return self.first_text_bytes + self._output_bytes - max(0, len(self._times_s) - 1) * self._envelope_bytes
 
     def output_times_s(self) -> "array[float]":
-        """Arrivals of the chunks with output so far: without the role, usage, error and end events."""
-        start = 1 if self._first is not None and _is_role_only(self._first) else 0
-        silent = sum(not _carries_output(event) for event in self._tail()[-2:])
-        return self._times_s[start : len(self._times_s) - silent]
+        """Arrivals of the chunks with output so far."""
+        return self._times_s or self._blank_times_s
 
-    def text(self) -> str:
-        """All output of a stream that was kept. Decodes every event."""
-        events = b"".join(self._kept or ()).split(_SEPARATOR)
-        return "".join(_text(event) for event in events if event.startswith(_DATA) and event != _DONE)
-
-    def _tail(self) -> list[bytes]:
-        return b"".join(self._last).split(_SEPARATOR)[:-1]
+    def text(self, *, whole: bool = False) -> str:
+        """The answer of a stream that was kept; the `whole` one has its reasoning, too. Decodes every event."""
+        return "".join(_text(_decode(data), whole=whole) for data in self._kept or ())
 
     def finish(self) -> Usage:
         """The usage of a stream that was read to its end. Raises StreamError when it is not whole."""
-        if self._first is None:
-            raise StreamError(f"the stream is empty{': ' + _excerpt(self._carry) if self._carry else ''}")
-        tail = self._tail()
-        for event in tail[-2:]:
-            if event.startswith(b'data: {"error"'):
-                raise StreamError(f"the server reported an error in the stream: {_error_message(event)}")
-        if self._carry:
-            raise StreamError(f"the stream was cut inside an event: {_excerpt(self._carry)}")
-        if tail[-1] != _DONE:
-            raise StreamError("the stream was cut: it ended without [DONE]")
-        return _usage(tail[-2] if len(tail) > 1 else b"")
+        if not self.is_done and self._parser.rest().strip() == _DONE:  # some servers leave out its last line break
+            self.is_done = True
+        if self._error is not None:
+            raise StreamError(self._error)
+        if not self.is_done and (not self.events or self._parser.no_event().startswith(_OLD_ERROR)):
+            raise StreamError(_no_stream(self._parser.no_event()))
+        if not self.is_done:
+            rest = self._parser.rest()
+            where = f"inside an event: {_excerpt(rest)}" if rest else "it ended without [DONE]"
+            raise StreamError(f"the stream was cut{' ' if rest else ': '}{where}")
+        if not self._usage:
+            raise NoUsage("the stream ended without usage")
+        return self._checked(_usage(_decode(self._usage)))
+
+    def _checked(self, usage: Usage | None) -> Usage:
+        if usage is None:
+            raise StreamError(f"the stream ended without usage that can be read: {_excerpt(self._usage)}")
+        if usage.completion_tokens < _LEAST_TOKENS * len(self._times_s):
+            raise StreamError(
+                f"the server's usage says {usage.completion_tokens} tokens of an answer that came in"
+                f" {len(self._times_s)} chunks"
+            )
+        if self._has_reasoning:
+            return Usage(prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens)
+        return usage
+
+    def _event(self, data: bytes, kind: str) -> None:
+        """Whatever the quick look is not enough for."""
+        if (end := data.strip()) == _DONE or not end:
+            self.is_done = self.is_done or end == _DONE
+            return
+        if not self.events:
+            self.first_s = self._now_s
+        self.events += 1
+        if self._kept is not None:
+            self._kept.append(data)
+        if self._envelope_bytes and _SAYS.search(data) and not _TELLS.search(data) and kind == "message":
+            self._output_bytes += len(data)
+            self._add_time(self._now_s)
+            return
+        if self._error is not None:
+            return
+        value = _decode(data)
+        self._error = _failure(value, kind)
+        if value.get("usage"):
+            self._usage = data
+        match value.get("choices"):
+            case [dict(choice), *_]:
+                self._chunk(choice, data)
+
+    def _chunk(self, choice: Mapping[str, Any], data: bytes) -> None:
+        if (ended := _reason(choice.get("finish_reason"))) in _NOT_WHOLE:
+            self._error = self._error or f"the answer was not finished: the server says {ended!r}"
+        said = _said(choice)
+        if not said:
+            if "role" not in (choice.get("delta") or ()):
+                self._blank_times_s.append(self._now_s)
+            return
+        if not self._times_s:
+            self.first_text_bytes = _length(said, data)
+            self._has_reasoning = any("reason" in key or "think" in key for key in said)
+        else:
+            self._envelope_bytes = self._envelope_bytes or len(data) - _length(said, data)
+            self._output_bytes += len(data)
+        self._times_s.append(self._now_s)
 
 
-def _decode(event: bytes) -> dict[str, Any]:
+def _decode(data: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(event.removeprefix(_DATA))
+        value = json.loads(data)
     except ValueError as error:
-        raise StreamError(f"an event is not JSON: {_excerpt(event)}") from error
+        raise StreamError(f"an event is not JSON: {_excerpt(data)}") from error
     if not isinstance(value, dict):
-        raise StreamError(f"an event is not an object: {_excerpt(event)}")
+        raise StreamError(f"an event is not an object: {_excerpt(data)}")
     return value
 
 
-def _text(event: bytes) -> str:
-    match _decode(event).get("choices"):
-        case [{"delta": {"content": str(text)}}, *_] | [{"text": str(text)}, *_]:
-            return text
+def _said(choice: Mapping[str, Any]) -> dict[str, Any]:
+    """The parts of a chunk that are output, by their names: a text, reasoning, calls of tools."""
+    parts = choice.get("delta") or choice.get("message") or {"text": choice.get("text")}
+    return {key: value for key, value in parts.items() if value and key != "role"} if isinstance(parts, dict) else {}
+
+
+def _text(value: Mapping[str, Any], *, whole: bool) -> str:
+    match value.get("choices"):
+        case [dict(choice), *_]:
+            said = _said(choice)
+            return "".join(text for key, text in said.items() if isinstance(text, str) and (whole or key in _ANSWER))
     return ""
 
 
-def _carries_output(event: bytes) -> bool:
+def _length(said: Mapping[str, Any], data: bytes) -> int:
+    """The bytes that the texts take in the JSON."""
+    found = 0
+    for value in said.values():
+        plain, escaped = (json.dumps(value, ensure_ascii=ascii).encode().strip(b'"') for ascii in (False, True))
+        found += len(plain if plain in data else escaped)
+    return min(found, len(data))
+
+
+def _reason(value: object) -> object:
+    """Of a finish: a word, or SGLang's {"type": word}."""
+    return value.get("type") if isinstance(value, dict) else value
+
+
+def _usage(value: Mapping[str, Any]) -> Usage | None:
+    match value.get("usage"):
+        case {"prompt_tokens": prompt, "completion_tokens": completion, **rest}:
+            counts = _count(prompt), _count(completion)
+            details = rest.get("completion_tokens_details")
+            hidden = _count(details.get("reasoning_tokens")) if isinstance(details, dict) else None
+            if counts[0] is not None and counts[1] is not None:
+                return Usage(prompt_tokens=counts[0], completion_tokens=counts[1], hidden_tokens=hidden or 0)
+    return None
+
+
+def _count(value: object) -> int | None:
+    """A whole number, also where a server writes it as 12.0 or "12"."""
     try:
-        return bool(_decode(event).get("choices"))
-    except StreamError:
-        return False
+        number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else -1.0
+    except ValueError:
+        return None
+    return int(number) if number >= 0 and number.is_integer() else None
 
 
-def _usage(event: bytes) -> Usage:
-    usage = _decode(event).get("usage") if event else None
-    match usage:
-        case {"prompt_tokens": int(prompt), "completion_tokens": int(completion)}:
-            return Usage(prompt_tokens=prompt, completion_tokens=completion)
-    raise StreamError("the stream ended without usage")
+def _failure(value: Mapping[str, Any], kind: str) -> str | None:
+    """What an event says of a failure, in the forms of several servers; None of a chunk that says nothing of it."""
+    choices = value.get("choices")
+    inside = choices[0].get("error") if isinstance(choices, list) and choices and isinstance(choices[0], dict) else None
+    if error := value.get("error") or inside:
+        return f"the server reported an error in the stream: {_message(error)}"
+    if kind == "error" or value.get("object") == "error" or ("choices" not in value and _says_why(value)):
+        return f"the server reported an error in the stream: {_message(value)}"
+    return None
 
 
-def _is_role_only(event: bytes) -> bool:
-    """vLLM's first chat chunk says who speaks and carries no output; it comes together with the first token."""
-    if b'"role"' not in event:
-        return False
+def _says_why(value: Mapping[str, Any]) -> bool:
+    return bool(value.get("detail")) or ("message" in value and "code" in value)
+
+
+def _message(error: object) -> str:
+    match error:
+        case str(text) | {"message": str(text)} | {"detail": str(text)}:
+            return text
+    return _excerpt(json.dumps(error).encode())
+
+
+def _no_stream(data: bytes) -> str:
+    """What a body is that holds no event."""
+    if not data:
+        return "the stream is empty"
     try:
-        choices = _decode(event).get("choices")
-    except StreamError:
-        return False
-    match choices:
-        case [{"delta": {"role": str(), **rest}}, *_]:
-            return not any(rest.values())
-    return False
-
-
-def _error_message(event: bytes) -> str:
-    match _decode(event):
-        case {"error": {"message": str(message)}} | {"error": str(message)}:
-            return message
-    return _excerpt(event)
+        value = json.loads(data.removeprefix(_OLD_ERROR))
+    except ValueError:
+        return f"the answer is not a stream of `data:` events: {_excerpt(data)}"
+    if isinstance(value, dict):
+        if failure := _failure(value, "error" if data.startswith(_OLD_ERROR) else "message"):
+            return failure
+        if "choices" in value:
+            return "the server does not stream: it answered with one JSON object, whose tokens have no times"
+    return f"the answer is not a stream of `data:` events: {_excerpt(data)}"
 
 
 def _excerpt(data: bytes) -> str:

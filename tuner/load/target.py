@@ -1,7 +1,8 @@
 """A URL as a user gives it in; the server's address and its model's name out."""
 
 import json
-from urllib.parse import urlsplit
+import os
+from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 
@@ -9,6 +10,8 @@ from tuner.errors import RunError, UsageError
 from tuner.types import Target
 
 _TIMEOUT_S = 10.0
+#: What is often copied with the address.
+_ROUTES = ("/chat/completions", "/completions", "/models", "/v1")
 
 
 async def find_target(url: str, model: str | None, api_key: str | None) -> Target:
@@ -19,6 +22,8 @@ async def find_target(url: str, model: str | None, api_key: str | None) -> Targe
     """
     base_url = _base_url(url)
     names = await _models(base_url, api_key)
+    if not names:
+        raise RunError(f"{base_url}/v1/models lists no model: load one first")
     if model is None and len(names) > 1:
         raise UsageError(f"{base_url} serves {len(names)} models ({', '.join(names[:5])}): choose one with --model")
     if model is not None and model not in names:
@@ -27,13 +32,15 @@ async def find_target(url: str, model: str | None, api_key: str | None) -> Targe
 
 
 def _base_url(url: str) -> str:
-    full = (url if "://" in url else f"http://{url}").rstrip("/").removesuffix("/v1")
+    full = (url if "://" in url else f"http://{url}").rstrip("/")
+    for route in _ROUTES:
+        full = full.removesuffix(route)
     try:
         parts = urlsplit(full)
         valid = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
     except ValueError:
         valid = False
-    if not valid or parts.query or parts.fragment:
+    if not valid or parts.query or parts.fragment or not full.isprintable() or " " in full:
         raise UsageError(f"{url!r} is no URL of a server: give it as http://HOST:PORT")
     if parts.username or parts.password:
         raise UsageError("the URL holds a user name or password: set TUNER_API_KEY instead")
@@ -49,17 +56,33 @@ async def _models(base_url: str, api_key: str | None) -> list[str]:
             aiohttp.ClientSession(trust_env=False, timeout=timeout, headers=headers) as session,
             session.get(url, allow_redirects=False) as response,
         ):
-            text = await response.text()
-    except (aiohttp.ClientError, TimeoutError, UnicodeDecodeError) as error:
-        raise RunError(f"{url} cannot be read: {str(error) or type(error).__name__}") from error
-    if response.status in (401, 403):
-        raise RunError(f"{url} wants a key (HTTP {response.status}): set TUNER_API_KEY")
+            text = await response.text(errors="replace")
+    except aiohttp.ClientConnectorError as error:
+        why = os.strerror(error.os_error.errno) if error.os_error.errno else str(error.os_error)
+        raise RunError(f"no server answers at {base_url} ({why}): start it, or check host and port") from error
+    except (aiohttp.ClientError, TimeoutError) as error:
+        why = str(error) or f"no answer within {_TIMEOUT_S:g} s"
+        raise RunError(f"{url} cannot be read ({why}): is the server up, and is this its port?") from error
     if response.status != 200:
-        raise RunError(f"{url} answered HTTP {response.status}: is this an OpenAI-compatible server?")
+        raise RunError(f"{url} {_refusal(response, text, base_url)}")
     try:
-        names = [str(entry["id"]) for entry in json.loads(text)["data"]]
+        return [str(entry["id"]) for entry in json.loads(text)["data"]]
     except (ValueError, KeyError, TypeError) as error:
         raise RunError(f"{url} answered without a list of models: is this an OpenAI-compatible server?") from error
-    if not names:
-        raise RunError(f"{url} lists no model")
-    return names
+
+
+def _refusal(response: aiohttp.ClientResponse, text: str, base_url: str) -> str:
+    """What a status other than 200 means, and what to do."""
+    status = response.status
+    if status in (401, 403):
+        return f"wants a key (HTTP {status}): set TUNER_API_KEY"
+    if 300 <= status < 400 and (target := response.headers.get("Location")):
+        url = urljoin(str(response.url), target)
+        base = url.rstrip("/").removesuffix("/v1/models")
+        where = f"give {base} as the URL" if base != base_url else "have the server answer without it"
+        return f"redirects (HTTP {status}) to {url}: {where}"
+    if status in (429, 503):
+        after = response.headers.get("Retry-After")
+        wait = f"in {after} s" if after and after.isdecimal() else "when it is ready"
+        return f"answered HTTP {status}, it is busy or loads its model ({text[:100].strip()!r}): try again {wait}"
+    return f"answered HTTP {status}: is this an OpenAI-compatible server, and {base_url} what stands before its /v1?"

@@ -1,6 +1,7 @@
 """A server in; the alphabet that prompts for it are made of out, and real prompts with their token counts.
 
-The tokenizer is vLLM's own, through /tokenize. A server that has none gets English words, whose tokens are not known.
+The tokenizer is vLLM's own, through /tokenize. A server that has none, or one of another form, gets English words, whose tokens
+are not known.
 """
 
 import asyncio
@@ -13,14 +14,16 @@ import aiohttp
 
 from tuner.errors import LaunchError, UsageError
 from tuner.load.prompts import OPENING, Alphabet, Prompt, chat
-from tuner.types import Failed, FailureKind, Target, Workload
-from tuner.workload.dataset import Sample
+from tuner.types import Endpoint, Failed, FailureKind, Target, Workload
+from tuner.workload.entry import Sample
+from tuner.workload.lengths import CHARACTERS_PER_TOKEN
 
 #: The ids after the bytes and special tokens: in every BPE vocabulary the earliest merges, so the most frequent words.
 _ID_RANGE = range(256, 8192)
 _MIN_WORDS = 16
 _MAX_WORDS = 2048
-_MAX_PROMPTS = 2000
+#: Of a dataset's prompts only so many are counted, and sent.
+MAX_PROMPTS = 2000
 _AT_ONCE = 16
 _NO_ROUTE = (404, 405, 501)
 #: For a server that has no tokenizer to ask: short words, most of them one token in any vocabulary.
@@ -51,8 +54,9 @@ async def learn_alphabet(session: aiohttp.ClientSession, target: Target, workloa
         if workload.api == "completions":  # prompts are ids, and need no words
             return Alphabet(words=(), ids=tuple(_ID_RANGE), chat_overhead_tokens=0)
         raise UsageError(
-            f"the tokenizer of {target.model} keeps only {len(words)} plain words as one token, so chat prompts cannot have"
-            " exact lengths: take a workload with `api: completions`"
+            f"the tokenizer of {target.model} has {len(words) or 'no'} plain words that are one token each, so chat prompts"
+            " cannot have exact lengths: give the model's folder its own tokenizer files (tokenizer.json,"
+            " tokenizer_config.json), or take a workload with `api: completions`, whose prompts are ids"
         )
     overhead = await _overhead(server, workload, words) if workload.api == "chat" else 0
     alphabet = Alphabet(words=words, ids=ids, chat_overhead_tokens=overhead)
@@ -116,17 +120,19 @@ async def count_tokens(
 
     async def counted(sample: Sample) -> Prompt | None:
         async with turns:
-            asked = len(await server.tokenize(chat(workload, sample.prompt)))
-            answered = len(await server.tokenize({"prompt": sample.answer})) if sample.answer else None
+            asked = len(await server.tokenize(chat(workload, sample.prompt, sample.system)))
+            answered = sample.output_tokens
+            if answered is None and sample.answer:
+                answered = len(await server.tokenize({"prompt": sample.answer, "add_special_tokens": False}))
         longest = server.max_model_len
         if longest is not None and asked + (answered or workload.output_tokens.high) > longest:
             return None
-        return Prompt(text=sample.prompt, input_tokens=asked, output_tokens=answered)
+        return Prompt(text=sample.prompt, system=sample.system, input_tokens=asked, output_tokens=answered)
 
     try:
-        found = await asyncio.gather(*(counted(sample) for sample in samples[:_MAX_PROMPTS]))
+        found = await asyncio.gather(*(counted(sample) for sample in samples[:MAX_PROMPTS]))
     except _NoTokenizer:
-        return tuple(Prompt(text=sample.prompt, input_tokens=None, output_tokens=None) for sample in samples)
+        return tuple(_guessed(sample) for sample in samples[:MAX_PROMPTS])
     if prompts := tuple(prompt for prompt in found if prompt is not None):
         return prompts
     raise UsageError(
@@ -134,8 +140,16 @@ async def count_tokens(
     )
 
 
+def _guessed(sample: Sample) -> Prompt:
+    """The prompt of a server that cannot be asked: its answer is as long as its characters say."""
+    tokens = sample.output_tokens
+    if tokens is None and sample.answer:
+        tokens = max(1, round(len(sample.answer) / CHARACTERS_PER_TOKEN))
+    return Prompt(text=sample.prompt, system=sample.system, input_tokens=None, output_tokens=tokens)
+
+
 class _NoTokenizer(Exception):
-    """The server has no such route."""
+    """The server has no tokenizer of vLLM's form."""
 
 
 class _Tokenizer:
@@ -154,27 +168,34 @@ class _Tokenizer:
         match answer:
             case {"tokens": [*tokens]} if all(isinstance(token, int) for token in tokens):
                 return tokens
-        raise _failed("/tokenize answered without a list of tokens")
+        raise self._other_form("/tokenize answered without a list of tokens")
 
     async def detokenize(self, tokens: list[int]) -> str:
         match await self._post("detokenize", {"tokens": tokens}):
             case {"prompt": str(prompt)}:
                 return prompt
-        raise _failed("/detokenize answered without a prompt")
+        raise self._other_form("/detokenize answered without a prompt")
 
     async def _post(self, route: str, request: dict[str, object]) -> Any:
         try:
             async with self._session.post(
-                f"{self._target.base_url}/{route}", json={"model": self._target.model, **request}
+                f"{self._target.base_url}/{route}", json={"model": self._target.model, **request}, allow_redirects=False
             ) as response:
-                text = await response.text()
-                if response.status == 200:
-                    return json.loads(text)
-                if response.status in _NO_ROUTE:
-                    raise _NoTokenizer
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+                text = await response.text(errors="replace")
+        except (aiohttp.ClientError, TimeoutError) as error:
             raise _failed(f"/{route} failed: {str(error) or type(error).__name__}") from error
-        raise _failed(f"/{route} answered HTTP {response.status}: {text[:200]}")
+        if response.status in _NO_ROUTE:
+            raise _NoTokenizer
+        if response.status != 200:
+            raise self._other_form(f"/{route} answered HTTP {response.status}: {text[:200]}")
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise self._other_form(f"/{route} answered no JSON: {text[:200]!r}") from error
+
+    def _other_form(self, why: str) -> Exception:
+        """What a vLLM of ours must not answer; another server may."""
+        return _failed(why) if isinstance(self._target, Endpoint) else _NoTokenizer(why)
 
 
 def _failed(message: str) -> LaunchError:

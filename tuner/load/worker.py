@@ -196,6 +196,7 @@ class Load:
             answered=sender.take_answered(),
             answered_events=sender.answered_events,
             answered_tokens=sender.answered_tokens,
+            answered_asked=sender.answered_asked,
         )
 
     def _user_of(self, index: int) -> int:

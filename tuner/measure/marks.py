@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from math import sqrt
 from statistics import fmean, variance
 
-from tuner.decide.deciding import Deciding
+from tuner.decide.deciding import OTHER_LENGTHS, Deciding
 from tuner.measure.window import sent_in
 from tuner.types import ClientMetrics, GpuMetrics, LoadMetrics, LoadResult, Mark, RequestRecord, ServerMetrics, Workload
 
@@ -25,6 +25,12 @@ LEAST_SHARE = 1.0
 PREFIX_HITS = 0.01
 #: Requests that arrived and did not leave, as a share of those that arrived.
 LEFT_BEHIND = 0.10
+#: Chunks that come together with the one before, as a share; tokens of a first chunk, which has one.
+BUNCHED = 0.25
+BUNCHED_FIRST = 2.9
+#: No token that has a text is less than a byte; some are special and have none.
+TOKENS_A_BYTE = 1.5
+HIDDEN = 0.01
 #: By how many standard errors later requests take longer than earlier ones.
 LONGER = 2.5
 
@@ -39,6 +45,8 @@ def marks(
 ) -> tuple[Mark, ...]:
     """Those that hold, in the order of `Mark`. `rule` names what decides; without one that is a closed loop's throughput."""
     rule = rule or Deciding(precision=workload.precision, throughput=workload.users is not None)
+    hides = _hides(result)
+    first_tokens = 0.0 if hides else load.first_chunk_tokens or 0.0
     held = {
         Mark.CLIENT_BOUND: client_bound(result.client, load),
         Mark.UNSTEADY: not result.stationary,
@@ -46,6 +54,12 @@ def marks(
         Mark.THROTTLED: gpu is not None and (gpu.throttled or 0.0) >= THROTTLED,
         Mark.PREFIX_CACHE: server is not None and _hits_too_often(result, load, server),
         Mark.SATURATED: workload.users is None and _falls_behind(result, load),
+        Mark.OTHER_LENGTHS: any(
+            share is not None and abs(share - 1) > OTHER_LENGTHS for share in (load.answer_share, load.prompt_share)
+        ),
+        Mark.BUNCHED: (load.bunched or 0.0) >= BUNCHED or first_tokens >= BUNCHED_FIRST,
+        Mark.HIDDEN_TOKENS: hides,
+        Mark.COUNTED: any(r.is_counted for r in result.records),
     }
     return tuple(mark for mark in Mark if held[mark])
 
@@ -76,6 +90,13 @@ def _hits_too_often(result: LoadResult, load: LoadMetrics, server: ServerMetrics
         return False
     implied = min(1.0, result.shared_tokens * len(prompts) / sum(prompts))
     return server.prefix_cache_hits / server.prefix_cache_queries > implied + PREFIX_HITS
+
+
+def _hides(result: LoadResult) -> bool:
+    """Whether the server counts more tokens than can be in the texts that came, or says so itself."""
+    known = [r for r in sent_in(result.records, result.window_start_s, result.window_end_s) if r.text_bytes]
+    tokens, text_bytes = sum(r.output_tokens or 0 for r in known), sum(r.text_bytes or 0 for r in known)
+    return tokens > TOKENS_A_BYTE * text_bytes or sum(r.hidden_tokens for r in known) > HIDDEN * tokens
 
 
 def _falls_behind(result: LoadResult, load: LoadMetrics) -> bool:

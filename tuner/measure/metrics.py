@@ -15,6 +15,7 @@ when the client is late (coordinated omission). Streams that were cut are failur
 """
 
 from collections.abc import Mapping, Sequence
+from statistics import median
 
 import numpy as np
 
@@ -33,14 +34,18 @@ def load_metrics(result: LoadResult, limits: Mapping[str, float] = {}) -> LoadMe
     """The window's metrics, with the intervals that ended it. `limits` are seconds of "ttft", "tpot" and "e2el": what a good
     request meets.
 
-    Raises LaunchError (LOAD_FAILED) when no request that was sent in the window succeeded.
+    Raises LaunchError (LOAD_FAILED) when no request that was sent in the window succeeded, or none ended in it: nothing is no
+    measurement.
     """
     start_s, end_s = result.window_start_s, result.window_end_s
     window_s = end_s - start_s
     good = whole(result.records)
     sent, ended = sent_in(good, start_s, end_s), ended_in(good, start_s, end_s)
-    if not sent:
-        message = f"no request that was sent in the window of {window_s:.0f} s succeeded: make window_s longer"
+    if not sent or not ended:
+        what = "that was sent in the window of" if not sent else "ended in the window of"
+        did = " succeeded" if not sent else ""
+        message = f"no request {what} {window_s:.3g} s{did}, so nothing was measured: make window_s longer, or a trace"
+        message += " slower (speedup)"
         raise LaunchError(Failed(kind=FailureKind.LOAD_FAILED, message=message))
     throughput, prompt_tokens = output_tokens(good, start_s, end_s) / window_s, input_tokens(good, start_s, end_s)
     latencies = latencies_s(sent)
@@ -59,6 +64,10 @@ def load_metrics(result: LoadResult, limits: Mapping[str, float] = {}) -> LoadMe
         e2el_s=distribution(latencies["e2el"]),
         goodput=_count_good(ended, limits) / window_s if limits else None,
         chunk_tokens=_chunk_tokens(sent),
+        answer_share=_share([(r.output_tokens, r.asked_tokens) for r in sent if not r.censored]),
+        prompt_share=_share([(r.input_tokens, r.asked_input_tokens) for r in sent]),
+        bunched=float(np.mean(gaps <= 0)) if gaps.size else None,
+        first_chunk_tokens=_first_chunk_tokens(sent),
         input_tokens=prompt_tokens,
         output_tokens=throughput * window_s,
         ci95=_intervals(result, len(ended) / window_s),
@@ -102,3 +111,19 @@ def _chunk_tokens(records: Sequence[RequestRecord]) -> float | None:
     """Mean tokens in a chunk after the first, which holds one."""
     counts = [(r.output_tokens or 0, len(r.chunk_times_s)) for r in records if len(r.chunk_times_s) > 1]
     return sum(tokens - 1 for tokens, _ in counts) / sum(chunks - 1 for _, chunks in counts) if counts else None
+
+
+def _share(counts: Sequence[tuple[int | None, int | None]]) -> float | None:
+    """How many tokens there were for each that was asked for, over the requests of which both are known."""
+    known = [(found, asked) for found, asked in counts if found is not None and asked]
+    return sum(found for found, _ in known) / sum(asked for _, asked in known) if known else None
+
+
+def _first_chunk_tokens(records: Sequence[RequestRecord]) -> float | None:
+    """The median; a first chunk has as large a share of the tokens as of the text."""
+    tokens = [
+        (r.output_tokens or 0) * (r.first_text_bytes or 0) / r.text_bytes
+        for r in records
+        if r.text_bytes and r.text_bytes > 0 and len(r.chunk_times_s) > 1
+    ]
+    return median(tokens) if tokens else None

@@ -89,6 +89,11 @@ class ServerSampler:
         counted = {
             field: _required(after.values, name) - _required(before.values, name) for field, name in _COUNTERS.items()
         }
+        if fell := [_COUNTERS[field] for field, count in counted.items() if count < 0]:
+            raise _failed(
+                f"{fell[0]} of /metrics fell in the window: the server was restarted, or the address is that of several"
+                " (measure one of them)"
+            )
         client_tokens = output_tokens(result.records, before.time_s, after.time_s)
         usage = _values(self._gauges, _KV_USAGE)
         return ServerMetrics(

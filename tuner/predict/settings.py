@@ -20,7 +20,7 @@ LATEST: Version = (0, 32)
 #: Quantizations of 16-bit weights while they load (model_executor/layers/quantization/online).
 ONLINE = ("fp8", "fp8_per_tensor", "fp8_per_block", "fp8_per_channel", "mxfp8", "mxfp4", "int8_per_channel_weight_only")
 #: What these change, the prediction does not know.
-_NOT_PREDICTED = frozenset(
+NOT_PREDICTED = frozenset(
     (
         "kv_cache_memory_bytes",
         "num_gpu_blocks_override",
@@ -86,7 +86,7 @@ def resolve(params: Params, shape: Shape, gpu: Gpu, version: Version = LATEST) -
 
     Raises UsageError for arguments whose effect cannot be told, and values of another type."""
     given = {name: value for name, value in params.items() if value != UNSET}
-    if unknown := sorted(_NOT_PREDICTED & given.keys()):
+    if unknown := sorted(NOT_PREDICTED & given.keys()):
         raise UsageError(f"{unknown[0]}: tuner cannot tell what it does to memory and speed; leave it out")
     if (kind := given.get("kv_cache_dtype", "auto")) not in _KV_CACHE_DTYPES:
         raise UsageError(f"kv_cache_dtype {kind}: tuner cannot tell what it takes, only {', '.join(_KV_CACHE_DTYPES)}")

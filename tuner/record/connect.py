@@ -5,6 +5,7 @@ survives a power cut (https://sqlite.org/pragma.html#pragma_synchronous). Postgr
 """
 
 import importlib.util
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -19,6 +20,9 @@ from tuner.errors import StorageError, UsageError
 #: How long a writer waits for another one.
 BUSY_TIMEOUT_S = 60.0
 
+#: What begins with no word and colon, as `sqlite:` does.
+_PATH = re.compile(r"(?!\w+:|:)\S[^\0\n]*")
+
 _SQLITE_SENTENCES = {
     "SQLITE_BUSY": "is locked by another program: end that one, or wait, and run the same command again",
     "SQLITE_READONLY": "cannot be written: make it and its folder writable, or choose another --storage",
@@ -30,8 +34,13 @@ _SQLITE_SENTENCES = {
 
 
 def parse_url(url: str) -> URL:
-    """The URL with its driver. Raises UsageError, without repeating the URL: a password may be in it."""
-    expected = "expected sqlite:///FILE.db or postgresql://USER@HOST/NAME"
+    """The URL with its driver; a path alone is SQLite's. Raises UsageError, without repeating the URL: a password may be in
+    it."""
+    expected = "expected a file, sqlite:///FILE.db or postgresql://USER@HOST/NAME"
+    if _PATH.fullmatch(url):
+        if Path(url).is_dir():
+            raise UsageError(f"--storage {url} is a folder: name a file in it, such as {url.rstrip('/')}/tuner.db")
+        return URL.create("sqlite", database=str(Path(url).expanduser()))
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError) as error:

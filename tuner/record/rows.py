@@ -3,7 +3,7 @@
 Values of environment variables that look like secrets are never stored, only their names. It runs no query.
 """
 
-import re
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import JsonValue, TypeAdapter
 
 from tuner.record.tables import ContestRow, LaunchRow, StudyRow, TrialRow, VerificationRow
+from tuner.space.words import SECRET
 from tuner.types import Command, Fingerprint, Outcome, Params, ProcessId, Proposal, Trial
 
 _COMMAND = TypeAdapter(Command)
@@ -21,8 +22,6 @@ _OUTCOME: TypeAdapter[Outcome] = TypeAdapter(Outcome)
 _PARAMS: TypeAdapter[Params] = TypeAdapter(Params)
 _SETTINGS: TypeAdapter[Mapping[str, JsonValue]] = TypeAdapter(Mapping[str, JsonValue])
 _VIOLATIONS: TypeAdapter[Mapping[str, float]] = TypeAdapter(Mapping[str, float])
-#: TOKENIZERS_PARALLELISM and its like are no secrets.
-_SECRET = re.compile(r"TOKEN(?!IZ)|KEY|SECRET|PASSWORD", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +85,26 @@ def differences(a: Fingerprint, b: Fingerprint) -> list[str]:
     """The keys in which two fingerprints differ, with both values: ["engine_version: '0.32.0', now '0.33.0'"]."""
     before, now = asdict(a), asdict(b)
     return [f"{key}: {before[key]!r}, now {now[key]!r}" for key in before if before[key] != now[key]]
+
+
+def space_differences(before: str, now: str) -> list[str]:
+    """In what two search spaces differ, both as JSON: what is fixed, key by key with both values, and the names of the rest."""
+    try:
+        old, new = json.loads(before), json.loads(now)
+    except ValueError:  # written by an older tuner
+        return ["another search space"]
+    found = []
+    for part in ("fixed", "environment"):
+        one, other = old.get(part) or {}, new.get(part) or {}
+        for key in sorted({*one, *other}):
+            if one.get(key) != other.get(key):
+                found.append(f"{key}: {one.get(key, 'not given')}, now {other.get(key, 'not given')}")
+    searched = [space.get("parameters") or {} for space in (old, new)]
+    for key in sorted({*searched[0], *searched[1]}):
+        if searched[0].get(key) != searched[1].get(key) and not any(line.startswith(f"{key}:") for line in found):
+            found.append(f"{key} is searched otherwise")
+    found += [f"the {part} of the search space" for part in ("rules", "enqueue") if old.get(part) != new.get(part)]
+    return found or ["another search space"]
 
 
 def study_row(record: StudyRecord) -> StudyRow:
@@ -169,7 +188,7 @@ def contest(row: ContestRow) -> StoredContest:
 
 def command_json(command: Command) -> JsonValue:
     """The command without the values of secret variables, whose names stay."""
-    secret = sorted(name for name in command.environment if _SECRET.search(name))
+    secret = sorted(name for name in command.environment if SECRET.search(name))
     public = {name: value for name, value in command.environment.items() if name not in secret}
     return {
         "argv": list(command.argv),

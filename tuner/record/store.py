@@ -74,9 +74,11 @@ class Store:
                 return record
             stored = rows.study_record(row)
         changed = differences(stored.fingerprint, record.fingerprint)
-        for key in ("objective", "direction", "space_digest"):
+        for key in ("objective", "direction"):
             if (before := getattr(stored, key)) != (now := getattr(record, key)):
                 changed.append(f"{key}: {before!r}, now {now!r}")
+        if stored.space_digest != record.space_digest:
+            changed += rows.space_differences(stored.space, record.space)
         if changed:
             raise UsageError(
                 f"study {record.name!r} cannot be continued under other conditions ({'; '.join(changed)}): "

@@ -16,6 +16,7 @@ from tuner.errors import UsageError
 from tuner.space import gpus
 from tuner.space.parameters import Categorical, Parameter, Scalar, shown
 from tuner.space.rules import Rule
+from tuner.space.words import SECRET_ARGUMENTS, TUNERS_OWN, not_a_name, not_a_variable, not_printable
 from tuner.types import Params, Value
 
 UNSET = gpus.UNSET
@@ -156,6 +157,7 @@ class SearchSpace(BaseModel):
 
     def _problems(self) -> Iterator[_Problem]:
         """What is wrong between the keys: where it is written, and a sentence."""
+        yield from self._problems_with_words()
         yield from self._problems_with_the_card()
         known = dict(self.fixed)
         for name, parameter in self.parameters.items():
@@ -176,6 +178,26 @@ class SearchSpace(BaseModel):
         for index, point in enumerate(self.enqueue):
             for why in self.violations(point):
                 yield ("enqueue", index), why
+
+    def _problems_with_words(self) -> Iterator[_Problem]:
+        """Names that are none, and what must not be stored."""
+        if self.name and (why := not_a_name(self.name)):
+            yield ("name",), why
+        for name, value in self.environment.items():
+            if why := not_a_variable(name, value):
+                yield ("environment", name), why
+        for part, names in (("fixed", self.fixed), ("parameters", self.parameters)):
+            for name in names:
+                if name in SECRET_ARGUMENTS:
+                    why = (
+                        f"a secret would be stored with every trial: set {SECRET_ARGUMENTS[name]} in the shell instead"
+                    )
+                    yield (part, name), why
+                elif name in TUNERS_OWN:
+                    yield (part, name), f"tuner itself gives {name} to each server: leave it out"
+        for name, fixed in self.fixed.items():
+            if isinstance(fixed, str) and (why := not_printable(fixed)):
+                yield ("fixed", name), why
 
     def _problems_with_the_card(self) -> Iterator[_Problem]:
         card = self.gpu.capability

@@ -1,8 +1,11 @@
 """A YAML file and a pydantic model in; a validated value out, or one sentence with file and line.
 
-The only reader of YAML. It knows nothing of what the files mean.
+The only reader of YAML. It knows nothing of what the files mean. It is stricter than YAML and pydantic by themselves: a key
+that is there twice, and a yes or no where a number is meant, are mistakes.
 """
 
+import difflib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,51 +17,179 @@ from tuner.errors import UsageError
 Model = TypeVar("Model", bound=BaseModel)
 Location = tuple[int | str, ...]
 
+#: What a person writes is smaller, also with its aliases (`*name`) replaced by what they stand for.
+MAX_BYTES = 4 << 20
+MAX_NODES = 500_000
+_EXPECTED = {
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "bool_type": "true or false",
+    "string_type": "a text",
+    "path_type": "a path",
+    "tuple_type": "a list, such as [one, two]",
+    "list_type": "a list, such as [one, two]",
+    "is_instance_of": "a list, such as [one, two]",
+    "sequence_str": "a list, such as [one, two]",
+    "dict_type": "`key: value` lines",
+    "model_type": "`key: value` lines",
+    "model_attributes_type": "`key: value` lines",
+}
+
 
 def read_yaml(path: Path, model: type[Model]) -> Model:
     """Parse `path` into `model`. Raises UsageError "file:line: what is wrong"."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise UsageError(f"{path} cannot be read: {reason}") from error
-    try:
-        tree = yaml.compose(text, Loader=yaml.SafeLoader)
-        value = yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else 1
-        raise UsageError(f"{path}:{line}: this is not valid YAML: {error.problem}") from error
-    except yaml.YAMLError as error:
-        raise UsageError(f"{path}: this is not valid YAML: {error}") from error
+    tree, value = _parse(path, _read(path))
     if not isinstance(value, dict):
-        raise UsageError(f"{path}:1: expected `key: value` lines, found {type(value).__name__}")
+        what = "the file is empty" if value is None else f"found {_shown(value)}"
+        raise UsageError(f"{path}:1: expected `key: value` lines, {what}")
     try:
-        return model.model_validate(value)
+        found = model.model_validate(value)
     except ValidationError as error:
-        found = error.errors(include_url=False)
+        errors = error.errors(include_url=False)
         first = next(
-            (e for e in found if e["type"] == "extra_forbidden"), found[0]
+            (e for e in errors if e["type"] == "extra_forbidden"), errors[0]
         )  # a misspelt key also misses the right one
         line, where = _locate(tree, first["loc"], is_absent=first["type"] == "missing")
-        raise UsageError(f"{path}:{line}: {where or 'the file'}: {_sentence(first)}") from error
+        raise UsageError(f"{path}:{line}: {where or 'the file'}: {_sentence(first, model)}") from error
+    if (location := _yes_for_a_number(value, found, ())) is not None:
+        line, where = _locate(tree, location, is_absent=False)
+        raise UsageError(f"{path}:{line}: {where}: expected a number, found true or false")
+    return found
+
+
+def key_line(path: Path, key: str) -> int:
+    """The line of a key of a file that was read."""
+    tree, _ = _parse(path, _read(path))
+    names = (key, key.replace("_", "-"))
+    return next((found[0] for name in names if (found := _child(tree, name))), 1)
 
 
 def parse_scalar(text: str) -> object:
     """One value as YAML reads it: "2" is an int, "true" a bool, "auto" a str; what is no YAML stays the text."""
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         return text
 
 
-def _sentence(error: Any) -> str:
-    if error["type"] == "extra_forbidden":
-        return "unknown key"
-    if error["type"] == "missing":
+def _read(path: Path) -> str:
+    try:
+        if path.exists() and not path.is_file():
+            raise UsageError(f"{path} cannot be read: it is {'a folder' if path.is_dir() else 'no regular file'}")
+        if path.stat().st_size > MAX_BYTES:
+            raise UsageError(f"{path} cannot be read: it is larger than {MAX_BYTES >> 20} MiB")
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise UsageError(f"{path} cannot be read: {reason}") from error
+    except ValueError as error:  # a NUL in the path
+        raise UsageError(f"{str(path)!r} cannot be read: {error}") from error
+
+
+def _parse(path: Path, text: str) -> tuple[yaml.Node | None, Any]:
+    """The nodes, with their lines, and what they mean."""
+    try:
+        tree = yaml.compose(text, Loader=yaml.SafeLoader)
+        if tree is not None:
+            _check_nodes(path, tree)
+        return tree, yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 1
+        raise UsageError(f"{path}:{line}: this is not valid YAML: {error.problem}") from error
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path}: this is not valid YAML: {error}") from error
+    except RecursionError as error:
+        raise UsageError(f"{path}: this is nested too deeply") from error
+    except ValueError as error:  # a date that is none, a number of too many digits
+        raise UsageError(f"{path}: a value in it cannot be read: {error}") from error
+
+
+def _check_nodes(path: Path, tree: yaml.Node) -> None:
+    """Raises UsageError for a key that is there twice, and for aliases that stand for themselves or for far too much."""
+    sizes: dict[int, int | None] = {}  # None while it is counted
+
+    def size(node: yaml.Node) -> int:
+        known = sizes.setdefault(id(node), 0)
+        if known is None:
+            raise UsageError(f"{path}:{node.start_mark.line + 1}: this holds itself")
+        if known:
+            return known
+        sizes[id(node)] = None
+        if isinstance(node, yaml.MappingNode):
+            _check_keys(path, node)
+            children = [one for pair in node.value for one in pair]
+        else:
+            children = node.value if isinstance(node, yaml.SequenceNode) else []
+        total = sizes[id(node)] = 1 + sum(map(size, children))
+        if total > MAX_NODES:
+            raise UsageError(f"{path}:{node.start_mark.line + 1}: this holds more than {MAX_NODES:,} values")
+        return total
+
+    size(tree)
+
+
+def _check_keys(path: Path, node: yaml.MappingNode) -> None:
+    lines: dict[str, int] = {}
+    for key, _ in node.value:
+        line = key.start_mark.line + 1
+        if not isinstance(key, yaml.ScalarNode):
+            raise UsageError(f"{path}:{line}: a key is a word, and this is a list or `key: value` lines")
+        if (first := lines.get(key.value)) is not None:
+            raise UsageError(f"{path}:{line}: {key.value}: this key is already in line {first}: leave one of them out")
+        lines[key.value] = line
+
+
+def _yes_for_a_number(raw: object, read: object, location: Location) -> Location | None:
+    """Where pydantic took a yes or no of the file for the 1 or 0 that it read."""
+    if isinstance(raw, bool):
+        return None if isinstance(read, bool) or not isinstance(read, int | float) else location
+    pairs: list[tuple[int | str, object, object]] = []
+    if isinstance(raw, dict):
+        pairs = [(key, value, _part(read, str(key))) for key, value in raw.items()]
+    elif isinstance(raw, list) and isinstance(read, list | tuple):
+        pairs = [(place, one, other) for place, (one, other) in enumerate(zip(raw, read, strict=False))]
+    found = (_yes_for_a_number(one, other, (*location, key)) for key, one, other in pairs)
+    return next((one for one in found if one is not None), None)
+
+
+def _part(read: object, key: str) -> object:
+    if isinstance(read, BaseModel):
+        return getattr(read, key.replace("-", "_"), None)
+    return read.get(key) if isinstance(read, Mapping) else None
+
+
+def _sentence(error: Any, model: type[BaseModel]) -> str:
+    kind, found = error["type"], error.get("input")
+    if kind == "extra_forbidden":
+        names = [name.replace("_", "-") if "-" in error["loc"][0] else name for name in model.model_fields]
+        near = difflib.get_close_matches(str(error["loc"][0]), names, 1) if len(error["loc"]) == 1 else []
+        return "unknown key" + (f": did you mean {near[0]}?" if near else "")
+    if kind == "missing":
         return "this key is required"
+    if kind in _EXPECTED:
+        return f"expected {_EXPECTED[kind]}, found {_shown(found)}"
     message = str(error["msg"]).removeprefix("Value error, ")
     return f"{message[0].lower()}{message[1:]}"
+
+
+def _shown(value: object) -> str:
+    """A value as YAML has it, shortened."""
+    match value:
+        case None:
+            return "nothing"
+        case bool():
+            return str(value).lower()
+        case str():
+            return f"the text {value[:60]!r}"
+        case Mapping():
+            return "`key: value` lines"
+        case list() | tuple():
+            return "a list"
+    return str(value)[:60]
 
 
 def _locate(node: yaml.Node | None, location: Location, *, is_absent: bool) -> tuple[int, str]:

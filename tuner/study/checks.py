@@ -3,26 +3,63 @@
 Nothing is asked here of a GPU, of vLLM or of a database; it does not know what a study is made of.
 """
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 from tuner.decide.deciding import check_decides
 from tuner.decide.objective import parse_objective
-from tuner.decide.slo import check_limits, parse_slo
+from tuner.decide.slo import check_limits, parse_slos
 from tuner.errors import UsageError
+from tuner.load.limits import machine_limits, too_much
+from tuner.load.workers import workers_for
 from tuner.space.files import shipped_spaces
+from tuner.space.words import SECRET_ARGUMENTS, TUNERS_OWN, not_a_name, not_printable
 from tuner.space.yaml_file import parse_scalar
 from tuner.study.options import ENGINES, STARTS, Options
 from tuner.types import Value, Workload
+from tuner.workload.lengths import MAX_TOKENS, MAX_USERS
 from tuner.workload.presets import load_workload, with_overrides
 
-#: Arguments that are secrets, and the environment variable that vLLM and the hub read instead.
-_SECRET = {"hf_token": "HF_TOKEN", "api_key": "VLLM_API_KEY when you deploy"}
+#: More trials than a study of a year has, and launches than any verification needs.
+_MOST = {"trials": 100_000, "verify": 1_000, "users": MAX_USERS}
 
 
 def check(options: Options, *, is_measured: bool = True) -> None:
     """What needs neither GPU nor vLLM to be found wrong. A prediction may have an objective that no measurement decides. Raises
     UsageError."""
+    check_values(options)
+    _check_kind(options)
+    slos = parse_slos(options.slo)
+    objective, workload = parse_objective(options.objective), workload_of(options)
+    check_limits(objective, slos)
+    if is_measured:
+        check_decides(workload, objective)
+        if options.engine != "replay" and (why := too_much(workload, workers_for(workload), machine_limits())):
+            raise UsageError(why)
+    if workload.find_rate and not slos:
+        raise UsageError(
+            f"workload {options.workload} looks for the highest rate that meets the SLOs: give some (--slo)"
+        )
+    model_named(options.model)
+    for model in quantized_models(options).values():
+        model_named(model)
+
+
+def check_values(options: Options) -> None:
+    """What is wrong with a value by itself, whatever the others are. Raises UsageError."""
+    _check_numbers(options)
+    _check_words(options)
+    if options.engine not in ENGINES:
+        raise UsageError(f"--engine is {options.engine!r}: choose one of {', '.join(ENGINES)}")
+    if options.start not in STARTS:
+        raise UsageError(f"--start is {options.start!r}: choose one of {', '.join(STARTS)}")
+    parse_objective(options.objective)
+    parse_slos(options.slo)
+    quantized_models(options)
+    engine_arguments(options)
+
+
+def _check_numbers(options: Options) -> None:
     for name, value, least in (
         ("trials", options.trials, 1),
         ("users", options.users, 1),
@@ -30,6 +67,8 @@ def check(options: Options, *, is_measured: bool = True) -> None:
     ):
         if value is not None and value < least:
             raise UsageError(f"--{name} is {value} and must be at least {least}")
+        if value is not None and value > _MOST.get(name, value):
+            raise UsageError(f"--{name} is {value:,}, and {_MOST[name]:,} are the most")
     for name, seconds in (
         ("warmup", options.warmup),
         ("window", options.window),
@@ -45,24 +84,8 @@ def check(options: Options, *, is_measured: bool = True) -> None:
         raise UsageError(
             "--verify 1 cannot tell a gain from the noise of one launch: give 2 or more, or 0 not to verify"
         )
-    _check_kind(options)
-    if options.start not in STARTS:
-        raise UsageError(f"--start is {options.start!r}: choose one of {', '.join(STARTS)}")
-    if options.max_model_len is not None and options.max_model_len < 1:
-        raise UsageError(f"--max-model-len is {options.max_model_len} and must be at least 1")
-    slos = [parse_slo(slo) for slo in options.slo]
-    objective, workload = parse_objective(options.objective), workload_of(options)
-    check_limits(objective, slos)
-    if is_measured:
-        check_decides(workload, objective)
-    if workload.find_rate and not slos:
-        raise UsageError(
-            f"workload {options.workload} looks for the highest rate that meets the SLOs: give some (--slo)"
-        )
-    model_named(options.model)
-    for model in quantized_models(options).values():
-        model_named(model)
-    engine_arguments(options)
+    if options.max_model_len is not None and not 1 <= options.max_model_len <= MAX_TOKENS:
+        raise UsageError(f"--max-model-len is {options.max_model_len:,} and must be 1 to {MAX_TOKENS:,}")
 
 
 def workload_of(options: Options) -> Workload:
@@ -104,6 +127,8 @@ def quantized_models(options: Options) -> dict[str, str]:
             raise UsageError(
                 f"--quantized-model {text!r}: expected QUANTIZATION=PATH_OR_REPO, for example awq=/models/mine-awq"
             )
+        if name in found:
+            raise UsageError(f"--quantized-model {name} is given twice: leave one of them out")
         found[name] = model
     return found
 
@@ -118,10 +143,14 @@ def engine_arguments(options: Options) -> dict[str, Value]:
             raise UsageError(
                 f"--engine-arg {text!r}: expected NAME=VALUE in vLLM's own names, for example load_format=dummy"
             )
-        if name in _SECRET:
+        if name in SECRET_ARGUMENTS:
             raise UsageError(
-                f"--engine-arg {name}: a secret would be stored with the trial: set {_SECRET[name]} instead"
+                f"--engine-arg {name}: a secret would be stored with the trial: set {SECRET_ARGUMENTS[name]} instead"
             )
+        if name in TUNERS_OWN:
+            raise UsageError(f"--engine-arg {name}: tuner itself gives {name} to each server: leave it out")
+        if name in found:
+            raise UsageError(f"--engine-arg {name} is given twice: leave one of them out")
         found[name] = read
     return found
 
@@ -138,9 +167,18 @@ def model_named(name: str) -> str:
     return str(path.resolve())
 
 
+def _check_words(options: Options) -> None:
+    """Names become folders and keys of a database, and every text is printed."""
+    if options.study is not None and (why := not_a_name(options.study)):
+        raise UsageError(f"--study {options.study!r}: {why}")
+    for field in fields(options):
+        value = getattr(options, field.name)
+        for text in value if isinstance(value, tuple | list) else [value]:
+            if isinstance(text, str | Path) and (why := not_printable(str(text))):
+                raise UsageError(f"--{field.name.replace('_', '-')} {str(text)!r}: {why}")
+
+
 def _check_kind(options: Options) -> None:
-    if options.engine not in ENGINES:
-        raise UsageError(f"--engine is {options.engine!r}: choose one of {', '.join(ENGINES)}")
     if (options.engine == "replay") != (options.surface is not None):
         raise UsageError("--engine replay and --surface FILE, the recorded measurements, belong together")
     if options.engine == "sim" and options.space is None and options.gpu in ("auto", "cpu"):

@@ -144,9 +144,12 @@ class _Bench:
             observe=observe,
             server_alive=self._watched.alive,
             rule=self._rule,
+            tell=self._phase,
         )
         self._loads += 1
         load = replace(load_metrics(result, limits(self._slos)), request_rate=workload.request_rate)
+        if self._speed > 1:  # what is far apart in the server's time comes together in ours
+            load = replace(load, bunched=None, first_chunk_tokens=None)
         told = server.metrics(result) if server else None
         used = gpu.metrics(load.output_tokens)
         return Measured(

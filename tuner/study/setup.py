@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tuner.decide.objective import Objective, parse_objective
-from tuner.decide.slo import Slo, constraints, parse_slo
+from tuner.decide.slo import Slo, constraints, parse_slos
 from tuner.errors import EngineError, UsageError
 from tuner.launch.caches import Caches, caches_of, default_root
 from tuner.launch.engine import EngineInfo
@@ -17,6 +17,7 @@ from tuner.launch.job import RunTrial
 from tuner.launch.vllm import VllmLauncher
 from tuner.space.files import load_space, space_for
 from tuner.space.search_space import SearchSpace
+from tuner.space.words import not_a_name
 from tuner.study.checks import engine_arguments, model_named, quantized_models, workload_of
 from tuner.study.clock import Clock, SystemClock
 from tuner.study.fingerprint import take_fingerprint
@@ -104,15 +105,18 @@ def setup_of(
     fingerprint: Fingerprint,
     caches: Caches,
 ) -> Setup:
-    """The setup whose servers are started plainly and use no GPU."""
+    """The setup whose servers are started plainly and use no GPU. Raises UsageError."""
+    study = options.study or _study_name(options, space, launcher, workload)
+    if why := not_a_name(study):
+        raise UsageError(f"the study's name would be {study!r}: {why}: give one with --study")
     return Setup(
-        study=options.study or _study_name(options, space, launcher, workload),
+        study=study,
         storage=options.storage,
         space=space,
         launcher=launcher,
         workload=workload,
         objective=parse_objective(options.objective),
-        slos=tuple(parse_slo(slo) for slo in options.slo),
+        slos=parse_slos(options.slo),
         gpus=(),
         fingerprint=fingerprint,
         trials=options.trials,
@@ -146,7 +150,10 @@ def _check_card(space: SearchSpace, detected: Sequence[DetectedGpu], options: Op
         return
     present = detected[0].name if detected else None
     if present is None:
-        raise UsageError(f"{space.name} is for {space.gpu.names[0]} and this machine has no NVIDIA GPU: use --gpu cpu")
+        raise UsageError(
+            f"{space.name} is for {space.gpu.names[0]} and this machine has no NVIDIA GPU: `tuner plan` predicts it"
+            " without one, --engine sim tries it, and --gpu cpu tunes this machine"
+        )
     if not space.gpu.is_called(present):
         raise UsageError(
             f"{space.name} is for {space.gpu.names[0]} and this machine has {present}: use --gpu auto, or --force-gpu to go on"

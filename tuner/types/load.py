@@ -7,8 +7,14 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestRecord:
     """What came back. Times are seconds on the client's monotonic clock. `error` is None exactly when the stream was whole
-    (it ended with usage and [DONE], and its token counts are those that were asked for), or `censored`: when it was given
-    up, bytes were still flowing. Then `output_tokens` are those until then, and its time is longer than `ended_s` says.
+    (it ended with usage and [DONE]; of a server that tuner launched also with the token counts that were asked for), or
+    `censored`: when it was given up, bytes were still flowing. Then `output_tokens` are those until then, and its time is
+    longer than `ended_s` says.
+
+    `asked_tokens` are those that were asked for, `asked_input_tokens` those that were sent (None where only the server knows).
+    With `is_counted` there was no usage, and the tokens were counted by the server's tokenizer. `text_bytes` is about how much
+    text came, `first_text_bytes` how much of it in the first chunk; of the tokens, `hidden_tokens` are such that the server
+    says it did not send.
 
     `scheduled_s` is when it was due (open loop, trace) or begun (closed loop): latencies count from it, so that a client that
     sends late does not flatter the server (coordinated omission)."""
@@ -22,6 +28,12 @@ class RequestRecord:
     output_tokens: int | None
     error: str | None
     censored: bool = False
+    asked_tokens: int | None = None
+    asked_input_tokens: int | None = None
+    is_counted: bool = False
+    text_bytes: int | None = None
+    first_text_bytes: int | None = None
+    hidden_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

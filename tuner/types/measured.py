@@ -29,7 +29,10 @@ class LoadMetrics:
     the objective or an SLO names, by their names (ttft_p99_s), where there were requests enough.
     A distribution is None where no request gives it (TPOT with one output token). `goodput` counts the requests a second that
     meet every limit; None without limits. `chunk_tokens` is the mean number of tokens in a chunk after the first,
-    `request_rate` how many requests a second the open loop asked for.
+    `request_rate` how many requests a second the open loop asked for. `answer_share` and `prompt_share` are tokens as the
+    server counts them for each that was asked for or sent, None where that is not known. `bunched` is the share of the chunks
+    that came together with the one before, `first_chunk_tokens` the median number of tokens in first chunks, as their texts'
+    lengths tell.
     """
 
     window_s: float
@@ -49,6 +52,10 @@ class LoadMetrics:
     output_tokens: float | None = None
     request_rate: float | None = None
     ci95: Mapping[str, tuple[float, float]] | None = None
+    answer_share: float | None = None
+    prompt_share: float | None = None
+    bunched: float | None = None
+    first_chunk_tokens: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +110,10 @@ class Mark(StrEnum):
     THROTTLED = "throttled"  # the GPU's clocks were held down by heat or by its power supply
     PREFIX_CACHE = "prefix cache"  # more of the prompts came from the prefix cache than the workload implies
     SATURATED = "saturated"  # open loop: requests arrived faster than they were served
+    OTHER_LENGTHS = "other lengths"  # prompts or answers have not the tokens that were asked for
+    BUNCHED = "bunched"  # chunks came together, so that TPOT and ITL are not the server's
+    HIDDEN_TOKENS = "hidden tokens"  # the server counts tokens that it did not send
+    COUNTED = "counted"  # the server told no usage: its tokenizer counted the text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,12 +51,14 @@ class SharedPrefix:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataFile:
     """A file that the load is made of. `digest` is the SHA-256 of what is read of it, so that its content is a part of the
-    workload's hash. A trace's times are divided by `speedup`; `unit_s` is the length of one of its units of time."""
+    workload's hash. A trace's times are divided by `speedup`; `unit_s` is the length of one of its units of time. `notes` say
+    what of it is not used, a phrase each."""
 
     path: Path
     digest: str
     unit_s: float = 1.0
     speedup: float = 1.0
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """A file of conversations in; their first prompts and the answers out, or one sentence with file and line.
 
-It knows nothing of tokens. One JSON object a conversation, a line each (JSONL) or in one array as ShareGPT's own file, in the
-forms of ShareGPT (`conversations`), of the OpenAI API (`messages`), or plain (`prompt`, and `output` or `completion`).
+It knows nothing of tokens. One JSON object a conversation, a line each (JSONL) or in one array as ShareGPT's own file; what it
+may look like stands in tuner/workload/entry.py.
 """
 
 import codecs
@@ -11,14 +11,14 @@ import json
 import re
 from collections.abc import Generator
 from contextlib import closing
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from tuner.errors import UsageError
 from tuner.types import DataFile
-from tuner.workload.textlines import open_data, unreadable
+from tuner.workload.entry import EXPECTED, Sample, sample
+from tuner.workload.textlines import BROKEN, open_data, unreadable
 
 #: What stands below so many conversations, usable or not, or so many bytes, is never read.
 MAX_CONVERSATIONS = 20_000
@@ -27,38 +27,32 @@ MAX_BYTES = 512 << 20
 MAX_CHARACTERS = 16 << 20
 _CHUNK_BYTES = 1 << 20
 
-_USER = ("human", "user")
-_ASSISTANT = ("gpt", "assistant", "chatgpt", "bing", "bard")
 _BETWEEN = re.compile(r"[\s,]*")
 _DECODER = json.JSONDecoder()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """What a user said first, and the answer to it (None where the file has none)."""
-
-    prompt: str
-    answer: str | None
 
 
 def inspect_dataset(path: Path) -> tuple[DataFile, tuple[Sample, ...]]:
     """The samples of the first MAX_CONVERSATIONS conversations, and the file with their digest.
 
-    Entries without a user's text are left out. Raises UsageError where the file cannot be read, is not JSON, or has no usable
-    entry.
+    Entries without a user's text are left out, which the file's `notes` say. Raises UsageError where the file cannot be read,
+    is not JSON, or has no usable entry.
     """
+    samples: list[Sample] = []
+    read = 0
     with closing(_entries(path)) as entries:
-        found = map(_sample, itertools.islice(entries, MAX_CONVERSATIONS))
-        samples = tuple(sample for sample in found if sample is not None)
+        for entry in itertools.islice(entries, MAX_CONVERSATIONS):
+            read += 1
+            if (found := sample(entry)) is not None:
+                samples.append(found)
     if not samples:
-        raise UsageError(
-            f"{path}: no entry has a user's text: expected "
-            '{"conversations": [{"from": "human", "value": ...}, ...]}, {"messages": ...} or {"prompt": ...}'
-        )
+        raise UsageError(f"{path}: no entry has a user's text: {EXPECTED}")
     digest = hashlib.sha256()
-    for sample in samples:
-        digest.update(json.dumps([sample.prompt, sample.answer]).encode() + b"\n")
-    return DataFile(path=path, digest=digest.hexdigest()), samples
+    for one in samples:
+        more = [one.system, one.output_tokens] if one.system or one.output_tokens else []
+        digest.update(json.dumps([one.prompt, one.answer, *more]).encode() + b"\n")
+    left_out = read - len(samples)
+    notes = (f"{left_out:,} of the {read:,} entries are left out: they have no user's text",) if left_out else ()
+    return DataFile(path=path, digest=digest.hexdigest(), notes=notes), tuple(samples)
 
 
 @lru_cache(maxsize=1)
@@ -68,33 +62,6 @@ def read_dataset(file: DataFile) -> tuple[Sample, ...]:
     if found.digest != file.digest:
         raise UsageError(f"{file.path} has changed since the workload was read: start again")
     return samples
-
-
-def _sample(entry: dict[str, object]) -> Sample | None:
-    match entry:
-        case {"conversations": [*turns]}:
-            said = [(turn.get("from"), turn.get("value")) for turn in turns if isinstance(turn, dict)]
-        case {"messages": [*turns]}:
-            said = [(turn.get("role"), turn.get("content")) for turn in turns if isinstance(turn, dict)]
-        case {"prompt": prompt}:
-            said = [("user", prompt), ("assistant", entry.get("output") or entry.get("completion"))]
-        case _:
-            return None
-    first = next((place for place, (role, _) in enumerate(said) if role in _USER), len(said))
-    prompt, answer = (*said[first : first + 2], ("", None), ("", None))[:2]
-    text = _text(prompt[1])
-    return Sample(prompt=text, answer=_text(answer[1]) if answer[0] in _ASSISTANT else None) if text else None
-
-
-def _text(value: object) -> str | None:
-    """The value if it is a text that says something and can be sent: JSON's half characters (\\ud800) cannot."""
-    if not isinstance(value, str) or not value.strip():
-        return None
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return None
-    return value
 
 
 def _entries(path: Path) -> Generator[dict[str, object]]:
@@ -162,7 +129,7 @@ class _Window:
         try:
             data = self._file.read(max(_CHUNK_BYTES, size))
             text = self._decoder.decode(data, final=not data)
-        except OSError as error:
+        except BROKEN as error:
             raise unreadable(self._path, error) from error
         except UnicodeDecodeError as error:
             raise UsageError(

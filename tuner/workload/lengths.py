@@ -8,8 +8,12 @@ from tuner.types import Histogram, Lengths, Lognormal, TokenCounts
 
 #: More than any model's context; a file that asks for more is taken to be wrong.
 MAX_TOKENS = 10_000_000
+#: More than any machine's ports and files allow, and requests a second than any server answers.
+MAX_USERS, MAX_RATE = 1_000_000, 1e6
 #: Requests of one conversation.
 MAX_TURNS = 64
+#: A rule of thumb for English, good enough where no tokenizer can be asked how long a text is.
+CHARACTERS_PER_TOKEN = 4
 _NORMAL = NormalDist()
 #: Equal steps of probability over which a lognormal's mean is taken.
 _STEPS = 10_000

@@ -11,6 +11,7 @@ import yaml
 
 from tuner.errors import UsageError
 from tuner.types import DataFile, Histogram, Lengths, Lognormal, SharedPrefix, Workload
+from tuner.workload.lengths import MAX_RATE, MAX_USERS
 from tuner.workload.workload_file import UNITS_S, read_workload
 
 PRESETS = {
@@ -76,6 +77,9 @@ PRESETS = {
 }
 
 
+_MOST = {"users": MAX_USERS, "request_rate": MAX_RATE, "warmup_s": 86_400, "window_s": 86_400, "max_window_s": 86_400}
+
+
 def load_workload(name_or_path: str) -> Workload:
     """A preset by its name, or a YAML file by its path. Raises UsageError (for a file: with the line)."""
     if name_or_path in PRESETS:
@@ -128,6 +132,8 @@ def _check(name: str, value: float) -> None:
         raise UsageError(f"{name} is {value}: below 0")
     if value == 0 and name not in ("warmup_s", "seed"):
         raise UsageError(f"{name} is {value}: it must be above 0")
+    if value > _MOST.get(name, value):
+        raise UsageError(f"{name} is {value:,}: {_MOST[name]:,.0f} are the most")
     if name == "precision" and value >= 1:
         raise UsageError(f"precision is {value}: it is a fraction and must be below 1")
 
@@ -154,9 +160,15 @@ def workload_hash(workload: Workload) -> str:
     values = asdict(workload)
     for file in (values["trace"], values["dataset"]):
         if file is not None:
-            del file["path"]
+            del file["path"], file["notes"]
     text = json.dumps(values, sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def file_notes(workload: Workload) -> list[str]:
+    """What of the workload's file is not used, a sentence each."""
+    files = {"trace": workload.trace, "dataset": workload.dataset}
+    return [f"{kind} {file.path.name}: {note}" for kind, file in files.items() if file for note in file.notes]
 
 
 def max_tokens(workload: Workload) -> int | None:

@@ -1,19 +1,35 @@
 """A path in; the lines of a text file out, or one sentence. Knows nothing of what they mean.
 
-Made for files that a user names by mistake: folders, pipes that never end, binary files, one line of a gigabyte.
+Made for files that a user names by mistake: folders, pipes that never end, binary files, one line of a gigabyte. Compressed
+ones are read as what is in them.
 """
 
-from collections.abc import Iterator
+import bz2
+import gzip
+import lzma
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from tuner.errors import UsageError
 
 MAX_LINE_BYTES = 1 << 20
+#: What compressed files begin with, and who opens them.
+_PACKED: dict[bytes, Callable[[Path], object]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
+#: What others begin with, and what to do with them.
+_OTHERS = {
+    b"PAR1": "a Parquet file: save it as JSONL",
+    b"PK\x03\x04": "a zip archive: unpack it",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd: unpack it",
+}
+#: What reading raises where the disk, or what was compressed, is broken.
+BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError)
 
 
 def open_data(path: Path) -> BinaryIO:
-    """The file, opened for reading. Raises UsageError where it is absent, no regular file, not readable or empty."""
+    """The file, opened for reading, unpacked if it is compressed. Raises UsageError where it is absent, no regular file, not
+    readable or empty."""
     try:
         if path.is_dir():
             raise UsageError(f"{path} is a directory: give the path of a file")
@@ -25,14 +41,26 @@ def open_data(path: Path) -> BinaryIO:
         if not path.stat().st_size:
             file.close()
             raise UsageError(f"{path}:1: the file is empty")
-        return file
+        head = file.read(8)
+        file.seek(0)
+        unpack = next((opened for begins, opened in _PACKED.items() if head.startswith(begins)), None)
+        other = next((what for begins, what in _OTHERS.items() if head.startswith(begins)), None)
+        if unpack is None and other is None:
+            return file
+        file.close()
+        if unpack is None:
+            raise UsageError(f"{path} is {other}")
+        return cast(BinaryIO, unpack(path))
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise unreadable(path, error) from error
 
 
 def unreadable(path: Path, error: Exception) -> UsageError:
     """The sentence for an error of the file system."""
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    if isinstance(error, (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)):
+        reason = "what is compressed in it is cut or broken"
+    else:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return UsageError(f"{path} cannot be read: {reason}")
 
 
@@ -50,7 +78,7 @@ def read_lines(path: Path, file: BinaryIO, max_bytes: int) -> Iterator[str]:
 def _next_line(file: BinaryIO, path: Path) -> bytes:
     try:
         return file.readline(MAX_LINE_BYTES + 1)
-    except OSError as error:
+    except BROKEN as error:
         raise unreadable(path, error) from error
 
 

@@ -22,17 +22,17 @@ from pydantic import (
 )
 
 from tuner.errors import UsageError
-from tuner.space.yaml_file import read_yaml
+from tuner.space.words import not_a_name
+from tuner.space.yaml_file import key_line, read_yaml
 from tuner.types import Histogram, Lengths, Lognormal, SharedPrefix, Workload
-from tuner.workload.dataset import Sample, inspect_dataset
-from tuner.workload.lengths import MAX_TOKENS, MAX_TURNS
+from tuner.workload.dataset import inspect_dataset
+from tuner.workload.entry import Sample
+from tuner.workload.lengths import CHARACTERS_PER_TOKEN, MAX_RATE, MAX_TOKENS, MAX_TURNS, MAX_USERS
 from tuner.workload.trace import inspect_trace
 
 #: What a dataset's workload has as `input_tokens`: its prompts say how long they are.
 UNUSED = Lengths(low=1, high=1)
 UNITS_S = {"s": 1.0, "ms": 0.001}
-#: A rule of thumb for English, good enough where no tokenizer can be asked how long an answer was.
-_CHARACTERS_PER_TOKEN = 4
 
 _CHAT_ONLY = ("system_prompt", "response_prefix", "turns", "dataset")
 _ONLY_WITH = {
@@ -108,8 +108,16 @@ class _Histogram(_Part):
 
 
 class _SharedPrefix(_Part):
-    tokens: int = Field(ge=1)
-    count: int = Field(ge=1)
+    tokens: int = Field(ge=1, le=MAX_TOKENS)
+    count: int = Field(ge=1, le=1_000_000)
+
+    @model_validator(mode="after")
+    def _small(self) -> "_SharedPrefix":
+        if self.tokens * self.count > 10 * MAX_TOKENS:
+            raise ValueError(
+                f"{self.count:,} prefixes of {self.tokens:,} tokens are more than {10 * MAX_TOKENS:,} tokens"
+            )
+        return self
 
     def record(self) -> SharedPrefix:
         return SharedPrefix(tokens=self.tokens, count=self.count)
@@ -152,9 +160,9 @@ class _File(_Part):
 
     name: _Text | None = None
     api: Literal["chat", "completions"]
-    users: int | None = Field(default=None, ge=1)
+    users: int | None = Field(default=None, ge=1, le=MAX_USERS)
     think_time_s: FiniteFloat = Field(default=0.0, ge=0)
-    request_rate: FiniteFloat | None = Field(default=None, gt=0, le=1e6)
+    request_rate: FiniteFloat | None = Field(default=None, gt=0, le=MAX_RATE)
     burstiness: float = Field(default=1.0, ge=0.01)
     ramp_up_s: FiniteFloat = Field(default=0.0, ge=0)
     find_rate: bool = False
@@ -203,9 +211,12 @@ class _File(_Part):
 
     @field_validator("turns")
     @classmethod
-    def _few(cls, value: _Lengths | None) -> _Lengths | None:
+    def _few(cls, value: _Lengths | None, info: ValidationInfo) -> _Lengths | None:
         if value is not None and value.high > MAX_TURNS:
             raise ValueError(f"{value.high} turns are more than {MAX_TURNS}")
+        counts = [found.record().high for key in ("input_tokens", "output_tokens") if (found := info.data.get(key))]
+        if value is not None and value.high * sum(counts) > MAX_TOKENS:
+            raise ValueError(f"the longest conversation would have more than {MAX_TOKENS:,} tokens")
         return value
 
     @field_validator("max_window_s")
@@ -234,6 +245,9 @@ def read_workload(path: Path) -> Workload:
     file = read_yaml(path, _File)
     values: dict[str, Any] = {field.name: getattr(file, field.name) for field in fields(Workload)}
     values["name"] = file.name or path.stem
+    if why := not_a_name(values["name"]):
+        where = f"{path}:{key_line(path, 'name')}" if file.name else str(path)
+        raise UsageError(f"{where}: name: {values['name']!r} cannot be used: {why}")
     for key in ("input_tokens", "output_tokens", "shared_prefix", "turns"):
         values[key] = values[key].record() if values[key] is not None else None
     if file.trace is not None:
@@ -256,11 +270,15 @@ def _beside(path: Path, name: str) -> Path:
 
 
 def _typical_answer(samples: tuple[Sample, ...], path: Path) -> Lengths:
-    answers = [sample.answer for sample in samples if sample.answer is not None]
-    if len(answers) < len(samples):
+    lengths = [
+        sample.output_tokens or round(len(sample.answer or "") / CHARACTERS_PER_TOKEN)
+        for sample in samples
+        if sample.output_tokens or sample.answer
+    ]
+    if len(lengths) < len(samples):
         raise UsageError(
-            f"{path}: dataset: {len(samples) - len(answers)} of its {len(samples)} conversations have no answer: "
+            f"{path}: dataset: {len(samples) - len(lengths)} of its {len(samples)} conversations have no answer: "
             "add output_tokens, which says how long those are to be"
         )
-    tokens = max(1, round(median(map(len, answers)) / _CHARACTERS_PER_TOKEN))
+    tokens = max(1, round(median(lengths)))
     return Lengths(low=tokens, high=tokens)

@@ -1,0 +1,41 @@
+"""A word that a user chose (a study's name, an environment variable's, a model's) in; why it cannot be used, or None, out.
+Pure."""
+
+import re
+
+#: A file system's limit for a name is 255 bytes; suffixes need some.
+MAX_NAME_BYTES = 200
+_ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+#: Arguments that are secrets, and the environment variable that vLLM and the hub read instead.
+SECRET_ARGUMENTS = {"hf_token": "HF_TOKEN", "api_key": "VLLM_API_KEY when you deploy"}
+#: Arguments that tuner gives to every server itself.
+TUNERS_OWN = frozenset({"model", "host", "port", "served_model_name"})
+#: TOKENIZERS_PARALLELISM and its like are no secrets.
+SECRET = re.compile(r"TOKEN(?!IZ)|KEY|SECRET|PASSWORD", re.IGNORECASE)
+
+
+def not_a_name(name: str) -> str | None:
+    """Why `name` cannot be that of a study or a file's; it becomes a folder's, and is printed."""
+    if not name.strip():
+        return "it is empty"
+    if why := not_printable(name):
+        return why
+    if any(letter in name for letter in "/\\") or name in (".", ".."):
+        return "it becomes the name of a folder: leave out / and \\"
+    if len(name.encode()) > MAX_NAME_BYTES:
+        return f"it is longer than {MAX_NAME_BYTES} bytes"
+    return None
+
+
+def not_printable(text: str) -> str | None:
+    """Why `text` cannot be shown on a terminal as it is."""
+    return None if text.isprintable() else "it holds control characters (line breaks, escapes): leave them out"
+
+
+def not_a_variable(name: str, value: str) -> str | None:
+    """Why a variable of the environment cannot be part of what is stored, exported and started."""
+    if not _ENVIRONMENT_NAME.fullmatch(name):
+        return "this is no name of an environment variable: letters, digits and _, and no digit first"
+    if SECRET.search(name):
+        return f"a secret would be stored and exported with every trial: set {name} in the shell instead"
+    return not_printable(value)
