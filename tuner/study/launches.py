@@ -85,6 +85,7 @@ def run_recorded(
         objective=setup.objective,
         engine=engine,
         timeout_s=setup.trial_timeout_s,
+        wait_for_gpu_s=setup.wait_for_gpu_s,
     )
     if is_short:
         return _run(setup, job.discarded(), store, watch, number)

@@ -10,6 +10,7 @@ from tuner.decide.rank import best
 from tuner.decide.slo import violations
 from tuner.decide.verdict import Decision
 from tuner.errors import RunError, UsageError
+from tuner.launch.card_lock import holding_cards
 from tuner.launch.engine import Engine
 from tuner.propose.proposer import Proposer
 from tuner.record.rows import StudyRecord
@@ -51,7 +52,7 @@ def run_study(setup: Setup, store: Store, engine: Engine, watch: Watch) -> Decis
     if isinstance(resolved, Failed):
         raise RunError(f"vLLM refuses model {setup.launcher.model} with its own defaults: {resolved.message}")
     check_lengths(setup, resolved)
-    with holding(store, setup.study):
+    with holding(store, setup.study), holding_cards(setup.gpus, setup.wait_for_gpu_s, watch.note):
         proposer, gate = _proposer(setup, store, resolved), Gate(setup, store, watch)
         try:
             search = _Search(setup, store, engine, watch, proposer, budget, gate)
