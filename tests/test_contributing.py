@@ -31,7 +31,7 @@ def test_its_names_stand_in_the_file_that_is_named_with_them() -> None:
         "tests/space/test_shipped_spaces.py": ("CARDS", "ALWAYS", "ON_A_GPU"),
         "tuner/space/gpus.py": ("_MINIMUM", "_ON_CPU"),
         "tuner/predict/settings.py": ("NOT_PREDICTED",),
-        "tuner/launch/failures.py": ("_KINDS",),
+        "tuner/launch/failure_texts.py": ("_HOSTS", "_MODELS", "_SETTINGS"),
         "tests/launch/test_failures.py": ("RECORDED", "outside_the_log"),
         "tuner/export/formats.py": ("EXPORTERS",),
         "tests/conftest.py": ("vllm_url",),

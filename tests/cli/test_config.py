@@ -71,6 +71,7 @@ def test_every_key_can_be_written(tmp_path: Path) -> None:
         "vllm-python": "/opt/python",
         "start": "plain",
         "startup-timeout": 60,
+        "wait-for-gpu": 30,
         "trial-timeout": 600,
         "max-hours": 1.5,
         "verify": 0,

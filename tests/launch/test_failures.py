@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from host_failures import TOLD
 
 from tuner.launch.failures import TAIL_LINES, classify, refusal
 from tuner.types import FailureKind as Kind
@@ -21,7 +22,7 @@ RECORDED = {
     "attention-backend": (1, Kind.REJECTED, "ValueError: Unknown attention backend: 'FOO'"),
     "architecture-unknown": (
         1,
-        Kind.REJECTED,
+        Kind.ENVIRONMENT,
         "model type `nosuch` but Transformers does not recognize this architecture",
     ),
     "ray-missing": (1, Kind.REJECTED, "Failed to import Ray: No module named 'ray'"),
@@ -65,8 +66,8 @@ RECORDED = {
     "engine-killed-loading": (1, Kind.CRASHED, "The engine died and wrote no cause."),
     "engine-segfault-loading": (1, Kind.CRASHED, "Failed core proc(s): {'EngineCore': SIGSEGV}"),
     "weights-of-another-shape": (1, Kind.CRASHED, "RuntimeError: The size of tensor a (512) must match"),
-    "compiler-missing": (1, Kind.CRASHED, "InductorError: InvalidCxxCompiler: No working C++ compiler found"),
-    "vllm-missing": (1, Kind.CRASHED, "ModuleNotFoundError: No module named 'vllm'"),
+    "compiler-missing": (1, Kind.HOST, "InductorError: InvalidCxxCompiler: No working C++ compiler found"),
+    "vllm-missing": (1, Kind.ENVIRONMENT, "ModuleNotFoundError: No module named 'vllm'"),
     # One H200, vLLM 0.25.1.
     "cuda-awq-without-checkpoint": (1, Kind.UNSUPPORTED_QUANTIZATION, "Cannot find the config file for awq"),
     "cuda-blocks-override": (
@@ -77,7 +78,7 @@ RECORDED = {
     "cuda-engine-killed": (0, Kind.CRASHED, "engine core exited unexpectedly"),
     "cuda-free-memory": (
         1,
-        Kind.OUT_OF_MEMORY,
+        Kind.GPU_MEMORY_HELD,
         "Free memory on device cuda:0 (38.1/139.8 GiB) on startup is less than",
     ),
     "cuda-kv-cache-e5m2-flash-attn": (1, Kind.UNSUPPORTED_QUANTIZATION, "['kv_cache_dtype not supported']"),
@@ -115,7 +116,6 @@ TEXTS = {
         "torch.AcceleratorError: CUDA error: out of memory",
         "RuntimeError: CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
         "RuntimeError: CUDA out of memory occurred when warming up sampler with 1024 dummy requests.",
-        "ValueError: Free memory on device cuda:0 (3.1/14.6 GiB) on startup is less than desired GPU memory utilization",
         "OSError: [Errno 12] Cannot allocate memory",
     ),
     Kind.GPU_MEMORY_CHANGED: (
@@ -159,7 +159,6 @@ TEXTS = {
     ),
     Kind.CRASHED: (
         "RuntimeError: something nobody has seen before",
-        "RuntimeError: Failed to find C compiler. Please specify via CC environment variable or set triton.knobs.build.impl.",
         "RuntimeError: CUDA error: an illegal memory access was encountered",
         "ModuleNotFoundError: No module named 'flashinfer'",
     ),
@@ -185,20 +184,28 @@ def test_texts_below_the_usual_wrappers(kind: Kind, text: str) -> None:
 
 def test_every_kind_that_a_log_can_give_is_given_here() -> None:
     outside_the_log = {
-        Kind.DISK_FULL,
+        Kind.DEFAULTS_FAIL,
         Kind.TRIAL_TIMEOUT,
         Kind.STALLED,
         Kind.LOAD_FAILED,
         Kind.CLIENT_BOUND,
-        Kind.GPU_MEMORY_HELD,
         Kind.INTERRUPTED,
     }
-    assert set(TEXTS) | {kind for _, kind, _ in RECORDED.values()} == set(Kind) - outside_the_log
+    of_hosts = {kind for kind, _, _ in TOLD} | {Kind.UNSUPPORTED}
+    assert set(TEXTS) | of_hosts | {kind for _, kind, _ in RECORDED.values()} == set(Kind) - outside_the_log
+
+
+def test_a_card_that_was_free_has_less_memory_than_was_asked_for() -> None:
+    text = (
+        "ValueError: Free memory on device cuda:0 ({}/14.6 GiB) on startup is less than desired GPU memory utilization"
+    )
+    assert classify(text.format("14.3"), 1).kind is Kind.OUT_OF_MEMORY
+    assert classify(text.format("11.9"), 1).kind is Kind.GPU_MEMORY_HELD
 
 
 def test_a_server_killed_before_it_wrote_a_word() -> None:
     found = classify("", 137)
-    assert (found.kind, found.message) == (Kind.CRASHED, "the server was ended by SIGKILL: no output")
+    assert (found.kind, found.message.split(";")[0]) == (Kind.HOST_MEMORY, "the server was ended by SIGKILL: no output")
     assert classify("", None).kind is Kind.START_TIMEOUT
 
 
@@ -255,10 +262,18 @@ def test_still_running_at_the_deadline_is_a_timeout_whatever_the_log_says() -> N
 
 
 @pytest.mark.parametrize("exit_code", [137, -9])
-def test_a_log_without_any_error_is_a_crash_with_its_signal_and_last_line(exit_code: int) -> None:
-    found = classify("INFO all is well\nKilled\n", exit_code)
-    assert found.kind is Kind.CRASHED
-    assert found.message == "the server was ended by SIGKILL: Killed"
+def test_a_log_without_any_error_has_its_signal_and_last_line(exit_code: int) -> None:
+    """Whether the kernel did it for want of memory is known where it counts that."""
+    log = "INFO all is well\nKilled\n"
+    likely = classify(log, exit_code, memory_bytes=16 * 1024**3)
+    assert likely.kind is Kind.HOST_MEMORY
+    assert likely.message == (
+        "the server was ended by SIGKILL: Killed; the kernel's OOM killer is likely: the memory of the host, "
+        "16.0 GiB, was not enough (see dmesg)"
+    )
+    assert "the kernel's OOM killer did it" in classify(log, exit_code, oom_killed=True).message
+    other = classify(log, exit_code, oom_killed=False)
+    assert (other.kind, other.message) == (Kind.CRASHED, "the server was ended by SIGKILL: Killed")
 
 
 def test_without_a_signal_it_is_the_exit_code() -> None:

@@ -3,7 +3,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tuner.measure.gpu import GpuSampler, detect, memory_used_bytes, processes
+from tuner.measure.gpu import GpuProcess, GpuSampler, detect, memory_bytes, others_bytes, processes
 
 
 @pytest.fixture
@@ -17,8 +17,8 @@ def gpu() -> int:
 def test_without_a_gpu_everything_is_absent() -> None:
     if detect():
         pytest.skip("this machine has a GPU")
-    assert memory_used_bytes(0) is None
-    assert processes(0) == []
+    assert memory_bytes("GPU-0") is None
+    assert processes("GPU-0") == []
     with GpuSampler([0]) as sampler:
         pass
     assert sampler.metrics(1000) is None
@@ -30,9 +30,17 @@ def test_a_sampler_of_no_gpus_has_no_metrics() -> None:
     assert sampler.metrics(1000) is None
 
 
+def test_others_are_told_by_pid_where_ours_is_among_them() -> None:
+    ours, other = GpuProcess(pid=1, memory_bytes=7), GpuProcess(pid=2, memory_bytes=5)
+    assert others_bytes([ours, other], lambda pid: pid == 1) == 5
+    assert others_bytes([ours], lambda pid: pid == 1) == 0
+    assert others_bytes([GpuProcess(pid=88, memory_bytes=9), other], lambda pid: pid == 1) == 0
+    assert others_bytes([], lambda pid: True) == 0
+
+
 @pytest.mark.gpu
 def test_a_gpu_that_is_not_there_is_absent(gpu: int) -> None:
-    assert memory_used_bytes(4096) is None
+    assert memory_bytes("GPU-0") is None
     with GpuSampler([gpu, 4096]) as sampler:
         time.sleep(0.3)
     assert sampler.metrics(1000) is None
@@ -55,7 +63,7 @@ def test_a_real_gpu_is_sampled(gpu: int) -> None:
     assert metrics.power_w is None or metrics.power_w > 1
     assert metrics.sm_clock_hz is None or 1e8 < metrics.sm_clock_hz < 5e9
     assert metrics.throttled is None or 0 <= metrics.throttled <= 1
-    assert memory_used_bytes(gpu) is not None
+    assert memory_bytes(found.uuid) is not None
 
 
 @pytest.mark.gpu

@@ -105,6 +105,41 @@ def test_only_visible_cards_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [gpu.index for gpu in setup(Options(gpu="t4"), T4).gpus] == [1]
 
 
+MIXED = [card("Tesla T4"), card("NVIDIA H100 80GB HBM3", 1)]
+
+
+def test_the_first_visible_card_is_the_studys(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choose_space(Options(gpu="auto"), MIXED).name == "t4"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert choose_space(Options(gpu="auto"), MIXED).name == "h100-80gb"
+    assert choose_space(Options(gpu="h100-80gb"), MIXED).name == "h100-80gb"
+    assert setup(Options(gpu="h100-80gb"), MIXED, info("h100-80gb")).fingerprint.gpu == "NVIDIA H100 80GB HBM3"
+    with pytest.raises(UsageError, match="t4 is for Tesla T4 and this machine has NVIDIA H100"):
+        choose_space(Options(gpu="t4"), MIXED)
+
+
+@pytest.mark.parametrize("named", ["", "7", "7,1", "-1", "MIG-1", "GPU-", "NoDevFiles"])
+def test_cards_that_are_hidden_are_told_and_never_no_gpu_in_silence(
+    monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+    for gpu in ("auto", "t4"):
+        with pytest.raises(
+            UsageError, match=r"CUDA_VISIBLE_DEVICES is .*the GPUs of this machine: 0 \(Tesla T4, GPU-0\)"
+        ):
+            choose_space(Options(gpu=gpu), MIXED)
+    assert choose_space(Options(gpu="cpu"), MIXED).name == "cpu"
+    assert choose_space(Options(gpu="auto"), []).name == "cpu"
+
+
+def test_fewer_visible_cards_than_the_settings_need_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,9,1")
+    options = Options(gpu="t4", engine_arg=["tensor_parallel_size=2"])
+    engine = EngineInfo("0.32.0", "cuda", info().arguments | {"tensor_parallel_size"}, 10.0)
+    with pytest.raises(UsageError, match=r"tensor_parallel_size 2 needs 2 GPUs and 1 can be seen \(.* ends at '9'"):
+        setup(options, T4, engine)
+
+
 def test_what_the_user_fixes_leaves_the_search() -> None:
     space = choose_space(Options(gpu="t4", max_model_len=4096, engine_arg=["max_num_seqs=64"]), T4)
     assert space.fixed["max_model_len"] == 4096

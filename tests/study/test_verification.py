@@ -20,6 +20,7 @@ from tuner.study import verification as verifying
 from tuner.study.budget import Budget
 from tuner.study.clock import SystemClock
 from tuner.study.decided import study_decision
+from tuner.study.gate import Gate
 from tuner.types import Command, Failed, FailureKind, Outcome, Params
 
 SLO = parse_slo("ttft_p99=500ms")
@@ -71,7 +72,7 @@ def launches(
         study="a study", verify=verify, objective=OBJECTIVES["throughput"], constraints=(SLO,), clock=SystemClock()
     )
     monkeypatch.setattr(verifying, "run_recorded", run)
-    verifying.verify(setup, store, Saboteur(), budget or Budget(None), launch_s)
+    verifying.verify(setup, store, Saboteur(), budget or Budget(None), launch_s, Gate(setup, store, Saboteur()))
     return found
 
 
@@ -104,7 +105,7 @@ def test_with_verify_0_nothing_is_launched_again(store: Store, monkeypatch: pyte
     assert study_decision(store, "a study").verdict.answer is Answer.NOT_VERIFIED
 
 
-@pytest.mark.parametrize("kind", [kind for kind in FailureKind if not kind.is_of_the_settings])
+@pytest.mark.parametrize("kind", [kind for kind in FailureKind if not (kind.is_of_the_settings or kind.is_in_doubt)])
 @pytest.mark.parametrize("at", [0, 1])
 def test_what_is_nobodys_settings_doing_is_not_kept_as_theirs(
     store: Store, monkeypatch: pytest.MonkeyPatch, kind: FailureKind, at: int

@@ -17,6 +17,7 @@ from tuner.bench.server_spec import Source, source_of
 from tuner.decide.objective import Objective
 from tuner.decide.slo import Slo
 from tuner.errors import LaunchError, RunError, UsageError
+from tuner.launch.card_lock import holding_cards
 from tuner.launch.fork_server import ForkServer
 from tuner.launch.interpreter import find_python
 from tuner.launch.job import Job
@@ -67,7 +68,7 @@ def url_side(url: str, conditions: Conditions) -> Side:
 
 def gpus_beside(url: str, given: Sequence[int] | None, detected: Sequence[DetectedGpu]) -> tuple[int, ...]:
     """The GPUs to sample: the given ones, else all of this machine if the URL is on it. Raises UsageError."""
-    present = tuple(gpu.index for gpu in detected)
+    present = tuple(dict.fromkeys(gpu.index for gpu in detected))
     if given is None:
         return present if is_here(url) else ()
     for index in given:
@@ -118,6 +119,7 @@ def _launched_side(
         salt=0,
         slos=conditions.slos,
         objective=conditions.objective,
+        wait_for_gpu_s=setup.wait_for_gpu_s,
     )
     numbers = itertools.count(1)
 
@@ -141,11 +143,12 @@ def _kept(config: Path | None, folder: Path) -> tuple[str, ...]:
 
 
 async def _launch(job: Job, setup: Setup, phase: Tell) -> Measured:
-    if setup.caches.is_cold():
-        phase("the first start on this host fills the caches; its measurement is discarded")
-        await _run(job.discarded(), phase)
-        setup.caches.mark_warm()
-    return await _run(job, phase)
+    with holding_cards(job.gpus, job.wait_for_gpu_s, phase):
+        if setup.caches.is_cold():
+            phase("the first start on this host fills the caches; its measurement is discarded")
+            await _run(job.discarded(), phase)
+            setup.caches.mark_warm()
+        return await _run(job, phase)
 
 
 async def _run(job: Job, phase: Tell) -> Measured:

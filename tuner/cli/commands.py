@@ -30,7 +30,7 @@ SendKey = Annotated[bool, option("send-key", "Send OPENAI_API_KEY also in plain 
 _LOAD = ("workload", "users", "request_rate", "find_rate")
 _WINDOW = ("warmup", "window", "max_window", "precision")
 #: What concerns the servers that `tuner compare` launches.
-SERVERS = ("gpu", "vllm_python", "storage", "startup_timeout", "log_dir", "cache_dir")
+SERVERS = ("gpu", "vllm_python", "storage", "startup_timeout", "wait_for_gpu", "log_dir", "cache_dir")
 _of_a_database = takes("storage", helps={"storage": "Database URL."})
 _SIDE = "URL of a running server, YAML file of `vllm serve --config`, or STUDY:TRIAL."
 

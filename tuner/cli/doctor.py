@@ -1,5 +1,6 @@
 """`tuner doctor`: what this machine has, and what is missing."""
 
+import os
 import platform
 import shutil
 from importlib.metadata import version
@@ -11,6 +12,7 @@ from tuner.errors import EngineError, UsageError
 from tuner.launch.fork_server import ForkServer
 from tuner.launch.interpreter import find_python
 from tuner.measure.gpu import detect
+from tuner.measure.visible import visible
 from tuner.space.files import space_for
 
 
@@ -24,6 +26,11 @@ def run(vllm_python: str | None) -> None:
             results,
             f"GPU {gpu.index}: {gpu.name}, {memory}, driver {gpu.driver}, search space: {_space_name(gpu.name)}",
         )
+    seen = visible(gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    if seen.hidden:
+        say(results, f"GPU: {seen.hidden}")
+    elif seen.cut is not None:
+        say(results, f"GPU: CUDA_VISIBLE_DEVICES ends at {seen.cut!r}, which names none: {len(seen.gpus)} can be seen")
     if not gpus:
         say(results, "GPU: none found (no NVIDIA driver): only --gpu cpu can run here")
     say(results, f"C++ compiler: {shutil.which('g++') or 'missing: vLLM on the CPU then needs --enforce-eager'}")

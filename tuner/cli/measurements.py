@@ -183,6 +183,8 @@ def _sentence(mark: Mark, measured: Measured, workload: Workload) -> str:
             reasons = ", ".join(gpu.throttle_reasons) if gpu and gpu.throttle_reasons else "reason unknown"
             share = f" in {gpu.throttled:.0%} of the window" if gpu and gpu.throttled is not None else ""
             return f"the GPU's clocks were held down{share} ({reasons}): it does better when it can"
+        case Mark.GPU_SHARED:
+            return "another process used the GPU's memory meanwhile: the server does better alone"
         case Mark.PREFIX_CACHE:
             hits = (
                 server.prefix_cache_hits / server.prefix_cache_queries

@@ -20,7 +20,7 @@ Tell = Callable[[str], None]
 class Job:
     """What one launch needs. `params` are the settings in its command; `gpus` are those that it uses; `salt` makes its prompts
     differ from another launch's; with an `engine` the server is forked by it; `timeout_s` is for everything, from the start to
-    the last request."""
+    the last request; `wait_for_gpu_s` is how long others that hold its GPUs' memory are waited for before that."""
 
     launcher: VllmLauncher
     command: Command
@@ -33,6 +33,7 @@ class Job:
     objective: Objective | None = None
     engine: Engine | None = None
     timeout_s: float | None = None
+    wait_for_gpu_s: float = 0.0
 
     def discarded(self) -> "Job":
         """The same with a short load, for a start whose measurement does not count: long enough for what is compiled at first

@@ -4,6 +4,7 @@ It does not know the search space, the load or the database.
 """
 
 import asyncio
+import errno
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -16,6 +17,7 @@ import aiohttp
 from tuner.errors import LaunchError
 from tuner.launch.engine import CannotFork, Engine
 from tuner.launch.failures import classify
+from tuner.launch.host_memory import memory_bytes, oom_kills
 from tuner.launch.interpreter import engine_environment
 from tuner.launch.process import ProcessGroup
 from tuner.launch.processes import identities, members
@@ -35,13 +37,15 @@ _STOP_LOADING_S = 3.0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
     """A server that has been started, told before it is used, so that it can be recorded. `leader` leads its session,
-    `processes` are all that are known so far, the leader among them; `start` is "plain" or "warm"."""
+    `processes` are all that are known so far, the leader among them; `start` is "plain" or "warm"; `oom_kills` is how often
+    the kernel had ended a process of this host for want of memory by then."""
 
     leader: ProcessId
     processes: frozenset[ProcessId]
     start: str
     port: int
     log: Path
+    oom_kills: int | None = None
 
 
 Seen = Callable[[Launch], None]
@@ -103,9 +107,11 @@ class VllmLauncher:
         when it has more processes. Raises LaunchError with the classified failure.
         """
         port = _free_port()
-        began_s = time.monotonic()
+        began_s, kills = time.monotonic(), oom_kills()
         group, start = self._start((*command.argv, "--host", LOOPBACK, "--port", str(port)), command, log, engine)
-        launch = Launch(leader=group.id, processes=frozenset({group.id}), start=start, port=port, log=log)
+        launch = Launch(
+            leader=group.id, processes=frozenset({group.id}), start=start, port=port, log=log, oom_kills=kills
+        )
         ready = False
         try:
             seen(launch)
@@ -127,7 +133,8 @@ class VllmLauncher:
                 return ProcessGroup.spawn(argv, engine_environment(environment), output, log.parent), "plain"
         except OSError as error:
             message = f"{argv[0]} cannot be started with its log in {log}: {error.strerror}"
-            raise LaunchError(Failed(kind=FailureKind.CRASHED, message=message)) from error
+            kind = FailureKind.DISK_FULL if error.errno in (errno.ENOSPC, errno.EDQUOT) else FailureKind.HOST
+            raise LaunchError(Failed(kind=kind, message=message)) from error
 
     def endpoint(self, group: ProcessGroup, launch: Launch, startup_s: float) -> Endpoint:
         """A server that is ready."""
@@ -153,7 +160,7 @@ class VllmLauncher:
                     known |= new
                     seen(replace(launch, processes=known))
                 if (code := group.exit_code()) is not None:
-                    raise LaunchError(failure_of(launch.log, code))
+                    raise LaunchError(failure_of(launch.log, code, launch.oom_kills))
                 if (past_s := time.monotonic() - began) > self.startup_timeout_s:
                     raise LaunchError(failure_of(launch.log, None))
                 await asyncio.sleep(min(max(_POLL_SHARE * past_s, _POLL_S[0]), _POLL_S[1]))
@@ -201,9 +208,16 @@ async def _healthy(session: aiohttp.ClientSession, base: str) -> bool:
         return False
 
 
-def failure_of(log: Path, exit_code: int | None) -> Failed:
-    """Why the server that wrote `log` did not start, or died; `exit_code` is None if it still runs."""
-    return classify(log.read_text(encoding="utf-8", errors="replace"), exit_code)
+def failure_of(log: Path, exit_code: int | None, kills_before: int | None = None) -> Failed:
+    """Why the server that wrote `log` did not start, or died; `exit_code` is None if it still runs. `kills_before` is how often
+    the kernel had ended a process for want of memory when it was started."""
+    kills = oom_kills() if kills_before is not None else None
+    return classify(
+        log.read_text(encoding="utf-8", errors="replace"),
+        exit_code,
+        oom_killed=kills > kills_before if kills is not None and kills_before is not None else None,
+        memory_bytes=memory_bytes(),
+    )
 
 
 def _not_ready(message: str, log: Path, kind: FailureKind = FailureKind.CRASHED) -> Failed:

@@ -5,10 +5,12 @@ not change. Knows nothing of vLLM. Utilization is the share of time with at leas
 read near 1, so it tells idle from busy, not how well the card is used.
 """
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -51,25 +53,28 @@ class _Edge:
 
 
 def detect() -> list[DetectedGpu]:
-    """The GPUs that NVML sees, by index; empty without a driver."""
+    """The GPUs that NVML sees, by index, those in MIG mode as their slices; empty without a driver. One that is lost is left
+    out."""
     with _nvml() as available:
         if not available:
             return []
         driver = str(pynvml.nvmlSystemGetDriverVersion())
-        return [_detected(index, driver) for index in range(pynvml.nvmlDeviceGetCount())]
+        cards = [_read(_card, index, driver) for index in range(pynvml.nvmlDeviceGetCount())]
+        return [gpu for card in cards for gpu in card or ()]
 
 
-def memory_used_bytes(gpu: int) -> int | None:
-    """Memory in use on GPU `gpu`, by all processes; None without that GPU or where it does not tell."""
+def memory_bytes(uuid: str) -> tuple[int, int] | None:
+    """Memory of the GPU or MIG slice of that UUID: in use by all processes, and total; None without it or where it does not
+    tell."""
     with _nvml() as available:
-        return _read(lambda: _memory(_handle(gpu))[0]) if available else None
+        return _read(lambda: _memory(pynvml.nvmlDeviceGetHandleByUUID(uuid))) if available else None
 
 
-def processes(gpu: int) -> list[GpuProcess]:
-    """The compute processes on GPU `gpu`; empty without that GPU."""
+def processes(uuid: str) -> list[GpuProcess]:
+    """The compute processes on the GPU of that UUID; empty without it."""
     with _nvml() as available:
-        running = _read(lambda: pynvml.nvmlDeviceGetComputeRunningProcesses(_handle(gpu))) if available else None
-        return [GpuProcess(pid=process.pid, memory_bytes=process.usedGpuMemory) for process in running or []]
+        handle = _read(pynvml.nvmlDeviceGetHandleByUUID, uuid) if available else None
+        return _processes(handle) if handle is not None else []
 
 
 class GpuSampler:
@@ -79,8 +84,10 @@ class GpuSampler:
     than the window's start by what the driver takes to be opened, so energy lacks that much of it.
     """
 
-    def __init__(self, gpus: Sequence[int]) -> None:
-        self._gpus = tuple(gpus)
+    def __init__(self, gpus: Sequence[int], session: int | None = None) -> None:
+        """The server's processes are those of `session`, where it runs on this machine."""
+        self._gpus, self._session = tuple(gpus), session
+        self._others_bytes = 0
         self._rounds: list[list[GpuSample]] = []
         self._spans: list[list[GpuSpan]] = []
         self._stop = threading.Event()
@@ -103,6 +110,12 @@ class GpuSampler:
         self._thread.join(_DRIVER_S)
         return gpu_metrics(self._gpus, self._rounds, self._spans, output_tokens)
 
+    def others_bytes(self) -> int:
+        """The most of a GPU's memory that other processes than the server's had in the window, as far as NVML tells whose it
+        is; 0 where it does not."""
+        self._thread.join(_DRIVER_S)
+        return self._others_bytes
+
     def _run(self) -> None:
         with _nvml() as available:
             found = [_read(_handle, gpu) for gpu in self._gpus] if available else []
@@ -123,12 +136,29 @@ class GpuSampler:
 
     def _take_span(self, handles: Sequence[Any], starts: Sequence[_Edge]) -> list[_Edge]:
         """What happened since `starts`, which are freed; the new edges."""
+        if self._session is not None:
+            others = [others_bytes(_processes(handle), partial(_is_in, self._session)) for handle in handles]
+            self._others_bytes = max(self._others_bytes, *others)
         ends = [_edge(handle) for handle in handles]
         # a span that is shorter than the others would weigh too much
         least_s = _SPAN_S if self._spans else _GPM_S
         self._spans.append([_span(start, end, least_s) for start, end in zip(starts, ends, strict=True)])
         _free(starts)
         return ends
+
+
+def others_bytes(running: Sequence[GpuProcess], is_ours: Callable[[int], bool]) -> int:
+    """What the processes of a GPU hold of its memory that are not ours; 0 unless one of ours is among them: in a container the
+    pids may be another namespace's."""
+    others = [process for process in running if not is_ours(process.pid)]
+    return sum(process.memory_bytes or 0 for process in others) if len(others) < len(running) else 0
+
+
+def _is_in(session: int, pid: int) -> bool:
+    try:
+        return os.getsid(pid) == session
+    except OSError:
+        return False
 
 
 @contextmanager
@@ -166,9 +196,25 @@ def _memory(handle: Any) -> tuple[int, int]:
     return int(info.used), int(info.total)
 
 
-def _detected(index: int, driver: str) -> DetectedGpu:
+def _processes(handle: Any) -> list[GpuProcess]:
+    running = _read(pynvml.nvmlDeviceGetComputeRunningProcesses, handle)
+    return [GpuProcess(pid=process.pid, memory_bytes=process.usedGpuMemory) for process in running or []]
+
+
+def _card(index: int, driver: str) -> list[DetectedGpu]:
     handle = _handle(index)
-    major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
+    gpu = _detected(handle, index, driver)
+    mode = _read(pynvml.nvmlDeviceGetMigMode, handle)
+    if not mode or mode[0] != pynvml.NVML_DEVICE_MIG_ENABLE:
+        return [gpu]
+    numbers = range(_read(pynvml.nvmlDeviceGetMaxMigDeviceCount, handle) or 0)
+    slices = [_read(pynvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, number) for number in numbers]
+    return [_detected(part, index, driver, gpu) for part in slices if part is not None]
+
+
+def _detected(handle: Any, index: int, driver: str, card: DetectedGpu | None = None) -> DetectedGpu:
+    """With a `card` the handle is that of a MIG slice of it."""
+    major, minor = card.compute_capability if card else pynvml.nvmlDeviceGetCudaComputeCapability(handle)
     memory = _read(_memory, handle)
     return DetectedGpu(
         index=index,
@@ -177,6 +223,7 @@ def _detected(index: int, driver: str) -> DetectedGpu:
         memory_bytes=memory[1] if memory else None,
         compute_capability=(int(major), int(minor)),
         driver=driver,
+        card_uuid=card.uuid if card else None,
     )
 
 

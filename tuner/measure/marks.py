@@ -18,6 +18,8 @@ TTFT_SHARE = 0.10
 LEAST_DELAY_S = 0.003
 #: Samples with clocks held down; a single one in a long window is a flicker.
 THROTTLED = 0.05
+#: What another's process takes of a GPU's memory before it is told.
+OTHERS_BYTES = 512 * 1024**2
 #: Requests a user that must have ended before the interval is believed: at 0.67 it held the truth in 83 %
 #: (benchmarks/truth/steady.py).
 LEAST_SHARE = 1.0
@@ -42,8 +44,10 @@ def marks(
     server: ServerMetrics | None,
     gpu: GpuMetrics | None,
     rule: Deciding | None = None,
+    others_bytes: int = 0,
 ) -> tuple[Mark, ...]:
-    """Those that hold, in the order of `Mark`. `rule` names what decides; without one that is a closed loop's throughput."""
+    """Those that hold, in the order of `Mark`. `rule` names what decides; without one that is a closed loop's throughput.
+    `others_bytes` is the most of a GPU's memory that processes had which are not the server's."""
     rule = rule or Deciding(precision=workload.precision, throughput=workload.users is not None)
     hides = _hides(result)
     first_tokens = 0.0 if hides else load.first_chunk_tokens or 0.0
@@ -52,6 +56,7 @@ def marks(
         Mark.UNSTEADY: not result.stationary,
         Mark.IMPRECISE: bool(unknown(rule, load, result.undecided, workload.users)),
         Mark.THROTTLED: gpu is not None and (gpu.throttled or 0.0) >= THROTTLED,
+        Mark.GPU_SHARED: others_bytes >= OTHERS_BYTES,
         Mark.PREFIX_CACHE: server is not None and _hits_too_often(result, load, server),
         Mark.SATURATED: workload.users is None and _falls_behind(result, load),
         Mark.OTHER_LENGTHS: any(

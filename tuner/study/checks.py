@@ -78,6 +78,8 @@ def _check_numbers(options: Options) -> None:
     ):
         if seconds is not None and not 0 < seconds < 86400:
             raise UsageError(f"--{name} is {seconds:g} and must be a number of seconds above 0 and below a day")
+    if not 0 <= options.wait_for_gpu < 86400 * 7:
+        raise UsageError(f"--wait-for-gpu is {options.wait_for_gpu:g} and must be a number of seconds, below a week")
     if options.max_hours is not None and not 0 < options.max_hours < 10_000:
         raise UsageError(f"--max-hours is {options.max_hours:g} and must be a number of hours above 0")
     if options.verify == 1:

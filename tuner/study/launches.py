@@ -15,9 +15,7 @@ from tuner.study.clock import Clock, SystemClock
 from tuner.study.lease import abandoned, me
 from tuner.study.setup import Setup
 from tuner.study.watch import Watch
-from tuner.types import Command, Failed, Measured, Outcome, Params, ProcessId
-
-_RUN_AGAIN = "run the same command again once that is mended: this launch is not counted"
+from tuner.types import Command, Measured, Outcome, Params, ProcessId
 
 
 class _Recorder:
@@ -61,9 +59,11 @@ def run_recorded(
     *,
     engine: Engine | None = None,
     label: str = "",
+    is_short: bool = False,
 ) -> Outcome:
     """Run `command`, which has `params`, as trial `number`, forked by `engine` if there is one; `label` tells further
     launches of the same trial apart in the names of the logs. The first start on a host is run twice; only the second counts.
+    With `is_short` it is asked whether it starts and serves, not how well.
 
     Raises RunError when the log cannot be written, or when a process of the server cannot be killed: nothing else is started
     on the GPU that it may hold.
@@ -85,7 +85,10 @@ def run_recorded(
         objective=setup.objective,
         engine=engine,
         timeout_s=setup.trial_timeout_s,
+        wait_for_gpu_s=setup.wait_for_gpu_s,
     )
+    if is_short:
+        return _run(setup, job.discarded(), store, watch, number)
     if setup.caches.is_cold():
         watch.note("the first start on this host fills the caches; its measurement is discarded")
         outcome = _run(setup, job.discarded(), store, watch, number)
@@ -93,13 +96,6 @@ def run_recorded(
             return outcome
         setup.caches.mark_warm()
     return _run(setup, job, store, watch, number)
-
-
-def refuse_what_is_not_of_the_settings(outcome: Outcome, what: str) -> None:
-    """The gate of every launch: an outcome that is nobody's settings' doing is not kept as theirs. Raises RunError, with its
-    sentence; the same command goes on from there."""
-    if isinstance(outcome, Failed) and not outcome.kind.is_of_the_settings:
-        raise RunError(f"{what}: {outcome.kind.value}: {outcome.message}; {_RUN_AGAIN}")
 
 
 def _run(setup: Setup, job: Job, store: Store, watch: Watch, number: int) -> Outcome:

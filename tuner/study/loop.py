@@ -10,6 +10,7 @@ from tuner.decide.rank import best
 from tuner.decide.slo import violations
 from tuner.decide.verdict import Decision
 from tuner.errors import RunError, UsageError
+from tuner.launch.card_lock import holding_cards
 from tuner.launch.engine import Engine
 from tuner.propose.proposer import Proposer
 from tuner.record.rows import StudyRecord
@@ -18,7 +19,8 @@ from tuner.space.gpus import UNSET
 from tuner.space.parameters import Categorical
 from tuner.study.budget import Budget
 from tuner.study.decided import slo_texts, study_decision
-from tuner.study.launches import refuse_what_is_not_of_the_settings, run_recorded, sweep_leftovers
+from tuner.study.gate import Gate, refuse_what_is_not_of_the_settings
+from tuner.study.launches import run_recorded, sweep_leftovers
 from tuner.study.lease import holding
 from tuner.study.setup import Setup, check_lengths
 from tuner.study.verification import verify
@@ -50,15 +52,15 @@ def run_study(setup: Setup, store: Store, engine: Engine, watch: Watch) -> Decis
     if isinstance(resolved, Failed):
         raise RunError(f"vLLM refuses model {setup.launcher.model} with its own defaults: {resolved.message}")
     check_lengths(setup, resolved)
-    with holding(store, setup.study):
-        proposer = _proposer(setup, store, resolved)
+    with holding(store, setup.study), holding_cards(setup.gpus, setup.wait_for_gpu_s, watch.note):
+        proposer, gate = _proposer(setup, store, resolved), Gate(setup, store, watch)
         try:
-            search = _Search(setup, store, engine, watch, proposer, budget)
+            search = _Search(setup, store, engine, watch, proposer, budget, gate)
             search.reconcile()
             search.run()
         finally:
             proposer.close()
-        verify(setup, store, watch, budget, search.plain_launch_s())
+        verify(setup, store, watch, budget, search.plain_launch_s(), gate)
     return study_decision(store, setup.study)
 
 
@@ -66,10 +68,17 @@ class _Search:
     """The state of one run of the loop."""
 
     def __init__(
-        self, setup: Setup, store: Store, engine: Engine, watch: Watch, proposer: Proposer, budget: Budget
+        self,
+        setup: Setup,
+        store: Store,
+        engine: Engine,
+        watch: Watch,
+        proposer: Proposer,
+        budget: Budget,
+        gate: Gate,
     ) -> None:
         self._setup, self._store, self._engine, self._watch = setup, store, engine, watch
-        self._proposer, self._budget = proposer, budget
+        self._proposer, self._budget, self._gate = proposer, budget, gate
         self._finished: list[Trial] = []
 
     def reconcile(self) -> None:
@@ -128,6 +137,7 @@ class _Search:
             outcome = run_recorded(
                 self._setup, self._store, self._watch, proposal.number, command, passed, engine=engine
             )
+            outcome = self._gate.judged(outcome, is_default=proposal.is_default)
         return Trial(
             number=proposal.number,
             params=proposal.params,

@@ -124,7 +124,7 @@ class _Bench:
 
     async def _once(self, workload: Workload) -> Measured:
         server = ServerSampler(self._target.base_url, self._speed) if self._has_metrics else None
-        gpu = GpuSampler(self._watched.gpus)
+        gpu = GpuSampler(self._watched.gpus, self._watched.pgid)
         cpu = CpuSampler(self._watched.pgid) if self._watched.pgid is not None else None
 
         @asynccontextmanager
@@ -161,6 +161,6 @@ class _Bench:
             kv_cache_tokens=await kv_cache_tokens(self._target.base_url) if server else None,
             client=result.client,
             warmup_s=result.warmup_s,
-            marks=marks(workload, result, load, told, used, self._rule),
+            marks=marks(workload, result, load, told, used, self._rule, gpu.others_bytes()),
             unknown=unknown(self._rule, load, result.undecided, workload.users),
         )

@@ -54,6 +54,7 @@ class Options:
     start: Annotated[str, "warm: fork servers from one process that has vLLM imported; plain: vllm serve."] = "warm"
     startup_timeout: Annotated[float, "Seconds a server may take to start."] = 900.0
     trial_timeout: Annotated[float | None, "Seconds a launch may take, its load included."] = None
+    wait_for_gpu: Annotated[float, "Seconds to wait for a GPU that others use, before a launch."] = 600.0
     max_hours: Annotated[float | None, "Hours this run may take; what would not end in time is not begun."] = None
     verify: Annotated[int, "Times to launch finalists and defaults again at the most; 0: not at all."] = 5
     seed: Annotated[int, "Of the sampler and of the prompts."] = 0

@@ -4,7 +4,7 @@ Everything that can be known to be wrong is found here, before anything is launc
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from tuner.launch.caches import Caches, caches_of, default_root
 from tuner.launch.engine import EngineInfo
 from tuner.launch.job import RunTrial
 from tuner.launch.vllm import VllmLauncher
+from tuner.measure.visible import visible
 from tuner.space.files import load_space, space_for
 from tuner.space.search_space import SearchSpace
 from tuner.space.words import not_a_name
@@ -25,6 +26,9 @@ from tuner.study.options import Options
 from tuner.study.trial import run_trial
 from tuner.types import DetectedGpu, Fingerprint, Params, Workload
 from tuner.workload.presets import max_tokens, workload_hash
+
+_VARIABLE = "CUDA_VISIBLE_DEVICES"
+_PARALLEL = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +55,7 @@ class Setup:
     caches: Caches
     clock: Clock = field(default_factory=SystemClock)
     run: RunTrial = run_trial
+    wait_for_gpu_s: float = 0.0
 
     @property
     def constraints(self) -> tuple[Slo, ...]:
@@ -63,7 +68,7 @@ def choose_space(options: Options, detected: Sequence[DetectedGpu]) -> SearchSpa
     if options.space is not None:
         space = load_space(str(options.space))
     elif options.gpu == "auto":
-        space = space_for(detected[0].name) if detected else load_space("cpu")
+        space = space_for(first.name) if (first := _first_visible(detected)) else load_space("cpu")
     else:
         space = load_space(options.gpu)
     _check_card(space, detected, options)
@@ -82,7 +87,7 @@ def make_setup(
     caches = caches_of(fingerprint, options.cache_dir or default_root())
     launcher = replace(vllm_launcher(options, space, python), caches=caches.environment())
     setup = setup_of(options, space, launcher, workload, fingerprint, caches)
-    return replace(setup, gpus=gpus, warm=options.start == "warm")
+    return replace(setup, gpus=gpus, warm=options.start == "warm", wait_for_gpu_s=options.wait_for_gpu)
 
 
 def vllm_launcher(options: Options, space: SearchSpace, python: Path) -> VllmLauncher:
@@ -148,7 +153,8 @@ def check_lengths(setup: Setup, resolved: Params) -> None:
 def _check_card(space: SearchSpace, detected: Sequence[DetectedGpu], options: Options) -> None:
     if options.force_gpu or not space.gpu.names or options.engine != "vllm":
         return
-    present = detected[0].name if detected else None
+    first = _first_visible(detected)
+    present = first.name if first else None
     if present is None:
         raise UsageError(
             f"{space.name} is for {space.gpu.names[0]} and this machine has no NVIDIA GPU: `tuner plan` predicts it"
@@ -175,16 +181,24 @@ def _check_engine(space: SearchSpace, python: Path, info: EngineInfo) -> None:
         )
 
 
+def _first_visible(detected: Sequence[DetectedGpu]) -> DetectedGpu | None:
+    """The card that a CUDA program uses; None on a machine without any. Raises UsageError where all are hidden from it."""
+    seen = visible(detected, os.environ.get(_VARIABLE))
+    if seen.hidden:
+        raise UsageError(f"{seen.hidden}: name one of them there, unset it, or give --gpu cpu")
+    return seen.gpus[0] if seen.gpus else None
+
+
 def _gpus_of_a_trial(space: SearchSpace, detected: Sequence[DetectedGpu]) -> tuple[DetectedGpu, ...]:
-    """The first of the visible GPUs, as many as the fixed parallel sizes need."""
+    """The first of the visible GPUs, as many as the fixed parallel sizes need. Raises UsageError where fewer are visible."""
     if not space.gpu.names:
         return ()
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    visible = list(detected)
-    if named is not None:
-        by_name: Mapping[str, DetectedGpu] = {**{str(g.index): g for g in detected}, **{g.uuid: g for g in detected}}
-        visible = [by_name[n.strip()] for n in named.split(",") if n.strip() in by_name]
-    count = 1
-    for size in ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size"):
-        count *= int(space.fixed.get(size, 1))
-    return tuple(visible[:count])
+    seen, count = visible(detected, os.environ.get(_VARIABLE)), 1
+    sizes = {name: int(space.fixed.get(name, 1)) for name in _PARALLEL}
+    for size in sizes.values():
+        count *= size
+    if seen.gpus and count > len(seen.gpus):
+        asked = ", ".join(f"{name} {size}" for name, size in sizes.items() if size > 1)
+        why = f" ({_VARIABLE} ends at {seen.cut!r}, which names none)" if seen.cut is not None else ""
+        raise UsageError(f"{asked} needs {count} GPUs and {len(seen.gpus)} can be seen{why}")
+    return seen.gpus[:count]

@@ -10,13 +10,14 @@ from tuner.record.rows import StoredContest, Verification
 from tuner.record.store import Store
 from tuner.study.budget import Budget
 from tuner.study.decided import replayed
-from tuner.study.launches import refuse_what_is_not_of_the_settings, run_recorded
+from tuner.study.gate import Gate, refuse_what_is_not_of_the_settings
+from tuner.study.launches import run_recorded
 from tuner.study.setup import Setup
 from tuner.study.watch import Watch
 from tuner.types import Trial
 
 
-def verify(setup: Setup, store: Store, watch: Watch, budget: Budget, launch_s: float) -> None:
+def verify(setup: Setup, store: Store, watch: Watch, budget: Budget, launch_s: float, gate: Gate) -> None:
     """Launch the finalists and the defaults in rounds, each round in the other order, so that neither luck nor drift decides,
     until the contest is decided; each at most `setup.verify` times.
 
@@ -38,7 +39,7 @@ def verify(setup: Setup, store: Store, watch: Watch, budget: Budget, launch_s: f
             return
         who = "the defaults" if trial.is_default else f"trial {trial.number}"
         watch.verification_begins(who, contest.round, setup.verify)
-        launched = _launch(setup, store, watch, stored, contest.round, trial)
+        launched = _launch(setup, store, watch, stored, contest.round, trial, gate)
         store.add_verification(setup.study, launched)
         contest.take(trial.number, launched.outcome)
 
@@ -55,11 +56,14 @@ def _current(setup: Setup, store: Store, candidates: Sequence[Candidate]) -> Sto
     return last
 
 
-def _launch(setup: Setup, store: Store, watch: Watch, contest: StoredContest, round: int, trial: Trial) -> Verification:
+def _launch(
+    setup: Setup, store: Store, watch: Watch, contest: StoredContest, round: int, trial: Trial, gate: Gate
+) -> Verification:
     started_at = setup.clock.now()
     passed = {} if trial.is_default else trial.params
     label = f"-verify-{round}" if contest.number == 1 else f"-verify-{contest.number}-{round}"
     outcome = run_recorded(setup, store, watch, trial.number, trial.command, passed, label=label)
+    outcome = gate.judged(outcome, is_default=trial.is_default)
     refuse_what_is_not_of_the_settings(outcome, f"trial {trial.number}, launched again")
     return Verification(
         contest=contest.number,

@@ -6,7 +6,8 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetectedGpu:
-    """One GPU. `memory_bytes` is None on boards that share the host's memory; `compute_capability` is (major, minor)."""
+    """One GPU, or a MIG slice of the card `card_uuid`, whose index it has. `memory_bytes` is None on boards that share the
+    host's memory; `compute_capability` is (major, minor)."""
 
     index: int
     uuid: str
@@ -14,6 +15,7 @@ class DetectedGpu:
     memory_bytes: int | None
     compute_capability: tuple[int, int]
     driver: str
+    card_uuid: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

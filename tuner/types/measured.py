@@ -108,6 +108,7 @@ class Mark(StrEnum):
     UNSTEADY = "unsteady"  # throughput was not stationary when the warm-up's time was up
     IMPRECISE = "imprecise"  # the interval of what decides is wider than asked, or has an SLO's limit inside
     THROTTLED = "throttled"  # the GPU's clocks were held down by heat or by its power supply
+    GPU_SHARED = "GPU shared"  # another process used a GPU's memory meanwhile
     PREFIX_CACHE = "prefix cache"  # more of the prompts came from the prefix cache than the workload implies
     SATURATED = "saturated"  # open loop: requests arrived faster than they were served
     OTHER_LENGTHS = "other lengths"  # prompts or answers have not the tokens that were asked for
