@@ -1,4 +1,4 @@
-"""No survivor: servers that fork without end, or whose children make sessions of their own, when tuner or they themselves end."""
+"""No survivor: servers that fork without end, or whose children make sessions of their own, when tuner or they end."""
 
 import asyncio
 import os
@@ -21,9 +21,21 @@ from tuner.launch.scratch import scratch, variables
 from tuner.types import ProcessId
 
 #: Forks every 0.5 ms; what it forks stays.
-FORKS = "import os, time\nfor _ in range(1200):\n    if os.fork() == 0: time.sleep(60); os._exit(0)\n    time.sleep(.0005)\ntime.sleep(60)"
+FORKS = (
+    "import os, time\n"
+    "for _ in range(1200):\n"
+    "    if os.fork() == 0: time.sleep(60); os._exit(0)\n"
+    "    time.sleep(.0005)\n"
+    "time.sleep(60)"
+)
 #: Each process is replaced by its child, in a session of its own, some hundred times a second.
-FLEES = "import os, time\nif os.fork(): time.sleep(60)\nwhile True:\n    if os.fork(): os._exit(0)\n    os.setsid(); time.sleep(.004)\n"
+FLEES = (
+    "import os, time\n"
+    "if os.fork(): time.sleep(60)\n"
+    "while True:\n"
+    "    if os.fork(): os._exit(0)\n"
+    "    os.setsid(); time.sleep(.004)\n"
+)
 #: A daemon by the book: its own session, no parent; and a child that only has a session.
 DAEMON = (
     "import os, subprocess, sys, time\n"
@@ -123,8 +135,8 @@ def test_the_folder_of_a_tuner_that_was_killed_with_its_guard_goes_with_the_next
 def test_a_process_stays_itself_when_the_wall_clock_is_set(monkeypatch: pytest.MonkeyPatch, step_s: float) -> None:
     with subprocess.Popen(["sleep", "60"]) as child:
         known = identity(child.pid)
-        real: Callable[[], float] = psutil._pslinux.boot_time  # type: ignore[attr-defined]
-        monkeypatch.setattr(psutil._pslinux, "boot_time", lambda: real() + step_s)  # type: ignore[attr-defined]
+        real: Callable[[], float] = psutil._pslinux.boot_time
+        monkeypatch.setattr(psutil._pslinux, "boot_time", lambda: real() + step_s)
         assert is_alive(known)
         child.kill()
     assert not is_alive(known)

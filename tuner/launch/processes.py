@@ -1,7 +1,7 @@
 """Which process is meant, now and after a crash: by pid and start, never by name. Knows nothing of launches.
 
-A start is counted in clock ticks since the host booted, and a pid belongs to one boot and one PID namespace: nothing here depends
-on the wall clock, which may be set meanwhile. Linux only (https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html).
+A start is counted in clock ticks since the host booted, and a pid belongs to one boot and one PID namespace: nothing here
+depends on the wall clock, which may be set meanwhile. Linux only (https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html).
 """
 
 import functools

@@ -1,9 +1,9 @@
 """The leader of a session: starts one command in it, and leaves nothing of it behind when that ends or tuner dies.
 
-In: file descriptors. `control` is a socket whose other end tuner holds: T means SIGTERM for the command, K the end of all, end of
-file that tuner is gone, even by SIGKILL. When the command ends, its exit code is written to `control`, once nothing of it is
+In: file descriptors. `control` is a socket whose other end tuner holds: T means SIGTERM for the command, K the end of all, end
+of file that tuner is gone, even by SIGKILL. When the command ends, its exit code is written to `control`, once nothing of it is
 left: no process, also none that made a session of its own, for its orphans become the guard's children; and no file in the
-folder that TUNER_SCRATCH names. Standard library only: it is run as a file with `python -I -S`, and by the host in a fork of itself.
+folder that TUNER_SCRATCH names. Standard library only: it is run as a file with `python -I -S`, and by the host in a fork.
 """
 
 import contextlib
@@ -44,7 +44,7 @@ class _Process(NamedTuple):
 
 
 class Guard:
-    """Of the child `engine`. One thread: a child's end arrives as a byte on a pipe, so no pid is used after it was given back."""
+    """Of the child `engine`. One thread: a child's end arrives as a byte on a pipe, so no pid is used once it is given back."""
 
     def __init__(self, engine: int, control: int, lifelines: tuple[int, ...], scratch: str | None) -> None:
         self._engine, self._control, self._lifelines, self._scratch = engine, control, lifelines, scratch
