@@ -10,7 +10,7 @@ from tuner.bench.comparison import Comparison, Side, interleaved
 from tuner.bench.sides import Conditions, sides_of
 from tuner.cli.bench import api_key, fresh_salt, progress, write
 from tuner.cli.commands import SERVERS
-from tuner.cli.console import check_writable, errors, heed_signals, results, say
+from tuner.cli.console import check_writable, errors, heed_signals, interrupted_code, results, say
 from tuner.cli.measurements import compared_table, mark_sentences, verdict_sentence
 from tuner.decide.deciding import check_decides
 from tuner.decide.objective import Objective, parse_objective
@@ -71,7 +71,7 @@ def _measure(
                 found = known
     except KeyboardInterrupt:
         errors.print(f"Interrupted after {found.pairs} of {repeats} pairs; no server that tuner started is left.")
-        raise typer.Exit(130) from None
+        raise typer.Exit(interrupted_code()) from None
     finally:
         if found.a or found.b:
             _show(sides, found, asked, objective, json)

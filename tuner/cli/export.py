@@ -5,7 +5,7 @@ from pathlib import Path
 import typer
 
 from tuner.cli.answer import number
-from tuner.cli.console import errors, write_file
+from tuner.cli.console import check_port, errors, write_file
 from tuner.cli.history import open_store, trial_of
 from tuner.errors import RunError, UsageError
 from tuner.export.formats import EXPORTERS
@@ -22,6 +22,9 @@ def run(study: str, format: str, trial: int | None, host: str, port: int, output
     """The launch config to deploy, of one trial or of what the study decided; or all trials, to be replayed."""
     if format not in (*EXPORTERS, _SURFACE):
         raise UsageError(f"unknown --format {format!r}: choose one of {', '.join((*EXPORTERS, _SURFACE))}")
+    check_port(port)
+    if not host or any(not letter.isprintable() or letter.isspace() for letter in host):
+        raise UsageError(f"--host {host!r} is no address: give one like 127.0.0.1 or 0.0.0.0")
     store = open_store(storage)
     if format == _SURFACE:
         _export_surface(store, study, output)

@@ -3,7 +3,8 @@
 In: a trial or a verification, and the folder of the study's logs. Out: the same, once the database takes it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +16,9 @@ from tuner.record.rows import StudyRecord, Verification, is_secret
 from tuner.types import Trial
 
 _PATTERN = "kept-*.json"
+_RESERVE = ".reserve"
+#: A measurement takes less than 8 KiB, and the end of a failed server's log some more.
+_RESERVED_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +47,7 @@ def stored_or_kept(store: Callable[[], None], folder: Path, study: StudyRecord, 
             begun_at=study.created_at,
             measured=replace(measured, command=replace(command, environment=public)),
         )
+        (folder / _RESERVE).unlink(missing_ok=True)
         try:
             path.write_bytes(_KEPT.dump_json(kept))
         except OSError as second:
@@ -52,6 +57,19 @@ def stored_or_kept(store: Callable[[], None], folder: Path, study: StudyRecord, 
             )
             raise StorageError(f"{error}; {lost}") from error
         raise StorageError(f"{error}; the measurement of trial {number} is kept in {path} for that run") from error
+
+
+@contextmanager
+def reserved(folder: Path) -> Iterator[None]:
+    """Hold some space of that disk during the block, for what has to be kept there once it is full."""
+    reserve = folder / _RESERVE
+    with suppress(OSError):
+        reserve.write_bytes(bytes(_RESERVED_BYTES))
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            reserve.unlink(missing_ok=True)
 
 
 def take_back(folder: Path, study: StudyRecord, take: Callable[[Trial | Verification], None]) -> None:

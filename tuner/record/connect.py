@@ -8,7 +8,7 @@ import importlib.util
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -64,10 +64,15 @@ def display_name(url: URL) -> str:
     return url.set(query={}).render_as_string(hide_password=True)
 
 
-def connect(url: URL, *, read_only: bool) -> Engine:
-    """An engine; nothing is opened yet, except that a read-only SQLite file must be there."""
+Opener = Callable[[], sqlite3.Connection]
+
+
+def connect(url: URL, *, read_only: bool) -> tuple[Engine, Opener | None]:
+    """An engine, and what opens its file; nothing is opened yet, except that a read-only SQLite file must be there."""
     if url.get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True, hide_parameters=True, connect_args=postgresql_arguments(url))
+        return create_engine(
+            url, pool_pre_ping=True, hide_parameters=True, connect_args=postgresql_arguments(url)
+        ), None
     path = Path(str(url.database))
     if read_only and not path.exists():
         raise UsageError(f"{path} does not exist: run `tuner optimize` first, or choose another --storage")
@@ -110,7 +115,7 @@ def connect(url: URL, *, read_only: bool) -> Engine:
             note(error.orig)
             raise
 
-    return engine
+    return engine, open_file
 
 
 def postgresql_arguments(url: URL) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from tuner.errors import StorageError, UsageError
 from tuner.record import rows
-from tuner.record.connect import connect, display_name, parse_url, storage_errors
+from tuner.record.connect import Opener, connect, display_name, parse_url, storage_errors
 from tuner.record.migrate import migrate, require_newest
 from tuner.record.rows import Holder, Launch, StoredContest, StudyRecord, Verification, differences
 from tuner.record.tables import ContestRow, LaunchRow, MetricRow, ProcessRow, StudyRow, TrialRow, VerificationRow
@@ -26,10 +26,12 @@ from tuner.types import Command, Failed, Params, ProcessId, Proposal, Trial
 class Store:
     """The database. All methods raise StorageError, in one sentence, for what the database refuses."""
 
-    def __init__(self, engine: Engine, url: URL) -> None:
+    def __init__(self, engine: Engine, url: URL, opener: Opener | None) -> None:
         self._engine = engine
         self._url = url
         self._leases: dict[str, int] = {}
+        #: Opens the file of a SQLite database as this store does; None for PostgreSQL.
+        self.opener = opener
 
     @classmethod
     def open(cls, url: str, *, read_only: bool = False) -> Self:
@@ -39,14 +41,14 @@ class Store:
         """
         parsed = parse_url(url)
         with storage_errors(parsed):
-            engine = connect(parsed, read_only=read_only)
+            engine, opener = connect(parsed, read_only=read_only)
             try:
                 with engine.begin() as connection:
                     (require_newest if read_only else migrate)(connection, display_name(parsed))
             except BaseException:
                 engine.dispose()
                 raise
-        return cls(engine, parsed)
+        return cls(engine, parsed, opener)
 
     @property
     def name(self) -> str:

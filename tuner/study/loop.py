@@ -12,7 +12,7 @@ from tuner.decide.verdict import Decision
 from tuner.errors import RunError, UsageError
 from tuner.launch.engine import Engine
 from tuner.propose.proposer import Proposer
-from tuner.record.aside import stored_or_kept, take_back
+from tuner.record.aside import reserved, stored_or_kept, take_back
 from tuner.record.rows import StudyRecord, Verification
 from tuner.record.store import Store
 from tuner.space.gpus import UNSET
@@ -51,7 +51,12 @@ def run_study(setup: Setup, store: Store, engine: Engine, watch: Watch) -> Decis
     check_lengths(setup, resolved)
     make_log_folder(setup.logs / setup.study)
     stored = store.create_or_get_study(_record(setup))
-    with store.errors(), holding(store, setup.study, watch.note), not_left_empty(store, setup.study):
+    with (
+        store.errors(),
+        holding(store, setup.study, watch.note),
+        not_left_empty(store, setup.study),
+        reserved(setup.logs / setup.study),
+    ):
         _same_slos(stored, setup)
         _same_start(stored, setup)
         proposer = _proposer(setup, store, resolved)
