@@ -3,26 +3,29 @@
 Real disks (tmpfs) and real locks, on the simulated engine, whose trials take seconds.
 """
 
-import os
 import re
-import shutil
 import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import commands
 import pytest
+from record_samples import COMMAND, NOW, STUDY, a_trial
 from waiting import wait_for
 
+from tuner.errors import StorageError
 from tuner.record import connect
+from tuner.record.aside import reserved, stored_or_kept, take_back
 from tuner.record.store import Store
+from tuner.types import Proposal
 
 pytestmark = pytest.mark.timeout(300)
-#: From the moment that the disk is full or the database locked; the issue's own bound.
+#: From the moment that the database is locked.
 SENTENCE_S = 15.0
 OPTIMIZE = ("optimize", "--engine", "sim", "--gpu", "t4", "--study", "s", "--verify", "0", "--window", "20")
 
@@ -56,7 +59,9 @@ def finished(database: Path) -> list[int]:
         return []
     with closing(sqlite3.connect(database, timeout=0.1)) as connection, closing(connection.cursor()) as cursor:
         try:
-            return [n for (n,) in cursor.execute("SELECT number FROM tuner_trial WHERE state = 'finished' ORDER BY number")]
+            return [
+                n for (n,) in cursor.execute("SELECT number FROM tuner_trial WHERE state = 'finished' ORDER BY number")
+            ]
         except sqlite3.OperationalError:
             return []
 
@@ -85,14 +90,15 @@ def test_what_cannot_be_printed_or_exported_is_one_sentence(tmp_path: Path, outp
         with Path("/dev/full").open("w") as full:
             for words in (["studies"], ["export", "s"], ["trials", "s"], ["show", "s"], ["spaces"]):
                 command = [sys.executable, "-m", "tuner", *words]
-                done = subprocess.run(command, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+                done = subprocess.run(
+                    command, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+                )
                 assert (done.returncode, sentence(done.stderr).count("the disk is full")) == (1, 1)
                 assert done.stderr.count("\n") == 1
         return
     with disk(tmp_path / "small", "4k") as small:
         kept = small / output
         kept.write_text("what was there")
-        (small / "fill").write_bytes(b"x" * 3000) if False else None
         done = commands.tuner(tmp_path, "export", "s", "--format", "json", "--output", str(kept))
         assert done.returncode == 1
         assert "the disk is full" in sentence(done.stderr)
@@ -127,20 +133,16 @@ def test_a_locked_database_is_one_sentence_and_what_was_measured_is_kept(tmp_pat
     assert list((tmp_path / "tuner-logs" / "s").glob("kept-*")) == []
 
 
-def test_a_measurement_that_the_database_refuses_is_not_made_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_measurement_that_the_database_refuses_is_not_made_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It waits in a file beside the logs, without what is secret, and the same command stores it."""
     monkeypatch.setattr(connect, "BUSY_TIMEOUT_S", 0.2)
-    from record_samples import COMMAND, NOW, STUDY, a_trial
-
-    from tuner.errors import StorageError
-    from tuner.record.aside import reserved, stored_or_kept, take_back
-    from tuner.types import Proposal
-
-    assert "s3cr3t" in str(COMMAND.environment)
     store = Store.open(f"sqlite:///{tmp_path / 'x.db'}")
     store.create_or_get_study(STUDY)
     store.begin("a study", Proposal(number=0, params={"a": 1}, is_default=True), COMMAND, {}, NOW)
-    trial = a_trial(0)
+    secret = replace(COMMAND, environment={"HF_TOKEN": "s3cr3t", "OMP_NUM_THREADS": "1"})
+    trial = replace(a_trial(0), command=secret)
     with closing(sqlite3.connect(tmp_path / "x.db", isolation_level=None)) as other, reserved(tmp_path):
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StorageError, match=r"is locked by another program.*trial 0 is kept in .*kept-0-.*json"):
@@ -150,20 +152,17 @@ def test_a_measurement_that_the_database_refuses_is_not_made_twice(tmp_path: Pat
     assert not (tmp_path / ".reserve").exists()
     taken: list[object] = []
     take_back(tmp_path, STUDY, taken.append)
-    (back,) = taken
-    assert getattr(back, "outcome", None) == trial.outcome
+    assert taken == [replace(trial, command=COMMAND)]
     assert not file.exists()
     store.close()
 
 
 def test_a_study_that_could_not_begin_does_not_stay(tmp_path: Path) -> None:
-    """A log folder that cannot be made, a name too long for one, a card that is none: whatever stops it before its first trial."""
+    """A log folder that cannot be made, a name too long for one, requests that do not fit: whatever stops it before trial 0."""
     (tmp_path / "file").write_text("")
     for more in (["--log-dir", "file"], ["--study", "x" * 600], ["--max-model-len", "16"]):
         done = commands.tuner(tmp_path, *OPTIMIZE, *more, "--trials", "1")
         assert done.returncode in (1, 2)
         sentence(done.stderr)
-        assert (tmp_path / "tuner.db").exists() == (shutil.which("true") is not None)
         with closing(sqlite3.connect(tmp_path / "tuner.db")) as database:
             assert database.execute("SELECT count(*) FROM tuner_study").fetchone() == (0,)
-    assert os.listdir(tmp_path).count("tuner.db") == 1

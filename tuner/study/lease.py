@@ -5,9 +5,9 @@ beat: its beat is watched for a while, so that no two clocks are compared. What 
 fenced off: the database refuses what that one writes of it.
 """
 
-import _thread
 import contextlib
 import os
+import signal
 import socket
 import threading
 import time
@@ -25,6 +25,7 @@ from tuner.types import ProcessId
 BEAT_S = 4.0
 WATCHED_S = 20.0
 _LOOK_S = 0.5
+_MAIN = threading.main_thread().ident or 0
 
 
 @contextmanager
@@ -90,7 +91,7 @@ class _Heart(threading.Thread):
                 if not self._store.beat(self._study) and not self._ended.is_set():
                     self.is_lost = True
                     if self._by_main:
-                        _thread.interrupt_main()
+                        signal.pthread_kill(_MAIN, signal.SIGINT)
                     return
 
     def stop(self) -> None:
