@@ -67,7 +67,7 @@ def test_a_file_that_is_no_database(tmp_path: Path, read_only: bool) -> None:
 
 
 def test_a_folder_is_no_database(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="cannot be opened"):
+    with pytest.raises(UsageError, match=r"cannot be opened, it is a folder: name a file in it .*/tuner.db"):
         Store.open(f"sqlite:///{tmp_path}")
 
 

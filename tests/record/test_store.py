@@ -15,9 +15,10 @@ from samples import FINGERPRINT
 from sqlalchemy import text
 
 from tuner.errors import StorageError, UsageError
+from tuner.launch.processes import place
 from tuner.record.rows import Verification, differences
 from tuner.record.store import Store
-from tuner.study.lease import abandoned, holding
+from tuner.study.lease import abandoned, holding, me
 from tuner.types import (
     Command,
     Distribution,
@@ -166,8 +167,9 @@ def test_open_launches_are_those_that_nobody_saw_end(store: Store) -> None:
     store.end_launch(first, NOW)
     store.record_processes(second, [ProcessId(12, 1e9 + 0.25), ProcessId(13, 1e9 + 1.5)])
     (left,) = abandoned(store)
-    assert (left.id, left.study, left.number, left.leader) == (second, "a study", 0, ProcessId(12, 1e9 + 0.25))
-    assert left.processes == {ProcessId(12, 1e9 + 0.25), ProcessId(13, 1e9 + 1.5)}
+    leader = ProcessId(12, 1e9 + 0.25, place())
+    assert (left.id, left.study, left.number, left.leader, left.tuner) == (second, "a study", 0, leader, me())
+    assert left.processes == {leader, ProcessId(13, 1e9 + 1.5, place())}
     assert (left.start, left.log, left.started_at) == ("warm", Path("/x/log"), NOW)
 
 
@@ -316,7 +318,9 @@ def test_a_study_is_run_by_one_tuner_at_a_time(storage_url: str) -> None:
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
         with (
-            pytest.raises(UsageError, match=f"being run by another tuner \\(process {other.pid}\\)"),
+            pytest.raises(
+                UsageError, match=f"being run by another tuner \\(process {other.pid} on .*, since 20.* UTC\\)"
+            ),
             holding(store, STUDY.name),
         ):
             pass

@@ -69,7 +69,12 @@ def launches(
         return play(number, how["label"])
 
     setup: Any = SimpleNamespace(
-        study="a study", verify=verify, objective=OBJECTIVES["throughput"], constraints=(SLO,), clock=SystemClock()
+        study="a study",
+        verify=verify,
+        objective=OBJECTIVES["throughput"],
+        constraints=(SLO,),
+        clock=SystemClock(),
+        logs=Path("logs"),
     )
     monkeypatch.setattr(verifying, "run_recorded", run)
     verifying.verify(setup, store, Saboteur(), budget or Budget(None), launch_s, Gate(setup, store, Saboteur()))

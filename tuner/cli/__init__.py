@@ -1,6 +1,9 @@
 """The command line: each command parses, calls one function, prints. Results on stdout, progress and errors on stderr."""
 
+import errno
+import os
 import sys
+from contextlib import suppress
 
 from tuner.cli.commands import app
 
@@ -8,9 +11,23 @@ from tuner.cli.commands import app
 def run() -> None:
     """The console script; commands.py turns errors into a sentence and an exit code."""
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()  # here, where a full disk is still a sentence
     except KeyboardInterrupt:
-        sys.exit(130)
+        from tuner.cli.console import interrupted_code
+
+        sys.exit(interrupted_code())
     except BrokenPipeError:  # `tuner trials | head`
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        with suppress(OSError):
+            sys.stderr.write(
+                "Error: what is printed cannot be written, the disk is full: free some space and run it again\n"
+            )
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  else Python fails to flush it once more
+        sys.exit(1)

@@ -13,7 +13,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from tuner.bench.comparison import Tell
 from tuner.bench.keys import withheld
 from tuner.bench.sides import Conditions, url_side
-from tuner.cli.console import check_writable, errors, heed_signals, results, say, write_file
+from tuner.cli.console import check_writable, errors, heed_signals, interrupted_code, results, say, write_file
 from tuner.cli.measurements import mark_sentences, measurement_tables, slo_sentences
 from tuner.decide.slo import parse_slos
 from tuner.export.bench_json import Asked, bench_json
@@ -51,7 +51,7 @@ def run(
             measured = asyncio.run(side.measure(fresh_salt(), tell))
     except KeyboardInterrupt:
         errors.print("Interrupted: nothing was measured.")
-        raise typer.Exit(130) from None
+        raise typer.Exit(interrupted_code()) from None
     say(console, f"{side.name}, model {side.model}, workload {used.name}")
     for table in measurement_tables(measured):
         console.print()

@@ -4,6 +4,8 @@ What a command does is imported inside it, when it runs, and nothing here import
 and each command loads only what it uses.
 """
 
+import errno
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -44,10 +46,30 @@ class _Commands(TyperGroup):
         except TunerError as error:
             if ctx.params["debug"]:
                 raise
-            from tuner.cli.console import errors, plain
-
-            errors.print(f"Error: {plain(str(error))}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+            _tell(f"Error: {error}")
             raise typer.Exit(error.exit_code) from error
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            if ctx.params["debug"] or error.errno is None:
+                raise
+            _tell(f"Error: {_of_the_system(error)}")
+            raise typer.Exit(1) from error
+
+
+def _tell(sentence: str) -> None:
+    from tuner.cli.console import errors, plain
+
+    with suppress(OSError):  # a full disk behind 2>
+        errors.print(plain(sentence), style="bold red", markup=False, highlight=False, soft_wrap=True)
+
+
+def _of_the_system(error: OSError) -> str:
+    """What the system refused, where it is not known what was done: reading a file, printing to one."""
+    place = error.filename or "what is printed"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{place} cannot be written, the disk is full: free some space and run the same command again"
+    return f"{place}: {error.strerror}"
 
 
 app = typer.Typer(
@@ -161,6 +183,20 @@ def export(
     from tuner.cli.export import run
 
     run(study, format, trial, host, port, output, options.storage)
+
+
+@app.command()
+@_of_a_database
+def delete(
+    study: str,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    *,
+    options: Options,
+) -> None:
+    """Delete a study: its trials, Optuna's part of it, and its servers' logs. One that is being run is refused."""
+    from tuner.cli.delete import run
+
+    run(study, options.storage, yes=yes)
 
 
 @app.command()

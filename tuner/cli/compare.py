@@ -10,7 +10,7 @@ from tuner.bench.comparison import Comparison, Side, interleaved
 from tuner.bench.sides import Conditions, sides_of
 from tuner.cli.bench import fresh_salt, progress, say_withheld, write
 from tuner.cli.commands import SERVERS
-from tuner.cli.console import check_writable, errors, heed_signals, results, say
+from tuner.cli.console import check_writable, errors, heed_signals, interrupted_code, results, say
 from tuner.cli.measurements import compared_table, mark_sentences, verdict_sentence
 from tuner.decide.deciding import OTHER_LENGTHS, check_decides
 from tuner.decide.objective import Objective, parse_objective
@@ -89,7 +89,7 @@ def _measure(
                     _check_answers(found)
     except KeyboardInterrupt:
         errors.print(f"Interrupted after {found.pairs} of {repeats} pairs; no server that tuner started is left.")
-        raise typer.Exit(130) from None
+        raise typer.Exit(interrupted_code()) from None
     finally:
         if found.a or found.b:
             _show(sides, found, asked, objective, json)

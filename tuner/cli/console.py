@@ -1,15 +1,17 @@
 """Where text goes, results to stdout, progress and errors to stderr, and what ends a command from outside."""
 
+import errno
 import ipaddress
 import os
 import re
+import shutil
 import signal
 import sys
 from pathlib import Path
 
 from rich.console import Console
 
-from tuner.errors import UsageError
+from tuner.errors import RunError, UsageError
 
 #: A name of the DNS (RFC 1123), also with the underscores of container networks.
 _HOST = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.(?!-)[A-Za-z0-9_-]{1,63})*\.?")
@@ -33,7 +35,20 @@ def plain(text: str) -> str:
 def heed_signals() -> None:
     """Ctrl-C and SIGTERM end the command in order, also where a shell that starts us with & has Ctrl-C ignored."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, _terminated)
+
+
+def _terminated(number: int, _frame: object) -> None:
+    _ENDED_BY.append(number)
+    signal.raise_signal(signal.SIGINT)
+
+
+_ENDED_BY: list[int] = []
+
+
+def interrupted_code() -> int:
+    """What a command that was ended by a signal exits with: 130 after Ctrl-C, 143 after SIGTERM, as a shell tells it."""
+    return 128 + (_ENDED_BY[0] if _ENDED_BY else signal.SIGINT)
 
 
 def check_address(host: str, port: int) -> None:
@@ -56,8 +71,28 @@ def check_writable(flag: str, path: Path) -> None:
 
 
 def write_file(flag: str, path: Path, text: str) -> None:
-    """Raises UsageError when it cannot be written."""
+    """All of it or nothing: what was there stays when it cannot be written. Raises UsageError, RunError for a full disk."""
+    if path.exists() and not path.is_file():  # a pipe, a device
+        _write(flag, path, path, text)
+        return
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        _write(flag, path, part, text)
+        if path.exists():
+            shutil.copymode(path, part)
+        part.replace(path.resolve())
+    except OSError as error:
+        raise UsageError(f"{flag} {path} cannot be written: {error.strerror}") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _write(flag: str, named: Path, path: Path, text: str) -> None:
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"{flag} {path} cannot be written: {error.strerror}") from error
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise RunError(
+                f"{flag} {named} cannot be written, the disk is full: free some space and run it again"
+            ) from error
+        raise UsageError(f"{flag} {named} cannot be written: {error.strerror}") from error

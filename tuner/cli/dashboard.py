@@ -2,19 +2,44 @@
 
 import typer
 
-from tuner.cli.console import check_address, errors, heed_signals
+from tuner.cli.console import check_address, errors, heed_signals, say
 from tuner.cli.history import open_store
+from tuner.export.unreal import unreal_sentence
 from tuner.propose.dashboard import serve_dashboard
+from tuner.record.store import Store
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def run(storage: str, host: str, port: int) -> None:
     """Serve until Ctrl-C."""
     check_address(host, port)
-    store = open_store(storage)
-    store.close()
     heed_signals()
-    errors.print(f"optuna-dashboard: http://{host}:{port}/dashboard/", highlight=False)
+    store = open_store(storage)
+    if host not in _LOOPBACK:
+        say(
+            errors,
+            f"The dashboard has no password: whoever reaches {host}:{port} on this machine can read every study.",
+        )
+    shown = f"[{host}]" if ":" in host else host
+
+    def listening() -> None:
+        say(errors, f"optuna-dashboard: http://{shown}:{port}/dashboard/")
+
     try:
-        serve_dashboard(store.url, host, port)
+        with store.errors():
+            serve_dashboard(store.url, host, port, opener=store.opener, banner=_banner(store), listening=listening)
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
+    finally:
+        store.close()
+
+
+def _banner(store: Store) -> str:
+    """What is not real is called so, and nobody takes the best of a search for the answer."""
+    told: dict[str, list[str]] = {}
+    for study in store.studies():
+        if sentence := unreal_sentence(study.fingerprint):
+            told.setdefault(sentence, []).append(study.name)
+    unreal = [f"{', '.join(names)}: {sentence}" for sentence, names in told.items()]
+    return " ".join([*unreal, "The best trial here is the search's; `tuner show STUDY` says what is verified."])

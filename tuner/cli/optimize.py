@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 import typer
 from rich.table import Table
 
-from tuner.cli.console import errors, heed_signals, say
+from tuner.cli.console import errors, heed_signals, interrupted_code, say
 from tuner.cli.result import print_result
 from tuner.cli.watch import TerminalWatch
 from tuner.export.unreal import unreal_sentence
@@ -26,7 +26,7 @@ def run(options: Options) -> None:
         errors.print(
             "Interrupted: the server is stopped and every finished trial is kept. Run the same command to go on."
         )
-        raise typer.Exit(130) from None
+        raise typer.Exit(interrupted_code()) from None
 
 
 def _measure(options: Options) -> None:

@@ -20,7 +20,7 @@ from tuner.launch.processes import identity, kill_session, members
 _GUARD = Path(__file__).parent / "standalone" / "guard.py"
 #: What a shell reports for SIGKILL.
 KILLED = 137
-_KILLED_S = 10.0
+_KILLED_S = 25.0
 _POLL_S = 0.02
 
 
@@ -87,21 +87,26 @@ class ProcessGroup:
 
     async def stop(self, deadline_s: float) -> None:
         """SIGTERM to the command, SIGKILL to the group at the deadline, and return when no process of it is left."""
-        if self.exit_code() is None:
-            with contextlib.suppress(OSError):  # the guard was killed just now
-                self._control.send(b"T")
+        self._ask(b"T")
         end = time.monotonic() + deadline_s
         while not self._is_gone() and time.monotonic() < end:
             await asyncio.sleep(_POLL_S)
         self.kill()
 
     def kill(self) -> None:
-        """SIGKILL what is left of the group, and wait until it is gone; at most 10 s, for what the kernel does not let go."""
-        kill_session(self.session)
+        """SIGKILL what is left of the group, and wait until it is gone; at most 25 s, for what the kernel does not let go. The
+        guard does it, who finds also what made a session of its own; where it cannot, this process."""
+        self._ask(b"K")
         end = time.monotonic() + _KILLED_S
         while not self._is_gone() and time.monotonic() < end:
             time.sleep(_POLL_S)
+        kill_session(self.session)
         self._control.close()
+
+    def _ask(self, what: bytes) -> None:
+        if self.exit_code() is None:
+            with contextlib.suppress(OSError):  # the guard was killed just now
+                self._control.send(what)
 
     def _is_gone(self) -> bool:
         if self.exit_code() is None:

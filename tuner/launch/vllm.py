@@ -7,8 +7,8 @@ import asyncio
 import errno
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from tuner.launch.host_memory import memory_bytes, oom_kills
 from tuner.launch.interpreter import engine_environment
 from tuner.launch.process import ProcessGroup
 from tuner.launch.processes import identities, members
+from tuner.launch.scratch import scratch, variables
 from tuner.space.gpus import UNSET
 from tuner.types import Command, Endpoint, Failed, FailureKind, Params, ProcessId
 
@@ -108,23 +109,28 @@ class VllmLauncher:
         """
         port = _free_port()
         began_s, kills = time.monotonic(), oom_kills()
-        group, start = self._start((*command.argv, "--host", LOOPBACK, "--port", str(port)), command, log, engine)
-        launch = Launch(
-            leader=group.id, processes=frozenset({group.id}), start=start, port=port, log=log, oom_kills=kills
-        )
-        ready = False
-        try:
-            seen(launch)
-            await self._ready(group, launch, seen)
-            ready = True
-            yield self.endpoint(group, launch, time.monotonic() - began_s), group
-        finally:
-            await group.stop(_STOP_S if ready else _STOP_LOADING_S)
+        with _scratch() as folder:
+            argv = (*command.argv, "--host", LOOPBACK, "--port", str(port))
+            group, start = self._start(argv, command, log, engine, folder)
+            launch = Launch(
+                leader=group.id, processes=frozenset({group.id}), start=start, port=port, log=log, oom_kills=kills
+            )
+            deadline_s = _STOP_LOADING_S
+            try:
+                seen(launch)
+                await self._ready(group, launch, seen)
+                deadline_s = _STOP_S
+                yield self.endpoint(group, launch, time.monotonic() - began_s), group
+            except asyncio.CancelledError:
+                deadline_s = _STOP_LOADING_S  # somebody waits for the end
+                raise
+            finally:
+                await group.stop(deadline_s)
 
     def _start(
-        self, argv: tuple[str, ...], command: Command, log: Path, engine: Engine | None
+        self, argv: tuple[str, ...], command: Command, log: Path, engine: Engine | None, scratch: Path
     ) -> tuple[ProcessGroup, str]:
-        environment = {**self.unexported(log), **command.environment}
+        environment = {**variables(scratch), **self.unexported(log), **command.environment}
         try:
             with log.open("wb") as output:
                 if engine:
@@ -133,7 +139,8 @@ class VllmLauncher:
                 return ProcessGroup.spawn(argv, engine_environment(environment), output, log.parent), "plain"
         except OSError as error:
             message = f"{argv[0]} cannot be started with its log in {log}: {error.strerror}"
-            kind = FailureKind.DISK_FULL if error.errno in (errno.ENOSPC, errno.EDQUOT) else FailureKind.HOST
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            kind = FailureKind.DISK_FULL if full else FailureKind.HOST
             raise LaunchError(Failed(kind=kind, message=message)) from error
 
     def endpoint(self, group: ProcessGroup, launch: Launch, startup_s: float) -> Endpoint:
@@ -191,6 +198,20 @@ def _flag(name: str, value: object) -> tuple[str, ...]:
     if value is True:
         return (f"--{flag}",)
     return (f"--no-{flag}",) if value is False else (f"--{flag}", str(value))
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """Raises LaunchError where no folder can be made."""
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(scratch())
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            message = f"no temporary folder can be made for the server: {error.strerror} ({error.filename}): see TMPDIR"
+            kind = FailureKind.DISK_FULL if full else FailureKind.HOST
+            raise LaunchError(Failed(kind=kind, message=message)) from error
+        yield folder
 
 
 def _free_port() -> int:

@@ -7,7 +7,8 @@ becomes a trial. It knows nothing of launches.
 
 import sqlite3
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import optuna
@@ -34,6 +35,12 @@ _ATTEMPTS = 300
 _STARTUP_TRIALS = 6
 #: The constraint that a trial without a measurement violates. TPE ranks infeasible trials only by the sum of violations.
 _LAUNCH = "launch"
+#: How long a writer waits for another one.
+_BUSY_TIMEOUT_S = 10.0
+#: An attribute of the study, written before a trial is added: Optuna tries that five times, and waits for a lock each time.
+_NEXT = "tuner:next"
+#: Of a number on a grid: 0.91, where low and steps add up to 0.9099999999999999.
+_DIGITS = 12
 #: optuna-dashboard 0.21 reads constraints only from this attribute of a trial, not from Optuna 5's own.
 _DASHBOARD_CONSTRAINTS = "constraints"
 
@@ -55,12 +62,26 @@ class _Unsynced(sqlite3.Connection):
 
 def storage(url: str) -> optuna.storages.RDBStorage:
     """Optuna's tables in the same database as ours. Raises StorageError."""
-    connect = {"timeout": 60, "factory": _Unsynced} if url.startswith("sqlite") else {}
+    sqlite = {"timeout": _BUSY_TIMEOUT_S, "factory": _Unsynced}
+    postgresql = {} if "options=" in url else {"options": f"-c lock_timeout={_BUSY_TIMEOUT_S * 1000:.0f}"}
+    connect: dict[str, Any] = sqlite if url.startswith("sqlite") else postgresql
     try:
         escaped = url.replace("{", "{{").replace("}", "}}")  # RDBStorage formats the URL
         return optuna.storages.RDBStorage(escaped, engine_kwargs={"connect_args": connect})
     except RuntimeError as error:
         raise StorageError("the database has a newer Optuna schema than this Optuna knows: upgrade optuna") from error
+
+
+def forget(url: str, name: str) -> None:
+    """Delete Optuna's study of that name, if there is one. Raises what the database refuses."""
+    quiet()
+    opened = storage(url)
+    try:
+        with suppress(KeyError):
+            optuna.delete_study(study_name=name, storage=opened)
+    finally:
+        opened.remove_session()
+        opened.engine.dispose()
 
 
 class Proposer:
@@ -108,9 +129,17 @@ class Proposer:
         self._storage.remove_session()
         self._storage.engine.dispose()
 
+    def restore(self, taken_up: Iterable[Proposal]) -> None:
+        """Give Optuna's study the trials that it lost: somebody deleted it, with optuna-dashboard or the like."""
+        for proposal in sorted(taken_up, key=lambda proposal: proposal.number):
+            while (known := len(self._trials())) < proposal.number:
+                self._study.add_trial(optuna.trial.create_trial(state=TrialState.FAIL))
+            if known == proposal.number:
+                self._take_up(proposal.params, is_default=proposal.is_default)
+
     def unfinished(self) -> list[Proposal]:
         """Trials that a killed tuner left running, to be told or run again under their own number."""
-        running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        running = [trial for trial in self._trials() if trial.state is TrialState.RUNNING]
         return [Proposal(number=t.number, params=t.params, is_default=_is_default(t)) for t in running]
 
     def propose(self) -> Proposal | None:
@@ -118,7 +147,7 @@ class Proposer:
 
         First vLLM's defaults, then the points that the space enqueues, then the sampler's.
         """
-        if not self._study.get_trials(deepcopy=False):
+        if not self._trials():
             return self._take_up(self._defaults, is_default=True)
         for params in self._candidates():
             if _key(params) not in self._tried and not self._space.violations(params):
@@ -133,7 +162,7 @@ class Proposer:
         """
         if isinstance(trial.outcome, Measured):
             self._start = self._start or trial.outcome.start
-        frozen = self._study.get_trials(deepcopy=False)[trial.number]
+        frozen = self._trials()[trial.number]
         if frozen.state.is_finished():
             return
         running = optuna.trial.Trial(self._study, frozen._trial_id)
@@ -154,7 +183,17 @@ class Proposer:
             self._study.tell(trial.number, state=TrialState.PRUNED)
         else:
             self._study.tell(trial.number, value)
-        self._memory.add_trial(self._study.get_trials(deepcopy=False)[trial.number])
+        self._memory.add_trial(self._trials()[trial.number])
+
+    def _trials(self) -> list[FrozenTrial]:
+        """Raises StorageError when the study was deleted since it was opened."""
+        try:
+            return self._study.get_trials(deepcopy=False)
+        except KeyError as error:
+            raise StorageError(
+                f"Optuna's part of study {self._study.study_name!r} was deleted while it ran: "
+                "run the same command again, and it is made anew from tuner's own tables"
+            ) from error
 
     def _candidates(self) -> Iterator[Params]:
         for point in self._space.enqueue:
@@ -176,6 +215,8 @@ class Proposer:
 
     def _take_up(self, params: Params, *, is_default: bool) -> Proposal:
         kept = {name: params[name] for name in self._distributions if name in params}
+        number = len(self._trials())
+        self._storage.set_study_system_attr(self._study._study_id, _NEXT, number)
         self._study.add_trial(
             optuna.trial.create_trial(
                 state=TrialState.RUNNING,
@@ -185,7 +226,6 @@ class Proposer:
             )
         )
         self._tried.add(_key(kept))
-        number = len(self._study.get_trials(deepcopy=False)) - 1
         return Proposal(number=number, params=kept, is_default=is_default)
 
 
@@ -210,7 +250,8 @@ def _suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> 
         low, high, step = distribution.low, distribution.high, distribution.step
         return trial.suggest_int(name, low, high, log=distribution.log, step=step)
     assert isinstance(distribution, FloatDistribution)
-    return trial.suggest_float(name, distribution.low, distribution.high, log=distribution.log, step=distribution.step)
+    drawn = trial.suggest_float(name, distribution.low, distribution.high, log=distribution.log, step=distribution.step)
+    return drawn if distribution.step is None else round(drawn, _DIGITS)
 
 
 def _key(params: Params) -> tuple[tuple[str, Value], ...]:

@@ -6,19 +6,27 @@ survives a power cut (https://sqlite.org/pragma.html#pragma_synchronous). Postgr
 
 import importlib.util
 import re
+import shutil
 import sqlite3
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from tuner.errors import StorageError, UsageError
+from tuner.errors import StorageError, TunerError, UsageError
 
-#: How long a writer waits for another one.
-BUSY_TIMEOUT_S = 60.0
+#: How long a writer waits for another one; and how long after it waited in vain, so that a command that has several things to
+#: write before it ends says so within 15 s.
+BUSY_TIMEOUT_S = 10.0
+_BUSY_AGAIN_S = 0.5
+_BUSY_FOR_S = 60.0
+#: A disk with less is full: SQLite's side files did not fit, and it calls that an I/O error.
+_FULL_BYTES = 65536
 
 #: What begins with no word and colon, as `sqlite:` does.
 _PATH = re.compile(r"(?!\w+:|:)\S[^\0\n]*")
@@ -30,6 +38,7 @@ _SQLITE_SENTENCES = {
     "SQLITE_NOTADB": "is not a SQLite database: choose another --storage",
     "SQLITE_FULL": "cannot grow, the disk is full: free some space and run the same command again",
     "SQLITE_CORRUPT": "is damaged: restore a copy, or choose another --storage",
+    "SQLITE_IOERR": "cannot be read or written, its disk or network folder fails: choose another --storage",
 }
 
 
@@ -64,37 +73,64 @@ def display_name(url: URL) -> str:
     return url.set(query={}).render_as_string(hide_password=True)
 
 
-def connect(url: URL, *, read_only: bool) -> Engine:
-    """An engine; nothing is opened yet, except that a read-only SQLite file must be there."""
+Opener = Callable[[], sqlite3.Connection]
+
+
+def connect(url: URL, *, read_only: bool) -> tuple[Engine, Opener | None]:
+    """An engine, and what opens its file; nothing is opened yet, except that a read-only SQLite file must be there."""
     if url.get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True, hide_parameters=True, connect_args={"connect_timeout": 10})
+        return create_engine(
+            url, pool_pre_ping=True, hide_parameters=True, connect_args=postgresql_arguments(url)
+        ), None
     path = Path(str(url.database))
     if read_only and not path.exists():
         raise UsageError(f"{path} does not exist: run `tuner optimize` first, or choose another --storage")
+    if path.is_dir():
+        raise UsageError(
+            f"{path} cannot be opened, it is a folder: name a file in it (--storage sqlite:///{path / 'tuner.db'})"
+        )
     if not path.parent.is_dir():
         raise UsageError(f"{path} cannot be made, its folder does not exist: make it, or choose another --storage")
     location = f"file:{quote(str(path.absolute()))}?mode={'ro' if read_only else 'rwc'}"
     if read_only and not _readable(location):
         location += "&immutable=1"
 
+    refused_s = [-_BUSY_FOR_S]
+
     def open_file() -> sqlite3.Connection:
-        connection = sqlite3.connect(location, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+        timeout_s = BUSY_TIMEOUT_S if time.monotonic() > refused_s[0] + _BUSY_FOR_S else _BUSY_AGAIN_S
+        connection = sqlite3.connect(location, uri=True, timeout=timeout_s, isolation_level=None)
         try:
             for pragma in () if read_only else ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=OFF"):
                 connection.execute(f"PRAGMA {pragma}")
-        except sqlite3.Error:
+        except sqlite3.Error as error:
             connection.close()
+            note(error)
             raise
         return connection
+
+    def note(error: BaseException | None) -> None:
+        if getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY"):
+            refused_s[0] = time.monotonic()
 
     engine = create_engine("sqlite://", creator=open_file, poolclass=NullPool, hide_parameters=True)
     begin = "BEGIN" if read_only else "BEGIN IMMEDIATE"  # take the lock first: a later upgrade would not wait for it
 
     @event.listens_for(engine, "begin")
     def start(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
+        try:
+            connection.exec_driver_sql(begin)
+        except DBAPIError as error:
+            note(error.orig)
+            raise
 
-    return engine
+    return engine, open_file
+
+
+def postgresql_arguments(url: URL) -> dict[str, Any]:
+    """What psycopg is told: how long to wait for the server, and for others' locks, unless the URL has options of its own."""
+    own = {} if "options" in url.query else {"options": f"-c lock_timeout={BUSY_TIMEOUT_S * 1000:.0f}"}
+    return {"connect_timeout": 10, **own}
 
 
 def _readable(location: str) -> bool:
@@ -111,16 +147,29 @@ def _readable(location: str) -> bool:
 
 @contextmanager
 def storage_errors(url: URL) -> Iterator[None]:
-    """Turn what the database refuses into a StorageError."""
+    """Turn what the database refuses into a StorageError, also where Optuna or Alembic have wrapped it."""
     try:
         yield
-    except (DBAPIError, sqlite3.Error) as error:
-        raise StorageError(_sentence(url, error)) from error
+    except TunerError:
+        raise
+    except Exception as error:
+        if (cause := _database_error(error)) is None:
+            raise
+        raise StorageError(_sentence(url, cause)) from error
+
+
+def _database_error(error: BaseException | None) -> DBAPIError | sqlite3.Error | None:
+    """The first of the chain that a database raised."""
+    while error is not None and not isinstance(error, DBAPIError | sqlite3.Error):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _sentence(url: URL, error: DBAPIError | sqlite3.Error) -> str:
     cause = error.orig if isinstance(error, DBAPIError) else error
     code = getattr(cause, "sqlite_errorname", "")
+    if code.startswith(("SQLITE_IOERR", "SQLITE_CANTOPEN", "SQLITE_PROTOCOL")) and _is_full(Path(str(url.database))):
+        code = "SQLITE_FULL"
     for name, sentence in _SQLITE_SENTENCES.items():
         if code.startswith(name):
             return f"{display_name(url)} {sentence}"
@@ -128,3 +177,10 @@ def _sentence(url: URL, error: DBAPIError | sqlite3.Error) -> str:
     if url.password:
         reason = reason.replace(str(url.password), "***")
     return f"{display_name(url)} cannot be used: {reason}"
+
+
+def _is_full(path: Path) -> bool:
+    try:
+        return shutil.disk_usage(path.absolute().parent).free < _FULL_BYTES
+    except OSError:
+        return False

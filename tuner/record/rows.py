@@ -43,13 +43,26 @@ class StudyRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """Who runs a study: a process on a host, `since` when (None: an older tuner). `lease` grows with each holder, `beat` while
+    it lives."""
+
+    process: ProcessId
+    host: str
+    since: datetime | None
+    lease: int
+    beat: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
-    """A server that was started on `host`, "plain" or "warm". `leader` leads its session; `processes` are all seen."""
+    """A server that `tuner` started on `host`, "plain" or "warm". `leader` leads its session; `processes` are all seen."""
 
     id: int
     study: str
     number: int
     host: str
+    tuner: ProcessId
     leader: ProcessId
     processes: frozenset[ProcessId]
     start: str
@@ -133,6 +146,14 @@ def study_record(row: StudyRow) -> StudyRecord:
     )
 
 
+def holder(row: StudyRow) -> Holder | None:
+    if row.tuner_pid is None or row.tuner_started_s is None:
+        return None
+    process = ProcessId(row.tuner_pid, row.tuner_started_s, row.tuner_place)
+    host = row.tuner_host or "an unknown host"
+    return Holder(process=process, host=host, since=row.held_since, lease=row.lease, beat=row.beat)
+
+
 def proposal(row: TrialRow) -> Proposal:
     return Proposal(number=row.number, params=_PARAMS.validate_python(row.params), is_default=row.is_default)
 
@@ -160,8 +181,9 @@ def launch(row: LaunchRow) -> Launch:
         study=row.trial.study.name,
         number=row.trial.number,
         host=row.host,
-        leader=ProcessId(row.pid, row.process_started_s),
-        processes=frozenset(ProcessId(process.pid, process.started_s) for process in row.processes),
+        tuner=ProcessId(row.tuner_pid, row.tuner_started_s, row.place),
+        leader=ProcessId(row.pid, row.process_started_s, row.place),
+        processes=frozenset(ProcessId(process.pid, process.started_s, row.place) for process in row.processes),
         start=row.start,
         port=row.port,
         log=Path(row.log),
@@ -186,9 +208,14 @@ def contest(row: ContestRow) -> StoredContest:
     return StoredContest(number=row.number, candidates=_NUMBERS.validate_python(row.candidates), rounds=row.rounds)
 
 
+def is_secret(variable: str) -> bool:
+    """Whether the value of an environment variable must not be stored, by its name."""
+    return SECRET.search(variable) is not None
+
+
 def command_json(command: Command) -> JsonValue:
     """The command without the values of secret variables, whose names stay."""
-    secret = sorted(name for name in command.environment if SECRET.search(name))
+    secret = sorted(name for name in command.environment if is_secret(name))
     public = {name: value for name, value in command.environment.items() if name not in secret}
     return {
         "argv": list(command.argv),

@@ -4,21 +4,21 @@ One process writes; others may read meanwhile. It does not know what a good tria
 """
 
 import socket
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Self
 
-from sqlalchemy import URL, Engine, select
+from sqlalchemy import URL, Engine, delete, select
 from sqlalchemy.orm import Session
 
 from tuner.errors import StorageError, UsageError
 from tuner.record import rows
-from tuner.record.connect import connect, display_name, parse_url, storage_errors
+from tuner.record.connect import Opener, connect, display_name, parse_url, storage_errors
 from tuner.record.migrate import migrate, require_newest
-from tuner.record.rows import Launch, StoredContest, StudyRecord, Verification, differences
+from tuner.record.rows import Holder, Launch, StoredContest, StudyRecord, Verification, differences
 from tuner.record.tables import ContestRow, LaunchRow, MetricRow, ProcessRow, StudyRow, TrialRow, VerificationRow
 from tuner.types import Command, Failed, Params, ProcessId, Proposal, Trial
 
@@ -26,9 +26,12 @@ from tuner.types import Command, Failed, Params, ProcessId, Proposal, Trial
 class Store:
     """The database. All methods raise StorageError, in one sentence, for what the database refuses."""
 
-    def __init__(self, engine: Engine, url: URL) -> None:
+    def __init__(self, engine: Engine, url: URL, opener: Opener | None) -> None:
         self._engine = engine
         self._url = url
+        self._leases: dict[str, int] = {}
+        #: Opens the file of a SQLite database as this store does; None for PostgreSQL.
+        self.opener = opener
 
     @classmethod
     def open(cls, url: str, *, read_only: bool = False) -> Self:
@@ -38,14 +41,14 @@ class Store:
         """
         parsed = parse_url(url)
         with storage_errors(parsed):
-            engine = connect(parsed, read_only=read_only)
+            engine, opener = connect(parsed, read_only=read_only)
             try:
                 with engine.begin() as connection:
                     (require_newest if read_only else migrate)(connection, display_name(parsed))
             except BaseException:
                 engine.dispose()
                 raise
-        return cls(engine, parsed)
+        return cls(engine, parsed, opener)
 
     @property
     def name(self) -> str:
@@ -96,38 +99,83 @@ class Store:
         with self._transaction() as session:
             return rows.study_record(self._study_row(session, name))
 
-    @contextmanager
-    def claimed(self, study: str, me: ProcessId, is_another: Callable[[ProcessId], bool]) -> Iterator[None]:
-        """Hold the study while the block runs. Raises UsageError if another tuner on this host that is alive holds it, which
-        `is_another` tells.
-
-        A tuner on another host cannot be seen to be dead, so its claim does not count: else a restarted container, which
-        has another host name, could never continue its study.
-        """
+    def holder(self, study: str) -> Holder | None:
+        """Who runs the study, or did when it was killed."""
         with self._transaction() as session:
-            row = self._study_row(session, study)
-            here = row.tuner_host == socket.gethostname()
-            if (
-                here
-                and row.tuner_pid is not None
-                and row.tuner_started_s is not None
-                and is_another(ProcessId(row.tuner_pid, row.tuner_started_s))
-            ):
-                raise UsageError(
-                    f"study {study!r} is being run by another tuner (process {row.tuner_pid}): "
-                    "wait for it, or give this one another --study"
-                )
+            return rows.holder(self._study_row(session, study))
+
+    def take(self, study: str, me: ProcessId, instead_of: Holder | None, now: datetime) -> bool:
+        """Hold the study, unless somebody else than `instead_of` does meanwhile. From then on whatever this store writes of it
+        is refused once another has taken it."""
+        with self._transaction() as session:
+            row = self._locked(session, study)
+            if rows.holder(row) != instead_of:
+                return False
             row.tuner_host, row.tuner_pid, row.tuner_started_s = socket.gethostname(), me.pid, me.started_s
-        try:
-            yield
-        finally:
-            with self._transaction() as session:
-                row = self._study_row(session, study)
+            row.tuner_place, row.held_since, row.lease = me.place, now, row.lease + 1
+            taken = row.lease
+        self._leases[study] = taken
+        return True
+
+    def beat(self, study: str) -> bool:
+        """Say that the holder lives; False when it holds the study no longer."""
+        with self._transaction() as session:
+            row = session.scalar(select(StudyRow).where(StudyRow.name == study).with_for_update())
+            if row is None or row.lease != self._leases.get(study):
+                return False
+            row.beat += 1
+            return True
+
+    def release(self, study: str) -> None:
+        """Let the study go, if it is still held."""
+        lease = self._leases.pop(study, None)
+        with self._transaction() as session:
+            row = session.scalar(select(StudyRow).where(StudyRow.name == study).with_for_update())
+            if row is not None and row.lease == lease:
                 row.tuner_host, row.tuner_pid, row.tuner_started_s = None, None, None
+                row.tuner_place, row.held_since = None, None
+
+    def holds(self, study: str) -> bool:
+        """Whether this store took the study, and has not let it go."""
+        return study in self._leases
+
+    def forget(self, study: str) -> None:
+        """No longer count as its holder, without telling a database that refuses."""
+        self._leases.pop(study, None)
+
+    def check_held(self, study: str) -> None:
+        """Raises StorageError when another tuner has taken the study."""
+        with self._transaction() as session:
+            self._held(session, study)
+
+    def delete_study(self, name: str) -> None:
+        """With all that was measured; Optuna's study of that name stays. Raises UsageError when there is none."""
+        with self._transaction() as session:
+            study = self._held(session, name).id
+            trials = select(TrialRow.id).where(TrialRow.study_id == study)
+            launches = select(LaunchRow.id).where(LaunchRow.trial_id.in_(trials))
+            session.execute(delete(ProcessRow).where(ProcessRow.launch_id.in_(launches)))
+            session.execute(delete(LaunchRow).where(LaunchRow.trial_id.in_(trials)))
+            session.execute(delete(MetricRow).where(MetricRow.trial_id.in_(trials)))
+            for table in (TrialRow, ContestRow, VerificationRow):
+                session.execute(delete(table).where(table.study_id == study))
+            session.execute(delete(StudyRow).where(StudyRow.id == study))
+
+    def logs(self, study: str) -> list[Path]:
+        """Where the servers of the study wrote theirs."""
+        with self._transaction() as session:
+            mine = TrialRow.study_id == self._study_row(session, study).id
+            found = session.scalars(select(LaunchRow.log).join(TrialRow, LaunchRow.trial_id == TrialRow.id).where(mine))
+            return [Path(log) for log in dict.fromkeys(found)]
+
+    def errors(self) -> AbstractContextManager[None]:
+        """For what others do to the same database: what it refuses becomes a StorageError."""
+        return storage_errors(self._url)
 
     def begin(self, study: str, proposal: Proposal, command: Command, resolved: Params, started_at: datetime) -> None:
         """Note that a trial starts; one that was begun before, and not finished, starts anew as its next attempt."""
         with self._transaction() as session:
+            self._held(session, study)
             row = self._unfinished(session, study, proposal.number)
             row.attempts += 1
             row.params, row.is_default = dict(proposal.params), proposal.is_default
@@ -140,6 +188,7 @@ class Store:
         is gone, Ctrl-C) is stored too, but leaves the trial unfinished: it is run again."""
         failed = trial.outcome if isinstance(trial.outcome, Failed) else None
         with self._transaction() as session:
+            self._held(session, study)
             row = self._unfinished(session, study, trial.number)
             row.state = "finished" if failed is None or failed.kind.is_of_the_settings else "running"
             row.attempts = max(row.attempts, trial.attempts)
@@ -182,11 +231,13 @@ class Store:
     ) -> int:
         """Note a started server of a begun trial, before anything is waited for; returns the launch's id."""
         with self._transaction() as session:
+            self._held(session, study)
             row = LaunchRow(
                 trial_id=self._trial_id(session, study, number),
                 host=socket.gethostname(),
                 tuner_pid=tuner.pid,
                 tuner_started_s=tuner.started_s,
+                place=tuner.place,
                 pid=leader.pid,
                 pgid=leader.pid,
                 process_started_s=leader.started_s,
@@ -211,25 +262,25 @@ class Store:
         with self._transaction() as session:
             session.get_one(LaunchRow, launch).ended_at = ended_at
 
-    def open_launches(self, is_another: Callable[[ProcessId], bool]) -> list[Launch]:
-        """The launches on this host that nobody saw end, except those of another tuner that is alive (`is_another`)."""
-        here = (LaunchRow.ended_at.is_(None), LaunchRow.host == socket.gethostname())
+    def open_launches(self) -> list[Launch]:
+        """The launches that nobody saw end, on any host."""
         with self._transaction() as session:
-            found = session.scalars(select(LaunchRow).where(*here).order_by(LaunchRow.id))
-            return [rows.launch(row) for row in found if not _is_of(row, is_another)]
+            found = session.scalars(select(LaunchRow).where(LaunchRow.ended_at.is_(None)).order_by(LaunchRow.id))
+            return [rows.launch(row) for row in found]
 
     def begin_contest(self, study: str, candidates: Collection[int], rounds: int, began_at: datetime) -> StoredContest:
         """Note that these trials are to be launched again, as the study's next contest."""
         number = len(self.contests(study)) + 1
         with self._transaction() as session:
             row = ContestRow(number=number, candidates=[*candidates], rounds=rounds, began_at=began_at)
-            row.study_id = self._study_row(session, study).id
+            row.study_id = self._held(session, study).id
             session.add(row)
         return StoredContest(number=number, candidates=tuple(candidates), rounds=rounds)
 
     def extend_contest(self, study: str, number: int, rounds: int) -> None:
         """Note that its settings may be launched so often from now on."""
         with self._transaction() as session:
+            self._held(session, study)
             self._contest_rows(session, study)[number - 1].rounds = rounds
 
     def contests(self, study: str) -> list[StoredContest]:
@@ -244,7 +295,7 @@ class Store:
             "outcome": rows.outcome_json(verification.outcome),
         }
         with self._transaction() as session:
-            session.add(VerificationRow(study_id=self._study_row(session, study).id, **columns))
+            session.add(VerificationRow(study_id=self._held(session, study).id, **columns))
 
     def verifications(self, study: str) -> list[Verification]:
         """The verification runs, in the order in which they ran."""
@@ -262,6 +313,23 @@ class Store:
         row = session.scalar(select(StudyRow).where(StudyRow.name == name))
         if row is None:
             raise UsageError(f"{self.name} has no study {name!r}: `tuner studies` lists them")
+        return row
+
+    def _locked(self, session: Session, name: str) -> StudyRow:
+        """The study, which nobody else writes until the transaction ends."""
+        self._study_row(session, name)
+        return session.scalars(
+            select(StudyRow).where(StudyRow.name == name).with_for_update().execution_options(populate_existing=True)
+        ).one()
+
+    def _held(self, session: Session, name: str) -> StudyRow:
+        """The study, to be written. Raises StorageError when it was held by this store, and another tuner has taken it."""
+        row = self._locked(session, name)
+        if (lease := self._leases.get(name)) is not None and row.lease != lease:
+            raise StorageError(
+                f"study {name!r} was taken over by another tuner (process {row.tuner_pid} on {row.tuner_host}): "
+                "what is finished is kept, and that one goes on"
+            )
         return row
 
     def _contest_rows(self, session: Session, study: str) -> list[ContestRow]:
@@ -291,8 +359,3 @@ class Store:
         elif row.state == "finished":
             raise StorageError(f"trial {number} of study {study!r} in {self.name} is finished already")
         return row
-
-
-def _is_of(row: LaunchRow, is_another: Callable[[ProcessId], bool]) -> bool:
-    pid, started_s = row.tuner_pid, row.tuner_started_s
-    return pid is not None and started_s is not None and is_another(ProcessId(pid, started_s))

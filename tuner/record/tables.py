@@ -44,7 +44,8 @@ class Base(DeclarativeBase):
 
 
 class StudyRow(Base):
-    """One study: what was asked, and where it was measured. The `tuner_` columns name the tuner that is running it."""
+    """One study: what was asked, and where it was measured. The `tuner_` columns name the tuner that is running it: `lease`
+    grows with each, and `beat` while it lives."""
 
     __tablename__ = PREFIX + "study"
 
@@ -63,6 +64,10 @@ class StudyRow(Base):
     tuner_host: Mapped[str | None] = mapped_column(Text)
     tuner_pid: Mapped[int | None]
     tuner_started_s: Mapped[float | None] = mapped_column(Float(53))
+    tuner_place: Mapped[str | None] = mapped_column(Text)
+    held_since: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    lease: Mapped[int] = mapped_column(server_default="0", default=0)
+    beat: Mapped[int] = mapped_column(server_default="0", default=0)
 
 
 class TrialRow(Base):
@@ -105,7 +110,7 @@ class MetricRow(Base):
 
 class LaunchRow(Base):
     """One started server. `ended_at` is null while it may be alive: where its tuner is dead, it was left behind. `pid` leads
-    the session `pgid`; `start` is "plain" or "warm"."""
+    the session `pgid`; `start` is "plain" or "warm"; `place` is where the pids are, null for what an older tuner launched."""
 
     __tablename__ = PREFIX + "launch"
 
@@ -122,6 +127,7 @@ class LaunchRow(Base):
     started_at: Mapped[datetime] = mapped_column(UtcDateTime)
     ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     start: Mapped[str] = mapped_column(Text, server_default="plain")
+    place: Mapped[str | None] = mapped_column(Text)
 
     trial: Mapped[TrialRow] = relationship()
     processes: Mapped[list["ProcessRow"]] = relationship(cascade="all, delete-orphan")

@@ -4,8 +4,10 @@ In: a setup and a trial's command. Out: the trial's outcome; no process left, or
 """
 
 import asyncio
+from contextlib import suppress
+from pathlib import Path
 
-from tuner.errors import RunError
+from tuner.errors import RunError, StorageError
 from tuner.launch.engine import Engine
 from tuner.launch.job import Job
 from tuner.launch.processes import end_session
@@ -26,6 +28,7 @@ class _Recorder:
         self._rows: dict[ProcessId, tuple[int, frozenset[ProcessId]]] = {}
 
     def seen(self, launch: Launch) -> None:
+        """Raises StorageError."""
         if launch.leader in self._rows:
             row, known = self._rows[launch.leader]
             self._store.record_processes(row, launch.processes - known)
@@ -44,9 +47,13 @@ class _Recorder:
         self._rows[launch.leader] = row, launch.processes
 
     def end(self) -> None:
-        """Raises RunError when a process of a server cannot be killed: its launch stays open in the database."""
-        for leader, (row, processes) in self._rows.items():
-            _end(self._store, row, leader, processes, self._clock)
+        """Raises RunError when a process of a server cannot be killed: its launch stays open in the database, as it does where
+        the database refuses. Then the next run sees that nothing of it is left, and what was measured is not lost here."""
+        for leader, (_, processes) in self._rows.items():
+            end_session(leader, processes)
+        with suppress(StorageError):
+            for row, _ in self._rows.values():
+                self._store.end_launch(row, self._clock.now())
 
 
 def run_recorded(
@@ -69,10 +76,7 @@ def run_recorded(
     on the GPU that it may hold.
     """
     log = setup.logs / setup.study / f"trial-{number}{label}.log"
-    try:
-        log.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"{log.parent} cannot be made for the servers' logs: {error.strerror}: see --log-dir") from error
+    make_log_folder(log.parent)
     job = Job(
         launcher=setup.launcher,
         command=command,
@@ -96,6 +100,14 @@ def run_recorded(
             return outcome
         setup.caches.mark_warm()
     return _run(setup, job, store, watch, number)
+
+
+def make_log_folder(folder: Path) -> None:
+    """Raises RunError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{folder} cannot be made for the servers' logs: {error.strerror}: see --log-dir") from error
 
 
 def _run(setup: Setup, job: Job, store: Store, watch: Watch, number: int) -> Outcome:

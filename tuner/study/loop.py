@@ -13,14 +13,16 @@ from tuner.errors import RunError, UsageError
 from tuner.launch.card_lock import holding_cards
 from tuner.launch.engine import Engine
 from tuner.propose.proposer import Proposer
-from tuner.record.rows import StudyRecord
+from tuner.record.aside import reserved, stored_or_kept, take_back
+from tuner.record.rows import StudyRecord, Verification
 from tuner.record.store import Store
 from tuner.space.gpus import UNSET
 from tuner.space.parameters import Categorical
 from tuner.study.budget import Budget
 from tuner.study.decided import slo_texts, study_decision
+from tuner.study.deleting import not_left_empty
 from tuner.study.gate import Gate, refuse_what_is_not_of_the_settings
-from tuner.study.launches import run_recorded, sweep_leftovers
+from tuner.study.launches import make_log_folder, run_recorded, sweep_leftovers
 from tuner.study.lease import holding
 from tuner.study.setup import Setup, check_lengths
 from tuner.study.verification import verify
@@ -44,18 +46,25 @@ def run_study(setup: Setup, store: Store, engine: Engine, watch: Watch) -> Decis
     budget = Budget(setup.max_hours, setup.clock.monotonic)
     for told in sweep_leftovers(store):
         watch.note(told)
-    stored = store.create_or_get_study(_record(setup))
-    _same_slos(stored, setup)
-    _same_start(stored, setup)
     watch.phase("asking vLLM for its defaults")
     resolved = engine.resolve(setup.launcher.arguments({}))
     if isinstance(resolved, Failed):
         raise RunError(f"vLLM refuses model {setup.launcher.model} with its own defaults: {resolved.message}")
     check_lengths(setup, resolved)
-    with holding(store, setup.study), holding_cards(setup.gpus, setup.wait_for_gpu_s, watch.note):
+    make_log_folder(setup.logs / setup.study)
+    stored = store.create_or_get_study(_record(setup))
+    with (
+        store.errors(),
+        holding(store, setup.study, watch.note),
+        not_left_empty(store, setup.study),
+        reserved(setup.logs / setup.study),
+        holding_cards(setup.gpus, setup.wait_for_gpu_s, watch.note),
+    ):
+        _same_slos(stored, setup)
+        _same_start(stored, setup)
         proposer, gate = _proposer(setup, store, resolved), Gate(setup, store, watch)
         try:
-            search = _Search(setup, store, engine, watch, proposer, budget, gate)
+            search = _Search(setup, store, engine, watch, proposer, budget, gate, stored)
             search.reconcile()
             search.run()
         finally:
@@ -76,18 +85,31 @@ class _Search:
         proposer: Proposer,
         budget: Budget,
         gate: Gate,
+        study: StudyRecord,
     ) -> None:
         self._setup, self._store, self._engine, self._watch = setup, store, engine, watch
-        self._proposer, self._budget, self._gate = proposer, budget, gate
+        self._proposer, self._budget, self._gate, self._study = proposer, budget, gate, study
         self._finished: list[Trial] = []
 
     def reconcile(self) -> None:
-        """Tell Optuna what was finished and stored before a crash kept it from being told."""
+        """Store what the database refused before, and tell Optuna what was finished before a crash kept it from being told."""
+        take_back(self._setup.logs / self._setup.study, self._study, self._take_back)
         self._finished = self._store.trials(self._setup.study)
+        finished = [Proposal(number=t.number, params=t.params, is_default=t.is_default) for t in self._finished]
+        self._proposer.restore([*finished, *self._store.running(self._setup.study)])
         for trial in self._finished:
             self._proposer.tell(trial)
         if self._finished:
             self._watch.study_continues(self._finished, best(self._finished, self._setup.objective))
+
+    def _take_back(self, measured: Trial | Verification) -> None:
+        study = self._setup.study
+        if isinstance(measured, Verification):
+            known = {(v.contest, v.round, v.trial_number) for v in self._store.verifications(study)}
+            if (measured.contest, measured.round, measured.trial_number) not in known:
+                self._store.add_verification(study, measured)
+        elif measured.number not in {trial.number for trial in self._store.trials(study)}:
+            self._store.finish(study, measured)
 
     def run(self) -> None:
         while len(launched := [t for t in self._finished if t.attempts]) < self._setup.trials:
@@ -118,6 +140,7 @@ class _Search:
         if unfinished := self._proposer.unfinished():
             self._watch.note(f"trial {unfinished[0].number} was interrupted and is run again")
             return unfinished[0]
+        self._store.check_held(self._setup.study)
         return self._proposer.propose()
 
     def _run(self, proposal: Proposal) -> Trial:
@@ -159,7 +182,8 @@ class _Search:
     def _finish(self, trial: Trial) -> None:
         """Keep it, and tell it. Raises RunError when it failed for what no other settings would change."""
         self._watch.phase("keeping the trial")
-        self._store.finish(self._setup.study, trial)
+        folder = self._setup.logs / self._setup.study
+        stored_or_kept(lambda: self._store.finish(self._setup.study, trial), folder, self._study, trial)
         refuse_what_is_not_of_the_settings(trial.outcome, f"trial {trial.number}")
         self._proposer.tell(trial)
         self._finished.append(trial)

@@ -4,8 +4,10 @@ In: a study in the database. Out: the launches of its contest in it; the decisio
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 from tuner.decide.shortlist import Candidate, shortlist
+from tuner.record.aside import stored_or_kept
 from tuner.record.rows import StoredContest, Verification
 from tuner.record.store import Store
 from tuner.study.budget import Budget
@@ -31,6 +33,7 @@ def verify(setup: Setup, store: Store, watch: Watch, budget: Budget, launch_s: f
     if not setup.verify or not candidates:
         return
     stored = _current(setup, store, candidates)
+    study = store.study(setup.study)
     contest = replayed(store, setup.study, stored, trials, objective, slos)
     while due := contest.due:
         trial = due[0]
@@ -40,7 +43,8 @@ def verify(setup: Setup, store: Store, watch: Watch, budget: Budget, launch_s: f
         who = "the defaults" if trial.is_default else f"trial {trial.number}"
         watch.verification_begins(who, contest.round, setup.verify)
         launched = _launch(setup, store, watch, stored, contest.round, trial, gate)
-        store.add_verification(setup.study, launched)
+        keep = partial(store.add_verification, setup.study, launched)
+        stored_or_kept(keep, setup.logs / setup.study, study, launched)
         contest.take(trial.number, launched.outcome)
 
 

@@ -20,10 +20,12 @@ class DetectedGpu:
 
 @dataclass(frozen=True, slots=True)
 class ProcessId:
-    """A process that cannot be confused with a later one of the same pid. `started_s` is psutil's create_time (Unix time)."""
+    """A process that cannot be confused with a later one of the same pid. `started_s` counts from the boot of the host; `place`
+    is that boot and the PID namespace, None for what an older tuner stored, whose `started_s` is Unix time."""
 
     pid: int
     started_s: float
+    place: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

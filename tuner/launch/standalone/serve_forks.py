@@ -16,6 +16,7 @@ import select
 import signal
 import socket
 import sys
+import tempfile
 import time
 import traceback
 from pathlib import Path
@@ -100,13 +101,15 @@ class ForkServer:
             os.dup2(log, 1)
             os.dup2(log, 2)
             os.close(log)
+            guarding.adopt()
             engine = os.fork()
             if engine == 0:
+                os.setpgid(0, 0)
                 os.close(control)
                 os.close(self._lifeline)
                 code = _serve(self._parser, arguments, environment)
             else:
-                code = guarding.guard(engine, control, self._lifeline)
+                code = guarding.guard(engine, control, self._lifeline, scratch=environment.get(guarding.SCRATCH))
                 guarding.report(control, code)
         finally:
             sys.stdout.flush()
@@ -135,6 +138,7 @@ def _serve(parser: Any, arguments: list[str], environment: dict[str, str]) -> in
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.update(environment)
+    tempfile.tempdir = None  # it was looked up before; now TMPDIR is this server's own
     sys.argv = ["vllm", "serve", *arguments]
     _fork_engine_cores()
     try:
