@@ -20,8 +20,8 @@ from tuner.errors import StorageError, UsageError
 #: How long a writer waits for another one.
 BUSY_TIMEOUT_S = 60.0
 
-#: What begins with no word and colon, as `sqlite:` does.
-_PATH = re.compile(r"(?!\w+:|:)\S[^\0\n]*")
+#: What begins with no scheme, as `sqlite:` and `postgresql+psycopg:` are.
+_PATH = re.compile(r"(?![\w+.-]*:)\S[^\0\n]*")
 
 _SQLITE_SENTENCES = {
     "SQLITE_BUSY": "is locked by another program: end that one, or wait, and run the same command again",
