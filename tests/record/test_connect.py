@@ -28,6 +28,8 @@ def database(unprivileged: Path) -> Path:
     [
         (":memory:", "not a database URL: expected a file, sqlite:///FILE.db"),
         ("sqlite:tuner.db", "not a database URL"),
+        ("postgresql+psycopg:/me:s3cr3t@host/db", "not a database URL"),
+        ("my-db+x.y://me:s3cr3t@host/db", "not a database URL"),
         ("/tmp/", "is a folder: name a file in it, such as /tmp/tuner.db"),
         ("postgresql://me:s3cr3t@host:port/db", "not a database URL"),
         ("mysql://me:s3cr3t@host/db", "does not know 'mysql' databases"),

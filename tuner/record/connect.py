@@ -28,8 +28,8 @@ _BUSY_FOR_S = 60.0
 #: A disk with less is full: SQLite's side files did not fit, and it calls that an I/O error.
 _FULL_BYTES = 65536
 
-#: What begins with no word and colon, as `sqlite:` does.
-_PATH = re.compile(r"(?!\w+:|:)\S[^\0\n]*")
+#: What begins with no scheme, as `sqlite:` and `postgresql+psycopg:` are.
+_PATH = re.compile(r"(?![\w+.-]*:)\S[^\0\n]*")
 
 _SQLITE_SENTENCES = {
     "SQLITE_BUSY": "is locked by another program: end that one, or wait, and run the same command again",
