@@ -122,7 +122,7 @@ TOLD = (
     (
         Kind.HOST_MEMORY,
         "Killed",
-        "|c++: fatal error: Killed signal terminated program cc1plus\nRuntimeError: Ninja failed.",
+        "|c++: fatal error: Killed signal terminated program cc1plus\nRuntimeError: Ninja build failed",
     ),
     (
         Kind.HOST,
