@@ -111,6 +111,20 @@ TOLD = (
         "RuntimeError: Found Tesla P100 which is too old to be supported by the triton GPU compiler",
     ),
     (
+        Kind.GPU_FAILED,
+        "ECC",
+        "RuntimeError: Worker failed with error 'CUDA error: uncorrectable ECC error encountered', please check "
+        "the stack trace",
+    ),
+    (Kind.GPU_FAILED, "dmesg", "RuntimeError: GPU0 is lost. Reboot the system to recover this GPU"),
+    (Kind.HOST, "--gpus all", "PermissionError: [Errno 13] Permission denied: '/dev/nvidia0'"),
+    (Kind.ENVIRONMENT, "torchvision", "RuntimeError: operator torchvision::nms does not exist"),
+    (
+        Kind.HOST_MEMORY,
+        "Killed",
+        "|c++: fatal error: Killed signal terminated program cc1plus\nRuntimeError: Ninja build failed",
+    ),
+    (
         Kind.HOST,
         "--shm-size",
         "|node:8:8 [0] NCCL WARN Error while creating shared memory segment /dev/shm/nccl-ab (size 9637888)\n"

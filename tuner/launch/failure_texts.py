@@ -58,7 +58,8 @@ _HOSTS: tuple[Known, ...] = (
     Known(
         Kind.HOST,
         r"/dev/shm\S*.*(No space left|Errno 28|too small|cannot|failed|Cannot allocate)|(extend|allocate|open) /dev/shm"
-        r"|No space left on device: '/(psm_|nccl|torch_|sem\.|vllm)|insufficient shared memory|shared memory segment"
+        r"|(No space left on device|File exists): '/(psm_|nccl|torch_|sem\.|vllm)|insufficient shared memory"
+        r"|shared memory segment"
         r"|(write|mmap|resize).* <?/torch_|unable to open shared memory object|Bus error|SIGBUS",
         _SHM,
     ),
@@ -71,12 +72,13 @@ _HOSTS: tuple[Known, ...] = (
     ),
     Known(
         Kind.HOST_MEMORY,
-        r"Out of memory: Kill|oom[-_]kill(?!er)|OOMKilled|Killed process \d+|node running low on memory",
+        r"Out of memory: Kill|Killed signal terminated program|oom[-_]kill(?!er)|OOMKilled|Killed process \d+"
+        r"|node running low on memory",
         "give the host or container more memory, or end what else uses it",
     ),
     Known(
         Kind.GPU_FAILED,
-        r"(?i:\becc error|uncorrectable|double.bit)|GPU is lost|GpuIsLost|fallen off the bus|\bXid\b"
+        r"(?i:\becc error|uncorrectable|double.bit)|GPU ?\d* is lost|GpuIsLost|fallen off the bus|\bXid\b"
         r"|hardware stack error"
         r"|GPU requires (a )?reset|ResetRequired|row.remap|MMU fault|NVLink.*(error|fail|down)",
         _RESET,
@@ -109,7 +111,7 @@ _HOSTS: tuple[Known, ...] = (
         r"Failed to find C(\+\+)? compiler|No working C\+\+ compiler|InvalidCxxCompiler"
         r"|(No such file or directory|not found)\W*(/\S*/)?(gcc|g\+\+|cc|c\+\+|clang(\+\+)?)(?!\w)"
         r"|\b(gcc|g\+\+|cc|c\+\+|clang\+*|cc1plus):? .*(not found|cannot execute|No such file)"
-        r"|cannot execute 'cc1",
+        r"|cannot execute 'cc1|^error: command .* failed: No such file",
         _COMPILER,
     ),
     Known(
@@ -140,6 +142,8 @@ _HOSTS: tuple[Known, ...] = (
         r"|'\w*(Tokenizer|Config|Processor)\w*' object has no attribute|flashinfer\S* version .*does not match"
         r"|Unable to load any of \{?lib|cuDNN (version|library).*(incompatib|mismatch)"
         r"|CUDNN_STATUS_(SUBLIBRARY|VERSION)\w*"
+        r"|operator torchvision::\w+ does not exist"
+        r"|module '(torch|transformers|triton|numpy|vllm)[\w.]*' has no attribute"
         r"|Torch not compiled with CUDA|device kernel image is invalid|(?i:illegal instruction)|SIGILL"
         r"|'_C(_\w+)?' object has no attribute '(init_cpu_threads_env|rms_norm|silu_and_mul|rotary_embedding|weak_ref_tensor"
         r"|fused_add_rms_norm|reshape_and_cache|gelu\w*)'|Could not run 'vllm::",
@@ -157,7 +161,8 @@ _HOSTS: tuple[Known, ...] = (
         Kind.HOST,
         r"NVIDIA driver|driver version is insufficient|[Dd]river/library version mismatch|NVML"
         r"|no CUDA-capable device|No CUDA GPUs"
-        r"|nvidia-(smi|uvm)|Driver Not Loaded|Failed to infer device type|forward compatibility was attempted"
+        r"|nvidia-(smi|uvm)|Driver Not Loaded|Failed to infer device type|Device string must not be empty"
+        r"|forward compatibility was attempted"
         r"|system not yet initialized"
         r"|CUDA_ERROR_SYSTEM|[Ff]abric ?[Mm]anager|unsupported toolchain|CUDA unknown error"
         r"|CUDA error: (unknown|initialization) error"
@@ -167,7 +172,13 @@ _HOSTS: tuple[Known, ...] = (
     ),
     Known(
         Kind.HOST,
-        r"PermissionError|[Pp]ermission denied|Read-only file system|Errno (1|13|30)\]|EACCES|Operation not permitted",
+        r"(denied|permitted|Errno 1?3?\]).*/dev/(nvidia|dri|kfd)",
+        "this user or container may not use the card: --gpus all, or the group of its device files",
+    ),
+    Known(
+        Kind.HOST,
+        r"PermissionError|[Pp]ermission denied|Not a directory: |no locator available|Read-only file system"
+        r"|Errno (1|13|30)\]|EACCES|Operation not permitted",
         _WRITABLE,
     ),
     Known(
@@ -186,7 +197,8 @@ _HOSTS: tuple[Known, ...] = (
         Kind.HOST,
         r"unhandled system error|ncclSystemError|ncclRemoteError|[Nn]o socket interface found"
         r"|Cannot assign requested address"
-        r"|Errno 99\]|DistNetworkError|DistStoreError|(?i:gloo).*(connect|resolve|timed out|error)|connectFullMesh"
+        r"|Errno (99|111)\]|Unable to find address|clients joined|DistNetworkError|DistStoreError"
+        r"|(?i:gloo).*(connect|resolve|timed out|error)|connectFullMesh"
         r"|(client|server) socket has (failed|timed out)|Connection (refused|reset|closed) by (remote )?peer"
         r"|NET/(IB|Socket)",
         _NETWORK,
@@ -218,7 +230,8 @@ _MODELS: tuple[Known, ...] = (
         Kind.MODEL_UNUSABLE,
         r"Model architectures? .*not supported|Unrecognized (model|configuration class)|has no vLLM implementation"
         r"|There is no module or parameter named|weights were not initialized from checkpoint|invalid load key"
-        r"|UnpicklingError|PytorchStreamReader failed|[Uu]nsupported model type|sentencepiece_processor"
+        r"|UnpicklingError|inline_container|PytorchStreamReader failed|[Uu]nsupported model type"
+        r"|sentencepiece_processor"
         r"|does not support inference",
     ),
 )
@@ -260,7 +273,8 @@ _SETTINGS: tuple[Known, ...] = (
         r"|requires? (compute|device) capability"
         r"|not supported on (this|the current) (GPU|device|card|platform)|for CUDA device capability"
         r"|not supported on compute capability"
-        r"|only supported on (Ampere|Hopper|Blackwell|GPUs|compute|SM)|requires? (at least )?(SM|sm_)\s?\d"
+        r"|only supported on (Ampere|Hopper|Blackwell|GPUs|compute|SM)|requires? GPUs? with"
+        r"|requires? (at least )?(SM|sm_)\s?\d"
         r"|(?i:unsupported compute capability)",
     ),
 )

@@ -52,7 +52,7 @@ def classify(
         message = f"the server {ended}: {_last(lines)}"
     else:
         message = _sentence(cause.text) + (f" (the server was ended by {by})" if by else "")
-    if cause is None or cause.weight in (Weight.WRAPPER, Weight.DEATH):
+    if cause is None or (cause.weight in (Weight.WRAPPER, Weight.DEATH) and not known(cause.text)):
         kind, advice = _by_signal(_signals(errors, exit_code), oom_killed, memory_bytes)
     else:
         kind, found = _kind(cause, errors), known(cause.text)
@@ -89,7 +89,7 @@ def _better(cause: LogError, errors: Sequence[LogError]) -> LogError:
     warned = [error for error in errors if error.weight is Weight.WARNED and "NCCL WARN" in error.text]
     if told := next((error for error in warned if known(error.text)), None):
         return told
-    last = next((error.text for error in errors if error.weight is Weight.LAST), "")
+    last = next((error.text for error in (*warned, *errors) if error.weight in (Weight.LAST, Weight.WARNED)), "")
     return replace(cause, text=f"{cause.text}; {last}") if last else cause
 
 

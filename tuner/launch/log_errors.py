@@ -75,7 +75,7 @@ _FAILED_RUN = re.compile(
 )
 _PROGRAM = re.compile(
     r"fatal error: |(?:ptxas|nvcc|cicc|fatbinary|clang)\s*(?:fatal|error)\s*: |cannot find -l|^ninja: (?:error|fatal)"
-    r"|LLVM ERROR: |#error |: error: "
+    r"|LLVM ERROR: |#error |^error: command |: error: "
     r"|(?:^|: )(?:/\S+/)?(?:nvcc|gcc|g\+\+|cc|c\+\+|ninja|ld|ptxas|clang)\S*: .*not found"
     r"|^\S*ld\S*: .*(?:cannot|No space)|[Cc]ommand not found"
 )
