@@ -11,12 +11,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Self
 
-from sqlalchemy import URL, Engine, delete, select
+from sqlalchemy import URL, Engine, select
 from sqlalchemy.orm import Session
 
 from tuner.errors import StorageError, UsageError
 from tuner.record import rows
 from tuner.record.connect import Opener, connect, display_name, parse_url, storage_errors
+from tuner.record.deleting import delete_rows
 from tuner.record.migrate import migrate, require_newest
 from tuner.record.rows import Holder, Launch, StoredContest, StudyRecord, Verification, differences
 from tuner.record.tables import ContestRow, LaunchRow, MetricRow, ProcessRow, StudyRow, TrialRow, VerificationRow
@@ -149,15 +150,7 @@ class Store:
     def delete_study(self, name: str) -> None:
         """With all that was measured; Optuna's study of that name stays. Raises UsageError when there is none."""
         with self._transaction() as session:
-            study = self._held(session, name).id
-            trials = select(TrialRow.id).where(TrialRow.study_id == study)
-            launches = select(LaunchRow.id).where(LaunchRow.trial_id.in_(trials))
-            session.execute(delete(ProcessRow).where(ProcessRow.launch_id.in_(launches)))
-            session.execute(delete(LaunchRow).where(LaunchRow.trial_id.in_(trials)))
-            session.execute(delete(MetricRow).where(MetricRow.trial_id.in_(trials)))
-            for table in (TrialRow, ContestRow, VerificationRow):
-                session.execute(delete(table).where(table.study_id == study))
-            session.execute(delete(StudyRow).where(StudyRow.id == study))
+            delete_rows(session, self._held(session, name).id)
 
     def logs(self, study: str) -> list[Path]:
         """Where the servers of the study wrote theirs."""
