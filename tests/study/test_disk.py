@@ -90,11 +90,11 @@ def test_what_cannot_be_printed_or_exported_is_one_sentence(tmp_path: Path, outp
         with Path("/dev/full").open("w") as full:
             for words in (["studies"], ["export", "s"], ["trials", "s"], ["show", "s"], ["spaces"]):
                 command = [sys.executable, "-m", "tuner", *words]
-                done = subprocess.run(
+                told = subprocess.run(
                     command, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, check=False
                 )
-                assert (done.returncode, sentence(done.stderr).count("the disk is full")) == (1, 1)
-                assert done.stderr.count("\n") == 1
+                assert (told.returncode, sentence(told.stderr).count("the disk is full")) == (1, 1)
+                assert told.stderr.count("\n") == 1
         return
     with disk(tmp_path / "small", "4k") as small:
         kept = small / output

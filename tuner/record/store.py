@@ -31,8 +31,7 @@ class Store:
         self._engine = engine
         self._url = url
         self._leases: dict[str, int] = {}
-        #: Opens the file of a SQLite database as this store does; None for PostgreSQL.
-        self.opener = opener
+        self.opener = opener  # of the file of a SQLite database; None for PostgreSQL
 
     @classmethod
     def open(cls, url: str, *, read_only: bool = False) -> Self:
@@ -134,16 +133,15 @@ class Store:
                 row.tuner_host, row.tuner_pid, row.tuner_started_s = None, None, None
                 row.tuner_place, row.held_since = None, None
 
-    def holds(self, study: str) -> bool:
-        """Whether this store took the study, and has not let it go."""
-        return study in self._leases
-
     def forget(self, study: str) -> None:
         """No longer count as its holder, without telling a database that refuses."""
         self._leases.pop(study, None)
 
+    def holds(self, study: str) -> bool:
+        """Whether this store took the study, and has not let it go."""
+        return study in self._leases
+
     def check_held(self, study: str) -> None:
-        """Raises StorageError when another tuner has taken the study."""
         with self._transaction() as session:
             self._held(session, study)
 
