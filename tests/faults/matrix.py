@@ -21,7 +21,7 @@ OTHERS = {
     "kill -9 of a load worker under load",
     "trial timeout",
     "start timeout",
-    "database locked for 30 s",
+    "database locked for 5 s",
     "disk full for the log",
     "model folder deleted between trials",
 }
@@ -35,6 +35,15 @@ COVERED = {
     "KV cache too small": "study/test_loop.py::test_each_failure_has_its_kind_and_its_sentence",
     "argument that vLLM refuses": "study/test_loop.py::test_what_vllm_refuses_is_a_trial_without_a_launch_and_does_not_count",
     "wrong quantization": "launch/test_fork_server.py::test_vllm_resolves_defaults_and_refuses_with_its_own_sentence",
+    "server forks without end": "launch/test_guard.py::test_nothing_survives_the_end_of_tuner",
+    "server makes sessions of its own": "launch/test_guard.py::test_nothing_survives_a_stop",
+    "wall clock is set": "launch/test_guard.py::test_a_process_stays_itself_when_the_wall_clock_is_set",
+    "disk full for the database": "study/test_disk.py::test_a_full_disk_is_one_sentence_wherever_it_strikes",
+    "disk full for what is printed": "study/test_disk.py::test_what_cannot_be_printed_or_exported_is_one_sentence",
+    "database locked for good": "study/test_disk.py::test_a_locked_database_is_one_sentence_and_what_was_measured_is_kept",
+    "tuners of two containers on one study": "study/test_lease.py::test_two_containers_do_not_hold_one_study",
+    "tuner paused and replaced": "study/test_lease.py::test_who_was_taken_for_dead_and_lives_is_fenced_off_and_ends",
+    "Optuna's study deleted": "propose/test_read_only_dashboard.py::test_a_study_that_was_deleted_in_optuna_goes_on_from_ours",
     "two tuners on one study": "record/test_store.py::test_a_study_is_run_by_one_tuner_at_a_time",
 }
 

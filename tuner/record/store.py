@@ -11,12 +11,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Self
 
-from sqlalchemy import URL, Engine, delete, select
+from sqlalchemy import URL, Engine, select
 from sqlalchemy.orm import Session
 
 from tuner.errors import StorageError, UsageError
 from tuner.record import rows
 from tuner.record.connect import Opener, connect, display_name, parse_url, storage_errors
+from tuner.record.deleting import delete_rows
 from tuner.record.migrate import migrate, require_newest
 from tuner.record.rows import Holder, Launch, StoredContest, StudyRecord, Verification, differences
 from tuner.record.tables import ContestRow, LaunchRow, MetricRow, ProcessRow, StudyRow, TrialRow, VerificationRow
@@ -30,8 +31,7 @@ class Store:
         self._engine = engine
         self._url = url
         self._leases: dict[str, int] = {}
-        #: Opens the file of a SQLite database as this store does; None for PostgreSQL.
-        self.opener = opener
+        self.opener = opener  # of the file of a SQLite database; None for PostgreSQL
 
     @classmethod
     def open(cls, url: str, *, read_only: bool = False) -> Self:
@@ -135,31 +135,22 @@ class Store:
                 row.tuner_host, row.tuner_pid, row.tuner_started_s = None, None, None
                 row.tuner_place, row.held_since = None, None
 
-    def holds(self, study: str) -> bool:
-        """Whether this store took the study, and has not let it go."""
-        return study in self._leases
-
     def forget(self, study: str) -> None:
         """No longer count as its holder, without telling a database that refuses."""
         self._leases.pop(study, None)
 
+    def holds(self, study: str) -> bool:
+        """Whether this store took the study, and has not let it go."""
+        return study in self._leases
+
     def check_held(self, study: str) -> None:
-        """Raises StorageError when another tuner has taken the study."""
         with self._transaction() as session:
             self._held(session, study)
 
     def delete_study(self, name: str) -> None:
         """With all that was measured; Optuna's study of that name stays. Raises UsageError when there is none."""
         with self._transaction() as session:
-            study = self._held(session, name).id
-            trials = select(TrialRow.id).where(TrialRow.study_id == study)
-            launches = select(LaunchRow.id).where(LaunchRow.trial_id.in_(trials))
-            session.execute(delete(ProcessRow).where(ProcessRow.launch_id.in_(launches)))
-            session.execute(delete(LaunchRow).where(LaunchRow.trial_id.in_(trials)))
-            session.execute(delete(MetricRow).where(MetricRow.trial_id.in_(trials)))
-            for table in (TrialRow, ContestRow, VerificationRow):
-                session.execute(delete(table).where(table.study_id == study))
-            session.execute(delete(StudyRow).where(StudyRow.id == study))
+            delete_rows(session, self._held(session, name).id)
 
     def logs(self, study: str) -> list[Path]:
         """Where the servers of the study wrote theirs."""
