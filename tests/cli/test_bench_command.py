@@ -234,7 +234,7 @@ def test_a_comparison_shows_both_sides_and_the_verdict(monkeypatch: pytest.Monke
     assert "A: slow, model a model\nB: fast, model a model\n" in done.stdout
     assert re.search(r"Output throughput +100\.0 +110\.0 +tok/s +\+10\.0%", done.stdout)
     assert done.stdout.endswith(
-        "B is faster: output throughput +10.0% (95% interval +10.0% to +10.0%, p 0.031, 6 pairs)\n"
+        "B is faster: its output throughput is 10.0% higher (95% interval +10.0% to +10.0%, p 0.031, 6 pairs)\n"
     )
     found = json.loads((tmp_path / "c.json").read_text())
     assert (found["verdict"], len(found["b"]["measurements"])) == ("faster", 6)

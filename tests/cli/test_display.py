@@ -30,7 +30,7 @@ def test_settings_show_only_what_differs_from_the_defaults() -> None:
 
 def test_a_failed_trial_has_dashes_and_no_numbers() -> None:
     row = text(trials_table([DEFAULTS, WINNER, trial(2, failed(), params={"a": 3, "b": 0.92})], 1)).splitlines()[-1]
-    assert row.split() == ["2", "out", "of", "memory", "-", "-", "-", "-", "-", "-", "a=3"]
+    assert row.split() == ["2", "out", "of", "memory", "-", "-", "-", "-", "a=3"]
 
 
 def test_without_a_terminal_progress_is_one_line_an_event() -> None:

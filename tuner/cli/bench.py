@@ -13,8 +13,9 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from tuner.bench.comparison import Tell
 from tuner.bench.sides import Conditions, url_side
-from tuner.cli.console import check_writable, errors, heed_signals, results, say, write_file
-from tuner.cli.measurements import mark_sentences, measurement_tables, slo_sentences
+from tuner.cli.console import check_writable, errors, heed_signals, results, say, write_json
+from tuner.cli.measurements import load_text, mark_sentences, measurement_tables, rate_sentence, slo_sentences
+from tuner.cli.tables import prose, show
 from tuner.decide.slo import parse_slo
 from tuner.export.bench_json import Asked, bench_json
 from tuner.study.checks import measured_workload
@@ -48,18 +49,20 @@ def run(
         errors.print("Interrupted: nothing was measured.")
         raise typer.Exit(130) from None
     console = errors if json == "-" else results
-    say(console, f"{side.name}, model {side.model}, workload {used.name}")
+    say(console, f"{side.name}, model {side.model}, workload {used.name}, {load_text(used)}")
     for table in measurement_tables(measured):
         console.print()
-        console.print(table)
+        show(console, table)
     console.print()
+    if measured.rate is not None:
+        prose(console, rate_sentence(measured.rate, measured, asked.slos))
     for sentence in [*slo_sentences(measured, asked.slos), *mark_sentences([measured], used)]:
-        say(console, sentence)
-    nothing_found = used.find_rate and any(slo.violation(measured.load) > 0 for slo in asked.slos)
-    if nothing_found:
-        say(console, "no request rate was found that meets every SLO: this is the lowest that was tried")
-    write(json, bench_json(measured, asked, server=side.name, model=side.model, at=datetime.now()))
-    if nothing_found or Mark.CLIENT_BOUND in measured.marks:
+        prose(console, sentence)
+    missed = any(slo.violation(measured.load) > 0 for slo in asked.slos)
+    if used.find_rate and missed:
+        prose(console, "no request rate was found that meets every SLO: this is the lowest that was tried")
+    write_json(json, bench_json(measured, asked, server=side.name, model=side.model, at=datetime.now()))
+    if missed or Mark.CLIENT_BOUND in measured.marks:
         raise typer.Exit(1)
 
 
@@ -83,11 +86,3 @@ def progress() -> Iterator[Tell]:
     with Progress(*columns, console=errors, transient=True) as live:
         task = live.add_task("connecting")
         yield lambda text: live.update(task, description=text)
-
-
-def write(json: str | None, text: str) -> None:
-    """To --json's file or stdout, if it is given. Raises UsageError when the file cannot be written after all."""
-    if json == "-":
-        typer.echo(text, nl=False)
-    elif json is not None:
-        write_file("--json", Path(json), text)

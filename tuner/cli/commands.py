@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from tuner.cli.options import FIELDS, option, takes
 from tuner.errors import TunerError
@@ -29,11 +29,24 @@ _LOAD = ("workload", "users", "request_rate", "find_rate")
 _WINDOW = ("warmup", "window", "max_window", "precision")
 #: What concerns the servers that `tuner compare` launches.
 SERVERS = ("gpu", "vllm_python", "storage", "startup_timeout", "log_dir", "cache_dir")
-_of_a_database = takes("storage", helps={"storage": "Database URL."})
+_of_a_database = takes("storage", helps={"storage": "Database: a file (SQLite), or postgresql://..."})
 _SIDE = "URL of a running server, YAML file of `vllm serve --config`, or STUDY:TRIAL."
 
 
-class _Commands(TyperGroup):
+PANEL = "rich_help_panel"
+
+
+class _Group(TyperGroup):
+    """Its commands with the whole first sentence of each, folded and never cut."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        found = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        rows = [(name, (found.help or "").split("\n\n")[0].replace("\n", " ")) for name, found in found if found]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+class _Commands(_Group):
     """Every error that tuner raises on purpose leaves here, as one sentence and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -48,6 +61,44 @@ class _Commands(TyperGroup):
             raise typer.Exit(error.exit_code) from error
 
 
+#: What is typed, by command.
+_EXAMPLES = {
+    "optimize": "tuner optimize --gpu t4 --trials 40\n"
+    "tuner optimize --gpu l4 --model /models/mine --users 128 --slo ttft_p99=500ms\n"
+    "tuner optimize --engine sim --gpu t4",
+    "studies": "tuner studies\ntuner studies --json - | jq -r .studies[].study",
+    "trials": "tuner trials t4-demo-chat --all",
+    "show": "tuner show t4-demo-chat\ntuner show t4-demo-chat 7",
+    "export": "tuner export t4-demo-chat\ntuner export t4-demo-chat --format yaml --output vllm.yaml",
+    "plan": "tuner plan --gpu t4\ntuner plan --gpu l4 --model mine --users 128 --slo ttft_p99=2s --price 0.80",
+    "bench": "tuner bench http://127.0.0.1:8000\n"
+    "tuner bench http://127.0.0.1:8000 --request-rate 4 --find-rate --slo ttft_p99=500ms",
+    "compare": "tuner compare http://127.0.0.1:8000 http://127.0.0.1:8001\n"
+    "tuner compare few.yaml many.yaml --gpu cpu --model demo",
+}
+
+
+class _Command(TyperCommand):
+    """Options under the headings of their panels, as plain text at any width."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        panels: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            panel = "Arguments" if parameter.param_type_name == "argument" else getattr(parameter, PANEL, None)
+            if (row := parameter.get_help_record(ctx)) is not None:
+                panels.setdefault(panel or "Options", []).append(row)
+        for panel in sorted(panels, key=lambda name: name != "Arguments"):
+            with formatter.section(panel):
+                formatter.write_dl(panels[panel])
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Examples, a line each, as they are typed."""
+        if self.epilog:
+            with formatter.section("Examples"):
+                for line in self.epilog.splitlines():
+                    formatter.write(f"{' ' * formatter.current_indent}{line}\n")
+
+
 app = typer.Typer(
     name="tuner",
     cls=_Commands,
@@ -58,11 +109,19 @@ app = typer.Typer(
 )
 workload = typer.Typer(
     name="workload",
+    cls=_Group,
     help="Workloads: print one, or imitate the traffic of a live server.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+spaces = typer.Typer(
+    name="spaces",
+    cls=_Group,
+    help="Search spaces: list those that come with tuner, or print one to change.",
+    rich_markup_mode=None,
+)
 app.add_typer(workload)
+app.add_typer(spaces)
 
 
 def _version(shown: bool) -> None:
@@ -80,7 +139,10 @@ def main(
         bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Find the vLLM launch settings that are best for your GPU, model and users, by measuring."""
+    """Find the vLLM launch settings that are best for your GPU, model and users, by measuring.
+
+    Each option of a command can also be given as TUNER_NAME in the environment.
+    """
 
 
 def _config(context: typer.Context, config: Path | None) -> Path | None:
@@ -92,7 +154,7 @@ def _config(context: typer.Context, config: Path | None) -> Path | None:
     return config
 
 
-@app.command()
+@app.command(cls=_Command, epilog=_EXAMPLES["optimize"])
 @takes(*FIELDS)
 def optimize(
     config: Annotated[
@@ -104,46 +166,53 @@ def optimize(
 ) -> None:
     """Find the best launch settings: start vLLM with each, load it, measure it, and keep everything.
 
-    Running the same command again continues an interrupted study.
+    Running the same command again continues an interrupted study. Each option can also be given as TUNER_NAME in the
+    environment.
     """
     from tuner.cli.optimize import run
 
     run(options)
 
 
-@app.command()
+@app.command(cls=_Command, epilog=_EXAMPLES["studies"])
 @_of_a_database
-def studies(options: Options) -> None:
-    """List the studies of a database."""
+def studies(options: Options, json: Json = None) -> None:
+    """List the studies of a database, with what each recommends."""
     from tuner.cli import history
 
-    history.studies(options.storage)
+    history.studies(options.storage, json)
 
 
-@app.command()
+@app.command(cls=_Command, epilog=_EXAMPLES["trials"])
 @_of_a_database
-def trials(study: str, options: Options) -> None:
-    """List the trials of a study, with what was measured."""
+def trials(
+    study: str,
+    options: Options,
+    all: Annotated[bool, typer.Option("--all", help="Every trial, not only the best ten.")] = False,
+    json: Json = None,
+) -> None:
+    """List the best trials of a study, with what was measured."""
     from tuner.cli import history
 
-    history.trials(study, options.storage)
+    history.trials(study, options.storage, all, json)
 
 
-@app.command()
+@app.command(cls=_Command, epilog=_EXAMPLES["show"])
 @_of_a_database
 def show(
     study: str,
     trial: Annotated[int | None, typer.Argument(help="Trial number; without it the study's result.")] = None,
     *,
     options: Options,
+    json: Json = None,
 ) -> None:
     """Show a study's result, or all that is known of one trial."""
     from tuner.cli import history
 
-    history.show(study, trial, options.storage)
+    history.show(study, trial, options.storage, json)
 
 
-@app.command()
+@app.command(cls=_Command, epilog=_EXAMPLES["export"])
 @_of_a_database
 def export(
     study: str,
@@ -161,7 +230,7 @@ def export(
     run(study, format, trial, host, port, output, options.storage)
 
 
-@app.command()
+@app.command(cls=_Command)
 @_of_a_database
 def dashboard(
     options: Options,
@@ -174,24 +243,33 @@ def dashboard(
     run(options.storage, host, port)
 
 
-@app.command()
-def spaces() -> None:
-    """List the shipped search spaces."""
+@spaces.callback(invoke_without_command=True)
+def list_spaces(context: typer.Context, json: Json = None) -> None:
+    """Search spaces: list those that come with tuner, or print one to change."""
     from tuner.cli.spaces import run
 
-    run()
+    if context.invoked_subcommand is None:
+        run(json)
 
 
-@app.command()
+@spaces.command(name="show", cls=_Command)
+def show_space(name: Annotated[str, typer.Argument(help="A GPU's name: t4, l4, ... (see `tuner spaces`).")]) -> None:
+    """Print a search space as YAML, to be changed and given with --space."""
+    from tuner.cli.spaces import show
+
+    show(name)
+
+
+@app.command(cls=_Command)
 @takes("vllm_python", helps={"vllm_python": "Python with vLLM."})
-def doctor(options: Options) -> None:
+def doctor(options: Options, json: Json = None) -> None:
     """Say what this machine has and what is missing. Exit code 1 if tuner cannot run here."""
     from tuner.cli.doctor import run
 
-    run(options.vllm_python)
+    run(options.vllm_python, json)
 
 
-@app.command()
+@app.command(cls=_Command, epilog=_EXAMPLES["plan"])
 @takes(
     *("gpu", "model", *_LOAD, "objective", "slo", "price"),
     *("space", "max_model_len", "quantized_model", "engine_arg", "seed"),
@@ -218,7 +296,7 @@ def plan(
     run(options, find_rate=find_rate, seed=seed, price=price, json=json)
 
 
-@app.command()
+@app.command(cls=_Command, epilog=_EXAMPLES["bench"])
 @takes("model", *_LOAD, "slo", *_WINDOW, "seed")
 def bench(
     url: Annotated[str, typer.Argument(help="The server's address, e.g. http://127.0.0.1:8000.")],
@@ -231,20 +309,20 @@ def bench(
 ) -> None:
     """Measure an OpenAI-compatible server that runs: put load on it, and say how fast it is.
 
-    A key, where the server asks for one, is TUNER_API_KEY, else OPENAI_API_KEY. The exit code is 1 if the load generator was
-    the limit.
+    A key, where the server asks for one, is TUNER_API_KEY, else OPENAI_API_KEY. The exit code is 1 if an SLO is
+    missed, or if the load generator was the limit.
     """
     from tuner.cli.bench import run
 
     run(url, options, model=model, find_rate=find_rate, seed=seed, gpus=gpu_index, json=json)
 
 
-@app.command()
+@app.command(cls=_Command, epilog=_EXAMPLES["compare"])
 @takes(
     *("repeats", "objective", "model", *_LOAD, "slo", *_WINDOW, "seed", "gpu_index", *SERVERS),
     helps={
         "gpu": "For files: auto, cpu, t4, l4, ... (see `tuner spaces`).",
-        "storage": "Database URL of STUDY:TRIAL.",
+        "storage": "Database of STUDY:TRIAL.",
         "cache_dir": "Folder of compiled code, kept between launches; default: ~/.cache/tuner.",
     },
 )
@@ -271,7 +349,7 @@ def compare(
     run((a, b), options, repeats, model=model, find_rate=find_rate, seed=seed, gpus=gpu_index, json=json)
 
 
-@app.command()
+@app.command(cls=_Command)
 def install_engine(
     folder: Annotated[Path, typer.Argument(help="Where to make the engine's own environment.")] = Path(".engine"),
 ) -> None:
@@ -283,7 +361,7 @@ def install_engine(
     results.print(str(python), highlight=False, soft_wrap=True)
 
 
-@app.command()
+@app.command(cls=_Command)
 def demo_model(folder: Annotated[Path, typer.Argument(help="Where to write the model.")]) -> None:
     """Make a tiny model to try tuner with; no download."""
     from tuner.cli.console import results
@@ -292,7 +370,7 @@ def demo_model(folder: Annotated[Path, typer.Argument(help="Where to write the m
     results.print(str(make_demo_model(folder)), highlight=False, soft_wrap=True)
 
 
-@workload.command(name="show")
+@workload.command(name="show", cls=_Command)
 def show_workload(name: Annotated[str, typer.Argument(help="A preset's name, or the path of a YAML file.")]) -> None:
     """Print a workload as YAML, to be changed and given with --workload."""
     from tuner.workload.presets import load_workload, workload_yaml
@@ -300,7 +378,7 @@ def show_workload(name: Annotated[str, typer.Argument(help="A preset's name, or 
     typer.echo(workload_yaml(load_workload(name)), nl=False)
 
 
-@workload.command()
+@workload.command(cls=_Command)
 def from_metrics(
     url: Annotated[str, typer.Argument(help="The live vLLM, e.g. http://localhost:8000.")],
     for_: Annotated[str, typer.Option("--for", help="How long to watch, e.g. 90s, 10m or 2h.")] = "10m",

@@ -8,10 +8,11 @@ import typer
 
 from tuner.bench.comparison import Comparison, Side, interleaved
 from tuner.bench.sides import Conditions, sides_of
-from tuner.cli.bench import api_key, fresh_salt, progress, write
+from tuner.cli.bench import api_key, fresh_salt, progress
 from tuner.cli.commands import SERVERS
-from tuner.cli.console import check_writable, errors, heed_signals, results, say
-from tuner.cli.measurements import compared_table, mark_sentences, verdict_sentence
+from tuner.cli.console import check_writable, errors, heed_signals, results, say, write_json
+from tuner.cli.measurements import compared_table, load_text, mark_sentences, verdict_sentence
+from tuner.cli.tables import prose, show
 from tuner.decide.deciding import check_decides
 from tuner.decide.objective import Objective, parse_objective
 from tuner.decide.slo import check_limits, parse_slo
@@ -83,12 +84,13 @@ def _show(sides: Sequence[Side], found: Comparison, asked: Asked, objective: Obj
     a, b = sides
     paired = found.paired(objective)
     console = errors if json == "-" else results
-    say(console, f"A: {a.name}, model {a.model}\nB: {b.name}, model {b.model}\nworkload {asked.workload.name}\n")
-    console.print(compared_table(found))
+    say(console, f"A: {a.name}, model {a.model}\nB: {b.name}, model {b.model}")
+    say(console, f"workload {asked.workload.name}, {load_text(asked.workload)}\n")
+    show(console, compared_table(found, objective, paired))
     console.print()
     for sentence in mark_sentences([*found.a, *found.b], asked.workload):
-        say(console, sentence)
-    say(console, verdict_sentence(found, paired, objective))
+        prose(console, sentence)
+    prose(console, verdict_sentence(found, paired, objective))
     text = comparison_json(
         found.a,
         found.b,
@@ -99,4 +101,4 @@ def _show(sides: Sequence[Side], found: Comparison, asked: Asked, objective: Obj
         paired=paired,
         at=datetime.now(),
     )
-    write(json, text)
+    write_json(json, text)

@@ -9,8 +9,9 @@ from rich.console import Console
 
 from tuner.errors import UsageError
 
-#: A file or a pipe has no width: tables are not folded there.
-results = Console(width=None if sys.stdout.isatty() else 200)
+#: A file or a pipe has no width, unless COLUMNS says one: lines are not folded there.
+ENDLESS = 100_000
+results = Console(width=None if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit() else ENDLESS)
 errors = Console(stderr=True)
 
 
@@ -37,3 +38,11 @@ def write_file(flag: str, path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{flag} {path} cannot be written: {error.strerror}") from error
+
+
+def write_json(json: str | None, text: str) -> None:
+    """To --json's file or stdout, if it is given. Raises UsageError when the file cannot be written after all."""
+    if json == "-":
+        sys.stdout.write(text)
+    elif json is not None:
+        write_file("--json", Path(json), text)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import inf
 
 from tuner.decide.objective import LATENCIES, STATISTICS, Objective, metric_value
-from tuner.errors import UsageError
+from tuner.errors import UsageError, did_you_mean
 from tuner.types import LoadMetrics
 
 #: The latencies that a request has one of, so that it can meet a limit; ITL is of chunks.
@@ -36,7 +36,13 @@ def parse_slo(text: str) -> Slo:
     if not found or found[1] not in LATENCIES or found[2] not in STATISTICS:
         name = text.split("=")[0].strip()
         known = f"{{{','.join(LATENCIES)}}}_{{{','.join(STATISTICS)}}}"
-        raise UsageError(f"--slo {text!r}: unknown metric {name!r}: use {known}=LIMIT, for example ttft_p99=500ms")
+        names = [f"{latency}_{statistic}" for latency in LATENCIES for statistic in STATISTICS]
+        if name in names:
+            raise UsageError(f"--slo {text!r}: expected a limit with a unit, for example {name}=500ms")
+        near = did_you_mean(name, names)
+        raise UsageError(
+            f"--slo {text!r}: unknown metric {name!r}{near}: use {known}=LIMIT, for example ttft_p99=500ms"
+        )
     if found[4] not in _UNITS_S:
         raise UsageError(f"--slo {text!r}: the limit needs a unit, s or ms, for example {found[1]}_{found[2]}=500ms")
     try:

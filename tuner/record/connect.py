@@ -31,7 +31,9 @@ _SQLITE_SENTENCES = {
 
 def parse_url(url: str) -> URL:
     """The URL with its driver. Raises UsageError, without repeating the URL: a password may be in it."""
-    expected = "expected sqlite:///FILE.db or postgresql://USER@HOST/NAME"
+    expected = "expected a file, or postgresql://USER@HOST/NAME"
+    if url and "://" not in url:
+        return URL.create("sqlite", database=url)
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError) as error:

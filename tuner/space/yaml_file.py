@@ -4,12 +4,12 @@ The only reader of YAML. It knows nothing of what the files mean.
 """
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from tuner.errors import UsageError
+from tuner.errors import UsageError, did_you_mean
 
 Model = TypeVar("Model", bound=BaseModel)
 Location = tuple[int | str, ...]
@@ -28,6 +28,14 @@ def read_yaml(path: Path, model: type[Model]) -> Model:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
+        if (
+            isinstance(error, yaml.composer.ComposerError)
+            and error.context == "expected a single document in the stream"
+        ):
+            raise UsageError(
+                f"{path}:{line}: the file has several YAML documents (`---`) and tuner reads files with one: it looks like "
+                "a manifest of another tool; `vllm serve --config` takes no such file either"
+            ) from error
         raise UsageError(f"{path}:{line}: this is not valid YAML: {error.problem}") from error
     except yaml.YAMLError as error:
         raise UsageError(f"{path}: this is not valid YAML: {error}") from error
@@ -41,7 +49,8 @@ def read_yaml(path: Path, model: type[Model]) -> Model:
             (e for e in found if e["type"] == "extra_forbidden"), found[0]
         )  # a misspelt key also misses the right one
         line, where = _locate(tree, first["loc"], is_absent=first["type"] == "missing")
-        raise UsageError(f"{path}:{line}: {where or 'the file'}: {_sentence(first)}") from error
+        hint = did_you_mean(str(first["loc"][-1]), _keys(model)) if first["type"] == "extra_forbidden" else ""
+        raise UsageError(f"{path}:{line}: {where or 'the file'}: {_sentence(first)}{hint}") from error
 
 
 def parse_scalar(text: str) -> object:
@@ -50,6 +59,17 @@ def parse_scalar(text: str) -> object:
         return yaml.safe_load(text)
     except yaml.YAMLError:
         return text
+
+
+def _keys(model: type[BaseModel]) -> set[str]:
+    """All keys that the model and those in it know, as they are written."""
+    found = set[str]()
+    for name, field in model.model_fields.items():
+        found |= {field.alias or name}
+        for inner in (field.annotation, *get_args(field.annotation)):
+            if isinstance(inner, type) and issubclass(inner, BaseModel) and inner is not model:
+                found |= _keys(inner)
+    return found
 
 
 def _sentence(error: Any) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from tuner.decide.deciding import check_decides
 from tuner.decide.objective import parse_objective
 from tuner.decide.slo import check_limits, parse_slo
-from tuner.errors import UsageError
+from tuner.errors import UsageError, choose
 from tuner.space.files import shipped_spaces
 from tuner.space.yaml_file import parse_scalar
 from tuner.study.options import ENGINES, STARTS, Options
@@ -47,7 +47,7 @@ def check(options: Options, *, is_measured: bool = True) -> None:
         )
     _check_kind(options)
     if options.start not in STARTS:
-        raise UsageError(f"--start is {options.start!r}: choose one of {', '.join(STARTS)}")
+        raise UsageError(f"--start is {options.start!r}{choose(options.start, STARTS)}")
     if options.max_model_len is not None and options.max_model_len < 1:
         raise UsageError(f"--max-model-len is {options.max_model_len} and must be at least 1")
     slos = [parse_slo(slo) for slo in options.slo]
@@ -140,7 +140,7 @@ def model_named(name: str) -> str:
 
 def _check_kind(options: Options) -> None:
     if options.engine not in ENGINES:
-        raise UsageError(f"--engine is {options.engine!r}: choose one of {', '.join(ENGINES)}")
+        raise UsageError(f"--engine is {options.engine!r}{choose(options.engine, ENGINES)}")
     if (options.engine == "replay") != (options.surface is not None):
         raise UsageError("--engine replay and --surface FILE, the recorded measurements, belong together")
     if options.engine == "sim" and options.space is None and options.gpu in ("auto", "cpu"):
