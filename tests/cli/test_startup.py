@@ -110,7 +110,15 @@ def test_the_help_of_a_command_loads_nothing_of_it(command: str, folder: Path) -
     assert " ".join(DOCS[command].split("\n\n")[0].split()) in " ".join(said.split())
     assert HEAVY & modules <= TYPER
     ours = {name for name in modules if re.match(r"tuner\b", name) and not name.startswith("tuner.types.")}
-    expected = {"tuner", "tuner.cli", "tuner.cli.commands", "tuner.cli.options", "tuner.errors", "tuner.types"}
+    expected = {
+        "tuner",
+        "tuner.cli",
+        "tuner.cli.commands",
+        "tuner.cli.help",
+        "tuner.cli.options",
+        "tuner.errors",
+        "tuner.types",
+    }
     assert ours == expected | {"tuner.study", "tuner.study.options"}
 
 

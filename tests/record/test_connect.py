@@ -26,7 +26,7 @@ def database(unprivileged: Path) -> Path:
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
-        ("tuner.db", "not a database URL: expected sqlite:///FILE.db"),
+        ("me:secret@host/tuner", "not a database URL: expected a file, or postgresql"),
         ("postgresql://me:s3cr3t@host:port/db", "not a database URL"),
         ("mysql://me:s3cr3t@host/db", "does not know 'mysql' databases"),
         ("sqlite://", "needs a file"),

@@ -7,7 +7,7 @@ measured as it runs. The others are launched plainly for each measurement, by th
 import asyncio
 import ipaddress
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -29,14 +29,14 @@ from tuner.study.measurement import measure
 from tuner.study.options import Options
 from tuner.study.setup import Setup, check_lengths, make_setup
 from tuner.study.trial import run_trial
-from tuner.types import Command, DetectedGpu, Failed, Measured, ProcessId, Workload
+from tuner.types import Command, DetectedGpu, Failed, Measured, ProcessId, Underway, Workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conditions:
     """What both sides are measured with. `gpus` are sampled beside a URL, None: see `gpus_beside`; `model` is the user's word
     for what does not say its model. `objective` and `slos` are what the windows have to tell, see `deciding`. `options` are
-    those of the servers that are launched."""
+    those of the servers that are launched; `underway` is told how far a load is."""
 
     workload: Workload
     slos: tuple[Slo, ...]
@@ -45,6 +45,7 @@ class Conditions:
     api_key: str | None
     gpus: Sequence[int] | None
     options: Options = field(default_factory=Options)
+    underway: Callable[[Underway], None] = lambda state: None
 
 
 def url_side(url: str, conditions: Conditions) -> Side:
@@ -61,6 +62,7 @@ def url_side(url: str, conditions: Conditions) -> Side:
             gpus=gpus,
             salt=salt,
             phase=phase,
+            underway=conditions.underway,
         )
 
     return Side(target.base_url, target.model, once)
@@ -119,6 +121,7 @@ def _launched_side(
         salt=0,
         slos=conditions.slos,
         objective=conditions.objective,
+        underway=conditions.underway,
     )
     numbers = itertools.count(1)
 

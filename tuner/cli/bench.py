@@ -3,17 +3,15 @@
 import asyncio
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 import typer
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from tuner.bench.comparison import Tell
 from tuner.bench.sides import Conditions, url_side
 from tuner.cli.console import check_writable, errors, heed_signals, results, say, write_json
+from tuner.cli.live import progress
 from tuner.cli.measurements import load_text, mark_sentences, measurement_tables, rate_sentence, slo_sentences
 from tuner.cli.tables import prose, show
 from tuner.decide.slo import parse_slo
@@ -42,9 +40,9 @@ def run(
         check_writable("--json", Path(json))
     conditions = Conditions(workload=used, slos=tuple(asked.slos), model=model, api_key=api_key(), gpus=gpus)
     try:
-        side = url_side(url, conditions)
-        with progress() as tell:
-            measured = asyncio.run(side.measure(fresh_salt(), tell))
+        with progress() as live:
+            side = url_side(url, replace(conditions, underway=live.underway))
+            measured = asyncio.run(side.measure(fresh_salt(), live.tell))
     except KeyboardInterrupt:
         errors.print("Interrupted: nothing was measured.")
         raise typer.Exit(130) from None
@@ -74,15 +72,3 @@ def api_key() -> str | None:
 def fresh_salt() -> int:
     """A number that no earlier command used on a server whose prefix cache may remember it."""
     return int(time.time())
-
-
-@contextmanager
-def progress() -> Iterator[Tell]:
-    """Who is told of each step: a live line on a terminal, a line a step elsewhere; on stderr."""
-    if not errors.is_terminal:
-        yield lambda text: say(errors, text)
-        return
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
-    with Progress(*columns, console=errors, transient=True) as live:
-        task = live.add_task("connecting")
-        yield lambda text: live.update(task, description=text)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
 
+from tuner.cli.help import EXAMPLES, Command, Group
 from tuner.cli.options import FIELDS, option, takes
 from tuner.errors import TunerError
 from tuner.study.options import Options
@@ -33,20 +33,7 @@ _of_a_database = takes("storage", helps={"storage": "Database: a file (SQLite), 
 _SIDE = "URL of a running server, YAML file of `vllm serve --config`, or STUDY:TRIAL."
 
 
-PANEL = "rich_help_panel"
-
-
-class _Group(TyperGroup):
-    """Its commands with the whole first sentence of each, folded and never cut."""
-
-    def format_commands(self, ctx: Any, formatter: Any) -> None:
-        found = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
-        rows = [(name, (found.help or "").split("\n\n")[0].replace("\n", " ")) for name, found in found if found]
-        with formatter.section("Commands"):
-            formatter.write_dl(rows)
-
-
-class _Commands(_Group):
+class _Commands(Group):
     """Every error that tuner raises on purpose leaves here, as one sentence and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -61,44 +48,6 @@ class _Commands(_Group):
             raise typer.Exit(error.exit_code) from error
 
 
-#: What is typed, by command.
-_EXAMPLES = {
-    "optimize": "tuner optimize --gpu t4 --trials 40\n"
-    "tuner optimize --gpu l4 --model /models/mine --users 128 --slo ttft_p99=500ms\n"
-    "tuner optimize --engine sim --gpu t4",
-    "studies": "tuner studies\ntuner studies --json - | jq -r .studies[].study",
-    "trials": "tuner trials t4-demo-chat --all",
-    "show": "tuner show t4-demo-chat\ntuner show t4-demo-chat 7",
-    "export": "tuner export t4-demo-chat\ntuner export t4-demo-chat --format yaml --output vllm.yaml",
-    "plan": "tuner plan --gpu t4\ntuner plan --gpu l4 --model mine --users 128 --slo ttft_p99=2s --price 0.80",
-    "bench": "tuner bench http://127.0.0.1:8000\n"
-    "tuner bench http://127.0.0.1:8000 --request-rate 4 --find-rate --slo ttft_p99=500ms",
-    "compare": "tuner compare http://127.0.0.1:8000 http://127.0.0.1:8001\n"
-    "tuner compare few.yaml many.yaml --gpu cpu --model demo",
-}
-
-
-class _Command(TyperCommand):
-    """Options under the headings of their panels, as plain text at any width."""
-
-    def format_options(self, ctx: Any, formatter: Any) -> None:
-        panels: dict[str, list[tuple[str, str]]] = {}
-        for parameter in self.get_params(ctx):
-            panel = "Arguments" if parameter.param_type_name == "argument" else getattr(parameter, PANEL, None)
-            if (row := parameter.get_help_record(ctx)) is not None:
-                panels.setdefault(panel or "Options", []).append(row)
-        for panel in sorted(panels, key=lambda name: name != "Arguments"):
-            with formatter.section(panel):
-                formatter.write_dl(panels[panel])
-
-    def format_epilog(self, ctx: Any, formatter: Any) -> None:
-        """Examples, a line each, as they are typed."""
-        if self.epilog:
-            with formatter.section("Examples"):
-                for line in self.epilog.splitlines():
-                    formatter.write(f"{' ' * formatter.current_indent}{line}\n")
-
-
 app = typer.Typer(
     name="tuner",
     cls=_Commands,
@@ -109,14 +58,14 @@ app = typer.Typer(
 )
 workload = typer.Typer(
     name="workload",
-    cls=_Group,
+    cls=Group,
     help="Workloads: print one, or imitate the traffic of a live server.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 spaces = typer.Typer(
     name="spaces",
-    cls=_Group,
+    cls=Group,
     help="Search spaces: list those that come with tuner, or print one to change.",
     rich_markup_mode=None,
 )
@@ -154,7 +103,7 @@ def _config(context: typer.Context, config: Path | None) -> Path | None:
     return config
 
 
-@app.command(cls=_Command, epilog=_EXAMPLES["optimize"])
+@app.command(cls=Command, epilog=EXAMPLES["optimize"])
 @takes(*FIELDS)
 def optimize(
     config: Annotated[
@@ -174,7 +123,7 @@ def optimize(
     run(options)
 
 
-@app.command(cls=_Command, epilog=_EXAMPLES["studies"])
+@app.command(cls=Command, epilog=EXAMPLES["studies"])
 @_of_a_database
 def studies(options: Options, json: Json = None) -> None:
     """List the studies of a database, with what each recommends."""
@@ -183,7 +132,7 @@ def studies(options: Options, json: Json = None) -> None:
     history.studies(options.storage, json)
 
 
-@app.command(cls=_Command, epilog=_EXAMPLES["trials"])
+@app.command(cls=Command, epilog=EXAMPLES["trials"])
 @_of_a_database
 def trials(
     study: str,
@@ -197,7 +146,7 @@ def trials(
     history.trials(study, options.storage, all, json)
 
 
-@app.command(cls=_Command, epilog=_EXAMPLES["show"])
+@app.command(cls=Command, epilog=EXAMPLES["show"])
 @_of_a_database
 def show(
     study: str,
@@ -212,7 +161,7 @@ def show(
     history.show(study, trial, options.storage, json)
 
 
-@app.command(cls=_Command, epilog=_EXAMPLES["export"])
+@app.command(cls=Command, epilog=EXAMPLES["export"])
 @_of_a_database
 def export(
     study: str,
@@ -230,7 +179,7 @@ def export(
     run(study, format, trial, host, port, output, options.storage)
 
 
-@app.command(cls=_Command)
+@app.command(cls=Command)
 @_of_a_database
 def dashboard(
     options: Options,
@@ -246,13 +195,13 @@ def dashboard(
 @spaces.callback(invoke_without_command=True)
 def list_spaces(context: typer.Context, json: Json = None) -> None:
     """Search spaces: list those that come with tuner, or print one to change."""
-    from tuner.cli.spaces import run
-
     if context.invoked_subcommand is None:
+        from tuner.cli.spaces import run
+
         run(json)
 
 
-@spaces.command(name="show", cls=_Command)
+@spaces.command(name="show", cls=Command)
 def show_space(name: Annotated[str, typer.Argument(help="A GPU's name: t4, l4, ... (see `tuner spaces`).")]) -> None:
     """Print a search space as YAML, to be changed and given with --space."""
     from tuner.cli.spaces import show
@@ -260,7 +209,7 @@ def show_space(name: Annotated[str, typer.Argument(help="A GPU's name: t4, l4, .
     show(name)
 
 
-@app.command(cls=_Command)
+@app.command(cls=Command)
 @takes("vllm_python", helps={"vllm_python": "Python with vLLM."})
 def doctor(options: Options, json: Json = None) -> None:
     """Say what this machine has and what is missing. Exit code 1 if tuner cannot run here."""
@@ -269,7 +218,7 @@ def doctor(options: Options, json: Json = None) -> None:
     run(options.vllm_python, json)
 
 
-@app.command(cls=_Command, epilog=_EXAMPLES["plan"])
+@app.command(cls=Command, epilog=EXAMPLES["plan"])
 @takes(
     *("gpu", "model", *_LOAD, "objective", "slo", "price"),
     *("space", "max_model_len", "quantized_model", "engine_arg", "seed"),
@@ -296,7 +245,7 @@ def plan(
     run(options, find_rate=find_rate, seed=seed, price=price, json=json)
 
 
-@app.command(cls=_Command, epilog=_EXAMPLES["bench"])
+@app.command(cls=Command, epilog=EXAMPLES["bench"])
 @takes("model", *_LOAD, "slo", *_WINDOW, "seed")
 def bench(
     url: Annotated[str, typer.Argument(help="The server's address, e.g. http://127.0.0.1:8000.")],
@@ -317,7 +266,7 @@ def bench(
     run(url, options, model=model, find_rate=find_rate, seed=seed, gpus=gpu_index, json=json)
 
 
-@app.command(cls=_Command, epilog=_EXAMPLES["compare"])
+@app.command(cls=Command, epilog=EXAMPLES["compare"])
 @takes(
     *("repeats", "objective", "model", *_LOAD, "slo", *_WINDOW, "seed", "gpu_index", *SERVERS),
     helps={
@@ -349,7 +298,7 @@ def compare(
     run((a, b), options, repeats, model=model, find_rate=find_rate, seed=seed, gpus=gpu_index, json=json)
 
 
-@app.command(cls=_Command)
+@app.command(cls=Command)
 def install_engine(
     folder: Annotated[Path, typer.Argument(help="Where to make the engine's own environment.")] = Path(".engine"),
 ) -> None:
@@ -361,7 +310,7 @@ def install_engine(
     results.print(str(python), highlight=False, soft_wrap=True)
 
 
-@app.command(cls=_Command)
+@app.command(cls=Command)
 def demo_model(folder: Annotated[Path, typer.Argument(help="Where to write the model.")]) -> None:
     """Make a tiny model to try tuner with; no download."""
     from tuner.cli.console import results
@@ -370,7 +319,7 @@ def demo_model(folder: Annotated[Path, typer.Argument(help="Where to write the m
     results.print(str(make_demo_model(folder)), highlight=False, soft_wrap=True)
 
 
-@workload.command(name="show", cls=_Command)
+@workload.command(name="show", cls=Command)
 def show_workload(name: Annotated[str, typer.Argument(help="A preset's name, or the path of a YAML file.")]) -> None:
     """Print a workload as YAML, to be changed and given with --workload."""
     from tuner.workload.presets import load_workload, workload_yaml
@@ -378,7 +327,7 @@ def show_workload(name: Annotated[str, typer.Argument(help="A preset's name, or 
     typer.echo(workload_yaml(load_workload(name)), nl=False)
 
 
-@workload.command(cls=_Command)
+@workload.command(cls=Command)
 def from_metrics(
     url: Annotated[str, typer.Argument(help="The live vLLM, e.g. http://localhost:8000.")],
     for_: Annotated[str, typer.Option("--for", help="How long to watch, e.g. 90s, 10m or 2h.")] = "10m",

@@ -1,6 +1,7 @@
 """`tuner compare`: two servers or settings, measured in turn, and whether there is a difference."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -8,9 +9,10 @@ import typer
 
 from tuner.bench.comparison import Comparison, Side, interleaved
 from tuner.bench.sides import Conditions, sides_of
-from tuner.cli.bench import api_key, fresh_salt, progress
+from tuner.cli.bench import api_key, fresh_salt
 from tuner.cli.commands import SERVERS
 from tuner.cli.console import check_writable, errors, heed_signals, results, say, write_json
+from tuner.cli.live import progress
 from tuner.cli.measurements import compared_table, load_text, mark_sentences, verdict_sentence
 from tuner.cli.tables import prose, show
 from tuner.decide.deciding import check_decides
@@ -66,10 +68,11 @@ def _measure(
     sides: list[Side] = []
     found = Comparison()
     try:
-        with progress() as tell:
-            sides = sides_of(names, conditions, tell)
-            for known in interleaved(sides[0], sides[1], repeats, fresh_salt(), tell):
+        with progress() as live:
+            sides = sides_of(names, replace(conditions, underway=live.underway), live.tell)
+            for known in interleaved(sides[0], sides[1], repeats, fresh_salt(), live.tell):
                 found = known
+                live.ended(len(found.a) + len(found.b), 2 * repeats)
     except KeyboardInterrupt:
         errors.print(f"Interrupted after {found.pairs} of {repeats} pairs; no server that tuner started is left.")
         raise typer.Exit(130) from None

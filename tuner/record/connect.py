@@ -32,10 +32,9 @@ _SQLITE_SENTENCES = {
 def parse_url(url: str) -> URL:
     """The URL with its driver. Raises UsageError, without repeating the URL: a password may be in it."""
     expected = "expected a file, or postgresql://USER@HOST/NAME"
-    if url and "://" not in url:
-        return URL.create("sqlite", database=url)
+    is_path = bool(url) and "://" not in url and "@" not in url  # with an @ a password may be in it
     try:
-        parsed = make_url(url)
+        parsed = URL.create("sqlite", database=url) if is_path else make_url(url)
     except (ArgumentError, ValueError) as error:
         raise UsageError(f"--storage is not a database URL: {expected}") from error
     kind = parsed.get_backend_name()

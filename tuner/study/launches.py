@@ -85,6 +85,7 @@ def run_recorded(
         objective=setup.objective,
         engine=engine,
         timeout_s=setup.trial_timeout_s,
+        underway=watch.underway,
     )
     if setup.caches.is_cold():
         watch.note("the first start on this host fills the caches; its measurement is discarded")
