@@ -152,6 +152,14 @@ def test_a_client_bound_measurement_is_shown_and_ends_with_1(monkeypatch: pytest
     assert "client bound: the load generator was the limit" in done.stdout
 
 
+def test_a_missed_slo_ends_with_1_and_the_load_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    played(monkeypatch, measured(ttft_s=0.3))
+    met, missed = (run("bench", "x:1", "--users", "8", "--slo", f"ttft_p99={limit}") for limit in ("1s", "100ms"))
+    assert (met.exit_code, missed.exit_code) == (0, 1)
+    assert "SLO ttft_p99 of at most 100 ms: 300.0 ms, missed" in missed.stdout
+    assert "workload chat, 8 users" in met.stdout
+
+
 def test_a_search_that_finds_no_rate_ends_with_1(monkeypatch: pytest.MonkeyPatch) -> None:
     played(monkeypatch, replace(measured(), load=replace(load_metrics(ttft_s=0.2), request_rate=0.1)))
     asked = ("bench", "x:1", "--request-rate", "2", "--find-rate")

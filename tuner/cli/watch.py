@@ -92,7 +92,7 @@ class TerminalWatch:
 
     def verification_begins(self, role: str, round: int, of: int) -> None:
         self._began_s = time.monotonic()
-        self._what, self._launches = f"verifying, round {round} of {of}", 2 * (of - round) + 1
+        self._what, self._launches = f"verifying {round}/{of}", 2 * (of - round) + 1
         self._print(f"launching {role} again, round {round}, at most {of}")
 
     def note(self, text: str) -> None:
