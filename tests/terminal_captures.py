@@ -51,7 +51,7 @@ def captures(folder: Path, engine_python: Path) -> dict[str, str]:
     """By name; `folder` has the model `demo`. The server that is measured runs what was exported, without an environment."""
     env, found = environment(engine_python), {}
     raw = on_a_terminal(_STUDY, folder, env)
-    live = [line for line in re.split(r"[\r\n]+", raw) if "tok/s" in line and "measuring" in line and "/8 s" in line]
+    live = re.findall(r"^trial \d+ \(\d/\d\) measuring .*/8 s, .* tok/s.*$", raw.replace("\r", "\n"), re.MULTILINE)
     found["running"] = live[len(live) // 2].strip()
     ended = lines(raw)
     found["ended"] = "\n".join(ended[ended.index(next(line for line in ended if line.startswith("vLLM's defaults"))) :])

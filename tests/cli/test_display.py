@@ -13,7 +13,7 @@ from tuner.cli.watch import TerminalWatch
 from tuner.decide.objective import OBJECTIVES
 from tuner.decide.rank import best
 from tuner.decide.verdict import Answer, Decision, Verdict
-from tuner.types import Proposal, Underway
+from tuner.types import Params, Proposal, Underway
 
 THROUGHPUT = OBJECTIVES["throughput"]
 DEFAULTS = trial(0, measured(output_throughput=100.0, ttft_s=0.5), params={"a": 1, "b": 0.92}, is_default=True)
@@ -147,7 +147,7 @@ def test_the_objective_and_the_slos_have_a_column() -> None:
 
 
 def test_the_recommendation_is_a_diff_to_the_defaults_in_flags() -> None:
-    params = {"max_num_seqs": 64, "enforce_eager": False, "quantization": "none", "b": 1}
+    params: Params = {"max_num_seqs": 64, "enforce_eager": False, "quantization": "none", "b": 1}
     defaults = trial(
         0,
         measured(),

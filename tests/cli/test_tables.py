@@ -1,9 +1,11 @@
 """Tables at any width: names and values are whole, no line is longer than the console, none ends in blanks."""
 
 import os
+import re
 import subprocess
 import sys
 from io import StringIO
+from pathlib import Path
 
 import pytest
 from commands import tuner
@@ -71,6 +73,16 @@ def test_columns_rules_in_a_pipe() -> None:
     assert len(wide) < len(narrow)
     assert max(map(len, narrow)) <= 60
     assert all(line == line.rstrip() for line in (*wide, *narrow))
+
+
+def test_the_space_of_the_document_is_read(tmp_path: Path) -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", (REPOSITORY / "docs" / "spaces.md").read_text(), re.DOTALL)
+    (tmp_path / "mine.yaml").write_text(text)
+    assert set(load_space(tmp_path / "mine.yaml").parameters) == {
+        "max_num_seqs",
+        "gpu_memory_utilization",
+        "quantization",
+    }
 
 
 def test_a_space_that_is_shown_can_be_given_back() -> None:
