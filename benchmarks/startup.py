@@ -31,7 +31,7 @@ from tuner.study.loop import run_study
 from tuner.study.options import Options
 from tuner.study.setup import Setup, choose_space, make_setup
 from tuner.study.trial import run_trial
-from tuner.types import Failed, Params, Proposal, Trial
+from tuner.types import Failed, Params, Proposal, Trial, Underway
 
 console = Console(width=150, highlight=False)
 #: What vLLM itself says of its start, in seconds.
@@ -135,6 +135,7 @@ class Clock:
 
     def trial_begins(self, proposal: Proposal, of: int) -> None: ...
     def study_continues(self, finished: Sequence[Trial], best: Trial | None) -> None: ...
+    def underway(self, state: Underway) -> None: ...
     def verification_begins(self, role: str, round: int, of: int) -> None: ...
     def note(self, text: str) -> None: ...
 

@@ -9,7 +9,24 @@ TunerError                 one sentence: what was wrong, where, what to do
     └── LaunchError        one launch failed: carries a `Failed`, becomes the trial's outcome
 """
 
+from collections.abc import Iterable
+
 from tuner.types import Failed
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """` (did you mean 'NAME'?)` for a word that is near a known one, to stand in a sentence after it; else nothing."""
+    from difflib import get_close_matches  # only where something is wrong
+
+    by_case = {name.lower(): name for name in known}
+    near = get_close_matches(word.lower(), by_case, n=1, cutoff=0.6)
+    return f" (did you mean {by_case[near[0]]!r}?)" if near else ""
+
+
+def choose(word: str, known: Iterable[str]) -> str:
+    """The same, and all that is known."""
+    names = tuple(known)
+    return f"{did_you_mean(word, names)}: choose one of {', '.join(names)}"
 
 
 class TunerError(Exception):

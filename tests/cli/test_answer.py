@@ -36,9 +36,9 @@ def test_before_and_after() -> None:
     shown = text(comparison_table(DEFAULTS, WINNER))
     assert "100.0 tok/s" in shown
     assert "150.0 tok/s" in shown
-    assert "+50%" in shown
+    assert "+50.0%" in shown
     assert "500.0 ms" in shown
-    assert "-80%" in shown
+    assert "-80.0% faster" in shown
     assert "GPU" not in shown  # there was none: absent, not 0
 
 
@@ -48,7 +48,7 @@ def test_before_and_after_prefer_what_was_launched_again_and_show_how_far_it_spr
     assert "mean of 2 and 1 new launches" in " ".join(shown.split())
     assert "92.0 tok/s ±2.0" in shown
     assert "138.0 tok/s" in shown
-    assert "+50%" in shown
+    assert "+50.0%" in shown
     only_one = text(comparison_table(DEFAULTS, WINNER, again[:1]))
     assert "150.0 tok/s" in only_one
     assert "as the search measured them" in " ".join(only_one.split())
@@ -100,9 +100,9 @@ def test_each_answer_has_its_own_sentence(decision: Decision, said: str) -> None
 
 def test_a_latency_is_lower_or_higher_and_has_no_sign() -> None:
     better = answer_text(found(Answer.BETTER, gain=Gain(gain=0.25)), TTFT)
-    assert "its ttft_p99 is 20.0% lower" in better  # 0.8 of it: 1 / 1.25
+    assert "its ttft_p99 is 20.0% lower (faster)" in better  # 0.8 of it: 1 / 1.25
     worse = answer_text(found(Answer.WORSE, gain=Gain(gain=-0.2)), TTFT)
-    assert "its ttft_p99 is 25.0% higher" in worse
+    assert "its ttft_p99 is 25.0% higher (slower)" in worse
 
 
 def test_when_all_finalists_failed_their_number_is_told() -> None:

@@ -152,6 +152,14 @@ def test_a_client_bound_measurement_is_shown_and_ends_with_1(monkeypatch: pytest
     assert "client bound: the load generator was the limit" in done.stdout
 
 
+def test_a_missed_slo_ends_with_1_and_the_load_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    played(monkeypatch, measured(ttft_s=0.3))
+    met, missed = (run("bench", "x:1", "--users", "8", "--slo", f"ttft_p99={limit}") for limit in ("1s", "100ms"))
+    assert (met.exit_code, missed.exit_code) == (0, 1)
+    assert "SLO ttft_p99 of at most 100 ms: 300.0 ms, missed" in missed.stdout
+    assert "workload chat, 8 users" in met.stdout
+
+
 def test_a_search_that_finds_no_rate_ends_with_1(monkeypatch: pytest.MonkeyPatch) -> None:
     played(monkeypatch, replace(measured(), load=replace(load_metrics(ttft_s=0.2), request_rate=0.1)))
     asked = ("bench", "x:1", "--request-rate", "2", "--find-rate")
@@ -238,7 +246,7 @@ def test_a_comparison_shows_both_sides_and_the_verdict(monkeypatch: pytest.Monke
     assert "A: slow, model a model\nB: fast, model a model\n" in done.stdout
     assert re.search(r"Output throughput +100\.0 +110\.0 +tok/s +\+10\.0%", done.stdout)
     assert done.stdout.endswith(
-        "B is faster: output throughput +10.0% (95% interval +10.0% to +10.0%, p 0.031, 6 pairs)\n"
+        "B is faster: its output throughput is 10.0% higher (95% interval +10.0% to +10.0%, p 0.031, 6 pairs)\n"
     )
     found = json.loads((tmp_path / "c.json").read_text())
     assert (found["verdict"], len(found["b"]["measurements"])) == ("faster", 6)

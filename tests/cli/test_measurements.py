@@ -73,14 +73,18 @@ def test_one_side_alone_is_shown() -> None:
 
 def test_a_difference_is_claimed_with_its_size_and_confidence() -> None:
     said = verdict((100,) * 6, (112, 113, 112, 113, 112, 111))
-    assert said.startswith("B is faster: output throughput +12.2% (95% interval +11.4% to +13.0%, p 0.031, 6 pairs)")
-    assert verdict((112, 113, 112, 113, 112, 111), (100,) * 6).startswith("B is slower: output throughput -10.8%")
+    assert said.startswith(
+        "B is faster: its output throughput is 12.2% higher (95% interval +11.4% to +13.0%, p 0.031, 6 pairs)"
+    )
+    assert verdict((112, 113, 112, 113, 112, 111), (100,) * 6).startswith(
+        "B is slower: its output throughput is 10.8% lower"
+    )
 
 
 def test_of_a_latency_less_is_faster() -> None:
     a, b = (tuple(measured(ttft_s=value) for value in [seconds] * 6) for seconds in (0.2, 0.1))
     found, goal = Comparison(a, b), OBJECTIVES["ttft_p99"]
-    assert verdict_sentence(found, found.paired(goal), goal).startswith("B is faster: TTFT p99 -50.0%")
+    assert verdict_sentence(found, found.paired(goal), goal).startswith("B is faster: its TTFT p99 is 50.0% lower")
 
 
 def test_no_difference_says_what_would_have_been_seen() -> None:

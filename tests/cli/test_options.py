@@ -64,7 +64,7 @@ def test_what_is_given_is_in_the_options_or_is_the_command_s_own() -> None:
 def test_options_stand_where_they_are_named_with_their_help_or_the_command_s() -> None:
     assert list(inspect.signature(measure).parameters) == ["url", "slo", "force_gpu", "seed", "cache_dir", "fast"]
     said = " ".join(CliRunner().invoke(APP, ["--help"], env={"COLUMNS": "200"}).output.split())
-    for text in ("A limit, e.g. ttft_p99=500ms. Repeatable.", "Whatever the card.", "Its own.", "TUNER_CACHE_DIR"):
+    for text in ("A limit, e.g. ttft_p99=500ms. Repeatable.", "Whatever the card.", "Its own.", "--cache-dir"):
         assert text in said
     assert "Of the sampler" not in said
     assert "the card is another" not in said

@@ -37,6 +37,8 @@ MAY_LOAD = {
     "export a-study --format yaml": DATABASE,
     "export a-study --format surface": DATABASE,
     "spaces": {*TYPER, "yaml"},
+    "spaces show t4": {*TYPER, "yaml"},
+    "studies --json -": DATABASE,
     "demo-model demo": TYPER,
     "install-engine taken": TYPER,
     "doctor": {*TYPER, "pynvml", "yaml"},
@@ -54,7 +56,7 @@ run()
 
 def named() -> Iterator[tuple[str, str]]:
     """Each command as it is typed, and the docstring of its function."""
-    for prefix, group in (("", commands.app), ("workload ", commands.workload)):
+    for prefix, group in (("", commands.app), ("workload ", commands.workload), ("spaces ", commands.spaces)):
         for command in group.registered_commands:
             assert command.callback is not None
             name = command.name or get_command_name(command.callback.__name__)
@@ -108,21 +110,29 @@ def test_the_help_of_a_command_loads_nothing_of_it(command: str, folder: Path) -
     assert " ".join(DOCS[command].split("\n\n")[0].split()) in " ".join(said.split())
     assert HEAVY & modules <= TYPER
     ours = {name for name in modules if re.match(r"tuner\b", name) and not name.startswith("tuner.types.")}
-    expected = {"tuner", "tuner.cli", "tuner.cli.commands", "tuner.cli.options", "tuner.errors", "tuner.types"}
+    expected = {
+        "tuner",
+        "tuner.cli",
+        "tuner.cli.commands",
+        "tuner.cli.help",
+        "tuner.cli.options",
+        "tuner.errors",
+        "tuner.types",
+    }
     assert ours == expected | {"tuner.study", "tuner.study.options"}
 
 
-@pytest.mark.parametrize("group", ["", "workload"])
+@pytest.mark.parametrize("group", ["", "workload", "spaces"])
 def test_the_lines_of_the_help_are_those_of_the_commands(group: str, folder: Path) -> None:
     said, _ = run(f"{group} --help", folder)
-    lines = dict(re.findall(r"^  ([a-z-]+) {2,}(.+)$", said.split("Commands:\n")[1], re.MULTILINE))
-    names = {name.removeprefix("workload ") for name in DOCS if name.startswith("workload ") == bool(group)}
-    assert set(lines) == names | (set() if group else {"workload"})
+    rows = re.sub(r"\n {4,}", " ", said.split("Commands:\n")[1])  # folded
+    lines = dict(re.findall(r"^  ([a-z-]+) {2,}(.+)$", rows, re.MULTILINE))
+    heads = {name: " ".join(name.split()[:-1]) for name in DOCS}
+    names = {name.split()[-1] for name, head in heads.items() if head == group}
+    assert set(lines) == names | (set() if group else {"workload", "spaces"})
     for name in names:
-        first = DOCS[f"{group} {name}".strip()].splitlines()[0]
-        line = lines[name].removesuffix("...")
-        assert first.startswith(line), name
-        assert line == first or lines[name].endswith(("...", ".")), name
+        first = " ".join(DOCS[f"{group} {name}".strip()].split("\n\n")[0].split())
+        assert lines[name] == first, name
 
 
 def test_the_pairs_of_a_comparison_are_enough_for_a_verdict() -> None:

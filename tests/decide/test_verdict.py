@@ -5,7 +5,7 @@ import pytest
 from samples import failed, load_metrics, measured, trial
 
 from tuner.cli.answer import answer_text
-from tuner.decide.objective import OBJECTIVES, metric_value, parse_objective
+from tuner.decide.objective import OBJECTIVES, STATISTICS, metric_value, parse_objective
 from tuner.decide.rank import best, rank
 from tuner.decide.shortlist import shortlist
 from tuner.decide.slo import Slo, limits, parse_slo, parse_slos
@@ -66,6 +66,7 @@ def test_slo_is_read_with_its_unit(text: str, metric: str, limit_s: float) -> No
         ("ttft_p99=90000s", "below a day"),
         ("ttft_p99=5s,tpot_p99=1s", "this is more than one"),
         ("ttft_p99", "'' is no time above 0: give one such as ttft_p99=500ms"),
+        ("tftt_p99=500ms", "did you mean 'ttft_p99'"),
     ],
 )
 def test_a_bad_slo_is_one_sentence(text: str, why: str) -> None:
@@ -99,7 +100,7 @@ def test_an_slo_is_measured_as_a_fraction_of_its_limit() -> None:
 
 
 def test_an_unknown_objective_is_refused() -> None:
-    with pytest.raises(UsageError, match="choose one of throughput, requests, goodput, ttft_p95, ttft_p99"):
+    with pytest.raises(UsageError, match="choose one of throughput, requests, goodput, ttft_mean, ttft_p50"):
         parse_objective("speed")
 
 
@@ -113,17 +114,9 @@ def test_a_good_request_meets_the_smallest_limit_of_each_latency() -> None:
 def test_every_objective_is_a_metric_of_a_measurement() -> None:
     load = load_metrics(output_throughput=300.0, ttft_s=0.2)
     values = {name: objective.value(load) for name, objective in OBJECTIVES.items()}
-    assert values == {
-        "throughput": 300.0,
-        "requests": 3.0,
-        "goodput": 3.0,
-        "ttft_p95": 0.2,
-        "ttft_p99": 0.2,
-        "tpot_p95": 0.01,
-        "tpot_p99": 0.01,
-        "e2e_p95": 1.0,
-        "e2e_p99": 1.0,
-    }
+    seconds = {"ttft": 0.2, "tpot": 0.01, "e2e": 1.0}
+    latencies = {f"{name}_{one}": value for name, value in seconds.items() for one in STATISTICS}
+    assert values == {"throughput": 300.0, "requests": 3.0, "goodput": 3.0} | latencies
 
 
 def test_what_a_measurement_lacks_is_no_value() -> None:

@@ -9,16 +9,17 @@ import yaml
 from samples import COMMAND, FINGERPRINT, failed, measured, trial
 
 from tuner.decide.gain import Gain
-from tuner.decide.verdict import Answer, Verdict
+from tuner.decide.verdict import AGAIN, Answer, Verdict
 from tuner.export.formats import EXPORTERS
 from tuner.launch.vllm import VllmLauncher
 from tuner.types import Command, Params
 
 TRIAL = trial(3, measured())
+BETTER = Verdict(answer=Answer.BETTER, trial=3, launches=3, defaults=3)
 
 
 def test_the_command_is_the_tuple_that_ran_with_the_users_address() -> None:
-    words = shlex.split(EXPORTERS["command"](TRIAL, FINGERPRINT, "0.0.0.0", 80))
+    words = shlex.split(EXPORTERS["command"](TRIAL, FINGERPRINT, "0.0.0.0", 80, BETTER))
     assert words == ["OMP_NUM_THREADS=1", *COMMAND.argv, "--host", "0.0.0.0", "--port", "80"]
 
 
@@ -112,3 +113,53 @@ def test_the_json_record_of_a_failed_trial_has_no_number() -> None:
     record = json.loads(EXPORTERS["json"](trial(1, failed()), FINGERPRINT, "127.0.0.1", 8000))
     assert record["metrics"] is None
     assert record["failure"]["kind"] == "out of memory"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "said"),
+    [
+        (BETTER, None),
+        (None, "NOT VERIFIED: trial 3 was measured once, and is not what its study recommends"),
+        (replace(BETTER, answer=Answer.NOT_VERIFIED, why="see --verify"), "NOT VERIFIED: see --verify"),
+        (
+            replace(BETTER, why=f"the search is not finished: {AGAIN}"),
+            f"NOT FINISHED: the search is not finished: {AGAIN}",
+        ),
+        (
+            replace(BETTER, answer=Answer.NOT_TOLD_APART),
+            "NOT RECOMMENDED: launched again, trial 3 is not told apart from vLLM's defaults: keep these",
+        ),
+        (
+            replace(BETTER, answer=Answer.CRASHED),
+            "NOT RECOMMENDED: launched again, trial 3 crashed: keep vLLM's defaults",
+        ),
+    ],
+)
+def test_what_is_not_verified_or_not_finished_says_so_first_in_every_format(verdict: Verdict | None, said: str) -> None:
+    for name, export in EXPORTERS.items():
+        lines = export(TRIAL, FINGERPRINT, "h", 80, verdict).splitlines()
+        if said is None:
+            assert not any(word in "".join(lines) for word in ("NOT VERIFIED", "NOT FINISHED", "NOT RECOMMENDED"))
+        elif name == "json":
+            word, _, why = said.partition(": ")
+            assert json.loads(lines[0].rstrip(",") + "}") == {word.lower().replace(" ", "_"): why}
+        else:
+            assert lines[0] == f"# {said}"
+
+
+def test_what_changes_the_answers_is_said() -> None:
+    fp8 = replace(TRIAL, params={"quantization": "fp8_per_tensor", "kv_cache_dtype": "auto"})
+    for name, export in EXPORTERS.items():
+        assert "quantization=fp8_per_tensor changes the model's answers" in export(fp8, FINGERPRINT, "h", 80, BETTER), (
+            name
+        )
+        assert "changes the model's answers" not in export(TRIAL, FINGERPRINT, "h", 80, BETTER), name
+
+
+@pytest.mark.parametrize("name", ["X; touch pwned;Y", "A B", "1X", "$(touch pwned)", "-i", "X-Y"])
+def test_an_environment_name_that_no_shell_takes_is_quoted(name: str, tmp_path: Path) -> None:
+    odd = Command(argv=("printenv", name), environment={name: "a 'b' $HOME"})
+    text = EXPORTERS["command"](replace(TRIAL, command=odd), FINGERPRINT, "h", 1, BETTER)
+    assert shlex.split(text)[0] == "env"
+    subprocess.run(["bash", "-c", text.split(" --host")[0]], cwd=tmp_path, capture_output=True, check=False)
+    assert not list(tmp_path.iterdir())

@@ -7,10 +7,12 @@ import pytest
 import yaml
 from samples import COMMAND, FINGERPRINT, measured, trial
 
+from tuner.decide.verdict import Answer, Verdict
 from tuner.export.formats import EXPORTERS
 from tuner.export.unreal import unreal_sentence
 
 TRIAL = trial(3, measured())
+VERDICT = Verdict(answer=Answer.BETTER, trial=3)
 UNREAL = {
     "SIMULATED": replace(FINGERPRINT, engine_version="SIMULATED vLLM 0.32", gpu="SIMULATED Tesla T4"),
     "REPLAYED": replace(FINGERPRINT, engine_version="REPLAYED vLLM 0.32, surface abc", gpu="REPLAYED Tesla T4"),
@@ -35,9 +37,12 @@ def test_the_first_line_says_it(word: str) -> None:
 
 @pytest.mark.parametrize("word", UNREAL)
 def test_the_rest_is_what_it_would_be(word: str) -> None:
-    command, text, record = (EXPORTERS[name](TRIAL, UNREAL[word], "h", 80) for name in ("command", "yaml", "json"))
-    assert command.splitlines()[1:] == EXPORTERS["command"](TRIAL, FINGERPRINT, "h", 80).splitlines()
-    assert yaml.safe_load(text) == yaml.safe_load(EXPORTERS["yaml"](TRIAL, FINGERPRINT, "h", 80))
+    command, text, record = (
+        EXPORTERS[name](TRIAL, UNREAL[word], "h", 80, VERDICT) for name in ("command", "yaml", "json")
+    )
+    assert command.splitlines()[1].startswith("# on the card: vllm serve some/model --dtype half --max-num-seqs 64")
+    assert command.splitlines()[2:] == EXPORTERS["command"](TRIAL, FINGERPRINT, "h", 80, VERDICT).splitlines()
+    assert yaml.safe_load(text) == yaml.safe_load(EXPORTERS["yaml"](TRIAL, FINGERPRINT, "h", 80, VERDICT))
     assert "measured on" not in text
     parsed = json.loads(record)
     assert next(iter(parsed)) == word.lower()

@@ -23,7 +23,7 @@ from tuner.study.lease import abandoned
 from tuner.study.loop import run_study
 from tuner.study.options import Options
 from tuner.study.setup import Setup, choose_space, make_setup
-from tuner.types import Proposal, Trial
+from tuner.types import Proposal, Trial, Underway
 
 #: With processes of its own for the API server, EngineCore and a worker.
 SPACE = """
@@ -63,6 +63,7 @@ class Saboteur:
 
     def study_continues(self, finished: Sequence[Trial], best: Trial | None) -> None: ...
     def trial_ended(self, trial: Trial, best: Trial | None) -> None: ...
+    def underway(self, state: Underway) -> None: ...
     def verification_begins(self, role: str, round: int, of: int) -> None: ...
 
 

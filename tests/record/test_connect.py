@@ -30,6 +30,7 @@ def database(unprivileged: Path) -> Path:
         ("sqlite:tuner.db", "not a database URL"),
         ("postgresql+psycopg:/me:s3cr3t@host/db", "not a database URL"),
         ("my-db+x.y://me:s3cr3t@host/db", "not a database URL"),
+        ("me:s3cr3t@host/tuner", "not a database URL: expected a file"),
         ("/tmp/", "is a folder: name a file in it, such as /tmp/tuner.db"),
         ("postgresql://me:s3cr3t@host:port/db", "not a database URL"),
         ("mysql://me:s3cr3t@host/db", "does not know 'mysql' databases"),

@@ -146,7 +146,7 @@ def test_the_exported_command_is_the_tuple_that_ran(folder: Path) -> None:
     """It starts a simulated server by itself, without anything that tuner told it."""
     port = free_port()
     text = tuner(folder, "export", NAME, "--port", str(port)).stdout
-    words = shlex.split(text.splitlines()[1])
+    words = shlex.split(text.splitlines()[-1])
     parsed = json.loads(tuner(folder, "export", NAME, "--format", "json").stdout)
     assert words[:-4] == parsed["argv"][:-4]
     with subprocess.Popen(["sh", "-c", text], env=environment(), stdout=subprocess.PIPE, text=True) as server:

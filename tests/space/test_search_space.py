@@ -163,7 +163,7 @@ def test_a_file_becomes_a_space(space: SearchSpace) -> None:
             18,
             "enqueue.1: max_num_seqs 1024 is outside 16..512",
         ),
-        ("enqueue:", "queue:", 16, "queue: unknown key: did you mean enqueue?"),
+        ("enqueue:", "queue:", 16, "queue: unknown key (did you mean 'enqueue'?)"),
         ("log: true}", "logarithmic: true}", 7, "parameters.max_num_seqs.logarithmic: unknown key"),
         (
             "max_num_seqs: {type: int,",

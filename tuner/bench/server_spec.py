@@ -1,6 +1,7 @@
 """A file for `vllm serve --config` or a trial of a database in; the server that it stands for out. It launches nothing."""
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -59,6 +60,7 @@ def _file(path: Path, options: Options, model: str | None, detected: Sequence[De
     if path.suffix not in (".yaml", ".yml"):
         raise UsageError(f"{path}: vLLM takes a file for --config only if its name ends with .yaml or .yml")
     config = read_yaml(path, _Config)
+    _check_is_for_vllm(path, config)
     for key in config.model_extra or {}:
         if (secret := key.replace("-", "_")) in SECRET_ARGUMENTS:
             instead = "a server that is launched to be measured needs none" if secret == "api_key" else "set HF_TOKEN"
@@ -83,6 +85,28 @@ def _file(path: Path, options: Options, model: str | None, detected: Sequence[De
     )
 
 
+#: Keys of files that are something else, and what they are.
+_OTHERS = {
+    "a compose file": ("services", "networks", "volumes", "x-common"),
+    "a Kubernetes manifest": ("apiVersion", "kind"),
+    "a Helm values file": ("servingEngineSpec", "replicaCount"),
+    "a config of `tuner optimize`": ("trials", "objective", "workload"),
+    "a search space of tuner": ("parameters", "enqueue"),
+    "a workload of tuner": ("input_tokens", "output_tokens"),
+}
+
+
+def _check_is_for_vllm(path: Path, config: _Config) -> None:
+    """Raises UsageError for a file that plainly is another tool's: vLLM would call its first key an unknown flag."""
+    keys = (config.model_extra or {}).keys()
+    for what, known in _OTHERS.items():
+        if found := [key for key in known if key in keys]:
+            raise UsageError(
+                f"{path} is {what} (key {found[0]}) and no file for `vllm serve --config`: write the server's arguments "
+                "into a YAML file of their own, `model: ...` and a line for each flag"
+            )
+
+
 def _trial(study: str, number: int, options: Options) -> Source:
     store = Store.open(options.storage, read_only=True)
     try:
@@ -91,7 +115,9 @@ def _trial(study: str, number: int, options: Options) -> Source:
         store.close()
     trial = next((trial for trial in trials if trial.number == number), None)
     if trial is None:
-        raise UsageError(f"study {study!r} has no trial {number} that ended: see `tuner trials {study}`")
+        raise UsageError(
+            f"study {study!r} has no trial {number} that ended: see `{shlex.join(('tuner', 'trials', study))}`"
+        )
     own = replace(options, model=record.model)
     check(own)
     argv = trial.command.argv

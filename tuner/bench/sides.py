@@ -6,7 +6,7 @@ measured as it runs. The others are launched plainly for each measurement, by th
 
 import asyncio
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -29,14 +29,15 @@ from tuner.study.measurement import measure
 from tuner.study.options import Options
 from tuner.study.setup import Setup, check_lengths, make_setup
 from tuner.study.trial import run_trial
-from tuner.types import Command, DetectedGpu, Failed, Measured, ProcessId, Workload
+from tuner.types import Command, DetectedGpu, Failed, Measured, ProcessId, Underway, Workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conditions:
     """What both sides are measured with. `gpus` are sampled beside a URL, None: see `gpus_beside`; `model` is the user's word
     for what does not say its model. With `send_key` OPENAI_API_KEY goes to any server, see `key_for`. `objective` and `slos`
-    are what the windows have to tell, see `deciding`. `options` are those of the servers that are launched."""
+    are what the windows have to tell, see `deciding`. `options` are those of the servers that are launched; `underway` is told
+    how far a load is."""
 
     workload: Workload
     slos: tuple[Slo, ...]
@@ -45,6 +46,7 @@ class Conditions:
     send_key: bool = False
     gpus: Sequence[int] | None
     options: Options = field(default_factory=Options)
+    underway: Callable[[Underway], None] = lambda state: None
 
 
 def url_side(url: str, conditions: Conditions) -> Side:
@@ -61,6 +63,7 @@ def url_side(url: str, conditions: Conditions) -> Side:
             gpus=gpus,
             salt=salt,
             phase=phase,
+            underway=conditions.underway,
         )
 
     return Side(target.base_url, target.model, once)
@@ -120,6 +123,7 @@ def _launched_side(
         slos=conditions.slos,
         objective=conditions.objective,
         wait_for_gpu_s=setup.wait_for_gpu_s,
+        underway=conditions.underway,
     )
     numbers = itertools.count(1)
 

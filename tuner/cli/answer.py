@@ -8,7 +8,7 @@ from statistics import fmean
 
 from rich.table import Table
 
-from tuner.cli.rows import ROWS
+from tuner.cli.rows import ROWS, Row
 from tuner.decide.gain import Gain
 from tuner.decide.objective import Objective
 from tuner.decide.verdict import Answer, Decision, Missed, Verdict
@@ -122,7 +122,7 @@ def _others(found: Decision) -> str:
 def _gained(gain: Gain, objective: Objective) -> str:
     """In words, not by a sign: a latency is lower or higher, all else more or less."""
     value = abs(gain.gain)
-    words = ("higher", "lower") if objective.maximize else ("lower", "higher")
+    words = ("higher", "lower") if objective.maximize else ("lower (faster)", "higher (slower)")
     if not objective.maximize and gain.gain > -1:  # of the latency itself, as users see it
         value = abs(1 / (1 + gain.gain) - 1)
     spread = ""
@@ -160,7 +160,7 @@ def comparison_table(
     both = all(launched)
     told = f"mean of {len(launched[0])} and {len(launched[1])} new launches" if both else "as the search measured them"
     old, new = launched if both else ([defaults.outcome.metrics()], [winner.outcome.metrics()])
-    title = f"Before and after: vLLM's defaults (trial 0) against trial {winner.number}, {told}"
+    title = f"Before and after: vLLM's defaults (trial {defaults.number}) against trial {winner.number}, {told}"
     table = Table(
         title=f"{unreal} {title}" if unreal else title,
         box=None,
@@ -206,7 +206,15 @@ def _change(metric: str, before: Sequence[float], after: Sequence[float]) -> str
     a, b = fmean(before), fmean(after)
     if row.unit == "%":  # a change of a share, in percent of it, would be taken for points
         return f"{row.factor * (b - a):+.0f} points"
-    change = b / a - 1
+    return change_text(row, b / a - 1)
+
+
+def change_text(row: Row, change: float) -> str:
+    """In percent; of a latency also in a word, because less of it is better."""
+    word = ""
+    if row.unit == "ms" and abs(change) >= 0.0005:
+        word = " slower" if change > 0 else " faster"
+    text = f"{change:+.1%}{word}"
     if row.more_is_better is None or abs(change) < 0.005:
-        return f"{change:+.0%}"
-    return f"[{'green' if (change > 0) == row.more_is_better else 'red'}]{change:+.0%}[/]"
+        return text
+    return f"[{'green' if (change > 0) == row.more_is_better else 'red'}]{text}[/]"

@@ -2,19 +2,19 @@
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 import typer
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from tuner.bench.comparison import Tell
 from tuner.bench.keys import withheld
 from tuner.bench.sides import Conditions, url_side
-from tuner.cli.console import check_writable, errors, heed_signals, interrupted_code, results, say, write_file
-from tuner.cli.measurements import mark_sentences, measurement_tables, slo_sentences
+from tuner.cli.console import check_writable, errors, heed_signals, interrupted_code, results, say, write_json
+from tuner.cli.live import progress
+from tuner.cli.measurements import load_text, mark_sentences, measurement_tables, rate_sentence, slo_sentences
+from tuner.cli.tables import prose, show
 from tuner.decide.slo import parse_slos
 from tuner.export.bench_json import Asked, bench_json
 from tuner.study.checks import measured_workload
@@ -46,24 +46,26 @@ def run(
     for note in file_notes(used):
         say(console, note)
     try:
-        side = url_side(url, conditions)
-        with progress() as tell:
-            measured = asyncio.run(side.measure(fresh_salt(), tell))
+        with progress() as live:
+            side = url_side(url, replace(conditions, underway=live.underway))
+            measured = asyncio.run(side.measure(fresh_salt(), live.tell))
     except KeyboardInterrupt:
         errors.print("Interrupted: nothing was measured.")
         raise typer.Exit(interrupted_code()) from None
-    say(console, f"{side.name}, model {side.model}, workload {used.name}")
+    say(console, f"{side.name}, model {side.model}, workload {used.name}, {load_text(used)}")
     for table in measurement_tables(measured):
         console.print()
-        console.print(table)
+        show(console, table)
     console.print()
+    if measured.rate is not None:
+        prose(console, rate_sentence(measured.rate, measured, asked.slos))
     for sentence in [*slo_sentences(measured, asked.slos), *mark_sentences([measured], used)]:
-        say(console, sentence)
-    nothing_found = used.find_rate and any(slo.violation(measured.load) > 0 for slo in asked.slos)
-    if nothing_found:
-        say(console, "no request rate was found that meets every SLO: this is the lowest that was tried")
-    write(json, bench_json(measured, asked, server=side.name, model=side.model, at=datetime.now()))
-    if nothing_found or Mark.CLIENT_BOUND in measured.marks:
+        prose(console, sentence)
+    missed = any(slo.violation(measured.load) > 0 for slo in asked.slos)
+    if used.find_rate and missed:
+        prose(console, "no request rate was found that meets every SLO: this is the lowest that was tried")
+    write_json(json, bench_json(measured, asked, server=side.name, model=side.model, at=datetime.now()))
+    if missed or Mark.CLIENT_BOUND in measured.marks:
         raise typer.Exit(1)
 
 
@@ -77,23 +79,3 @@ def say_withheld(urls: Sequence[str], *, send_key: bool) -> None:
 def fresh_salt() -> int:
     """A number that no earlier command used on a server whose prefix cache may remember it."""
     return int(time.time())
-
-
-@contextmanager
-def progress() -> Iterator[Tell]:
-    """Who is told of each step: a live line on a terminal, a line a step elsewhere; on stderr."""
-    if not errors.is_terminal:
-        yield lambda text: say(errors, text)
-        return
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
-    with Progress(*columns, console=errors, transient=True) as live:
-        task = live.add_task("connecting")
-        yield lambda text: live.update(task, description=text)
-
-
-def write(json: str | None, text: str) -> None:
-    """To --json's file or stdout, if it is given. Raises UsageError when the file cannot be written after all."""
-    if json == "-":
-        typer.echo(text, nl=False)
-    elif json is not None:
-        write_file("--json", Path(json), text)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
+from tuner.cli.help import EXAMPLES, Command, Group
 from tuner.cli.options import FIELDS, option, takes
 from tuner.errors import TunerError
 from tuner.study.options import Options
@@ -33,11 +33,11 @@ _LOAD = ("workload", "users", "request_rate", "find_rate")
 _WINDOW = ("warmup", "window", "max_window", "precision")
 #: What concerns the servers that `tuner compare` launches.
 SERVERS = ("gpu", "vllm_python", "storage", "startup_timeout", "wait_for_gpu", "log_dir", "cache_dir")
-_of_a_database = takes("storage", helps={"storage": "Database URL."})
+_of_a_database = takes("storage", helps={"storage": "Database: a file (SQLite), or postgresql://..."})
 _SIDE = "URL of a running server, YAML file of `vllm serve --config`, or STUDY:TRIAL."
 
 
-class _Commands(TyperGroup):
+class _Commands(Group):
     """Every error that tuner raises on purpose leaves here, as one sentence and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -82,11 +82,19 @@ app = typer.Typer(
 )
 workload = typer.Typer(
     name="workload",
+    cls=Group,
     help="Workloads: print one, or imitate the traffic of a live server.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+spaces = typer.Typer(
+    name="spaces",
+    cls=Group,
+    help="Search spaces: list those that come with tuner, or print one to change.",
+    rich_markup_mode=None,
+)
 app.add_typer(workload)
+app.add_typer(spaces)
 
 
 def _version(shown: bool) -> None:
@@ -104,7 +112,10 @@ def main(
         bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Find the vLLM launch settings that are best for your GPU, model and users, by measuring."""
+    """Find the vLLM launch settings that are best for your GPU, model and users, by measuring.
+
+    Each option of a command can also be given as TUNER_NAME in the environment.
+    """
 
 
 def _config(context: typer.Context, config: Path | None) -> Path | None:
@@ -116,7 +127,7 @@ def _config(context: typer.Context, config: Path | None) -> Path | None:
     return config
 
 
-@app.command()
+@app.command(cls=Command, epilog=EXAMPLES["optimize"])
 @takes(*FIELDS)
 def optimize(
     config: Annotated[
@@ -128,46 +139,53 @@ def optimize(
 ) -> None:
     """Find the best launch settings: start vLLM with each, load it, measure it, and keep everything.
 
-    Running the same command again continues an interrupted study.
+    Running the same command again continues an interrupted study. Each option can also be given as TUNER_NAME in the
+    environment.
     """
     from tuner.cli.optimize import run
 
     run(options)
 
 
-@app.command()
+@app.command(cls=Command, epilog=EXAMPLES["studies"])
 @_of_a_database
-def studies(options: Options) -> None:
-    """List the studies of a database."""
+def studies(options: Options, json: Json = None) -> None:
+    """List the studies of a database, with what each recommends."""
     from tuner.cli import history
 
-    history.studies(options.storage)
+    history.studies(options.storage, json)
 
 
-@app.command()
+@app.command(cls=Command, epilog=EXAMPLES["trials"])
 @_of_a_database
-def trials(study: str, options: Options) -> None:
-    """List the trials of a study, with what was measured."""
+def trials(
+    study: str,
+    options: Options,
+    all: Annotated[bool, typer.Option("--all", help="Every trial, not only the best ten.")] = False,
+    json: Json = None,
+) -> None:
+    """List the best trials of a study, with what was measured."""
     from tuner.cli import history
 
-    history.trials(study, options.storage)
+    history.trials(study, options.storage, all, json)
 
 
-@app.command()
+@app.command(cls=Command, epilog=EXAMPLES["show"])
 @_of_a_database
 def show(
     study: str,
     trial: Annotated[int | None, typer.Argument(help="Trial number; without it the study's result.")] = None,
     *,
     options: Options,
+    json: Json = None,
 ) -> None:
     """Show a study's result, or all that is known of one trial."""
     from tuner.cli import history
 
-    history.show(study, trial, options.storage)
+    history.show(study, trial, options.storage, json)
 
 
-@app.command()
+@app.command(cls=Command, epilog=EXAMPLES["export"])
 @_of_a_database
 def export(
     study: str,
@@ -185,7 +203,7 @@ def export(
     run(study, format, trial, host, port, output, options.storage)
 
 
-@app.command()
+@app.command(cls=Command)
 @_of_a_database
 def delete(
     study: str,
@@ -212,24 +230,33 @@ def dashboard(
     run(options.storage, host, port)
 
 
-@app.command()
-def spaces() -> None:
-    """List the shipped search spaces."""
-    from tuner.cli.spaces import run
+@spaces.callback(invoke_without_command=True)
+def list_spaces(context: typer.Context, json: Json = None) -> None:
+    """Search spaces: list those that come with tuner, or print one to change."""
+    if context.invoked_subcommand is None:
+        from tuner.cli.spaces import run
 
-    run()
+        run(json)
 
 
-@app.command()
+@spaces.command(name="show", cls=Command)
+def show_space(name: Annotated[str, typer.Argument(help="A GPU's name: t4, l4, ... (see `tuner spaces`).")]) -> None:
+    """Print a search space as YAML, to be changed and given with --space."""
+    from tuner.cli.spaces import show
+
+    show(name)
+
+
+@app.command(cls=Command)
 @takes("vllm_python", helps={"vllm_python": "Python with vLLM."})
-def doctor(options: Options) -> None:
+def doctor(options: Options, json: Json = None) -> None:
     """Say what this machine has and what is missing. Exit code 1 if tuner cannot run here."""
     from tuner.cli.doctor import run
 
-    run(options.vllm_python)
+    run(options.vllm_python, json)
 
 
-@app.command()
+@app.command(cls=Command, epilog=EXAMPLES["plan"])
 @takes(
     *("gpu", "model", *_LOAD, "objective", "slo", "price"),
     *("space", "max_model_len", "quantized_model", "engine_arg", "seed"),
@@ -256,7 +283,7 @@ def plan(
     run(options, find_rate=find_rate, seed=seed, price=price, json=json)
 
 
-@app.command()
+@app.command(cls=Command, epilog=EXAMPLES["bench"])
 @takes("model", *_LOAD, "slo", *_WINDOW, "seed")
 def bench(
     url: Annotated[str, typer.Argument(help="The server's address, e.g. http://127.0.0.1:8000.")],
@@ -271,19 +298,19 @@ def bench(
     """Measure an OpenAI-compatible server that runs: put load on it, and say how fast it is.
 
     A key, where the server asks for one, is TUNER_API_KEY, else OPENAI_API_KEY (to this machine or over https). The exit code
-    is 1 if the load generator was the limit.
+    is 1 if an SLO is missed, or if the load generator was the limit.
     """
     from tuner.cli.bench import run
 
     run(url, options, model=model, find_rate=find_rate, seed=seed, gpus=gpu_index, send_key=send_key, json=json)
 
 
-@app.command()
+@app.command(cls=Command, epilog=EXAMPLES["compare"])
 @takes(
     *("repeats", "objective", "model", *_LOAD, "slo", *_WINDOW, "seed", "gpu_index", *SERVERS),
     helps={
         "gpu": "For files: auto, cpu, t4, l4, ... (see `tuner spaces`).",
-        "storage": "Database URL of STUDY:TRIAL.",
+        "storage": "Database of STUDY:TRIAL.",
         "cache_dir": "Folder of compiled code, kept between launches; default: ~/.cache/tuner.",
     },
 )
@@ -325,7 +352,7 @@ def compare(
     )
 
 
-@app.command()
+@app.command(cls=Command)
 def install_engine(
     folder: Annotated[Path, typer.Argument(help="Where to make the engine's own environment.")] = Path(".engine"),
 ) -> None:
@@ -337,7 +364,7 @@ def install_engine(
     results.print(str(python), highlight=False, soft_wrap=True)
 
 
-@app.command()
+@app.command(cls=Command)
 def demo_model(folder: Annotated[Path, typer.Argument(help="Where to write the model.")]) -> None:
     """Make a tiny model to try tuner with; no download."""
     from tuner.cli.console import results
@@ -346,7 +373,7 @@ def demo_model(folder: Annotated[Path, typer.Argument(help="Where to write the m
     results.print(str(make_demo_model(folder)), highlight=False, soft_wrap=True)
 
 
-@workload.command(name="show")
+@workload.command(name="show", cls=Command)
 def show_workload(name: Annotated[str, typer.Argument(help="A preset's name, or the path of a YAML file.")]) -> None:
     """Print a workload as YAML, to be changed and given with --workload."""
     from tuner.workload.presets import file_notes, load_workload, workload_yaml
@@ -355,7 +382,7 @@ def show_workload(name: Annotated[str, typer.Argument(help="A preset's name, or 
     typer.echo(workload_yaml(found, "\n".join(file_notes(found))), nl=False)
 
 
-@workload.command()
+@workload.command(cls=Command)
 def from_metrics(
     url: Annotated[str, typer.Argument(help="The live vLLM, e.g. http://localhost:8000.")],
     for_: Annotated[str, typer.Option("--for", help="How long to watch, e.g. 90s, 10m or 2h.")] = "10m",

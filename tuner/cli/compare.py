@@ -1,6 +1,7 @@
 """`tuner compare`: two servers or settings, measured in turn, and whether there is a difference."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -8,10 +9,12 @@ import typer
 
 from tuner.bench.comparison import Comparison, Side, interleaved
 from tuner.bench.sides import Conditions, sides_of
-from tuner.cli.bench import fresh_salt, progress, say_withheld, write
+from tuner.cli.bench import fresh_salt, say_withheld
 from tuner.cli.commands import SERVERS
-from tuner.cli.console import check_writable, errors, heed_signals, interrupted_code, results, say
-from tuner.cli.measurements import compared_table, mark_sentences, verdict_sentence
+from tuner.cli.console import check_writable, errors, heed_signals, interrupted_code, results, say, write_json
+from tuner.cli.live import progress
+from tuner.cli.measurements import compared_table, load_text, mark_sentences, verdict_sentence
+from tuner.cli.tables import prose, show
 from tuner.decide.deciding import OTHER_LENGTHS, check_decides
 from tuner.decide.objective import Objective, parse_objective
 from tuner.decide.slo import check_limits, parse_slos
@@ -81,10 +84,11 @@ def _measure(
     sides: list[Side] = []
     found = Comparison()
     try:
-        with progress() as tell:
-            sides = sides_of(names, conditions, tell)
-            for known in interleaved(sides[0], sides[1], repeats, fresh_salt(), tell):
+        with progress() as live:
+            sides = sides_of(names, replace(conditions, underway=live.underway), live.tell)
+            for known in interleaved(sides[0], sides[1], repeats, fresh_salt(), live.tell):
                 found = known
+                live.ended(len(found.a) + len(found.b), 2 * repeats)
                 if as_asked:
                     _check_answers(found)
     except KeyboardInterrupt:
@@ -112,14 +116,15 @@ def _show(sides: Sequence[Side], found: Comparison, asked: Asked, objective: Obj
     a, b = sides
     paired = found.paired(objective)
     console = errors if json == "-" else results
-    say(console, f"A: {a.name}, model {a.model}\nB: {b.name}, model {b.model}\nworkload {asked.workload.name}\n")
+    say(console, f"A: {a.name}, model {a.model}\nB: {b.name}, model {b.model}")
+    say(console, f"workload {asked.workload.name}, {load_text(asked.workload)}\n")
     for note in file_notes(asked.workload):
         say(console, note)
-    console.print(compared_table(found))
+    show(console, compared_table(found, objective, paired))
     console.print()
     for sentence in mark_sentences([*found.a, *found.b], asked.workload):
-        say(console, sentence)
-    say(console, verdict_sentence(found, paired, objective))
+        prose(console, sentence)
+    prose(console, verdict_sentence(found, paired, objective))
     text = comparison_json(
         found.a,
         found.b,
@@ -130,4 +135,4 @@ def _show(sides: Sequence[Side], found: Comparison, asked: Asked, objective: Obj
         paired=paired,
         at=datetime.now(),
     )
-    write(json, text)
+    write_json(json, text)

@@ -17,8 +17,9 @@ from tuner.errors import RunError, UsageError
 _HOST = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.(?!-)[A-Za-z0-9_-]{1,63})*\.?")
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), 127, *range(128, 160)) if chr(code) not in "\n\t"}
 
-#: A file or a pipe has no width: tables are not folded there.
-results = Console(width=None if sys.stdout.isatty() else 200)
+#: A file or a pipe has no width, unless COLUMNS says one: lines are not folded there.
+ENDLESS = 100_000
+results = Console(width=None if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit() else ENDLESS)
 errors = Console(stderr=True)
 
 
@@ -96,3 +97,11 @@ def _write(flag: str, named: Path, path: Path, text: str) -> None:
                 f"{flag} {named} cannot be written, the disk is full: free some space and run it again"
             ) from error
         raise UsageError(f"{flag} {named} cannot be written: {error.strerror}") from error
+
+
+def write_json(json: str | None, text: str) -> None:
+    """To --json's file or stdout, if it is given. Raises UsageError when the file cannot be written after all."""
+    if json == "-":
+        sys.stdout.write(text)
+    elif json is not None:
+        write_file("--json", Path(json), text)

@@ -2,12 +2,20 @@
 
 from collections.abc import Sequence
 
+from rich.markup import escape
 from rich.table import Table
 
 from tuner.cli.answer import number
-from tuner.decide.objective import Objective
-from tuner.decide.rank import defaults_of, feasible
+from tuner.cli.rows import ROWS
+from tuner.cli.tables import LONG
+from tuner.decide.objective import OBJECTIVES, Objective
+from tuner.decide.rank import defaults_of, feasible, rank
 from tuner.types import Failed, Mark, Measured, Params, Trial
+
+#: How many of the best trials are listed.
+SHOWN = 10
+_USUAL = ("output_throughput", "request_throughput", "ttft_p99_s", "tpot_p99_s", "gpu_utilization")
+_SHORT = {"output_throughput": "tok/s", "request_throughput": "req/s", "gpu_utilization": "GPU %"}
 
 
 def objective_value(objective: Objective, trial: Trial | None) -> str:
@@ -31,21 +39,56 @@ def status(trial: Trial) -> str:
     return ", ".join((found, *(mark.value for mark in trial.outcome.marks if mark is not Mark.IMPRECISE)))
 
 
-def trials_table(trials: Sequence[Trial], chosen: int | None, unreal: str | None = None) -> Table:
-    """One row a trial; its settings as far as they differ from the defaults. `unreal` is said above where nothing was run."""
-    table = Table(box=None, header_style="bold", pad_edge=False, title=unreal, title_justify="left")
-    for header, justify in (("#", "right"), ("status", "left"), ("tok/s", "right"), ("req/s", "right")):
+def best_first(trials: Sequence[Trial], objective: Objective) -> list[Trial]:
+    """Those that were measured, the best first; then those whose server came to be in another way; then the failed ones."""
+    ranked = rank(trials, objective)
+    places = {trial.number: place for place, trial in enumerate(ranked)}
+
+    def key(trial: Trial) -> tuple[int, bool, int]:
+        return places.get(trial.number, len(places)), isinstance(trial.outcome, Failed), trial.number
+
+    return sorted(trials, key=key)
+
+
+def listed(trials: Sequence[Trial], objective: Objective, chosen: int | None) -> list[Trial]:
+    """The ten best, and beside them the defaults and the one that is recommended."""
+    ordered = best_first(trials, objective)
+    return [trial for place, trial in enumerate(ordered) if place < SHOWN or trial.is_default or trial.number == chosen]
+
+
+def trials_table(
+    trials: Sequence[Trial],
+    chosen: int | None,
+    objective: Objective = OBJECTIVES["throughput"],
+    defaults: Params | None = None,
+) -> Table:
+    """One row a trial, in the order given; its settings as far as they differ from the defaults'. Beside the usual columns
+    there are those of the objective and of the SLOs."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    found = {t.number: t.outcome.metrics() if isinstance(t.outcome, Measured) else {} for t in trials}
+    asked = [f"{name.replace('e2e_', 'e2el_')}_s" for trial in trials for name in trial.violations]
+    usual = [name for name in _USUAL if name != "gpu_utilization" or any(name in metrics for metrics in found.values())]
+    columns = list(dict.fromkeys((*usual, objective.metric, *(name for name in asked if name in ROWS))))
+    for header, justify in (("#", "right"), ("status", "left"), *((_header(name), "right") for name in columns)):
         table.add_column(header, justify=justify)  # type: ignore[arg-type]
-    for header in ("TTFT p99 ms", "TPOT p99 ms", "GPU %", "start s"):
-        table.add_column(header, justify="right")
-    table.add_column("settings")
+    table.add_column(LONG)
     before = defaults_of(trials)
-    defaults = before.params if before else None
-    columns = ("output_throughput", "request_throughput", "ttft_p99_s", "tpot_p99_s", "gpu_utilization", "startup_s")
+    defaults = defaults if defaults is not None else before.params if before else None
     for trial in trials:
-        metrics = trial.outcome.metrics() if isinstance(trial.outcome, Measured) else {}
+        metrics = found[trial.number]
         cells = [number(c, metrics.get(c), unit=False) for c in columns]
-        name = f"vLLM defaults: {settings(trial.params)}" if trial.is_default else settings(trial.params, defaults)
+        name = "vLLM's defaults" if trial.is_default else settings(trial.params, defaults) or "those of the defaults"
         style = "bold green" if trial.number == chosen else ("dim" if not metrics else None)
-        table.add_row(str(trial.number), status(trial), *cells, name, style=style)
+        table.add_row(str(trial.number), _told(trial, chosen), *cells, escape(name), style=style)
     return table
+
+
+def _told(trial: Trial, chosen: int | None) -> str:
+    """Its status; of the one that is recommended it says that, not by its colour alone."""
+    told = status(trial)
+    return told.replace("measured", "recommended", 1) if trial.number == chosen else told
+
+
+def _header(metric: str) -> str:
+    row = ROWS[metric]
+    return _SHORT.get(metric) or f"{row.label} {row.unit}".strip()

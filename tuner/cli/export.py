@@ -1,17 +1,21 @@
 """`tuner export`: the launch config to deploy, or all that a study measured."""
 
+import shlex
 from pathlib import Path
 
 import typer
 
-from tuner.cli.answer import number
-from tuner.cli.console import check_address, errors, write_file
+from tuner.cli.console import check_address, errors, say, write_file
 from tuner.cli.history import open_store, trial_of
-from tuner.errors import RunError, UsageError
+from tuner.cli.recommendation import shown_value
+from tuner.cli.tables import prose
+from tuner.decide.objective import parse_objective
+from tuner.errors import RunError, UsageError, choose
+from tuner.export.caution import cautions, environment_words, verdict_sentence
 from tuner.export.formats import EXPORTERS
 from tuner.export.surface import surface_of
 from tuner.record.store import Store
-from tuner.study.decided import study_decision
+from tuner.study.decided import launched_again, study_decision
 from tuner.types import Measured
 
 #: The export of a study, not of a trial.
@@ -21,7 +25,7 @@ _SURFACE = "surface"
 def run(study: str, format: str, trial: int | None, host: str, port: int, output: Path | None, storage: str) -> None:
     """The launch config to deploy, of one trial or of what the study decided; or all trials, to be replayed."""
     if format not in (*EXPORTERS, _SURFACE):
-        raise UsageError(f"unknown --format {format!r}: choose one of {', '.join((*EXPORTERS, _SURFACE))}")
+        raise UsageError(f"unknown --format {format!r}{choose(format, (*EXPORTERS, _SURFACE))}")
     check_address(host, port)
     store = open_store(storage)
     if format == _SURFACE:
@@ -40,9 +44,15 @@ def run(study: str, format: str, trial: int | None, host: str, port: int, output
         typer.echo(text, nl=False)
         return
     write_file("--output", output, text)
-    throughput = number("output_throughput", chosen.outcome.load.output_throughput)
+    objective = parse_objective(store.study(study).objective)
     kind = f"{fingerprint.unreal} " if fingerprint.unreal else ""
-    errors.print(f"{output}: {kind}trial {chosen.number}, {throughput}", highlight=False)
+    value = shown_value(objective, chosen, launched_again(store, study))
+    say(errors, f"{output}: {kind}trial {chosen.number}, {value}")
+    for sentence in filter(None, (verdict_sentence(chosen, verdict), *cautions(chosen, found.defaults))):
+        prose(errors, sentence)
+    if format == "yaml":
+        words = environment_words(dict(chosen.command.environment))
+        say(errors, f"Run it: {' '.join((*words, shlex.join(('vllm', 'serve', '--config', str(output)))))}")
 
 
 def _export_surface(store: Store, study: str, output: Path | None) -> None:

@@ -1,76 +1,127 @@
 """The commands that read a database: studies, trials, show."""
 
+import shlex
+
+from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from tuner.cli.console import errors, results, say
-from tuner.cli.display import objective_value, settings, status, trials_table
-from tuner.cli.result import print_result
+from tuner.cli.answer import number
+from tuner.cli.console import errors, results, say, write_json
+from tuner.cli.display import settings, status
+from tuner.cli.recommendation import value_of, verdict_words
+from tuner.cli.result import next_step, print_result, print_trials
+from tuner.cli.study_json import Standing, studies_json, study_json, trial_json, trials_json
+from tuner.cli.tables import prose
+from tuner.cli.tables import show as show_table
 from tuner.decide.objective import parse_objective
+from tuner.decide.verdict import AGAIN
 from tuner.errors import UsageError
 from tuner.export.unreal import unreal_sentence
+from tuner.record.rows import StudyRecord
 from tuner.record.store import Store
-from tuner.study.decided import study_decision
+from tuner.study.decided import launched_again, study_decision
 from tuner.study.lease import abandoned
+from tuner.study.options import Options
 from tuner.types import Failed, Trial
 
 
-def studies(storage: str) -> None:
-    """A row a study, with its best trial."""
+def studies(storage: str, json: str | None = None) -> None:
+    """A row a study, with what it recommends."""
     store = open_store(storage)
+    told = [_standing(store, record) for record in store.studies()]
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for header in ("study", "gpu", "model", "workload", "objective", "trials", "best", "begun (UTC)"):
+    for header in (
+        "study",
+        "gpu",
+        "model",
+        "workload",
+        "objective",
+        "trials",
+        "state",
+        "recommended",
+        "verdict",
+        "begun",
+    ):
         table.add_column(header)
-    for record in store.studies():
-        objective, found = parse_objective(record.objective), study_decision(store, record.name)
-        count, best = str(len(store.trials(record.name))), objective_value(objective, found.chosen)
-        begun, gpu = f"{record.created_at:%Y-%m-%d %H:%M}", f"{record.fingerprint.unreal or ''} {record.gpu}".strip()
-        table.add_row(record.name, gpu, record.model, record.workload, record.objective, count, best, begun)
-    results.print(table)
+    for one in told:
+        record = one.record
+        best = (
+            f"trial {one.found.chosen.number}, {number(one.objective.metric, one.value)}" if one.found.chosen else "-"
+        )
+        begun, gpu = (
+            f"{record.created_at:%Y-%m-%d %H:%M} UTC",
+            f"{record.fingerprint.unreal or ''} {record.gpu}".strip(),
+        )
+        cells = (record.name, gpu, record.model, record.workload, record.objective, str(one.trials), one.state)
+        table.add_row(*map(escape, (*cells, best, verdict_words(one.found), begun)))
+    console = errors if json == "-" else results
+    if not told:
+        say(console, f"{store.name} has no study yet: see `tuner optimize --help`")
+    show_table(console, table)
+    write_json(json, studies_json(told))
 
 
-def trials(study: str, storage: str) -> None:
-    """A row a trial, with what was measured."""
+def trials(study: str, storage: str, everything: bool = False, json: str | None = None) -> None:
+    """A row a trial, with what was measured: the best ten, or all."""
     store = open_store(storage)
-    found = study_decision(store, study)
-    everything = sorted([*store.trials(study), *store.unfinished(study)], key=lambda trial: trial.number)
-    unreal = unreal_sentence(store.study(study).fingerprint)
-    results.print(trials_table(everything, found.chosen.number if found.chosen else None, unreal))
+    one = _standing(store, store.study(study))
+    ended = sorted([*store.trials(study), *store.unfinished(study)], key=lambda trial: trial.number)
+    unreal = unreal_sentence(one.record.fingerprint)
+    more, console = next_step(storage, "trials", study, "--all"), errors if json == "-" else results
+    print_trials(ended, one.found, one.objective, unreal, everything, console, more)
+    write_json(json, trials_json(one, ended))
 
 
-def show(study: str, trial: int | None, storage: str) -> None:
+def show(study: str, trial: int | None, storage: str, json: str | None = None) -> None:
     """The study's result, or all that is known of one trial."""
     store = open_store(storage)
+    one = _standing(store, store.study(study))
+    console = errors if json == "-" else results
     if trial is None:
-        print_result(store, study, study_decision(store, study))
+        print_result(store, study, one.found, storage, console)
+        write_json(json, study_json(one, store.trials(study), launched_again(store, study)))
         return
     found = trial_of(store, study, trial)
-    if sentence := unreal_sentence(store.study(study).fingerprint):
-        say(results, sentence)
-    _show_trial(found)
+    if sentence := unreal_sentence(one.record.fingerprint):
+        prose(console, sentence)
+    _show_trial(found, console)
+    write_json(json, trial_json(one, found))
 
 
-def _show_trial(trial: Trial) -> None:
-    say(results, f"trial {trial.number}: {status(trial)}" + (" (vLLM's defaults)" if trial.is_default else ""))
-    say(
-        results,
-        f"took {(trial.ended_at - trial.started_at).total_seconds():.0f} s from {trial.started_at:%Y-%m-%d %H:%M:%S} UTC",
+def _standing(store: Store, record: StudyRecord) -> Standing:
+    objective, found = parse_objective(record.objective), study_decision(store, record.name)
+    return Standing(
+        record=record,
+        objective=objective,
+        found=found,
+        trials=len(store.trials(record.name)),
+        is_finished=not found.verdict.why.endswith(AGAIN),
+        value=value_of(objective, found.chosen, launched_again(store, record.name)),
     )
-    say(results, f"settings: {settings(trial.params)}")
-    say(results, f"command: {' '.join(trial.command.argv)}")
+
+
+def _show_trial(trial: Trial, console: Console) -> None:
+    say(console, f"trial {trial.number}: {status(trial)}" + (" (vLLM's defaults)" if trial.is_default else ""))
+    took_s = (trial.ended_at - trial.started_at).total_seconds()
+    say(console, f"took {took_s:.0f} s from {trial.started_at:%Y-%m-%d %H:%M:%S} UTC")
+    prose(console, f"settings: {settings(trial.params)}", indent="  ")
+    say(console, f"command: {shlex.join(trial.command.argv)}")
     if isinstance(trial.outcome, Failed):
-        say(results, f"{trial.outcome.kind.value}: {trial.outcome.message}")
-        say(results, trial.outcome.log_tail)
+        prose(console, f"{trial.outcome.kind.value}: {trial.outcome.message}")
+        say(console, trial.outcome.log_tail)
         return
     if trial.outcome.marks:
-        say(results, f"to be known: {', '.join(mark.value for mark in trial.outcome.marks)} (see docs/metrics.md)")
+        marks = ", ".join(mark.value for mark in trial.outcome.marks)
+        prose(console, f"to be known: {marks} (see docs/metrics.md)")
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in trial.outcome.metrics().items():
         table.add_row(name, f"{value:,.6g}")
     for name, missed in trial.violations.items():
         table.add_row(f"SLO {name}", f"{'missed' if missed > 0 else 'met'} ({missed:+.1%} of the limit)")
     for name, setting in trial.resolved.items():
-        table.add_row(f"resolved {name}", str(setting))
-    results.print(table)
+        table.add_row(f"resolved {name}", escape(str(setting)))
+    show_table(console, table)
 
 
 def open_store(storage: str) -> Store:
@@ -91,4 +142,6 @@ def trial_of(store: Store, study: str, number: int) -> Trial:
     for trial in [*store.trials(study), *store.unfinished(study)]:
         if trial.number == number:
             return trial
-    raise UsageError(f"study {study!r} has no trial {number} that ended: see `tuner trials {study}`")
+    raise UsageError(
+        f"study {study!r} has no trial {number} that ended: see `{next_step(Options().storage, 'trials', study)}`"
+    )

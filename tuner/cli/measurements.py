@@ -7,6 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tuner.bench.comparison import Comparison
+from tuner.cli.answer import change_text
 from tuner.cli.rows import LATENCIES, REST, ROWS, STATISTICS, THROUGHPUT, Row
 from tuner.decide.confidence import LEAST_PAIRS, Difference, Paired
 from tuner.decide.deciding import OTHER_LENGTHS
@@ -40,6 +41,25 @@ def measurement_tables(measured: Measured) -> list[Table]:
     beside = {"output_throughput": interval, "request_rate": _rate_interval(measured.rate) if measured.rate else ""}
     tried = [_tried_table(measured.rate)] if measured.rate else []
     return [_plain_table(THROUGHPUT, found, beside), latencies, *tried, _plain_table(REST, found)]
+
+
+def load_text(workload: Workload) -> str:
+    """What load was put on a server, in words."""
+    if workload.users is not None:
+        return "1 user" if workload.users == 1 else f"{workload.users:,} users"
+    if workload.request_rate is None:
+        return "arrivals of a trace"
+    if workload.find_rate:
+        return f"the highest request rate, from {workload.request_rate:g} requests/s"
+    return f"{workload.request_rate:g} requests/s"
+
+
+def rate_sentence(rate: RateFound, measured: Measured, slos: Sequence[Slo]) -> str:
+    """The answer to --find-rate."""
+    found = measured.load.request_rate
+    if found is None or any(slo.violation(measured.load) > 0 for slo in slos):
+        return f"{len(rate.tried)} rates were tried, and none met every SLO."
+    return f"The server takes {found:,.2f} requests/s within the SLOs: {_rate_interval(rate)}."
 
 
 def _rate_interval(rate: RateFound) -> str:
@@ -86,8 +106,9 @@ def _ends(metric: str, load: LoadMetrics) -> str:
     return f" (95% interval {low} to {high} {ROWS[metric].unit})"
 
 
-def compared_table(found: Comparison) -> Table:
-    """The median of each metric over a side's measurements, and the change from A's to B's."""
+def compared_table(found: Comparison, objective: Objective | None = None, paired: Paired | None = None) -> Table:
+    """The median of each metric over a side's measurements, and the change from A's to B's: that of the objective as the test
+    over pairs has it, so that there is one number for it."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for header in ("", "A", "B", "", "change"):
         table.add_column(header, justify="right" if header in ("A", "B", "change") else "left")
@@ -95,7 +116,9 @@ def compared_table(found: Comparison) -> Table:
     for name in _COMPARED:
         if name in a or name in b:
             row, before, after = ROWS[name], a.get(name), b.get(name)
-            table.add_row(row.label, _shown(row, before), _shown(row, after), row.unit, _change(row, before, after))
+            tested = objective is not None and paired is not None and name == objective.metric
+            change = change_text(row, paired.effect) if tested and paired else _change(row, before, after)
+            table.add_row(row.label, _shown(row, before), _shown(row, after), row.unit, change)
     return table
 
 
@@ -126,7 +149,8 @@ def verdict_sentence(found: Comparison, paired: Paired | None, objective: Object
     numbers = f"95% interval {paired.low:+.1%} to {paired.high:+.1%}, p {paired.p_value:.2g}, {pairs}"
     verdict = paired.verdict(objective.maximize)
     if verdict is not Difference.NONE:
-        return f"B is {verdict.value}: {name} {paired.effect:+.1%} ({numbers})"
+        by = f"{abs(paired.effect):.1%} {'higher' if paired.effect > 0 else 'lower'}"
+        return f"B is {verdict.value}: its {name} is {by} ({numbers})"
     if paired.verdict(objective.maximize, least=0.0) is not Difference.NONE:
         return f"no difference in {name} that matters: {paired.effect:+.1%} is below {LEAST_GAIN:.0%} ({numbers})"
     seen = max(LEAST_GAIN, abs(paired.low), abs(paired.high))
@@ -160,10 +184,7 @@ def _change(row: Row, before: float | None, after: float | None) -> str:
         return "-"
     if row.unit == "%":  # a change of a share, in percent of it, would be taken for points
         return f"{row.factor * (after - before):+.0f} points"
-    change = after / before - 1
-    if row.more_is_better is None or abs(change) < LEAST_GAIN:
-        return f"{change:+.1%}"
-    return f"[{'green' if (change > 0) == row.more_is_better else 'red'}]{change:+.1%}[/]"
+    return change_text(row, after / before - 1)
 
 
 def _sentence(mark: Mark, measured: Measured, workload: Workload) -> str:

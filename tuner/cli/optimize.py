@@ -7,6 +7,7 @@ from rich.table import Table
 
 from tuner.cli.console import errors, heed_signals, interrupted_code, say
 from tuner.cli.result import print_result
+from tuner.cli.tables import show
 from tuner.cli.watch import TerminalWatch
 from tuner.export.unreal import unreal_sentence
 from tuner.record.store import Store
@@ -38,7 +39,7 @@ def _measure(options: Options) -> None:
             _print_settings(replace(options, storage=store.name), setup)
             with TerminalWatch(errors, setup.objective, setup.trials, setup.fingerprint.unreal) as watch:
                 found = run_study(setup, store, engine, watch)
-        print_result(store, setup.study, found)
+        print_result(store, setup.study, found, options.storage)
         if found.chosen is None:
             raise typer.Exit(1)
     finally:
@@ -77,4 +78,4 @@ def _print_settings(options: Options, setup: Setup) -> None:
         else f"{version}, {setup.fingerprint.host}"
     )
     table.add_row("engine version", known)
-    errors.print(table)
+    show(errors, table)

@@ -16,10 +16,27 @@ _HELPS = {name: kind.__metadata__[0] for name, kind in get_type_hints(Options, i
 _DEFAULT = Options()
 
 
+#: The headings of the help, and what stands below each.
+_PANELS: Mapping[str, Sequence[str]] = {
+    "What to tune": ("engine", "surface", "gpu", "model", "space", "quantized-model", "engine-arg", "max-model-len"),
+    "Load": ("workload", "users", "request-rate", "find-rate", "seed"),
+    "What is best": ("objective", "slo", "price"),
+    "Search": ("trials", "verify", "repeats", "max-hours", "trial-timeout"),
+    "Measurement": ("warmup", "window", "max-window", "precision", "gpu-index"),
+    "Where things are": ("study", "storage", "log-dir", "cache-dir", "json"),
+    "Launches": ("vllm-python", "start", "startup-timeout", "force-gpu", "wait-for-gpu"),
+}
+PANELS = {name: panel for panel, names in _PANELS.items() for name in names}
+
+
 def option(name: str, help: str) -> typer.models.OptionInfo:
     """`--name`, which is also TUNER_NAME in the environment."""
     found: typer.models.OptionInfo = typer.Option(
-        f"--{name}", help=help, envvar=f"TUNER_{name.upper().replace('-', '_')}"
+        f"--{name}",
+        help=help,
+        envvar=f"TUNER_{name.upper().replace('-', '_')}",
+        show_envvar=False,
+        rich_help_panel=PANELS.get(name),
     )
     return found
 

@@ -22,6 +22,7 @@ from tuner.cli.predictions import (
     region_table,
     slo_sentence,
 )
+from tuner.cli.tables import prose, show
 from tuner.decide.objective import parse_objective
 from tuner.decide.slo import parse_slos
 from tuner.errors import UsageError
@@ -100,17 +101,17 @@ def _folder(model: str) -> str:
 
 def _print(advice: Advice, case: Case, model: str, price: float | None, *, to_stdout: bool) -> None:
     console = results if to_stdout else errors
-    say(
+    prose(
         console,
         f"PREDICTED, nothing was launched: {model} on {case.card}, vLLM {LATEST[0]}.{LATEST[1]},"
         f" workload {case.workload.name}, {_load(case.workload)}",
     )
     console.print()
-    say(console, region_sentence(advice, case))
-    console.print(region_table(advice))
+    prose(console, region_sentence(advice, case))
+    show(console, region_table(advice))
     for table in (memory_table(advice), load_table(advice, price)):
         console.print()
-        console.print(table)
+        show(console, table)
     console.print()
     named = {"defaults": advice.defaults, **({"best": advice.best} if advice.best else {})}
     sentences = [
@@ -126,7 +127,8 @@ def _print(advice: Advice, case: Case, model: str, price: float | None, *, to_st
         *(f"  - {sentence}" for sentence in advice.assumed),
     ]
     for sentence in sentences:
-        say(console, sentence)
+        start = " " * (len(sentence) - len(sentence.lstrip()))
+        prose(console, sentence, indent=start + ("  " if start else ""))
 
 
 def _load(workload: Workload) -> str:

@@ -229,7 +229,8 @@ def _change(row: Row, before: float | None, after: float | None) -> str:
     by, unit = after / before - 1 if before else 0.0, "%"
     if row.unit == "%":  # a change of a share, in percent of it, would be taken for points
         by, unit = after - before, " points"
-    return f"{by * 100:+.0f}{unit}" if abs(by) >= 0.005 else ""
+    word = "" if row.unit != "ms" else " slower" if by > 0 else " faster"
+    return f"{by * 100:+.0f}{unit}{word}" if abs(by) >= 0.005 else ""
 
 
 def _gain(gain: float | None, objective: Objective) -> str:

@@ -1,44 +1,87 @@
 """A stored study in; its trials, the table before and after, and the answer, on stdout."""
 
+import shlex
 from collections.abc import Sequence
 
+from rich.console import Console
+
 from tuner.cli.answer import answer_text, comparison_table
-from tuner.cli.console import results
-from tuner.cli.display import trials_table
+from tuner.cli.console import results, say
+from tuner.cli.display import best_first, listed, settings, trials_table
+from tuner.cli.recommendation import recommendation_sentences, recommendation_table
+from tuner.cli.tables import prose, show
 from tuner.decide.objective import Objective, parse_objective
 from tuner.decide.rank import rank
 from tuner.decide.verdict import Decision
 from tuner.export.unreal import unreal_sentence
 from tuner.record.store import Store
 from tuner.study.decided import launched_again
+from tuner.study.options import Options
 from tuner.types import Mark, Measured, Trial
 
 
-def print_result(store: Store, name: str, found: Decision) -> None:
-    """The trials, the before/after table and the answer, on stdout."""
-    record = store.study(name)
+def print_result(store: Store, name: str, found: Decision, storage: str, console: Console = results) -> None:
+    """The best trials, the before/after table, the answer with its settings, and the next step, on stdout."""
+    record, trials = store.study(name), store.trials(name)
     objective, unreal = parse_objective(record.objective), record.fingerprint.unreal
-    results.print(
-        trials_table(
-            store.trials(name), found.chosen.number if found.chosen else None, unreal_sentence(record.fingerprint)
-        )
+    print_trials(
+        trials,
+        found,
+        objective,
+        unreal_sentence(record.fingerprint),
+        console=console,
+        more=next_step(storage, "trials", name, "--all"),
     )
-    after, before = _beside_the_defaults(store.trials(name), found, objective), found.defaults
+    after, before = _beside_the_defaults(trials, found, objective), found.defaults
     if before and after and isinstance(before.outcome, Measured) and isinstance(after.outcome, Measured):
-        results.print()
-        results.print(comparison_table(before, after, launched_again(store, name), unreal))
-    results.print()
-    results.print(answer_text(found, objective, unreal), soft_wrap=True, highlight=False)
-    bound = [
-        t.number for t in store.trials(name) if isinstance(t.outcome, Measured) and Mark.CLIENT_BOUND in t.outcome.marks
-    ]
+        console.print()
+        show(console, comparison_table(before, after, launched_again(store, name), unreal))
+    console.print()
+    prose(console, answer_text(found, objective, unreal))
+    if (table := recommendation_table(found)) is not None:
+        show(console, table)
+    for sentence in recommendation_sentences(found):
+        prose(console, f"{sentence[0].upper()}{sentence[1:]}.")
+    bound = [t.number for t in trials if isinstance(t.outcome, Measured) and Mark.CLIENT_BOUND in t.outcome.marks]
     if bound:
-        trials = ", ".join(map(str, bound))
-        results.print(
-            f"The load generator was the limit in trial {trials}: the server may do better there.", highlight=False
-        )
+        numbers = ", ".join(map(str, bound))
+        prose(console, f"The load generator was the limit in trial {numbers}: the server may do better there.")
     if found.chosen:
-        results.print(f"Export it: tuner export {name} --format command|yaml|json", highlight=False, soft_wrap=True)
+        say(console, f"Export it: {next_step(storage, 'export', name)}")
+
+
+def print_trials(
+    trials: Sequence[Trial],
+    found: Decision,
+    objective: Objective,
+    unreal: str | None,
+    everything: bool = False,
+    console: Console = results,
+    more: str = "tuner trials STUDY --all",
+) -> None:
+    """The best ten, or all, and how to see those (`more`); the defaults' settings once, above."""
+    chosen = found.chosen.number if found.chosen else None
+    if unreal:
+        prose(console, unreal)
+    if found.defaults is not None:
+        prose(
+            console, f"vLLM's defaults (trial {found.defaults.number}): {settings(found.defaults.params)}", indent="  "
+        )
+    rows = best_first(trials, objective) if everything else listed(trials, objective, chosen)
+    if not rows:
+        say(console, "no trial has ended yet")
+        return
+    say(console, "The search, one launch each, the best first:")
+    show(console, trials_table(rows, chosen, objective, found.defaults.params if found.defaults else None))
+    if len(rows) < len(trials):
+        say(console, f"{len(trials) - len(rows)} more: {more}")
+
+
+def next_step(storage: str, *words: str) -> str:
+    """A command to paste as it is; a URL that may hold a password is left to the environment."""
+    is_plain = "@" not in storage and storage != Options().storage
+    elsewhere = ("--storage", storage) if is_plain else ()
+    return shlex.join(("tuner", *words, *elsewhere))
 
 
 def _beside_the_defaults(trials: Sequence[Trial], found: Decision, objective: Objective) -> Trial | None:

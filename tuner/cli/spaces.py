@@ -1,19 +1,36 @@
-"""`tuner spaces`: the search spaces that come with tuner."""
+"""`tuner spaces`: the search spaces that come with tuner; `tuner spaces show` prints one."""
+
+import json as to_json
+import sys
 
 from rich.table import Table
 
-from tuner.cli.console import results
+from tuner.cli import tables
+from tuner.cli.console import errors, results, write_json
+from tuner.errors import UsageError, did_you_mean
 from tuner.space.files import load_space, shipped_spaces
 
 
-def run() -> None:
+def run(json: str | None = None) -> None:
     """A row a space."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for header in ("gpu", "card", "memory", "compute capability", "parameters"):
         table.add_column(header)
-    for name in sorted(shipped_spaces()):
+    found = []
+    for name, path in sorted(shipped_spaces().items()):
         space = load_space(name)
         memory = f"{space.gpu.memory_gib:g} GiB" if space.gpu.memory_gib else "-"
         card = space.gpu.names[0] if space.gpu.names else "no GPU"
         table.add_row(name, card, memory, space.gpu.compute_capability or "-", ", ".join(space.parameters))
-    results.print(table)
+        told = space.model_dump(mode="json")
+        found.append({"gpu": name, "file": str(path), "card": told["gpu"], "parameters": told["parameters"]})
+    tables.show(errors if json == "-" else results, table)
+    write_json(json, to_json.dumps({"spaces": found}, indent=2, ensure_ascii=False) + "\n")
+
+
+def show(name: str) -> None:
+    """The file as it is, its comments included. Raises UsageError."""
+    known = shipped_spaces()
+    if name not in known:
+        raise UsageError(f"there is no search space {name!r}{did_you_mean(name, known)}: see `tuner spaces`")
+    sys.stdout.write(known[name].read_text(encoding="utf-8"))

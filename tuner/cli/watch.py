@@ -7,9 +7,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from tuner.cli.display import objective_value, settings, status
+from tuner.cli.live import left_text, underway_text
 from tuner.decide.objective import Objective
 from tuner.decide.rank import defaults_of
-from tuner.types import Failed, Params, Proposal, Trial
+from tuner.types import Failed, Params, Proposal, Trial, Underway
+
+#: The first trial has run so long before it tells how long all may take.
+_GUESS_S = 5.0
 
 
 class TerminalWatch:
@@ -25,11 +29,13 @@ class TerminalWatch:
         self._durations: list[float] = []
         self._began_s = time.monotonic()
         self._what = ""
+        self._phase, self._launches = "", 0
+        # narrow enough for 80 columns: what is cut at the end is the least that matters
         columns = (
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=4 if unreal else 8),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[more]}"),
+            TextColumn("{task.fields[more]}", markup=False),
         )
         self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._task: TaskID = self._progress.add_task("starting", total=trials, more="")
@@ -58,13 +64,19 @@ class TerminalWatch:
             self._print(f"trial {proposal.number}: {settings(proposal.params, self._defaults)}")
 
     def phase(self, name: str) -> None:
+        self._phase = name
         best = f"best {objective_value(self._objective, self._best)}" if self._best else ""
-        self._progress.update(
-            self._task, description=f"{self._label}{self._what} {name}".strip(), more=f"{best} {self._eta()}".strip()
-        )
+        self._show(name, best)
+
+    def underway(self, state: Underway) -> None:
+        self._show(self._phase, underway_text(state))
+
+    def _show(self, phase: str, more: str) -> None:
+        text = f"{self._label}{self._what} {phase}".strip()
+        self._progress.update(self._task, description=text, more=", ".join(filter(None, (more, self._eta()))))
 
     def trial_ended(self, trial: Trial, best: Trial | None) -> None:
-        self._best = best
+        before, self._best = objective_value(self._objective, self._best), best
         if trial.attempts:
             self._finished += 1
             self._durations.append(time.monotonic() - self._began_s)
@@ -72,25 +84,32 @@ class TerminalWatch:
         if isinstance(trial.outcome, Failed):
             self._print(f"trial {trial.number}: {trial.outcome.kind.value}: {trial.outcome.message}")
         else:
-            mark = ", best so far" if best is not None and best.number == trial.number else ""
+            value = objective_value(self._objective, trial)
+            is_best = best is not None and best.number == trial.number and value != before
+            mark = ", best so far" if is_best else ""
             took = f"{time.monotonic() - self._began_s:.0f} s"
-            self._print(
-                f"trial {trial.number}: {status(trial)}, {objective_value(self._objective, trial)}, {took}{mark}"
-            )
+            self._print(f"trial {trial.number}: {status(trial)}, {value}, {took}{mark}")
 
     def verification_begins(self, role: str, round: int, of: int) -> None:
-        self._what = f"verifying (round {round})"
+        self._began_s = time.monotonic()
+        self._what, self._launches = f"verifying {round}/{of}", 2 * (of - round) + 1
         self._print(f"launching {role} again, round {round}, at most {of}")
 
     def note(self, text: str) -> None:
         self._print(text)
 
     def _eta(self) -> str:
-        left = self._trials - self._finished
-        if not self._durations or left <= 0:
+        """From the trials that ended; in the first one from how long it has been running."""
+        left = self._launches or self._trials - self._finished
+        if left <= 0:
             return ""
-        minutes = left * sum(self._durations) / len(self._durations) / 60
-        return f"about {minutes:.0f} min left" if minutes >= 1 else "less than a minute left"
+        past_s = time.monotonic() - self._began_s
+        if not self._durations:
+            return (
+                f"{self._trials} trials to go" if past_s < _GUESS_S else left_text(max(left, 1) * past_s, "at least ")
+            )
+        each_s = sum(self._durations) / len(self._durations)
+        return left_text(max(0.0, left * each_s - min(past_s, each_s)), "at most " if self._launches else "~")
 
     def _print(self, text: str) -> None:
         self._console.print(f"{self._label}{text}", markup=False, highlight=False, soft_wrap=True)

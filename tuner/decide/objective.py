@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf
 
-from tuner.errors import UsageError
+from tuner.errors import UsageError, choose
 from tuner.types import Distribution, LoadMetrics
 
 STATISTICS = ("mean", "p50", "p90", "p95", "p99")
@@ -47,7 +47,7 @@ OBJECTIVES: Mapping[str, Objective] = {
         *(
             Objective(f"{name}_{statistic}", f"{LATENCIES[name].removesuffix('_s')}_{statistic}_s", False)
             for name in ("ttft", "tpot", "e2e")
-            for statistic in ("p95", "p99")
+            for statistic in STATISTICS
         ),
     )
 }
@@ -56,7 +56,7 @@ OBJECTIVES: Mapping[str, Objective] = {
 def parse_objective(name: str) -> Objective:
     """Raises UsageError for an unknown name."""
     if name not in OBJECTIVES:
-        raise UsageError(f"unknown objective {name!r}: choose one of {', '.join(OBJECTIVES)}")
+        raise UsageError(f"unknown objective {name!r}{choose(name, OBJECTIVES)}")
     return OBJECTIVES[name]
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import inf
 
 from tuner.decide.objective import LATENCIES, STATISTICS, Objective, metric_value
-from tuner.errors import UsageError
+from tuner.errors import UsageError, did_you_mean
 from tuner.types import LoadMetrics
 
 #: The latencies that a request has one of, so that it can meet a limit; ITL is of chunks.
@@ -39,7 +39,10 @@ def parse_slo(text: str) -> Slo:
     latency, _, statistic = name.partition("_")
     if latency not in LATENCIES or statistic not in STATISTICS:
         known = f"{{{','.join(LATENCIES)}}}_{{{','.join(STATISTICS)}}}"
-        raise UsageError(f"--slo {text!r}: unknown metric {name!r}: use {known}=LIMIT, for example ttft_p99=500ms")
+        near = did_you_mean(name, [f"{latency}_{statistic}" for latency in LATENCIES for statistic in STATISTICS])
+        raise UsageError(
+            f"--slo {text!r}: unknown metric {name!r}{near}: use {known}=LIMIT, for example ttft_p99=500ms"
+        )
     if "," in limit and "=" in limit:
         raise UsageError(
             f"--slo {text!r}: this is more than one: give each with a --slo of its own (in TUNER_SLO: with spaces)"

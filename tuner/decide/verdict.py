@@ -12,6 +12,9 @@ from tuner.decide.shortlist import Candidate, shortlist
 from tuner.decide.slo import Slo
 from tuner.types import Failed, Trial
 
+#: What ends each reason that goes away when the study goes on.
+AGAIN = "run the same command again"
+
 
 class Answer(StrEnum):
     """What a study says in the end; each has a sentence of its own."""

@@ -14,7 +14,7 @@ from typing import Any
 from tuner.decide.confidence import Paired
 from tuner.decide.objective import Objective
 from tuner.decide.slo import Slo
-from tuner.types import Distribution, LoadMetrics, Measured, Workload
+from tuner.types import Distribution, LoadMetrics, Measured, RateFound, Workload
 
 _PERCENTILES = ("p50", "p90", "p95", "p99")
 
@@ -116,7 +116,7 @@ def _more(measured: Measured, asked: Asked, server: str) -> dict[str, Any]:
         "marks": [mark.value for mark in measured.marks],
         "unknown": list(measured.unknown),
         "slos": {s.name: {"limit_s": s.limit_s, "met": s.violation(load) <= 0} for s in asked.slos},
-        "rate": asdict(measured.rate) if measured.rate else None,
+        "rate": _rate(measured.rate, asked.slos) if measured.rate else None,
         "chunk_tokens": load.chunk_tokens,
         "answer_share": load.answer_share,
         "prompt_share": load.prompt_share,
@@ -130,6 +130,18 @@ def _more(measured: Measured, asked: Asked, server: str) -> dict[str, Any]:
         "gpu": asdict(measured.gpu) if measured.gpu else None,
         "workload": asked.yaml,
     }
+
+
+def _rate(rate: RateFound, slos: Sequence[Slo]) -> dict[str, Any]:
+    """Each rate that was tried, with the limits that it missed and by how much, as a share of the limit."""
+    found = asdict(rate)
+    for told, tried in zip(found["tried"], rate.tried, strict=True):
+        told["missed"] = {
+            slo.name: {"limit_s": slo.limit_s, "seen_s": seen, "over": seen / slo.limit_s - 1}
+            for slo in slos
+            if (seen := tried.seen.get(slo.metric)) is not None and seen > slo.limit_s
+        }
+    return found
 
 
 def _date(at: datetime) -> str:

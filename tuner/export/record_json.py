@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict
 
 from tuner.decide.verdict import Verdict
+from tuner.export.caution import cautions, verdict_sentence
 from tuner.export.unreal import unreal_sentence
 from tuner.types import Fingerprint, Measured, Trial
 
@@ -22,14 +23,21 @@ def export_json(trial: Trial, fingerprint: Fingerprint, host: str, port: int, ve
         "start": trial.outcome.start if isinstance(trial.outcome, Measured) else None,
         "metrics": trial.outcome.metrics() if isinstance(trial.outcome, Measured) else None,
         "failure": None if measured else asdict(trial.outcome),
+        "cautions": cautions(trial),
         "verdict": None if verdict is None else asdict(verdict),
         "slo_violations": dict(trial.violations),
         "fingerprint": asdict(fingerprint),
         "started_at": trial.started_at.isoformat(),
         "ended_at": trial.ended_at.isoformat(),
     }
-    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-    if (sentence := unreal_sentence(fingerprint)) is None:
-        return text
+    first = dict(filter(None, map(_said, (unreal_sentence(fingerprint), verdict_sentence(trial, verdict)))))
+    text = json.dumps({**first, **record}, indent=2, ensure_ascii=False) + "\n"
+    return "{" + text.removeprefix("{\n  ") if first else text  # in the very first line
+
+
+def _said(sentence: str | None) -> tuple[str, str] | None:
+    """A sentence that must stand first, as an entry: ("simulated", "no GPU ...")."""
+    if sentence is None:
+        return None
     word, _, why = sentence.partition(": ")
-    return f"{{{json.dumps(word.lower())}: {json.dumps(why)},\n" + text.removeprefix("{\n")  # in the very first line
+    return word.lower().replace(" ", "_"), why

@@ -3,11 +3,10 @@
 vLLM turns each key back into a flag and drops a false value, so `--no-x` is the key `no-x: true`.
 """
 
-import shlex
-
 import yaml
 
 from tuner.decide.verdict import Verdict
+from tuner.export.caution import cautions, environment_words, measured_on, verdict_sentence
 from tuner.export.unreal import unreal_sentence
 from tuner.types import Fingerprint, Trial, Value
 
@@ -15,12 +14,11 @@ from tuner.types import Fingerprint, Trial, Value
 def export_yaml(trial: Trial, fingerprint: Fingerprint, host: str, port: int, verdict: Verdict | None = None) -> str:
     command = trial.command
     settings = {"model": command.model, "host": host, "port": port, **dict(map(_entry, command.settings.items()))}
-    environment = " ".join(f"{name}={shlex.quote(value)}" for name, value in command.environment.items())
-    where = f"measured on {fingerprint.gpu or 'the CPU'} with vLLM {fingerprint.engine_version}"
-    sentence = unreal_sentence(fingerprint)
+    environment = " ".join(environment_words(dict(command.environment)))
+    said = [unreal_sentence(fingerprint), verdict_sentence(trial, verdict), *cautions(trial)]
     head = [
-        *([f"# {sentence}"] if sentence else []),
-        f"# trial {trial.number}, {where if not sentence else f'{fingerprint.gpu}, {fingerprint.engine_version}'}",
+        *(f"# {sentence}" for sentence in said if sentence),
+        f"# trial {trial.number}, {measured_on(fingerprint)}",
         f"# run: {environment + ' ' if environment else ''}vllm serve --config FILE",
     ]
     return "\n".join(head) + "\n" + yaml.safe_dump(settings, sort_keys=False)

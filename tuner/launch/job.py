@@ -9,18 +9,23 @@ from tuner.decide.objective import Objective
 from tuner.decide.slo import Slo
 from tuner.launch.engine import Engine
 from tuner.launch.vllm import Seen, VllmLauncher
-from tuner.types import Command, DetectedGpu, Outcome, Params, Workload
+from tuner.types import Command, DetectedGpu, Outcome, Params, Underway, Workload
 
 _DISCARDED_WINDOW_S = 5.0
 
 Tell = Callable[[str], None]
 
 
+def _nobody(state: Underway) -> None:
+    """Is told how far the load is."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """What one launch needs. `params` are the settings in its command; `gpus` are those that it uses; `salt` makes its prompts
     differ from another launch's; with an `engine` the server is forked by it; `timeout_s` is for everything, from the start to
-    the last request; `wait_for_gpu_s` is how long others that hold its GPUs' memory are waited for before that."""
+    the last request; `wait_for_gpu_s` is how long others that hold its GPUs' memory are waited for before that; `underway` is
+    told how far the load is."""
 
     launcher: VllmLauncher
     command: Command
@@ -34,6 +39,7 @@ class Job:
     engine: Engine | None = None
     timeout_s: float | None = None
     wait_for_gpu_s: float = 0.0
+    underway: Callable[[Underway], None] = _nobody
 
     def discarded(self) -> "Job":
         """The same with a short load, for a start whose measurement does not count: long enough for what is compiled at first

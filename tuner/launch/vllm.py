@@ -24,6 +24,7 @@ from tuner.launch.processes import identities, members
 from tuner.launch.scratch import scratch, variables
 from tuner.space.gpus import UNSET
 from tuner.types import Command, Endpoint, Failed, FailureKind, Params, ProcessId
+from tuner.types.settings import flag
 
 LOOPBACK = "127.0.0.1"
 #: Between two looks whether the server is ready: a twentieth of the time that it has been starting, within these.
@@ -68,7 +69,7 @@ class VllmLauncher:
     def arguments(self, params: Params) -> tuple[str, ...]:
         """What follows `vllm serve`: the model and every flag. Pure."""
         model, settings = self._passed(params)
-        return (model, *(part for name, value in settings.items() for part in _flag(name, value)))
+        return (model, *(part for name, value in settings.items() for part in flag(name, value)))
 
     def command(self, params: Params) -> Command:
         """The exact command of a trial, without host and port: what the launch runs is what the export prints."""
@@ -190,14 +191,6 @@ class VllmLauncher:
         except (aiohttp.ClientError, KeyError, ValueError) as error:
             text = f"healthy, but the first token did not come: {type(error).__name__} {error}"
             raise LaunchError(_not_ready(text, log)) from error
-
-
-def _flag(name: str, value: object) -> tuple[str, ...]:
-    """vLLM's flag for an argument."""
-    flag = name.replace("_", "-")
-    if value is True:
-        return (f"--{flag}",)
-    return (f"--no-{flag}",) if value is False else (f"--{flag}", str(value))
 
 
 @contextmanager

@@ -22,10 +22,11 @@ from tuner.load.stopping import Stopping
 from tuner.load.tokenizer import count_tokens, learn_alphabet
 from tuner.load.warm_up import WarmUp
 from tuner.load.workers import Workers
-from tuner.types import Failed, FailureKind, LoadResult, RequestRecord, Target, Workload
+from tuner.types import Failed, FailureKind, LoadResult, RequestRecord, Target, Underway, Workload
 from tuner.workload.dataset import read_dataset
 
 Result = TypeVar("Result")
+Tell = Callable[[Underway], None]
 Observe = Callable[[], AbstractAsyncContextManager[object]]
 
 MAX_ERROR_SHARE = 0.01
@@ -36,6 +37,10 @@ MAX_WINDOW_FACTOR = 4
 #: The load is held for so many times the longest request, at most.
 MAX_HOLD_FACTOR = 2
 _POLL_S = 0.5
+#: How often it is told how far a load is.
+_TELL_S = 0.25
+#: What share of a window has to be over, before its throughput so far says anything.
+_SAYS_SHARE = 0.1
 _RAMP_S = 2.0
 _RAMP_USERS_PER_S = 2000
 _SETTLE_S = 0.05
@@ -73,26 +78,27 @@ async def generate_load(
     server_alive: Callable[[], bool] = lambda: True,
     rule: Deciding | None = None,
     tell: Callable[[str], None] = lambda text: None,
+    underway: Tell = lambda state: None,
 ) -> LoadResult:
     """Load the server with the recipe's workload; requests are numbered from `first_index`.
 
     Users start one after another over 2 s (or half of warmup_s; longer beyond 4,000). The warm-up ends when each has had its
     first token, warmup_s has passed (after ramp_up_s), and the load is stationary, or has not become so for long
-    (tuner/load/warm_up.py). Then `observe()` is entered, the window runs, and `observe()` is left. The window ends when it
+    (tuner/load/warm_up.py). Then `observe()` is entered, the window runs, and `observe()` is left; The window ends when it
     is window_s long, two requests a user (20 in the open loop) have ended in it, and all that `rule` names is known (without
     one: throughput, or an open loop's mean latencies); or after max_window_s. A trace is measured from warmup_s to its end.
     The load is held until the last request that was due before the window's end has ended. A request that gets no byte for
     stall_s is given up, and is an error; one that still gets bytes when it has taken twice as long as any other, and stall_s,
     is censored. Requests that are due after the window are load only and have no record.
 
-    `tell` is told at once of answers that are not as long as what was asked for.
+    `tell` is told at once of answers that are not as long as what was asked for, `underway` how far the load is.
 
     Raises LaunchError: CRASHED when `server_alive` (asked twice a second) says no; STALLED when requests are open and nobody
     gets a byte for stall_s, whatever /health says; LOAD_FAILED when all first requests fail, or more than 1 % of those that
     were sent or ended in the window; CLIENT_BOUND when a worker dies, or this machine refuses it a connection. Raises
     RunError when a trace is too short. When it is cancelled, leaving `workers` closes every request.
     """
-    run = _Run(target, recipe, workers, first_index, rule or deciding(recipe.workload))
+    run = _Run(target, recipe, workers, first_index, rule or deciding(recipe.workload), underway)
     listening = [run.listen(number) for number in range(workers.count)]
     return await _run_beside(run.measure(observe, tell), _watch(server_alive), run.watch_for_stall(), *listening)
 
@@ -123,9 +129,12 @@ async def _run_beside(main: Coroutine[Any, Any, Result], *others: Coroutine[Any,
 class _Run:
     """One load: what the workers told of it so far."""
 
-    def __init__(self, target: Target, recipe: Recipe, workers: Workers, first_index: int, rule: Deciding) -> None:
+    def __init__(
+        self, target: Target, recipe: Recipe, workers: Workers, first_index: int, rule: Deciding, tell: Tell
+    ) -> None:
         self._recipe, self._workload, self._workers = recipe, recipe.workload, workers
         ramp_s = min(max(_RAMP_S, (self._workload.users or 0) / _RAMP_USERS_PER_S), self._workload.warmup_s / 2)
+        self._tell, self._told_s = tell, 0.0
         self._ramp_s = self._workload.ramp_up_s or ramp_s
         self._tick_s = min(max(self._workload.warmup_s / _TICKS, _TICK_S[0]), _TICK_S[1])
         self._start_s = perf_counter() + _SETTLE_S
@@ -205,6 +214,7 @@ class _Run:
             await self._heard.tick()
             for tick in self._heard.news():
                 warm_up.tell(tick)
+            self._say(self._start_s)
             ended = self._heard.total("ended")
             if ended >= (self._workload.users or 1) and ended == self._heard.total("failed"):
                 self._check_client()
@@ -224,11 +234,13 @@ class _Run:
 
     async def _window(self, start_s: float) -> None:
         workload, before = self._workload, self._heard.total("ended")
+        events = self._heard.total("events")
         longest_s = workload.max_window_s or MAX_WINDOW_FACTOR * workload.window_s
         needed = ENDED_PER_USER * workload.users if workload.users is not None else ENDED_OPEN_LOOP
         while True:
             await self._heard.tick()
             past_s, ended = perf_counter() - start_s, self._heard.total("ended") - before
+            self._say(start_s, events, longest_s)
             if workload.trace is not None:
                 is_over = self._heard.is_exhausted() or past_s >= (workload.max_window_s or inf)
             else:
@@ -239,6 +251,19 @@ class _Run:
             is_enough = workload.trace is None and past_s >= workload.window_s and ended >= needed
             if is_enough and self._stopping.is_known(start_s, perf_counter()):
                 return
+
+    def _say(self, since_s: float, events: int | None = None, most_s: float | None = None) -> None:
+        """Tell now and then how far it is: of a window also how fast, from its `events` at its beginning on."""
+        now_s = perf_counter()
+        if now_s - self._told_s < _TELL_S:
+            return
+        self._told_s, rate = now_s, None
+        told = self._heard.total("answered_events")
+        if events is not None and told and now_s - since_s > _SAYS_SHARE * self._workload.window_s:
+            tokens = self._heard.total("answered_tokens") / told
+            rate = tokens * (self._heard.total("events") - events) / (now_s - since_s)
+        least_s = None if most_s is None else self._workload.window_s
+        self._tell(Underway(past_s=now_s - since_s, least_s=least_s, most_s=most_s, tokens_per_s=rate))
 
     async def _hold(self, start_s: float, end_s: float) -> Sequence[Report]:
         """Keep the load up while bytes flow for the sampled requests, until they have ended or taken twice as long as others;

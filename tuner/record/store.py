@@ -14,7 +14,7 @@ from typing import Self
 from sqlalchemy import URL, Engine, select
 from sqlalchemy.orm import Session
 
-from tuner.errors import StorageError, UsageError
+from tuner.errors import StorageError, UsageError, did_you_mean
 from tuner.record import rows
 from tuner.record.connect import Opener, connect, display_name, parse_url, storage_errors
 from tuner.record.deleting import delete_rows
@@ -303,7 +303,8 @@ class Store:
     def _study_row(self, session: Session, name: str) -> StudyRow:
         row = session.scalar(select(StudyRow).where(StudyRow.name == name))
         if row is None:
-            raise UsageError(f"{self.name} has no study {name!r}: `tuner studies` lists them")
+            near = did_you_mean(name, session.scalars(select(StudyRow.name)))
+            raise UsageError(f"{self.name} has no study {name!r}{near}: `tuner studies` lists them")
         return row
 
     def _locked(self, session: Session, name: str) -> StudyRow:

@@ -5,7 +5,7 @@ The shipped ones lie next to the code when installed, and in search_spaces/ of a
 
 from pathlib import Path
 
-from tuner.errors import UsageError
+from tuner.errors import UsageError, did_you_mean
 from tuner.space.search_space import SearchSpace
 from tuner.space.yaml_file import read_yaml
 
@@ -35,7 +35,8 @@ def load_space(name_or_path: str | Path) -> SearchSpace:
     path = shipped.get(str(name_or_path), Path(name_or_path))
     if path.suffix not in {".yaml", ".yml"} and not path.exists():
         raise UsageError(
-            f"there is no search space {str(name_or_path)!r}: the known GPUs are {', '.join(shipped)};"
+            f"there is no search space {str(name_or_path)!r}{did_you_mean(str(name_or_path), shipped)}:"
+            f" the known GPUs are {', '.join(shipped)};"
             " for another one give a YAML file with --space"
         )
     space = read_yaml(path, SearchSpace)

@@ -4,15 +4,14 @@ The only reader of YAML. It knows nothing of what the files mean. It is stricter
 that is there twice, and a yes or no where a number is meant, are mistakes.
 """
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from tuner.errors import UsageError
+from tuner.errors import UsageError, did_you_mean
 
 Model = TypeVar("Model", bound=BaseModel)
 Location = tuple[int | str, ...]
@@ -99,6 +98,14 @@ def _parse(path: Path, text: str) -> tuple[yaml.Node | None, Any]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
+        if (
+            isinstance(error, yaml.composer.ComposerError)
+            and error.context == "expected a single document in the stream"
+        ):
+            raise UsageError(
+                f"{path}:{line}: the file has several YAML documents (`---`) and tuner reads files with one: it looks like "
+                "a manifest of another tool; `vllm serve --config` takes no such file either"
+            ) from error
         raise UsageError(f"{path}:{line}: this is not valid YAML: {error.problem}") from error
     except yaml.YAMLError as error:
         raise UsageError(f"{path}: this is not valid YAML: {error}") from error
@@ -162,12 +169,22 @@ def _part(read: object, key: str) -> object:
     return read.get(key) if isinstance(read, Mapping) else None
 
 
+def _keys(model: type[BaseModel]) -> set[str]:
+    """All keys that the model and those in it know, as they are written."""
+    found = set[str]()
+    for name, field in model.model_fields.items():
+        found |= {field.alias or name}
+        for inner in (field.annotation, *get_args(field.annotation)):
+            if isinstance(inner, type) and issubclass(inner, BaseModel) and inner is not model:
+                found |= _keys(inner)
+    return found
+
+
 def _sentence(error: Any, model: type[BaseModel]) -> str:
     kind, found = error["type"], error.get("input")
     if kind == "extra_forbidden":
-        names = [name.replace("_", "-") if "-" in error["loc"][0] else name for name in model.model_fields]
-        near = difflib.get_close_matches(str(error["loc"][0]), names, 1) if len(error["loc"]) == 1 else []
-        return "unknown key" + (f": did you mean {near[0]}?" if near else "")
+        key, names = str(error["loc"][-1]), _keys(model)
+        return "unknown key" + did_you_mean(key, {name.replace("_", "-") for name in names} if "-" in key else names)
     if kind == "missing":
         return "this key is required"
     if kind in _EXPECTED:

@@ -9,7 +9,7 @@ from pathlib import Path
 from tuner.decide.deciding import check_decides
 from tuner.decide.objective import parse_objective
 from tuner.decide.slo import check_limits, parse_slos
-from tuner.errors import UsageError
+from tuner.errors import UsageError, choose
 from tuner.load.limits import machine_limits, too_much
 from tuner.load.workers import workers_for
 from tuner.space.files import shipped_spaces
@@ -50,9 +50,9 @@ def check_values(options: Options) -> None:
     _check_numbers(options)
     _check_words(options)
     if options.engine not in ENGINES:
-        raise UsageError(f"--engine is {options.engine!r}: choose one of {', '.join(ENGINES)}")
+        raise UsageError(f"--engine is {options.engine!r}{choose(options.engine, ENGINES)}")
     if options.start not in STARTS:
-        raise UsageError(f"--start is {options.start!r}: choose one of {', '.join(STARTS)}")
+        raise UsageError(f"--start is {options.start!r}{choose(options.start, STARTS)}")
     parse_objective(options.objective)
     parse_slos(options.slo)
     quantized_models(options)

@@ -6,18 +6,24 @@ from tuner.decide.contest import Contest
 from tuner.decide.objective import Objective, parse_objective
 from tuner.decide.shortlist import Candidate, shortlist
 from tuner.decide.slo import Slo, constraints, parse_slo
-from tuner.decide.verdict import Decision, contest_of, decision
+from tuner.decide.verdict import AGAIN, Decision, contest_of, decision
 from tuner.record.rows import StoredContest, StudyRecord
 from tuner.record.store import Store
 from tuner.types import Outcome, Trial
 
 _OFF = "it was not launched again: see --verify"
-_ENDED_EARLY = "its verification is not finished: run the same command again"
-_SINCE = "trial {} looks better by now, and was not launched again yet: run the same command again"
+_ENDED_EARLY = f"its verification is not finished: {AGAIN}"
+_SINCE = f"trial {{}} looks better by now, and was not launched again yet: {AGAIN}"
+_SEARCHING = f"the search is not finished: {AGAIN}"
 
 
 def study_decision(store: Store, name: str) -> Decision:
     """What to deploy, from what is stored. Raises UsageError if there is no such study."""
+    found = _decision(store, name)
+    return found.since(_SEARCHING) if store.running(name) else found
+
+
+def _decision(store: Store, name: str) -> Decision:
     record = store.study(name)
     objective = parse_objective(record.objective)
     slos = constraints(objective, [parse_slo(text) for text in slo_texts(record)])

@@ -90,6 +90,7 @@ def run_recorded(
         engine=engine,
         timeout_s=setup.trial_timeout_s,
         wait_for_gpu_s=setup.wait_for_gpu_s,
+        underway=watch.underway,
     )
     if is_short:
         return _run(setup, job.discarded(), store, watch, number)

@@ -22,7 +22,7 @@ from tuner.measure.metrics import load_metrics
 from tuner.measure.server import ServerSampler, is_vllm, kv_cache_tokens
 from tuner.sim.scaled_time import faster, slower
 from tuner.study.find_rate import drain, find_rate
-from tuner.types import Failed, FailureKind, Mark, Measured, Target, Workload
+from tuner.types import Failed, FailureKind, Mark, Measured, Target, Underway, Workload
 
 Tell = Callable[[str], None]
 
@@ -54,6 +54,7 @@ async def measure(
     phase: Tell = lambda text: None,
     watched: Watched | None = None,
     workers: Workers | None = None,
+    underway: Callable[[Underway], None] = lambda state: None,
 ) -> Measured:
     """Load the server and measure it until what decides is known: the `objective` and the SLOs (tuner/decide/deciding.py).
     `salt` is a number that no other measurement on its prefix cache has used.
@@ -81,7 +82,7 @@ async def measure(
         phase("asking for the tokenizer")
         recipe = await learn(target, workload, salt=salt)
         rule, has_metrics = deciding(workload, objective, slos), await is_vllm(target.base_url)
-        bench = _Bench(target, recipe, slos, rule, watched, workers, phase, has_metrics)
+        bench = _Bench(target, recipe, slos, rule, watched, workers, phase, has_metrics, underway)
         if workload.find_rate:
             found = await find_rate(bench.measure, workload, slos, drained=bench.drained, phase=phase, speed=speed)
         else:
@@ -102,11 +103,12 @@ class _Bench:
         workers: Workers,
         phase: Tell,
         has_metrics: bool,
+        underway: Callable[[Underway], None],
     ) -> None:
         self._target, self._recipe, self._slos, self._watched = target, recipe, slos, watched
         self._rule, self._workers, self._phase, self._has_metrics = rule, workers, phase, has_metrics
         self._speed = watched.speed or 1.0
-        self._loads = 0
+        self._loads, self._tell = 0, underway
 
     async def measure(self, workload: Workload) -> Measured:
         """One measurement, by as many workers as it needs and the machine has."""
@@ -145,6 +147,7 @@ class _Bench:
             server_alive=self._watched.alive,
             rule=self._rule,
             tell=self._phase,
+            underway=lambda state: self._tell(_in_its_time(state, self._speed)),
         )
         self._loads += 1
         load = replace(load_metrics(result, limits(self._slos)), request_rate=workload.request_rate)
@@ -164,3 +167,16 @@ class _Bench:
             marks=marks(workload, result, load, told, used, self._rule, gpu.others_bytes()),
             unknown=unknown(self._rule, load, result.undecided, workload.users),
         )
+
+
+def _in_its_time(state: Underway, speed: float) -> Underway:
+    """In a simulated server's seconds."""
+    if speed == 1:
+        return state
+    least, most, rate = state.least_s, state.most_s, state.tokens_per_s
+    return Underway(
+        past_s=speed * state.past_s,
+        least_s=None if least is None else speed * least,
+        most_s=None if most is None else speed * most,
+        tokens_per_s=None if rate is None else rate / speed,
+    )

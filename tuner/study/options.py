@@ -40,7 +40,7 @@ class Options:
     objective: Annotated[str, "throughput, requests, goodput, ttft_p99, tpot_p99, e2e_p99, ..."] = "throughput"
     slo: Annotated[Sequence[str], "A limit, e.g. ttft_p99=500ms. Repeatable."] = ()
     study: Annotated[str | None, "Name; default: gpu-model-workload."] = None
-    storage: Annotated[str, "Database: a file (SQLite), or the URL of one (also PostgreSQL)."] = "sqlite:///tuner.db"
+    storage: Annotated[str, "Database: a file (SQLite), or postgresql://..."] = "sqlite:///tuner.db"
     space: Annotated[Path | None, "Your own search space, instead of --gpu's."] = None
     force_gpu: Annotated[bool, "Go on although the card is another."] = False
     max_model_len: Annotated[int | None, "Longest prompt plus answer to serve; default: the model's."] = None

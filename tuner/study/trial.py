@@ -125,6 +125,7 @@ async def _measure(job: Job, endpoint: Endpoint, group: ProcessGroup, workers: W
         phase=phase,
         watched=watched,
         workers=workers,
+        underway=job.underway,
     )
     return replace(found, startup_s=endpoint.startup_s, start=endpoint.start)
 

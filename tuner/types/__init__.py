@@ -4,7 +4,7 @@ Seconds and bytes everywhere; absent is None, never 0. Field names are vLLM's an
 """
 
 from tuner.types.failure import Failed, FailureKind
-from tuner.types.load import ClientMetrics, LoadResult, RequestRecord
+from tuner.types.load import ClientMetrics, LoadResult, RequestRecord, Underway
 from tuner.types.machine import DetectedGpu, Endpoint, ProcessId, Target
 from tuner.types.measured import (
     Distribution,
@@ -50,6 +50,7 @@ __all__ = [
     "Target",
     "TokenCounts",
     "Trial",
+    "Underway",
     "Value",
     "Workload",
 ]

@@ -37,6 +37,17 @@ class RequestRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Underway:
+    """How far a load is: `past_s` of a window of at least `least_s` and at most `most_s`, and the output tokens a second so
+    far; in a warm-up there is no window yet, and these are None."""
+
+    past_s: float
+    least_s: float | None
+    most_s: float | None
+    tokens_per_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClientMetrics:
     """How well the load generator itself did in the window. `cpu` is the busiest worker's share of a core. `delay_mean_s` is an
     upper bound of how long a chunk lay unread while its worker was at others, meaned over the chunks; `lag_mean_s` and

@@ -10,6 +10,14 @@ Value = bool | int | float | str
 Params = Mapping[str, Value]
 
 
+def flag(name: str, value: Value) -> tuple[str, ...]:
+    """vLLM's flag for an argument, as words of a command line."""
+    word = name.replace("_", "-")
+    if value is True:
+        return (f"--{word}",)
+    return (f"--no-{word}",) if value is False else (f"--{word}", str(value))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
     """What is run: the exact argument vector of the engine, and the environment variables set on top of the caller's.

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from tuner.errors import UsageError
+from tuner.errors import UsageError, did_you_mean
 from tuner.types import DataFile, Histogram, Lengths, Lognormal, SharedPrefix, Workload
 from tuner.workload.lengths import MAX_RATE, MAX_USERS
 from tuner.workload.workload_file import UNITS_S, read_workload
@@ -87,7 +87,8 @@ def load_workload(name_or_path: str) -> Workload:
     path = Path(name_or_path)
     if path.suffix not in (".yaml", ".yml") and not path.is_file():
         raise UsageError(
-            f"there is no workload {name_or_path!r}: choose {', '.join(PRESETS)}, or give the path of a YAML file"
+            f"there is no workload {name_or_path!r}{did_you_mean(name_or_path, PRESETS)}: choose {', '.join(PRESETS)}, "
+            "or give the path of a YAML file"
         )
     return read_workload(path)
 

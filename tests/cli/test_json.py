@@ -1,0 +1,84 @@
+"""What `--json` writes: the fields are those of docs/json.md, stdout is JSON alone, and what is not known is null."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import tuner
+from conftest import REPOSITORY
+from record_samples import STUDY, a_trial
+
+from tuner.record.store import Store
+
+TEXT = (REPOSITORY / "docs" / "json.md").read_text()
+SHOW_ONLY = {"verdict", "launched_again"}
+ONE_TRIAL_ONLY = {"study", "unreal", "command", "resolved"}
+
+
+def fields(title: str) -> set[str]:
+    section = TEXT.split(f"\n## {title}\n")[1].split("\n## ")[0]
+    return set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    store = Store.open(f"sqlite:///{tmp_path / 'tuner.db'}")
+    store.create_or_get_study(STUDY)
+    store.finish(STUDY.name, a_trial(0))
+    store.close()
+    return tmp_path
+
+
+def written(folder: Path, *command: str) -> Any:
+    done = tuner(folder, *command, "--json", "-")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_of_studies(folder: Path) -> None:
+    (study,) = written(folder, "studies")["studies"]
+    assert study.keys() == fields("A study") - SHOW_ONLY - {"list"}
+    assert (study["study"], study["trials"], study["gain"]) == (STUDY.name, 1, None)
+
+
+def test_of_trials_and_of_a_study(folder: Path) -> None:
+    trials, shown = written(folder, "trials", STUDY.name), written(folder, "show", STUDY.name)
+    assert trials.keys() == fields("A study") - SHOW_ONLY
+    assert shown.keys() == fields("A study")
+    for study in (trials, shown):
+        (trial,) = study["list"]
+        assert trial.keys() == fields("A trial") - ONE_TRIAL_ONLY
+        assert trial["metrics"]["output_throughput"] == 44.8
+        assert trial["failure"] is None
+
+
+def test_of_one_trial(folder: Path) -> None:
+    assert written(folder, "show", STUDY.name, "0").keys() == fields("A trial")
+
+
+def test_of_a_database_without_a_study(tmp_path: Path) -> None:
+    Store.open(f"sqlite:///{tmp_path / 'tuner.db'}").close()
+    assert written(tmp_path, "studies") == {"studies": []}
+
+
+def test_of_spaces(tmp_path: Path) -> None:
+    spaces = written(tmp_path, "spaces")["spaces"]
+    assert all(space.keys() == fields("Search spaces") for space in spaces)
+    assert {"cpu", "t4", "h200"} <= {space["gpu"] for space in spaces}
+
+
+def test_of_doctor_also_where_nothing_can_run(tmp_path: Path) -> None:
+    done = tuner(tmp_path, "doctor", "--vllm-python", str(tmp_path / "none"), "--json", "-")
+    told = json.loads(done.stdout)
+    assert told.keys() == fields("This machine")
+    assert (done.returncode, told["engine"]) == (1, None)
+    assert told["problem"]
+    assert "engine: " in done.stderr
+
+
+def test_a_file_is_written_and_the_tables_stay_on_stdout(folder: Path) -> None:
+    done = tuner(folder, "trials", STUDY.name, "--json", str(folder / "t.json"))
+    assert "vLLM's defaults" in done.stdout
+    assert json.loads((folder / "t.json").read_text())["study"] == STUDY.name

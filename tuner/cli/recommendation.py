@@ -1,0 +1,75 @@
+"""What a study decided in; what to deploy, as a diff to vLLM's defaults with its flags, and the value it has, out."""
+
+import shlex
+from collections.abc import Sequence
+from statistics import fmean
+
+from rich.markup import escape
+from rich.table import Table
+
+from tuner.cli.answer import number
+from tuner.decide.objective import Objective
+from tuner.decide.verdict import Answer, Decision
+from tuner.export.caution import cautions
+from tuner.types import Measured, Outcome, Trial
+from tuner.types.settings import flag
+
+VERDICTS = {
+    Answer.BETTER: "better than the defaults",
+    Answer.ALONE: "verified on its own",
+    Answer.NOT_VERIFIED: "not verified",
+}
+
+
+def recommendation_table(found: Decision) -> Table | None:
+    """The flags of what is recommended, each with the default that it replaces; None where that is the defaults."""
+    chosen, defaults = found.chosen, found.defaults
+    if chosen is None or chosen.is_default:
+        return None
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for _ in range(3):
+        table.add_column()
+    usual = defaults.params if defaults else {}
+    for name, value in chosen.params.items():
+        if usual.get(name) == value:
+            continue
+        before = f"default {usual[name]}" if name in usual else ""
+        passed = chosen.command.settings.get(name) == value
+        how = shlex.join(flag(name, value)) if passed else _otherwise(name, chosen)
+        table.add_row("", escape(how), escape(before))
+    return table
+
+
+def _otherwise(name: str, chosen: Trial) -> str:
+    """A setting that is no flag: a checkpoint that is quantized already, or the choice to pass nothing."""
+    return f"model {chosen.command.model}" if name == "quantization" else f"no {shlex.join(flag(name, True))}"
+
+
+def recommendation_sentences(found: Decision) -> list[str]:
+    """What is to be known of it before it is deployed."""
+    return [] if found.chosen is None else cautions(found.chosen, found.defaults)
+
+
+def verdict_words(found: Decision) -> str:
+    """The verdict in a cell of a table."""
+    gain = found.verdict.gain
+    if found.chosen is None:
+        return "nothing to recommend"
+    if found.verdict.answer is Answer.BETTER and gain is not None:
+        return f"{gain.gain:.1%} better"
+    return VERDICTS.get(found.verdict.answer, "keep the defaults")
+
+
+def value_of(objective: Objective, trial: Trial | None, again: Sequence[tuple[int, Outcome]]) -> float | None:
+    """The one number that is told of a trial: the mean of its new launches, else what the search measured."""
+    if trial is None:
+        return None
+    later = [outcome for n, outcome in again if n == trial.number and isinstance(outcome, Measured)]
+    outcomes = later or ([trial.outcome] if isinstance(trial.outcome, Measured) else [])
+    values = [value for outcome in outcomes if (value := objective.value(outcome.load)) is not None]
+    return fmean(values) if values else None
+
+
+def shown_value(objective: Objective, trial: Trial | None, again: Sequence[tuple[int, Outcome]]) -> str:
+    """The same, as text."""
+    return number(objective.metric, value_of(objective, trial, again))

@@ -1,0 +1,111 @@
+"""Studies and trials in, the JSON of `tuner studies`, `trials` and `show` out; docs/json.md has every field. Pure."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from tuner.decide.objective import Objective
+from tuner.decide.verdict import Decision
+from tuner.export.caution import cautions
+from tuner.record.rows import StudyRecord
+from tuner.types import Failed, Outcome, Params, Trial
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """A study and what it has decided. `value` is the objective's of what it recommends: the mean of its new launches, else
+    what the search measured; None without one."""
+
+    record: StudyRecord
+    objective: Objective
+    found: Decision
+    trials: int
+    is_finished: bool
+    value: float | None
+
+    @property
+    def state(self) -> str:
+        return "ended" if self.is_finished else "not finished"
+
+
+def studies_json(told: Sequence[Standing]) -> str:
+    return _text({"studies": [_study(one) for one in told]})
+
+
+def trials_json(one: Standing, trials: Sequence[Trial]) -> str:
+    return _text({**_study(one), "list": [_trial(trial, one.found) for trial in trials]})
+
+
+def study_json(one: Standing, trials: Sequence[Trial], again: Sequence[tuple[int, Outcome]]) -> str:
+    """`again` are the launches of the verification, each with its trial's number."""
+    launches = [{"trial": number, **_outcome(outcome)} for number, outcome in again]
+    rows = [_trial(trial, one.found) for trial in trials]
+    return _text({**_study(one), "verdict": asdict(one.found.verdict), "launched_again": launches, "list": rows})
+
+
+def trial_json(one: Standing, trial: Trial) -> str:
+    more = {"command": asdict(trial.command), "resolved": dict(trial.resolved)}
+    return _text(
+        {"study": one.record.name, "unreal": one.record.fingerprint.unreal, **_trial(trial, one.found), **more}
+    )
+
+
+def _study(one: Standing) -> dict[str, Any]:
+    record, found, gain = one.record, one.found, one.found.verdict.gain
+    slos = record.settings.get("slos")
+    return {
+        "study": record.name,
+        "unreal": record.fingerprint.unreal,
+        "state": one.state,
+        "created_at": record.created_at.isoformat(),
+        "gpu": record.gpu,
+        "model": record.model,
+        "workload": record.workload,
+        "engine_version": record.fingerprint.engine_version,
+        "objective": record.objective,
+        "metric": one.objective.metric,
+        "slos": slos if isinstance(slos, list) else [],
+        "trials": one.trials,
+        "answer": found.verdict.answer.value,
+        "why": found.verdict.why,
+        "recommended": found.chosen.number if found.chosen else None,
+        "value": one.value,
+        "gain": gain.gain if gain is not None and found.chosen is found.winner else None,
+        "changes": _changes(found.chosen, found.defaults),
+        "cautions": cautions(found.chosen, found.defaults) if found.chosen else [],
+    }
+
+
+def _trial(trial: Trial, found: Decision) -> dict[str, Any]:
+    return {
+        "trial": trial.number,
+        "is_default": trial.is_default,
+        "is_recommended": found.chosen is not None and trial.number == found.chosen.number,
+        "params": dict(trial.params),
+        "changes": _changes(trial, found.defaults),
+        **_outcome(trial.outcome),
+        "slo_violations": dict(trial.violations),
+        "attempts": trial.attempts,
+        "started_at": trial.started_at.isoformat(),
+        "ended_at": trial.ended_at.isoformat(),
+    }
+
+
+def _outcome(outcome: Outcome) -> dict[str, Any]:
+    if isinstance(outcome, Failed):
+        return {"metrics": None, "marks": [], "failure": {"kind": outcome.kind.value, "message": outcome.message}}
+    return {"metrics": outcome.metrics(), "marks": [mark.value for mark in outcome.marks], "failure": None}
+
+
+def _changes(trial: Trial | None, defaults: Trial | None) -> Mapping[str, Mapping[str, Any]]:
+    """The settings that differ from the defaults, each with both values; None for a default that is not known."""
+    usual: Params = defaults.params if defaults else {}
+    if trial is None or trial.is_default:
+        return {}
+    differ = {name: value for name, value in trial.params.items() if usual.get(name) != value}
+    return {name: {"value": value, "default": usual.get(name)} for name, value in differ.items()}
+
+
+def _text(record: dict[str, Any]) -> str:
+    return json.dumps(record, indent=2, ensure_ascii=False) + "\n"

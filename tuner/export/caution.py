@@ -1,0 +1,56 @@
+"""A trial and what its study says of it in; the sentences that stand before everything that is made of it, out. Pure."""
+
+import shlex
+
+from tuner.decide.verdict import AGAIN, Answer, Verdict
+from tuner.types import Fingerprint, Trial
+
+#: Arguments that change what a model answers, not only how fast.
+_ANSWERS = ("quantization", "kv_cache_dtype", "dtype")
+
+
+def verdict_sentence(trial: Trial, verdict: Verdict | None) -> str | None:
+    """None where the study recommends the trial after new launches; else what keeps it from that."""
+    if verdict is None:
+        return f"NOT VERIFIED: trial {trial.number} was measured once, and is not what its study recommends"
+    if verdict.answer is Answer.NOT_VERIFIED:
+        return f"NOT VERIFIED: {verdict.why}"
+    if verdict.why.endswith(AGAIN):
+        return f"NOT FINISHED: {verdict.why}"
+    if trial.is_default or verdict.answer in (Answer.BETTER, Answer.ALONE):
+        return None
+    return f"NOT RECOMMENDED: launched again, trial {trial.number} {_DID[verdict.answer]}"
+
+
+_DID = {
+    Answer.NOT_TOLD_APART: "is not told apart from vLLM's defaults: keep these",
+    Answer.WORSE: "is worse than vLLM's defaults: keep these",
+    Answer.CRASHED: "crashed: keep vLLM's defaults",
+    Answer.MISSES: "missed an SLO, or stayed too near its limit",
+    Answer.NOTHING_BETTER: "is not better than vLLM's defaults: keep these",
+}
+
+
+def cautions(trial: Trial, defaults: Trial | None = None) -> list[str]:
+    """What its numbers do not say, a sentence each."""
+    usual = defaults.params if defaults else {}
+    return [
+        f"{name}={value} changes the model's answers, and tuner measures only how fast they come: check them first"
+        for name, value in trial.params.items()
+        if name in _ANSWERS and not trial.is_default and value not in (usual.get(name), "none", "auto")
+    ]
+
+
+def measured_on(fingerprint: Fingerprint) -> str:
+    """Where a trial's numbers are from."""
+    if fingerprint.unreal:
+        return f"{fingerprint.gpu}, {fingerprint.engine_version}"
+    return f"measured on {fingerprint.gpu or 'the CPU'} with vLLM {fingerprint.engine_version}"
+
+
+def environment_words(environment: dict[str, str]) -> list[str]:
+    """What stands before a command in a shell, so that it has these variables. A name that no shell takes goes through `env`,
+    quoted as a whole."""
+    if all(name.isascii() and name.isidentifier() for name in environment):
+        return [f"{name}={shlex.quote(value)}" for name, value in environment.items()]
+    return ["env", "--", *(shlex.quote(f"{name}={value}") for name, value in environment.items())]
