@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from faults.lab import BETWEEN, LOAD, LOADING, STOP, Lab, Saboteur, strike
+from faults.lab import BETWEEN, LOAD, LOADING, STOP, Lab, Saboteur, strike, strike_each
 from faults.matrix import COVERED, FAULTS, SERVER, WHEN, small_disk, stale_server
 from faults.study import FaultyStudy, roles
 from faults.suicide import MOMENTS
@@ -177,6 +177,18 @@ def test_a_model_folder_that_is_deleted_between_trials(lab: Lab, capsys: pytest.
     assert again.number == trial.number
     assert isinstance(again.outcome, Measured)
     SURVIVED.add("model folder deleted between trials")
+
+
+def test_a_host_on_which_every_start_dies(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    """No setting is to blame: the study stops, and the same command goes on with the same trial."""
+    with pytest.raises(RunError, match=r"defaults fail alike: .*run the same command again"):
+        lab.one_more(Saboteur(LOADING, strike_each("EngineCore", 3)))
+    (trial,) = lab.store.unfinished("s")
+    assert_shown(lab, trial, FailureKind.DEFAULTS_FAIL, "vLLM's defaults do not start either: ", capsys)
+    again = lab.one_more()
+    assert again.number == trial.number
+    assert isinstance(again.outcome, Measured)
+    SURVIVED.add("every start dies, the defaults' too")
 
 
 def test_a_disk_that_is_full_for_the_log(lab: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

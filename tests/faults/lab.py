@@ -155,3 +155,23 @@ def strike(victim: str, number: int = signal.SIGKILL, once: str | None = None) -
         roles(os.getpid())[victim].send_signal(number)
 
     return send
+
+
+def strike_each(victim: str, times: int) -> Callable[[], None]:
+    """Kill that process of each of this one's next servers."""
+
+    def newest(struck: set[int]) -> tuple[int, psutil.Process] | None:
+        found = roles(os.getpid())
+        if not {victim, "guard", "worker"} <= found.keys() or found["guard"].pid in struck:
+            return None
+        return found["guard"].pid, found[victim]
+
+    def send() -> None:
+        struck: set[int] = set()
+        for _ in range(times):
+            wait_for(lambda: newest(struck) is not None, 120)
+            if found := newest(struck):
+                struck.add(found[0])
+                found[1].kill()
+
+    return send

@@ -24,6 +24,7 @@ OTHERS = {
     "database locked for 5 s",
     "disk full for the log",
     "model folder deleted between trials",
+    "every start dies, the defaults' too",
 }
 #: What tests/test_faults.py does.
 FAULTS = OTHERS | {f"kill -9 of {victim} {when}" for victim in (*SERVER, "fork server") for when in WHEN.values()}
