@@ -28,22 +28,30 @@ def migrate(connection: Connection, place: str) -> None:
         command.upgrade(config, "head")
 
 
-def require_newest(connection: Connection, place: str) -> None:
-    """Raise StorageError unless our tables are there and at the newest schema. Writes nothing."""
-    if not _is_newest(connection, place):
-        raise StorageError(
-            f"{place} has no tables of this tuner version: run `tuner optimize` on it once, with write access"
-        )
+def is_older(connection: Connection, place: str) -> bool:
+    """Whether our tables have to be migrated before they can be read. Raises StorageError where there are none. Writes
+    nothing."""
+    current = _schema(connection, place)
+    if current is None:
+        raise StorageError(f"{place} has no tables of tuner: see --storage; `tuner optimize` makes them")
+    return current != max(_known())
 
 
 def _is_newest(connection: Connection, place: str) -> bool:
-    known = {file.name.partition("_")[0] for file in (_scripts() / "versions").glob("[0-9]*.py")}
+    return _schema(connection, place) == max(_known())
+
+
+def _schema(connection: Connection, place: str) -> str | None:
     current = None
     if inspect(connection).has_table(VERSION_TABLE):
         current = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
-    if current is not None and current not in known:
+    if current is not None and current not in _known():
         raise StorageError(f"{place} was written by a newer tuner (schema {current}): update tuner")
-    return current == max(known)
+    return current
+
+
+def _known() -> set[str]:
+    return {file.name.partition("_")[0] for file in (_scripts() / "versions").glob("[0-9]*.py")}
 
 
 def _scripts() -> Path:

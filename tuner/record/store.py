@@ -18,7 +18,7 @@ from tuner.errors import StorageError, UsageError, did_you_mean
 from tuner.record import rows
 from tuner.record.connect import Opener, connect, display_name, parse_url, storage_errors
 from tuner.record.deleting import delete_rows
-from tuner.record.migrate import migrate, require_newest
+from tuner.record.migrate import is_older, migrate
 from tuner.record.rows import Holder, Launch, StoredContest, StudyRecord, Verification, differences
 from tuner.record.tables import ContestRow, LaunchRow, MetricRow, ProcessRow, StudyRow, TrialRow, VerificationRow
 from tuner.types import Command, Failed, Params, ProcessId, Proposal, Trial
@@ -35,19 +35,26 @@ class Store:
 
     @classmethod
     def open(cls, url: str, *, read_only: bool = False) -> Self:
-        """Open `sqlite:///FILE` or `postgresql://...`, made and brought to the newest schema unless `read_only`.
+        """Open `sqlite:///FILE` or `postgresql://...`, brought to the newest schema, and made unless `read_only`.
 
         Raises UsageError for a URL that cannot be meant, StorageError for a database that cannot be used.
         """
-        parsed = parse_url(url)
+        parsed, older = parse_url(url), False
         with storage_errors(parsed):
             engine, opener = connect(parsed, read_only=read_only)
             try:
                 with engine.begin() as connection:
-                    (require_newest if read_only else migrate)(connection, display_name(parsed))
+                    if read_only:
+                        older = is_older(connection, display_name(parsed))
+                    else:
+                        migrate(connection, display_name(parsed))
             except BaseException:
                 engine.dispose()
                 raise
+        if older:
+            engine.dispose()
+            cls.open(url).close()
+            return cls.open(url, read_only=True)
         return cls(engine, parsed, opener)
 
     @property
