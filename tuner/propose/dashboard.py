@@ -16,7 +16,6 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 import optuna
 import optuna_dashboard
 from optuna.trial import FrozenTrial
-from sqlalchemy.exc import DBAPIError
 
 from tuner.errors import UsageError
 from tuner.propose.proposer import quiet, storage
@@ -116,7 +115,7 @@ def _shown(url: str, opener: Callable[[], sqlite3.Connection] | None) -> optuna.
 
     try:
         shown = open_to_read()
-    except DBAPIError:  # no study has begun: Optuna's tables are not there
+    except optuna.exceptions.StorageInternalError:  # no study has begun: Optuna's tables are not there
         made = storage(named)
         made.remove_session()
         made.engine.dispose()
