@@ -18,7 +18,7 @@ import optuna_dashboard
 from optuna.trial import FrozenTrial
 
 from tuner.errors import UsageError
-from tuner.propose.proposer import quiet
+from tuner.propose.proposer import quiet, storage
 
 _REFUSED = "tuner dashboard only shows: nothing can be changed here. `tuner delete STUDY` deletes a study."
 _STRANGE_HOST = "This is asked for under a name that is not this machine's: use its address, or localhost."
@@ -100,15 +100,26 @@ def _answer(start: Callable[..., Any], status: str, sentence: str) -> list[bytes
 
 def _shown(url: str, opener: Callable[[], sqlite3.Connection] | None) -> optuna.storages.RDBStorage:
     quiet()
+    named = url
     read: dict[str, Any] = {"connect_args": {"options": "-c default_transaction_read_only=on"}}
     if opener is not None:
         url, read = "sqlite://", {"creator": opener}
-    shown = optuna.storages.RDBStorage(
-        url.replace("{", "{{").replace("}", "}}"),  # RDBStorage formats the URL
-        engine_kwargs=read,
-        skip_compatibility_check=True,
-        skip_table_creation=True,
-    )
+
+    def open_to_read() -> optuna.storages.RDBStorage:
+        return optuna.storages.RDBStorage(
+            url.replace("{", "{{").replace("}", "}}"),  # RDBStorage formats the URL
+            engine_kwargs=read,
+            skip_compatibility_check=True,
+            skip_table_creation=True,
+        )
+
+    try:
+        shown = open_to_read()
+    except optuna.exceptions.StorageInternalError:  # no study has begun: Optuna's tables are not there
+        made = storage(named)
+        made.remove_session()
+        made.engine.dispose()
+        shown = open_to_read()
     shown.get_best_trial = lambda study_id: _best_feasible(shown, study_id)  # type: ignore[method-assign]
     return shown
 
