@@ -86,10 +86,13 @@ def test_before_and_after_prefer_what_was_launched_again_and_show_how_far_it_spr
             found(Answer.NOT_VERIFIED, why="see --verify"),
             "Trial 1 is the best that was measured, and is not verified: see --verify.",
         ),
-        (found(Answer.NOTHING_BETTER), "Keep vLLM's defaults: no trial was better."),
         (
-            replace(found(Answer.NOTHING_BETTER), chosen=None),
-            "No trial was measured that meets every SLO: nothing to recommend.",
+            found(Answer.NOTHING_BETTER, why="no other trial has ended"),
+            "Keep vLLM's defaults: no other trial has ended.",
+        ),
+        (
+            replace(found(Answer.NOTHING_BETTER, why="no trial could be measured"), chosen=None),
+            "Nothing to recommend: no trial could be measured.",
         ),
     ],
 )

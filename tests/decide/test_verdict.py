@@ -281,8 +281,20 @@ def test_without_anything_better_there_is_nothing_to_verify() -> None:
     assert (found.chosen, found.verdict.answer) == (trials[0], Answer.NOTHING_BETTER)
 
 
-def test_nothing_measured_means_nothing_to_deploy() -> None:
-    assert decision([trial(0, failed(), is_default=True)], None, THROUGHPUT, []).chosen is None
+@pytest.mark.parametrize(
+    ("outcomes", "kept", "why"),
+    [
+        ([], False, "no trial has ended yet"),
+        ([failed()], False, "no trial could be measured"),
+        ([launch(100.0)], True, "no other trial has ended"),
+        ([launch(100.0), failed()], True, "no other trial could be measured"),
+        ([launch(100.0), launch(90.0)], True, "no trial was better"),
+        ([launch(100.0, 5.0), launch(150.0, 6.0)], False, "no trial that was measured meets every SLO"),
+    ],
+)
+def test_where_nothing_is_better_it_is_said_why(outcomes: list[Outcome], kept: bool, why: str) -> None:
+    found = decision(searched(*outcomes), None, THROUGHPUT, [SLO])
+    assert (found.chosen is not None, found.verdict.answer, found.verdict.why) == (kept, Answer.NOTHING_BETTER, why)
 
 
 def test_an_unfinished_contest_is_not_verified() -> None:

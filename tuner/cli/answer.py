@@ -84,9 +84,7 @@ def _not_verified(found: Decision, v: Verdict, objective: Objective) -> str:
 
 
 def _nothing_better(found: Decision, v: Verdict, objective: Objective) -> str:
-    if found.chosen is None:
-        return "No trial was measured that meets every SLO: nothing to recommend."
-    return "Keep vLLM's defaults: no trial was better."
+    return f"{_instead(found)}: {v.why}."
 
 
 _SENTENCES = {

@@ -21,7 +21,7 @@ from tuner.export.unreal import unreal_sentence
 from tuner.record.rows import StudyRecord
 from tuner.record.store import Store
 from tuner.study.decided import launched_again, study_decision
-from tuner.study.lease import abandoned
+from tuner.study.lease import abandoned, is_run
 from tuner.study.options import Options
 from tuner.types import Failed, Trial
 
@@ -97,6 +97,7 @@ def _standing(store: Store, record: StudyRecord) -> Standing:
         found=found,
         trials=len(store.trials(record.name)),
         is_finished=not found.verdict.why.endswith(AGAIN),
+        is_run=is_run(store, record.name),
         value=value_of(objective, found.chosen, launched_again(store, record.name)),
     )
 

@@ -22,10 +22,13 @@ class Standing:
     found: Decision
     trials: int
     is_finished: bool
+    is_run: bool
     value: float | None
 
     @property
     def state(self) -> str:
+        if self.is_run:
+            return "running"
         return "ended" if self.is_finished else "not finished"
 
 

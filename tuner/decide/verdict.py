@@ -10,7 +10,7 @@ from tuner.decide.objective import Objective, metric_value
 from tuner.decide.rank import best, defaults_of, feasible
 from tuner.decide.shortlist import Candidate, shortlist
 from tuner.decide.slo import Slo
-from tuner.types import Failed, Trial
+from tuner.types import Failed, Measured, Trial
 
 #: What ends each reason that goes away when the study goes on.
 AGAIN = "run the same command again"
@@ -112,11 +112,20 @@ def _unverified(trials: Sequence[Trial], objective: Objective, slos: Sequence[Sl
     worth = shortlist(trials, objective, slos)
     if not worth or winner is None:
         kept = defaults if defaults is not None and feasible(defaults) else None
-        return Decision(
-            chosen=kept, winner=kept, defaults=defaults, verdict=Verdict(answer=Answer.NOTHING_BETTER, why=why)
-        )
+        verdict = Verdict(answer=Answer.NOTHING_BETTER, why=_why_nothing(trials))
+        return Decision(chosen=kept, winner=kept, defaults=defaults, verdict=verdict)
     verdict = Verdict(answer=Answer.NOT_VERIFIED, trial=winner.number, why=why)
     return Decision(chosen=winner, winner=winner, defaults=defaults, verdict=verdict)
+
+
+def _why_nothing(trials: Sequence[Trial]) -> str:
+    measured = [trial for trial in trials if isinstance(trial.outcome, Measured)]
+    if not measured:
+        return "no trial could be measured" if trials else "no trial has ended yet"
+    if not any(map(feasible, measured)):
+        return "no trial that was measured meets every SLO"
+    others = "no other trial could be measured" if len(trials) > 1 else "no other trial has ended"
+    return "no trial was better" if len(measured) > 1 else others
 
 
 def _verdict(contest: Contest, side: Side, slos: Sequence[Slo], why: str) -> Verdict:

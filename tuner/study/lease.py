@@ -75,6 +75,14 @@ def refuse_if_held(store: Store, study: str, note: Callable[[str], None] = lambd
     _gone(store, study, note)
 
 
+def is_run(store: Store, study: str) -> bool:
+    """Whether a tuner runs the study now; one that cannot be seen from here counts as long as it has not said that it ended."""
+    holder = store.holder(study)
+    if holder is None:
+        return False
+    return is_alive(holder.process) if _is_seen(holder.process, holder.host) else True
+
+
 class _Heart(threading.Thread):
     """Beats until it is stopped; when the study is another's, it interrupts the main thread as Ctrl-C does."""
 
