@@ -10,6 +10,7 @@ from tuner.cli.result import print_result
 from tuner.cli.tables import show
 from tuner.cli.watch import TerminalWatch
 from tuner.export.unreal import unreal_sentence
+from tuner.load.generate import MAX_WINDOW_FACTOR
 from tuner.record.store import Store
 from tuner.study.checks import check
 from tuner.study.engines import set_up
@@ -47,7 +48,7 @@ def _measure(options: Options) -> None:
 
 
 def _print_settings(options: Options, setup: Setup) -> None:
-    """Every setting with the value that is used, defaults included."""
+    """Every setting that has a value, with the one that is used, defaults included."""
     longest = setup.space.fixed.get("max_model_len")
     used = replace(
         options,
@@ -58,7 +59,7 @@ def _print_settings(options: Options, setup: Setup) -> None:
         request_rate=setup.workload.request_rate,
         warmup=setup.workload.warmup_s,
         window=setup.workload.window_s,
-        max_window=setup.workload.max_window_s,
+        max_window=setup.workload.max_window_s or MAX_WINDOW_FACTOR * setup.workload.window_s,
         precision=setup.workload.precision,
         vllm_python=str(setup.launcher.python),
         max_model_len=int(longest) if longest is not None else None,
@@ -70,7 +71,8 @@ def _print_settings(options: Options, setup: Setup) -> None:
     table = Table(box=None, show_header=False, pad_edge=False, title=sentence, title_justify="left")
     for name, value in asdict(used).items():
         shown = ", ".join(value) if isinstance(value, tuple) else value
-        table.add_row(name.replace("_", "-"), "-" if shown in (None, "") else str(shown))
+        if not (shown is None or shown is False or shown == ""):
+            table.add_row(name.replace("_", "-"), str(shown))
     version = setup.fingerprint.engine_version
     known = (
         f"vLLM {version}, {setup.fingerprint.gpu or 'CPU'}"
