@@ -32,6 +32,7 @@ _STUCK_S = 10.0
 #: Passes of killing one by one; whoever still has new processes then is killed by process groups, which no fork escapes.
 _SINGLY = 3
 _BETWEEN_S = 0.005
+_QUICKLY_S = 0.05
 
 
 class _Process(NamedTuple):
@@ -84,36 +85,53 @@ class Guard:
             return b""
 
     def end_all(self) -> None:
-        """SIGKILL every process of the session and every descendant, again until none is left; then remove the folder."""
+        """SIGKILL every process of the session and every descendant, again until none is left; then remove the folder.
+
+        That none is seen is no proof: who forks and ends at once is missed by a look at all processes. But whoever is left has
+        an ancestor that is a child of this process, to which orphans come; the kernel says when it has none any more."""
         known: set[int] = set()
         began = last_new = time.monotonic()
         passes = 0
         while time.monotonic() < last_new + _STUCK_S:
-            self._reap()
+            has_children = self._reap()
             everything = _everything()
             orderly = _orderly(everything) if time.monotonic() < began + _ORDERLY_S else set()
             ours = _ours(everything, orderly)
             left = [process for process in ours if process.pid not in orderly]
-            if not ours:
+            if not ours and not has_children:
                 break
             if {process.pid for process in left} - known:
                 last_new = time.monotonic()
             known |= {process.pid for process in left}
             _kill(left, by_group=passes >= _SINGLY)
             passes += bool(left)
+            self._kill_children(spared=orderly)
             time.sleep(_BETWEEN_S)
         if self._scratch:
             shutil.rmtree(self._scratch, ignore_errors=True)
 
-    def _reap(self) -> None:
-        """Whoever of the children ended: the command, and orphans."""
-        with contextlib.suppress(ChildProcessError):
+    def _kill_children(self, spared: set[int]) -> None:
+        """For a while, and quicker than by a look at all processes, which misses who forks and ends within milliseconds."""
+        end = time.monotonic() + _QUICKLY_S
+        while time.monotonic() < end:
+            for pid in _children():
+                if pid not in spared:
+                    with contextlib.suppress(OSError):
+                        os.kill(pid, signal.SIGKILL)
+            if not self._reap():
+                return
+
+    def _reap(self) -> bool:
+        """Whoever of the children ended: the command, and orphans. Whether there are others."""
+        try:
             while True:
                 pid, status = os.waitpid(-1, os.WNOHANG)
                 if not pid:
-                    return
+                    return True
                 if pid == self._engine:
                     self._status = status
+        except ChildProcessError:
+            return False
 
 
 def guard(engine: int, control: int, *lifelines: int, scratch: str | None = None) -> int:
@@ -142,6 +160,14 @@ def _everything() -> dict[int, _Process]:
                     name = head.partition(b"(")[2]
                     found[pid] = _Process(pid, name, state, int(parent), int(group), int(session))
     return found
+
+
+def _children() -> list[int]:
+    """Of this process; none where the kernel does not tell (CONFIG_PROC_CHILDREN)."""
+    try:
+        return [int(pid) for pid in Path("/proc/thread-self/children").read_bytes().split()]
+    except OSError:
+        return []
 
 
 def _ours(everything: dict[int, _Process], orderly: set[int]) -> list[_Process]:
