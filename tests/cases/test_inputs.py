@@ -59,7 +59,7 @@ def _refused(folder: Path, text: str, how: str) -> str:
         ),
         (WORKLOAD + "name: ../../etc\n", "workload", "5: name: '../../etc' cannot be used: it becomes the name of a"),
         (WORKLOAD + 'name: "a\\e[31m"\n', "workload", "5: name: 'a\\x1b[31m' cannot be used: it holds control"),
-        (WORKLOAD + "names: x\n", "workload", "5: names: unknown key: did you mean name?"),
+        (WORKLOAD + "names: x\n", "workload", "5: names: unknown key (did you mean 'name'?)"),
         (WORKLOAD + "a: &a [*a]\n", "workload", ""),
         ("", "workload", "1: expected `key: value` lines, the file is empty"),
         ("# nothing\n", "workload", "1: expected `key: value` lines, the file is empty"),
@@ -134,8 +134,8 @@ CONFIG = {
     "gpu: cpu\nslo: [ttft_p50=2s, ttft_p99=1s]\n": "c.yaml:2: --slo ttft_p50=2,000 ms says nothing beside",
     "engine-arg: [port=99999]\n": "c.yaml:1: --engine-arg port: tuner itself gives port",
     "engine-arg: [api_key=x]\n": "c.yaml:1: --engine-arg api_key: a secret",
-    "trails: 3\n": "c.yaml:1: trails: unknown key: did you mean trials?",
-    "max_model_ln: 3\n": "c.yaml:1: max_model_ln: unknown key: did you mean max_model_len?",
+    "trails: 3\n": "c.yaml:1: trails: unknown key (did you mean 'trials'?)",
+    "max_model_ln: 3\n": "c.yaml:1: max_model_ln: unknown key (did you mean 'max_model_len'?)",
     "": "c.yaml:1: expected `key: value` lines, the file is empty",
 }
 

@@ -184,7 +184,11 @@ def _sentence(error: Any, model: type[BaseModel]) -> str:
     kind, found = error["type"], error.get("input")
     if kind == "extra_forbidden":
         key, names = str(error["loc"][-1]), _keys(model)
-        return "unknown key" + did_you_mean(key, {name.replace("_", "-") for name in names} if "-" in key else names)
+        if other := {"-": "_", "_": "-"}.get(
+            next((letter for letter in key if letter in "-_"), "")
+        ):  # as it is written there
+            names = {name.replace(other, "_" if other == "-" else "-") for name in names}
+        return "unknown key" + did_you_mean(key, names)
     if kind == "missing":
         return "this key is required"
     if kind in _EXPECTED:
