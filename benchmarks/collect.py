@@ -110,7 +110,7 @@ class Collector:
     async def _load(
         self, endpoint: Endpoint, group: ProcessGroup, load: Workload, salt: int, known: dict[str, object]
     ) -> None:
-        watched = Watched(gpus=[self._gpu], pgid=endpoint.pgid, alive=lambda: group.exit_code() is None)
+        watched = Watched(gpus=[self._gpu], session=endpoint.session, alive=lambda: group.exit_code() is None)
         told = {"name": load.name, "users": load.users, "input_tokens": asdict(load.input_tokens)}
         told |= {"output_tokens": asdict(load.output_tokens)}
         try:

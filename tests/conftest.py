@@ -35,6 +35,7 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # workers inherit it
 #: Where the workers say which tests one of them is to run.
 _ENGINE = Path(os.environ["TUNER_CACHE_DIR"]) / "engine.txt"
 os.environ.update(HF_HUB_OFFLINE="1", VLLM_NO_USAGE_STATS="1", DO_NOT_TRACK="1")
+os.environ.pop("COLUMNS", None)  # pytest-xdist's workers have one, and tables would be folded
 
 # A slow example is a busy machine.
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -4,7 +4,9 @@ import sys
 import time
 from collections.abc import Iterator
 
+import psutil
 import pytest
+from waiting import wait_for
 
 from tuner.measure.cpu import CpuSampler, cpu_seconds
 
@@ -20,7 +22,7 @@ def busy() -> Iterator[subprocess.Popen[bytes]]:
         process.kill()
 
 
-def test_a_busy_group_uses_cores(busy: subprocess.Popen[bytes]) -> None:
+def test_a_busy_session_uses_cores(busy: subprocess.Popen[bytes]) -> None:
     used = sum(cpu_seconds(busy.pid).values())
     with CpuSampler(busy.pid) as sampler:
         while sum(cpu_seconds(busy.pid).values()) < used + 0.3:
@@ -30,13 +32,24 @@ def test_a_busy_group_uses_cores(busy: subprocess.Popen[bytes]) -> None:
     assert 0 < cores < 1.5
 
 
-def test_a_group_that_ended_has_no_number(busy: subprocess.Popen[bytes]) -> None:
+def test_a_session_that_ended_has_no_number(busy: subprocess.Popen[bytes]) -> None:
     with CpuSampler(busy.pid) as sampler:
         busy.kill()
         busy.wait()
     assert sampler.mean_cores() is None
 
 
-def test_only_the_group_is_counted(busy: subprocess.Popen[bytes]) -> None:
+def test_only_the_session_is_counted(busy: subprocess.Popen[bytes]) -> None:
     assert {pid for pid, _ in cpu_seconds(busy.pid)} == {busy.pid}
     assert os.getpid() in {pid for pid, _ in cpu_seconds(os.getpgrp())}
+
+
+def test_a_process_group_of_its_own_within_the_session_counts() -> None:
+    """A server is in such a group: its guard leads the session."""
+    code = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {BUSY!r}], process_group=0)"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True) as leader:
+        assert leader.stdout
+        leader.stdout.readline()
+        child, before = psutil.Process(leader.pid).children()[0], sum(cpu_seconds(leader.pid).values())
+        wait_for(lambda: sum(cpu_seconds(leader.pid).values()) > before + 0.1)
+        child.kill()

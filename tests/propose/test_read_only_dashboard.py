@@ -97,7 +97,7 @@ def test_a_database_in_a_read_only_folder_is_shown(folder: Path, tmp_path: Path)
 @pytest.mark.parametrize("command", ["dashboard", "export"])
 def test_a_port_that_is_none_is_one_sentence(folder: Path, command: str, port: str) -> None:
     done = commands.tuner(folder, command, *(["s"] if command == "export" else []), "--port", port)
-    assert (done.returncode, done.stderr) == (2, f"Error: --port is {port} and must be between 1 and 65535\n")
+    assert (done.returncode, done.stderr) == (2, f"Error: --port is {port} and must be 1 to 65535\n")
 
 
 def test_a_taken_port_is_told_before_any_url(folder: Path) -> None:

@@ -185,7 +185,8 @@ def test_a_bad_file_is_one_sentence_with_its_line(folder: Path, text: str, says:
 
 def test_an_unknown_name_lists_the_presets() -> None:
     with pytest.raises(
-        UsageError, match=r"no workload 'chatt': choose chat, long-prompt, reasoning-r1, newton-32, open-chat,"
+        UsageError,
+        match=r"no workload 'chatt' \(did you mean 'chat'\?\): choose chat, long-prompt, reasoning-r1, newton-32, open-chat,",
     ):
         load_workload("chatt")
 

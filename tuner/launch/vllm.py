@@ -149,7 +149,7 @@ class VllmLauncher:
         return Endpoint(
             base_url=f"http://{LOOPBACK}:{launch.port}",
             model=self.model,
-            pgid=group.session,
+            session=group.session,
             startup_s=startup_s,
             log=launch.log,
             start=launch.start,

@@ -38,7 +38,7 @@ class Watched:
     is how many of a simulated server's seconds pass in a real one, None for a real server."""
 
     gpus: Sequence[int] = ()
-    pgid: int | None = None
+    session: int | None = None
     alive: Callable[[], bool] = lambda: True
     speed: float | None = None
 
@@ -126,8 +126,8 @@ class _Bench:
 
     async def _once(self, workload: Workload) -> Measured:
         server = ServerSampler(self._target.base_url, self._speed) if self._has_metrics else None
-        gpu = GpuSampler(self._watched.gpus, self._watched.pgid)
-        cpu = CpuSampler(self._watched.pgid) if self._watched.pgid is not None else None
+        gpu = GpuSampler(self._watched.gpus, self._watched.session)
+        cpu = CpuSampler(self._watched.session) if self._watched.session is not None else None
 
         @asynccontextmanager
         async def observe() -> AsyncIterator[None]:

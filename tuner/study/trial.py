@@ -112,7 +112,7 @@ async def _never_suspended() -> AsyncIterator[None]:
 async def _measure(job: Job, endpoint: Endpoint, group: ProcessGroup, workers: Workers, phase: Tell) -> Measured:
     watched = Watched(
         gpus=[gpu.index for gpu in job.gpus],
-        pgid=endpoint.pgid if endpoint.speed is None else None,
+        session=endpoint.session if endpoint.speed is None else None,
         alive=lambda: group.exit_code() is None,
         speed=endpoint.speed,
     )

@@ -43,7 +43,7 @@ class Endpoint(Target):
     """A server that is ready: answers, is ours, and has completed one token. `start` is "plain" or "warm" (forked). `speed` is
     how many of a simulated server's seconds pass in a real one, None for a real server; `startup_s` is then simulated, too."""
 
-    pgid: int
+    session: int
     startup_s: float
     log: Path
     start: str = "plain"
