@@ -64,7 +64,10 @@ def test_a_space_of_the_users_own_is_simulated(tmp_path: Path) -> None:
     [
         (replace(SIM, gpu="auto"), r"--gpu is auto: name one of a100-80gb, .*, t4"),
         (replace(SIM, gpu="cpu"), "--gpu is cpu: name one of"),
-        (replace(SIM, engine="vllmm"), "--engine is 'vllmm' (did you mean 'vllm'?): choose one of vllm, sim, replay"),
+        (
+            replace(SIM, engine="vllmm"),
+            r"--engine is 'vllmm' \(did you mean 'vllm'\?\): choose one of vllm, sim, replay",
+        ),
         (replace(SIM, surface=Path("x")), "--engine replay and --surface FILE"),
         (Options(engine="replay"), "--engine replay and --surface FILE"),
         (replace(SIM, model="org/unheard-of"), "org/unheard-of"),

@@ -44,7 +44,7 @@ def cpu_seconds(session: int) -> _CpuSeconds:
     found: dict[tuple[int, float], float] = {}
     for pid in psutil.pids():
         try:
-            if os.getsession(pid) == session:
+            if os.getsid(pid) == session:
                 process = psutil.Process(pid)
                 times = process.cpu_times()
                 found[pid, process.create_time()] = times.user + times.system
