@@ -155,7 +155,7 @@ class Soak:
     def _compare(self, finished: dict[int, str]) -> None:
         """Only the last trial may be one that Optuna does not know yet to be finished."""
         optuna = dict(self.study.rows("SELECT number, state FROM trials ORDER BY number"))
-        running = [number for number, state in optuna.items() if state not in ("COMPLETE", "PRUNED")]
+        running = [number for number, state in optuna.items() if state in ("RUNNING", "WAITING")]
         if any(number != len(optuna) - 1 for number in running) or not set(finished) <= set(optuna):
             self._wrong("disagreements", f"Optuna: {running} of {len(optuna)} not told, {len(finished)} finished here")
         values = (

@@ -9,7 +9,21 @@ from pathlib import Path
 import pytest
 from waiting import wait_for
 
-OPTIMIZE = ("optimize", "--engine", "sim", "--gpu", "t4", "--study", "s", "--verify", "0", "--trials", "1")
+OPTIMIZE = (
+    "optimize",
+    "--engine",
+    "sim",
+    "--gpu",
+    "t4",
+    "--study",
+    "s",
+    "--verify",
+    "0",
+    "--trials",
+    "1",
+    "--window",
+    "300",
+)
 
 
 def begun(folder: Path) -> "subprocess.Popen[str]":

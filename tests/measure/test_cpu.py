@@ -41,7 +41,7 @@ def test_a_session_that_ended_has_no_number(busy: subprocess.Popen[bytes]) -> No
 
 def test_only_the_session_is_counted(busy: subprocess.Popen[bytes]) -> None:
     assert {pid for pid, _ in cpu_seconds(busy.pid)} == {busy.pid}
-    assert os.getpid() in {pid for pid, _ in cpu_seconds(os.getpgrp())}
+    assert os.getpid() in {pid for pid, _ in cpu_seconds(os.getsid(0))}
 
 
 def test_a_process_group_of_its_own_within_the_session_counts() -> None:

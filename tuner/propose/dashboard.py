@@ -7,6 +7,7 @@ browser that names this machine as its host, so that no page of another site rea
 import ipaddress
 import socket
 import sqlite3
+import threading
 from collections.abc import Callable, Iterable
 from html import escape
 from typing import Any
@@ -51,8 +52,16 @@ def serve_dashboard(
     except OSError as error:
         raise UsageError(f"{host}:{port} cannot be used: {error.strerror}: choose another with --port") from error
     with server:
-        listening()
-        server.serve_forever()
+        serving = threading.Thread(
+            target=server.serve_forever, daemon=True
+        )  # wsgiref catches the interrupt of a request
+        serving.start()
+        try:
+            listening()
+            while serving.is_alive():
+                serving.join(60)
+        finally:
+            server.shutdown()
 
 
 class ReadOnly:
