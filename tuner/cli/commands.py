@@ -4,30 +4,18 @@ What a command does is imported inside it, when it runs, and nothing here import
 and each command loads only what it uses.
 """
 
-import errno
-from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from tuner.cli.help import EXAMPLES, Command, Group
-from tuner.cli.options import FIELDS, option, takes
-from tuner.errors import TunerError
+from tuner.cli.options import FIELDS, FindRate, GpuIndex, Json, Seed, SendKey, option, takes
+from tuner.cli.refusals import Refusing
 from tuner.study.options import Options
 
 #: decide.confidence.LEAST_PAIRS, which comes with numpy; a test holds them equal.
 PAIRS = 6
-
-FindRate = Annotated[bool, option("find-rate", "Look for the highest request rate that meets every --slo.")]
-Seed = Annotated[int | None, option("seed", "Of the prompts; default: the workload's.")]
-GpuIndex = Annotated[
-    list[int] | None,
-    option("gpu-index", "A GPU of this machine to sample. Repeatable; default: all if the URL is on this machine."),
-]
-Json = Annotated[str | None, option("json", "File for the result as JSON; - for stdout, with the table on stderr.")]
-
-SendKey = Annotated[bool, option("send-key", "Send OPENAI_API_KEY also in plain text (http) to another machine.")]
 
 _LOAD = ("workload", "users", "request_rate", "find_rate")
 _WINDOW = ("warmup", "window", "max_window", "precision")
@@ -37,44 +25,9 @@ _of_a_database = takes("storage", helps={"storage": "Database: a file (SQLite), 
 _SIDE = "URL of a running server, YAML file of `vllm serve --config`, or STUDY:TRIAL."
 
 
-class _Commands(Group):
-    """Every error that tuner raises on purpose leaves here, as one sentence and an exit code."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except TunerError as error:
-            if ctx.params["debug"]:
-                raise
-            _tell(f"Error: {error}")
-            raise typer.Exit(error.exit_code) from error
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            if ctx.params["debug"] or error.errno is None:
-                raise
-            _tell(f"Error: {_of_the_system(error)}")
-            raise typer.Exit(1) from error
-
-
-def _tell(sentence: str) -> None:
-    from tuner.cli.console import errors, plain
-
-    with suppress(OSError):  # a full disk behind 2>
-        errors.print(plain(sentence), style="bold red", markup=False, highlight=False, soft_wrap=True)
-
-
-def _of_the_system(error: OSError) -> str:
-    """What the system refused, where it is not known what was done: reading a file, printing to one."""
-    place = error.filename or "what is printed"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"{place} cannot be written, the disk is full: free some space and run the same command again"
-    return f"{place}: {error.strerror}"
-
-
 app = typer.Typer(
     name="tuner",
-    cls=_Commands,
+    cls=Refusing,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,

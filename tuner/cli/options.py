@@ -41,6 +41,17 @@ def option(name: str, help: str) -> typer.models.OptionInfo:
     return found
 
 
+#: Options of several commands that are no field of Options.
+FindRate = Annotated[bool, option("find-rate", "Look for the highest request rate that meets every --slo.")]
+Seed = Annotated[int | None, option("seed", "Of the prompts; default: the workload's.")]
+GpuIndex = Annotated[
+    list[int] | None,
+    option("gpu-index", "A GPU of this machine to sample. Repeatable; default: all if the URL is on this machine."),
+]
+Json = Annotated[str | None, option("json", "File for the result as JSON; - for stdout, with the table on stderr.")]
+SendKey = Annotated[bool, option("send-key", "Send OPENAI_API_KEY also in plain text (http) to another machine.")]
+
+
 def takes(*names: str, helps: Mapping[str, str] | None = None) -> Callable[[Function], Function]:
     """A function that takes `options` becomes a command with these fields of Options, where `options` stands among its own
     parameters; one of these that is named, too, stands where it is named. `helps` has the texts that differ in this command.

@@ -1,0 +1,45 @@
+"""Where every error that tuner raises on purpose leaves: one sentence on stderr, and an exit code."""
+
+import errno
+from contextlib import suppress
+from typing import Any
+
+import typer
+
+from tuner.cli.help import Group
+from tuner.errors import TunerError
+
+
+class Refusing(Group):
+    """The root of the commands. With --debug errors go on, with their tracebacks."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except TunerError as error:
+            if ctx.params["debug"]:
+                raise
+            _tell(f"Error: {error}")
+            raise typer.Exit(error.exit_code) from error
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            if ctx.params["debug"] or error.errno is None:
+                raise
+            _tell(f"Error: {_of_the_system(error)}")
+            raise typer.Exit(1) from error
+
+
+def _tell(sentence: str) -> None:
+    from tuner.cli.console import errors, plain
+
+    with suppress(OSError):  # a full disk behind 2>
+        errors.print(plain(sentence), style="bold red", markup=False, highlight=False, soft_wrap=True)
+
+
+def _of_the_system(error: OSError) -> str:
+    """What the system refused, where it is not known what was done: reading a file, printing to one."""
+    place = error.filename or "what is printed"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{place} cannot be written, the disk is full: free some space and run the same command again"
+    return f"{place}: {error.strerror}"
