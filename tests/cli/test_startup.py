@@ -116,6 +116,7 @@ def test_the_help_of_a_command_loads_nothing_of_it(command: str, folder: Path) -
         "tuner.cli.commands",
         "tuner.cli.help",
         "tuner.cli.options",
+        "tuner.cli.refusals",
         "tuner.errors",
         "tuner.types",
     }
