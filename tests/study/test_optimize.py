@@ -142,7 +142,7 @@ def test_the_numbers_are_whole_and_agree_with_vllm(study: Study) -> None:
 def test_the_end_is_a_table_and_an_answer(study: Study) -> None:
     output = (study.folder / "output.txt").read_text()
     assert "trial 1 was interrupted and is run again" in output
-    assert "vLLM defaults: max_num_seqs=128" in output
+    assert "vLLM's defaults (trial 0): max_num_seqs=128" in output
     assert "Before and after" in output
     assert re.search(r"Output throughput .* tok/s .* tok/s", output)
     assert "tuner export a" in output
