@@ -58,14 +58,16 @@ def captures(folder: Path, engine_python: Path) -> dict[str, str]:
     for name in ("trials", "studies"):
         found[name] = "\n".join(lines(on_a_terminal(COMMANDS[name], folder, env)))
     export = ("export", "cpu-demo-chat", "--format", "yaml", "--port", str(PORT), "--output", "vllm.yaml")
-    on_a_terminal(export, folder, env)
-    server = subprocess.Popen(
-        [engine_python.parent / "vllm", "serve", "--config", "vllm.yaml"],
-        cwd=folder,
-        stdout=(folder / "server.log").open("wb"),
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
+    said = on_a_terminal(export, folder, env)
+    assert (folder / "vllm.yaml").exists(), said
+    with (folder / "server.log").open("wb") as log:
+        server = subprocess.Popen(
+            [engine_python.parent / "vllm", "serve", "--config", "vllm.yaml"],
+            cwd=folder,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
     try:
         wait_until_ready(server)
         for name in ("bench", "compare"):

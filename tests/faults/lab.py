@@ -142,7 +142,7 @@ def listened() -> set[int]:
                 theirs = psutil.Process(one.pid).environ() if one.pid else {}
             except psutil.Error:  # it ended meanwhile, or is another user's
                 continue
-            if not one.pid or {name: theirs.get(name) for name in mine} == mine:
+            if one.pid and {name: theirs.get(name) for name in mine} == mine:
                 found.add(one.laddr.port)
     return found
 
