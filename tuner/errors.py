@@ -9,6 +9,7 @@ TunerError                 one sentence: what was wrong, where, what to do
     └── LaunchError        one launch failed: carries a `Failed`, becomes the trial's outcome
 """
 
+import errno
 from collections.abc import Iterable
 
 from tuner.types import Failed
@@ -27,6 +28,11 @@ def choose(word: str, known: Iterable[str]) -> str:
     """The same, and all that is known."""
     names = tuple(known)
     return f"{did_you_mean(word, names)}: choose one of {', '.join(names)}"
+
+
+def is_full(error: OSError) -> bool:
+    """Whether the disk, or the user's quota of it, is what was refused."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 class TunerError(Exception):

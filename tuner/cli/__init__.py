@@ -1,11 +1,11 @@
 """The command line: each command parses, calls one function, prints. Results on stdout, progress and errors on stderr."""
 
-import errno
 import os
 import sys
 from contextlib import suppress
 
 from tuner.cli.commands import app
+from tuner.errors import is_full
 
 
 def run() -> None:
@@ -23,7 +23,7 @@ def run() -> None:
         sys.stderr.close()
         sys.exit(0)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if not is_full(error):
             raise
         with suppress(OSError):
             sys.stderr.write(

@@ -1,6 +1,5 @@
 """Where text goes, results to stdout, progress and errors to stderr, and what ends a command from outside."""
 
-import errno
 import ipaddress
 import os
 import re
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tuner.errors import RunError, UsageError
+from tuner.errors import RunError, UsageError, is_full
 
 #: A name of the DNS (RFC 1123), also with the underscores of container networks.
 _HOST = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.(?!-)[A-Za-z0-9_-]{1,63})*\.?")
@@ -92,7 +91,7 @@ def _write(flag: str, named: Path, path: Path, text: str) -> None:
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_full(error):
             raise RunError(
                 f"{flag} {named} cannot be written, the disk is full: free some space and run it again"
             ) from error

@@ -1,13 +1,12 @@
 """Where every error that tuner raises on purpose leaves: one sentence on stderr, and an exit code."""
 
-import errno
 from contextlib import suppress
 from typing import Any
 
 import typer
 
 from tuner.cli.help import Group
-from tuner.errors import TunerError
+from tuner.errors import TunerError, is_full
 
 
 class Refusing(Group):
@@ -40,6 +39,6 @@ def _tell(sentence: str) -> None:
 def _of_the_system(error: OSError) -> str:
     """What the system refused, where it is not known what was done: reading a file, printing to one."""
     place = error.filename or "what is printed"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_full(error):
         return f"{place} cannot be written, the disk is full: free some space and run the same command again"
     return f"{place}: {error.strerror}"

@@ -4,7 +4,6 @@ It does not know the search space, the load or the database.
 """
 
 import asyncio
-import errno
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import aiohttp
 
-from tuner.errors import LaunchError
+from tuner.errors import LaunchError, is_full
 from tuner.launch.engine import CannotFork, Engine
 from tuner.launch.failures import classify
 from tuner.launch.host_memory import memory_bytes, oom_kills
@@ -140,9 +139,7 @@ class VllmLauncher:
                 return ProcessGroup.spawn(argv, engine_environment(environment), output, log.parent), "plain"
         except OSError as error:
             message = f"{argv[0]} cannot be started with its log in {log}: {error.strerror}"
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            kind = FailureKind.DISK_FULL if full else FailureKind.HOST
-            raise LaunchError(Failed(kind=kind, message=message)) from error
+            raise _not_made(message, error) from error
 
     def endpoint(self, group: ProcessGroup, launch: Launch, startup_s: float) -> Endpoint:
         """A server that is ready."""
@@ -200,11 +197,13 @@ def _scratch() -> Iterator[Path]:
         try:
             folder = stack.enter_context(scratch())
         except OSError as error:
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             message = f"no temporary folder can be made for the server: {error.strerror} ({error.filename}): see TMPDIR"
-            kind = FailureKind.DISK_FULL if full else FailureKind.HOST
-            raise LaunchError(Failed(kind=kind, message=message)) from error
+            raise _not_made(message, error) from error
         yield folder
+
+
+def _not_made(message: str, error: OSError) -> LaunchError:
+    return LaunchError(Failed(kind=FailureKind.DISK_FULL if is_full(error) else FailureKind.HOST, message=message))
 
 
 def _free_port() -> int:

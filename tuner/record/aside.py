@@ -12,7 +12,8 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from tuner.errors import StorageError
-from tuner.record.rows import StudyRecord, Verification, is_secret
+from tuner.record.rows import StudyRecord, Verification
+from tuner.space.words import is_secret
 from tuner.types import Trial
 
 _PATTERN = "kept-*.json"

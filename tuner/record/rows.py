@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import JsonValue, TypeAdapter
 
 from tuner.record.tables import ContestRow, LaunchRow, StudyRow, TrialRow, VerificationRow
-from tuner.space.words import SECRET
+from tuner.space.words import is_secret
 from tuner.types import Command, Fingerprint, Outcome, Params, ProcessId, Proposal, Trial
 
 _COMMAND = TypeAdapter(Command)
@@ -206,11 +206,6 @@ def verification(row: VerificationRow) -> Verification:
 
 def contest(row: ContestRow) -> StoredContest:
     return StoredContest(number=row.number, candidates=_NUMBERS.validate_python(row.candidates), rounds=row.rounds)
-
-
-def is_secret(variable: str) -> bool:
-    """Whether the value of an environment variable must not be stored, by its name."""
-    return SECRET.search(variable) is not None
 
 
 def command_json(command: Command) -> JsonValue:

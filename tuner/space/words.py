@@ -11,7 +11,7 @@ SECRET_ARGUMENTS = {"hf_token": "HF_TOKEN", "api_key": "VLLM_API_KEY when you de
 #: Arguments that tuner gives to every server itself.
 TUNERS_OWN = frozenset({"model", "host", "port", "served_model_name"})
 #: TOKENIZERS_PARALLELISM and its like are no secrets.
-SECRET = re.compile(r"TOKEN(?!IZ)|KEY|SECRET|PASSWORD", re.IGNORECASE)
+_SECRET = re.compile(r"TOKEN(?!IZ)|KEY|SECRET|PASSWORD", re.IGNORECASE)
 
 
 def not_a_name(name: str) -> str | None:
@@ -32,10 +32,15 @@ def not_printable(text: str) -> str | None:
     return None if text.isprintable() else "it holds control characters (line breaks, escapes): leave them out"
 
 
+def is_secret(variable: str) -> bool:
+    """Whether the value of an environment variable must be neither stored nor exported, by its name."""
+    return _SECRET.search(variable) is not None
+
+
 def not_a_variable(name: str, value: str) -> str | None:
     """Why a variable of the environment cannot be part of what is stored, exported and started."""
     if not _ENVIRONMENT_NAME.fullmatch(name):
         return "this is no name of an environment variable: letters, digits and _, and no digit first"
-    if SECRET.search(name):
+    if is_secret(name):
         return f"a secret would be stored and exported with every trial: set {name} in the shell instead"
     return not_printable(value)

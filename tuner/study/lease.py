@@ -70,11 +70,6 @@ def me() -> ProcessId:
     return identity(os.getpid())
 
 
-def refuse_if_held(store: Store, study: str, note: Callable[[str], None] = lambda _: None) -> None:
-    """Raises UsageError if another tuner that lives holds the study."""
-    _gone(store, study, note)
-
-
 def is_run(store: Store, study: str) -> bool:
     """Whether a tuner runs the study now; one that cannot be seen from here counts as long as it has not said that it ended."""
     holder = store.holder(study)
