@@ -24,7 +24,7 @@ SHAPES = {
         r"^Export it: tuner export cpu-demo-chat$",
     ],
     "trials": [r"^vLLM's defaults \(trial 0\): ", r"^ ?# +status +tok/s", r"^ *0 +(measured|recommended)"],
-    "studies": [r"^cpu-demo-chat$", r"^  gpu cpu, model \S*demo, workload"],
+    "studies": [r"^cpu-demo-chat$", r"^  gpu cpu, model\b", r"\bdemo, +workload|\bdemo,$", r"\bstate ended\b"],
     "bench": [
         rf"^{URL}, model \S*demo, workload chat, 4 users$",
         r"^Output throughput +[\d,.]+  tok/s",

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from psutil import Process
 from waiting import wait_for
 
 from tuner.errors import EngineError
@@ -67,11 +68,11 @@ def launcher(engine_python: Path, demo_model: Path) -> VllmLauncher:
     return VllmLauncher(python=engine_python, model=str(demo_model), fixed=fixed, environment=CPU)
 
 
-async def _started(launcher: VllmLauncher, log: Path, fork_server: ForkServer | None) -> tuple[str, int]:
-    """How it was started, and its session."""
+async def _started(launcher: VllmLauncher, log: Path, fork_server: ForkServer | None) -> tuple[str, int, list[str]]:
+    """How it was started, its session, and the kernel's names of its processes."""
     command = launcher.command({"max_num_seqs": 16, "enable_prefix_caching": False})
     async with launcher.launch(command, log, lambda _: None, fork_server) as (endpoint, group):
-        return endpoint.start, group.session
+        return endpoint.start, group.session, [Process(one.pid).name() for one in members(group.session)]
 
 
 def _configuration(log: Path) -> list[str]:
@@ -92,6 +93,8 @@ def test_a_forked_server_has_the_configuration_of_a_plain_one(
     assert len(found) == 2
     assert found == _configuration(tmp_path / "plain.log")
     assert members(started[1]) == []
+    assert started[2].count("tuner-guard") == 1  # whoever else has its name is spared for a while when all are ended
+    assert len(started[2]) > 1
 
 
 @pytest.mark.engine

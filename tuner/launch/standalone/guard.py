@@ -21,7 +21,7 @@ from typing import NamedTuple
 #: Names the folder of files that go with the command.
 SCRATCH = "TUNER_SCRATCH"
 #: <linux/prctl.h>: who orphans go to, and the name of a process.
-_PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 15, 36
+_PR_SET_NAME, _PR_GET_NAME, _PR_SET_CHILD_SUBREAPER = 15, 16, 36
 _NAME = b"tuner-guard"
 #: What ends by itself once its parent is gone, and cleans up first: other guards, and Python's resource trackers, which remove
 #: shared memory and semaphores of killed processes.
@@ -139,11 +139,20 @@ def guard(engine: int, control: int, *lifelines: int, scratch: str | None = None
     return Guard(engine, control, lifelines, scratch).wait()
 
 
-def adopt() -> None:
-    """Take in the orphans of this process' descendants, from now on."""
+def adopt() -> bytes:
+    """Take in the orphans of this process' descendants, from now on, under a guard's name. The answer is the name before: a fork
+    of a guard takes it back (`rename`), or it would be spared as guards are."""
     libc = ctypes.CDLL(None, use_errno=True)
+    before = ctypes.create_string_buffer(16)
+    libc.prctl(_PR_GET_NAME, before, 0, 0, 0)
     libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    libc.prctl(_PR_SET_NAME, _NAME, 0, 0, 0)
+    rename(_NAME)
+    return before.value
+
+
+def rename(name: bytes) -> None:
+    """Give this process a name, of at most 15 bytes; its forks have it, too."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_NAME, name, 0, 0, 0)
 
 
 def _everything() -> dict[int, _Process]:

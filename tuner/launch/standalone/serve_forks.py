@@ -101,9 +101,10 @@ class ForkServer:
             os.dup2(log, 1)
             os.dup2(log, 2)
             os.close(log)
-            guarding.adopt()
+            name = guarding.adopt()
             engine = os.fork()
             if engine == 0:
+                guarding.rename(name)
                 os.setpgid(0, 0)
                 os.close(control)
                 os.close(self._lifeline)
