@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from tuner.errors import EngineError
 from tuner.launch.engine import CannotFork
 from tuner.launch.fork_server import ForkServer
 from tuner.launch.processes import members
+from tuner.launch.standalone import guard
 from tuner.launch.vllm import VllmLauncher
 from tuner.types import Failed, FailureKind
 
@@ -114,3 +116,34 @@ def test_a_dead_fork_server_is_replaced_when_it_is_needed(launcher: VllmLauncher
     wait_for(lambda: not fork_server.is_alive)
     assert fork_server.resolve(launcher.arguments({})) == before
     assert fork_server.is_alive
+
+
+_COUNTS_COPIES = """
+import copy, sys
+sys.path.insert(0, sys.argv[1])
+import preparing, resolving
+found = []
+resolving.resolve(resolving.make_parser(), [sys.argv[2]], lambda config: (preparing.prepare(config), found.append(config)))
+from vllm.tokenizers import hf
+from vllm.tokenizers.registry import cached_tokenizer_from_config
+tokenizer = cached_tokenizer_from_config(found[0].model_config)
+made, original = [], copy.deepcopy
+copy.deepcopy = lambda value, *rest: made.append(type(value)) or original(value, *rest)
+for copies, expected in ((2, 0), (1, 1)):  # those made ready are gone then
+    made.clear()
+    pooled = copy.copy(tokenizer)
+    hf.maybe_make_thread_pool(pooled, copies)
+    assert made.count(type(tokenizer)) <= expected, made
+    assert pooled.encode("one two three") == tokenizer.encode("one two three")
+assert hf.copy.deepcopy({"a": [1]}) == {"a": [1]}
+print("right")
+"""
+
+
+@pytest.mark.engine
+def test_servers_find_their_tokenizers_made(engine_python: Path, demo_model: Path) -> None:
+    folder = Path(guard.__file__).parent
+    told = subprocess.run(
+        [engine_python, "-c", _COUNTS_COPIES, folder, demo_model], capture_output=True, text=True, check=False
+    )
+    assert told.stdout.endswith("right\n"), told.stderr

@@ -140,8 +140,8 @@ def guard(engine: int, control: int, *lifelines: int, scratch: str | None = None
 
 
 def adopt() -> bytes:
-    """Take in the orphans of this process' descendants, from now on, under a guard's name. The answer is the name before: a fork
-    of a guard takes it back (`rename`), or it would be spared as guards are."""
+    """Take in the orphans of this process' descendants, from now on, under a guard's name. The answer is the name before: a
+    fork of a guard takes it back (`rename`), or it would be spared as guards are."""
     libc = ctypes.CDLL(None, use_errno=True)
     before = ctypes.create_string_buffer(16)
     libc.prctl(_PR_GET_NAME, before, 0, 0, 0)

@@ -4,7 +4,7 @@ It imports nothing of tuner and starts nothing.
 """
 
 import copy
-import importlib
+from collections.abc import Callable
 from typing import Any
 
 #: Where vLLM keeps a setting under another name than its flag.
@@ -12,17 +12,6 @@ _RENAMED = {"kv_cache_dtype": "cache_dtype"}
 #: Never told: they may hold a secret.
 _SECRET = {"api_key", "hf_token"}
 _SECTIONS = ("scheduler_config", "cache_config", "model_config", "parallel_config", "device_config", "load_config")
-#: What EngineCore and a worker import when they start; some exist only in some versions.
-_MODULES = (
-    "vllm.v1.engine.async_llm",
-    "vllm.v1.engine.core",
-    "vllm.v1.executor.uniproc_executor",
-    "vllm.v1.executor.multiproc_executor",
-    "vllm.v1.worker.gpu.model_runner",
-    "vllm.v1.attention.backends.flash_attn",
-    "vllm.model_executor.model_loader",
-    "vllm.compilation.backends",
-)
 
 
 class Refused(Exception):
@@ -53,7 +42,8 @@ def hello(parser: Any) -> dict[str, Any]:
     return {"version": vllm.__version__, "platform": str(current_platform.device_type), "arguments": names}
 
 
-def resolve(parser: Any, argv: list[str]) -> dict[str, Any]:
+def resolve(parser: Any, argv: list[str], see: Callable[[Any], None] = lambda config: None) -> dict[str, Any]:
+    """The settings of these arguments by name; `see` is shown vLLM's configuration of them."""
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.usage.usage_lib import UsageContext
 
@@ -61,7 +51,7 @@ def resolve(parser: Any, argv: list[str]) -> dict[str, Any]:
     if args.model_tag is not None:
         args.model = args.model_tag
     config = AsyncEngineArgs.from_cli_args(args).create_engine_config(UsageContext.OPENAI_API_SERVER)
-    _import_model(config)
+    see(config)
     resolved = {}
     for name in sorted(vars(args).keys() - _SECRET):
         value = _find(config, name, vars(args)[name])
@@ -93,20 +83,3 @@ def sentence(error: BaseException) -> str:
     if len(lines) > 2 and "validation error" in lines[0]:
         return f"{lines[1]}: {lines[2].split(' [type=')[0]}"
     return lines[0] if lines else type(error).__name__
-
-
-def _import_model(config: Any) -> None:
-    """Import what a server of this configuration would import, so that forks have it; what fails here, they try themselves."""
-    from vllm import ModelRegistry
-
-    worker = str(getattr(config.parallel_config, "worker_cls", "")).rpartition(".")[0]
-    for module in (*_MODULES, *([worker] if worker else [])):
-        try:
-            importlib.import_module(module)
-        except Exception:  # noqa: BLE001  another vLLM, or another platform
-            continue
-    for architecture in getattr(config.model_config, "architectures", ()):
-        try:
-            ModelRegistry.models[architecture].load_model_cls()
-        except Exception:  # noqa: BLE001
-            continue

@@ -31,7 +31,7 @@ def _sibling(name: str) -> Any:
     return module
 
 
-guarding, resolving = _sibling("guard"), _sibling("resolving")
+guarding, preparing, resolving = _sibling("guard"), _sibling("preparing"), _sibling("resolving")
 _MAX_REQUEST_BYTES = 1 << 20
 
 
@@ -66,7 +66,7 @@ class ForkServer:
         try:
             if "start" in request:
                 return self._start(request["start"], request["environment"], *descriptors)
-            return {"resolved": resolving.resolve(self._parser, request["resolve"])}
+            return {"resolved": resolving.resolve(self._parser, request["resolve"], preparing.prepare)}
         except resolving.Refused as error:
             return {"error": str(error), "usage": True}
         except SystemExit as error:
