@@ -41,7 +41,14 @@ def test_a_line_is_a_launch_with_the_seconds_that_it_took(tmp_path: Path) -> Non
     path = written(
         tmp_path,
         header(gpu="Tesla T4", source="our lab"),
-        line(1.0, startup_s=50.0, duration_s=30.0, kv_cache_tokens=4096, marks=["unsteady"]),
+        line(
+            1.0,
+            startup_s=50.0,
+            duration_s=30.0,
+            kv_cache_tokens=4096,
+            marks=["unsteady"],
+            about={"half": "test", "log": [1]},
+        ),
         {
             "params": {},
             "metrics": {name: v for name, v in metrics(output_throughput=2.0).items() if name != "startup_s"},
