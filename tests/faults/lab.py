@@ -92,7 +92,8 @@ class Lab:
         self.engine = ForkServer(engine, space.environment)
         setup = make_setup(options, space, engine, self.engine.info, [])
         setup.caches.mark_warm()
-        self.setup = replace(setup, workload=replace(setup.workload, stall_s=STALL_S))
+        # A busy machine may need longer than the window for one request: until one is answered, it goes on.
+        self.setup = replace(setup, workload=replace(setup.workload, stall_s=STALL_S, max_window_s=30.0))
         self.store = Store.open(options.storage)
 
     def one_more(self, watch: Saboteur | None = None, setup: Setup | None = None) -> Trial:
