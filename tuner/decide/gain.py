@@ -10,6 +10,7 @@ from math import sqrt
 from statistics import fmean, variance
 
 from tuner.decide.objective import Objective
+from tuner.decide.student import share_below, value_at
 
 #: Other settings than the defaults have to be worth it.
 LEAST_GAIN = 0.01
@@ -42,10 +43,7 @@ class Gain:
 
 def gain(objective: Objective, defaults: Sequence[float], winner: Sequence[float], level: float) -> Gain:
     """Welch's t test (Welch, Biometrika 1947), which does not take the two to be equally noisy; none with fewer than two
-    launches of a side. Student's distribution is scipy.special's: all of scipy.stats takes a second to import, for
-    `tuner studies` too."""
-    from scipy.special import stdtr, stdtrit  # type: ignore[import-untyped]  # slow to import
-
+    launches of a side."""
     base, relative = fmean(defaults), objective.gain(fmean(winner), fmean(defaults))
     if min(len(defaults), len(winner)) < 2:
         return Gain(gain=relative)
@@ -56,8 +54,8 @@ def gain(objective: Objective, defaults: Sequence[float], winner: Sequence[float
     if error == 0:
         return Gain(gain=relative, noise=0.0, p_better=float(better_by <= 0), p_worse=float(better_by >= 0))
     freedom = error**4 / sum(part**2 / free for part, free in parts)
-    half, seen = (error * float(stdtrit(freedom, share)) for share in (0.975, 1 - level))
-    p_better = float(stdtr(freedom, -better_by / error))
+    half, seen = (error * value_at(share, freedom) for share in (0.975, 1 - level))
+    p_better = share_below(-better_by / error, freedom)
     found = Gain(gain=relative, p_better=p_better, p_worse=1 - p_better)
     if base <= 0:
         return found
@@ -66,5 +64,5 @@ def gain(objective: Objective, defaults: Sequence[float], winner: Sequence[float
         low=(better_by - half) / base,
         high=(better_by + half) / base,
         noise=sqrt(fmean(variances)) / base,
-        least_seen=(seen + error * float(stdtrit(freedom, POWER))) / base,
+        least_seen=(seen + error * value_at(POWER, freedom)) / base,
     )
