@@ -1,9 +1,10 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.random import default_rng
 from scipy.stats import ttest_ind  # type: ignore[import-untyped]
 
-from tuner.decide.gain import Gain, gain
+from tuner.decide.gain import Gain, gain, launches_to_see
 from tuner.decide.objective import OBJECTIVES
 
 THROUGHPUT, TTFT, GOODPUT = (OBJECTIVES[name] for name in ("throughput", "ttft_p99", "goodput"))
@@ -46,3 +47,19 @@ def test_a_noisier_pair_would_have_seen_less() -> None:
     assert quiet.least_seen is not None
     assert loud.least_seen is not None
     assert loud.least_seen == pytest.approx(20 * quiet.least_seen)
+
+
+@pytest.mark.parametrize("noise", [0.02, 0.05, 0.08])
+def test_so_many_launches_find_the_gain_that_was_asked_for(noise: float) -> None:
+    launches = launches_to_see(0.1, noise, lambda _: 0.01)
+    assert launches is not None
+    random = default_rng(7)
+    found = 0
+    for _ in range(1000):
+        base, better = random.normal(100, 100 * noise, launches), random.normal(110, 100 * noise, launches)
+        found += gain(THROUGHPUT, base.tolist(), better.tolist(), 0.01).is_better(0.01)
+    assert 0.75 < found / 1000 <= 0.99
+
+
+def test_where_a_hundred_launches_are_too_few_no_number_is_told() -> None:
+    assert launches_to_see(0.1, 0.5, lambda _: 0.01) is None

@@ -34,4 +34,6 @@ def test_the_ends_of_the_line() -> None:
     assert share_below(float("inf"), 3) == 1
     assert share_below(float("-inf"), 3) == 0
     assert share_below(0.0, 3) == 0.5
+    assert (value_at(0.0, 3), value_at(1.0, 3)) == (float("-inf"), float("inf"))
+    assert share_below(value_at(1e-40, 3), 3) == pytest.approx(1e-40)
     assert share_below(-4.0, 1e9) == pytest.approx(float(stdtr(1e9, -4.0)), rel=1e-6)

@@ -4,7 +4,7 @@ Each launch is one sample: settings are what is compared, and launches of the sa
 launch do.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import sqrt
 from statistics import fmean, variance
@@ -16,6 +16,8 @@ from tuner.decide.student import share_below, value_at
 LEAST_GAIN = 0.01
 #: The chance of finding a gain of `least_seen`.
 POWER = 0.8
+#: Who verifies wants to see a gain of so much, and gives at most so many launches for it.
+USEFUL_GAIN, _MOST_LAUNCHES = 0.1, 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +56,7 @@ def gain(objective: Objective, defaults: Sequence[float], winner: Sequence[float
     if error == 0:
         return Gain(gain=relative, noise=0.0, p_better=float(better_by <= 0), p_worse=float(better_by >= 0))
     freedom = error**4 / sum(part**2 / free for part, free in parts)
-    half, seen = (error * value_at(share, freedom) for share in (0.975, 1 - level))
+    half, seen = (-error * value_at(share, freedom) for share in (0.025, level))
     p_better = share_below(-better_by / error, freedom)
     found = Gain(gain=relative, p_better=p_better, p_worse=1 - p_better)
     if base <= 0:
@@ -66,3 +68,14 @@ def gain(objective: Objective, defaults: Sequence[float], winner: Sequence[float
         noise=sqrt(fmean(variances)) / base,
         least_seen=(seen + error * value_at(POWER, freedom)) / base,
     )
+
+
+def launches_to_see(wanted: float, noise: float, level: Callable[[int], float]) -> int | None:
+    """How many launches of each side find a gain of `wanted` with 80 % chance, where launches of the same settings differ by
+    `noise` (both relative to the defaults), tested at `level` of so many launches; None where a hundred are too few."""
+    for launches in range(2, _MOST_LAUNCHES + 1):
+        freedom = 2 * (launches - 1)
+        distance = value_at(POWER, freedom) - value_at(level(launches), freedom)
+        if noise * sqrt(2 / launches) * distance <= wanted:
+            return launches
+    return None

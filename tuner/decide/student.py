@@ -22,9 +22,11 @@ def share_below(value: float, freedom: float) -> float:
 
 
 def value_at(share: float, freedom: float) -> float:
-    """The value that `share` of the distribution lies below; `share` between 0 and 1, both excluded."""
+    """The value that `share` of the distribution lies below; infinite for 0 and 1."""
     if share == 0.5:
         return 0.0
+    if not 0 < share < 1:
+        return inf if share > 0.5 else -inf
     if freedom >= _NORMAL:
         return NormalDist().inv_cdf(share)
     beyond = min(share, 1 - share)

@@ -44,7 +44,8 @@ class Missed:
 class Verdict:
     """The answer about trial `trial`, from `launches` new launches of it and `defaults` of the defaults. There is a `gain` only
     where both were launched again, tested at `level` (a one-sided p-value). `failure` is that of a launch that failed. `why`
-    says what kept it from being verified, or what became of the defaults; `defaults_missed` are the SLOs that these missed."""
+    says what kept it from being verified, or what became of the defaults; `defaults_missed` are the SLOs that these missed.
+    Of one that `is_cut_short` more launches than were allowed may say more; `enough` of each would find a useful gain."""
 
     answer: Answer
     trial: int | None = None
@@ -56,6 +57,8 @@ class Verdict:
     defaults_missed: tuple[Missed, ...] = ()
     failure: Failed | None = None
     why: str = ""
+    is_cut_short: bool = False
+    enough: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +144,8 @@ def _verdict(contest: Contest, side: Side, slos: Sequence[Slo], why: str) -> Ver
         defaults_missed=_missed(defaults, slos) if defaults else (),
         failure=side.failure,
         why=_about_the_defaults(contest) if contest.is_decided else why,
+        is_cut_short=side.standing is Standing.OPEN or (side.standing is Standing.RACING and contest.is_cut_short),
+        enough=contest.enough,
     )
 
 
