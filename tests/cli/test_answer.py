@@ -8,7 +8,7 @@ from samples import failed, measured, trial
 
 from tuner.cli.answer import answer_text, comparison_table
 from tuner.decide.contest import Side
-from tuner.decide.gain import Gain
+from tuner.decide.gain import Enough, Gain
 from tuner.decide.objective import OBJECTIVES
 from tuner.decide.verdict import Answer, Decision, Missed, Verdict
 
@@ -73,7 +73,7 @@ def test_before_and_after_prefer_what_was_launched_again_and_show_how_far_it_spr
             "themselves).",
         ),
         (
-            found(Answer.NOT_TOLD_APART, gain=replace(GAIN, gain=0.01, least_seen=2.2), is_cut_short=True, enough=5),
+            found(Answer.NOT_TOLD_APART, gain=replace(GAIN, least_seen=2.2), is_cut_short=True, enough=Enough(5, 0.1)),
             "Keep vLLM's defaults: trial 1 looked best in the search, but launched again the two cannot be told apart: "
             "a gain of less than 220% would not have been seen, and the same command with --verify 5 would see one of 10% "
             "(2 launches against 3 of the defaults, which differ by 2.0% among themselves).",

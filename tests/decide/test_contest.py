@@ -85,8 +85,9 @@ def test_what_two_launches_cannot_tell_says_how_many_can() -> None:
     assert short.gain.least_seen is not None
     assert short.gain.least_seen > 0.3
     assert short.enough is not None
-    assert 3 <= short.enough <= 6
-    longer = contest(trials, rounds=short.enough)
+    assert short.enough.gain == 0.1
+    assert 3 <= short.enough.launches <= 6
+    longer = contest(trials, rounds=short.enough.launches)
     play(longer, t0=98.0, t1=105.0)
     play(longer, t0=102.0, t1=101.0)
     assert longer.due  # the same launches, and it goes on

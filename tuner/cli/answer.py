@@ -9,7 +9,7 @@ from statistics import fmean
 from rich.table import Table
 
 from tuner.cli.rows import ROWS, Row
-from tuner.decide.gain import USEFUL_GAIN, Gain
+from tuner.decide.gain import USEFUL_GAINS, Gain
 from tuner.decide.objective import Objective
 from tuner.decide.verdict import Answer, Decision, Missed, Verdict
 from tuner.types import Measured, Outcome, Trial
@@ -61,8 +61,8 @@ def _not_told_apart(found: Decision, v: Verdict, objective: Objective) -> str:
 def _to_see_more(v: Verdict, gain: Gain) -> str:
     """What to do where the smallest gain that would have been seen is of no use, and more launches were not allowed."""
     if v.enough is not None:
-        return f", and the same command with --verify {v.enough} would see one of {USEFUL_GAIN:.0%}"
-    if v.is_cut_short and (gain.least_seen or 0) > USEFUL_GAIN:
+        return f", and the same command with --verify {v.enough.launches} would see one of {v.enough.gain:.0%}"
+    if v.is_cut_short and (gain.least_seen or 0) > USEFUL_GAINS[-1]:
         return ", and more --verify alone would not help: measure longer (--window)"
     return ""
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from statistics import fmean
 
-from tuner.decide.gain import LEAST_GAIN, USEFUL_GAIN, Gain, gain, launches_to_see
+from tuner.decide.gain import LEAST_GAIN, Enough, Gain, enough, gain
 from tuner.decide.objective import Objective
 from tuner.decide.repeats import LEAST_LAUNCHES, Bound, bound, noise
 from tuner.decide.shortlist import Candidate, is_near, slo_error
@@ -113,13 +113,11 @@ class Contest:
         return self.defaults is not None and self.defaults.standing is Standing.RACING
 
     @property
-    def enough(self) -> int | None:
+    def enough(self) -> Enough | None:
         """How many launches of each would find a useful gain, where the contest was cut short of that."""
-        found = self.gain
-        if not self.is_cut_short or found is None or found.noise is None or (found.least_seen or 0) <= USEFUL_GAIN:
+        if not self.is_cut_short or self.gain is None:
             return None
-        more = launches_to_see(USEFUL_GAIN, found.noise, lambda launches: level_of(launches - LEAST_LAUNCHES + 1))
-        return more and max(more, self._rounds + 1)
+        return enough(self.gain, self._rounds, lambda launches: level_of(launches - LEAST_LAUNCHES + 1))
 
     def take(self, number: int, outcome: Outcome) -> None:
         """What came of a launch that was due; another one is heeded, too (a stored contest of an older tuner)."""

@@ -16,8 +16,8 @@ from tuner.decide.student import share_below, value_at
 LEAST_GAIN = 0.01
 #: The chance of finding a gain of `least_seen`.
 POWER = 0.8
-#: Who verifies wants to see a gain of so much, and gives at most so many launches for it.
-USEFUL_GAIN, _MOST_LAUNCHES = 0.1, 100
+#: Who verifies wants to see a gain of the first of these, or else of the next, and gives at most so many launches for it.
+USEFUL_GAINS, _MOST_LAUNCHES = (0.1, 0.2, 0.5), 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +68,26 @@ def gain(objective: Objective, defaults: Sequence[float], winner: Sequence[float
         noise=sqrt(fmean(variances)) / base,
         least_seen=(seen + error * value_at(POWER, freedom)) / base,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Enough:
+    """With so many launches of each side a gain of so much is found, with 80 % chance."""
+
+    launches: int
+    gain: float
+
+
+def enough(found: Gain, more_than: int, level: Callable[[int], float]) -> Enough | None:
+    """How many launches would see a useful gain, where fewer were not allowed and only a greater one would have been seen."""
+    if found.noise is None or found.least_seen is None:
+        return None
+    for wanted in USEFUL_GAINS:
+        if found.least_seen <= wanted:
+            return None
+        if launches := launches_to_see(wanted, found.noise, level):
+            return Enough(max(launches, more_than + 1), wanted)
+    return None
 
 
 def launches_to_see(wanted: float, noise: float, level: Callable[[int], float]) -> int | None:
