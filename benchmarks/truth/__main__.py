@@ -1,7 +1,7 @@
 """make bench-truth: how often tuner's answers are right, where the truth is known. Seeded simulations of its own functions.
 
-Four parts: the verification of a search, where a window begins, when it ends and what is known of it, the highest rate. Each
-can be run alone: `python benchmarks/truth rate`.
+Five parts: the verification of a search, what its ballast is, where a window begins, when it ends and what is known of it, the
+highest rate. Each can be run alone: `python benchmarks/truth rate`.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import time
 
 _PARTS = {
     "verification": "what is deployed, and what is said of it",
+    "ballast": "what the last launch of a search brings, without the settings that bring nothing",
     "steady": "where a window begins",
     "window": "when a window ends, and what is known of it",
     "rate": "the highest rate that meets the SLOs",

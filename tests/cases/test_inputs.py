@@ -47,7 +47,7 @@ def _refused(folder: Path, text: str, how: str) -> str:
         (WORKLOAD.replace("low: 8", "low: yes"), "workload", "3: input_tokens.low: expected a number, found true"),
         (WORKLOAD + "window_s: on\n", "workload", "5: window_s: expected a number, found true or false"),
         (WORKLOAD + "find_rate: 1.5\n", "workload", "5: find_rate: expected true or false, found 1.5"),
-        (WORKLOAD.replace("users: 4", "users: 100000000"), "workload", "2: users: input should be less than"),
+        (WORKLOAD.replace("users: 4", "users: 100000000"), "workload", "2: users: expected a number of at most"),
         (WORKLOAD.replace("users: 4", "request_rate: .inf"), "workload", "2: request_rate: "),
         (WORKLOAD + "turns: 64\n", "workload", ""),
         (WORKLOAD.replace("8, high: 16", "8, high: 9000000") + "turns: 60\n", "workload", "5: turns: the longest"),

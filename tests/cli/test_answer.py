@@ -8,7 +8,7 @@ from samples import failed, measured, trial
 
 from tuner.cli.answer import answer_text, comparison_table
 from tuner.decide.contest import Side
-from tuner.decide.gain import Gain
+from tuner.decide.gain import Enough, Gain
 from tuner.decide.objective import OBJECTIVES
 from tuner.decide.verdict import Answer, Decision, Missed, Verdict
 
@@ -71,6 +71,23 @@ def test_before_and_after_prefer_what_was_launched_again_and_show_how_far_it_spr
             "Keep vLLM's defaults: trial 1 looked best in the search, but launched again the two cannot be told apart: "
             "a gain of less than 4% would not have been seen (2 launches against 3 of the defaults, which differ by 2.0% among "
             "themselves).",
+        ),
+        (
+            found(Answer.NOT_TOLD_APART, gain=replace(GAIN, least_seen=2.2), is_cut_short=True, enough=Enough(5, 0.1)),
+            "Keep vLLM's defaults: trial 1 looked best in the search, but launched again the two cannot be told apart: "
+            "a gain of less than 220% would not have been seen, and the same command with --verify 5 would see one of 10% "
+            "(2 launches against 3 of the defaults, which differ by 2.0% among themselves).",
+        ),
+        (
+            found(Answer.NOT_TOLD_APART, gain=replace(GAIN, gain=0.01, least_seen=4.07, noise=0.3), is_cut_short=True),
+            "Keep vLLM's defaults: trial 1 looked best in the search, but launched again the two cannot be told apart: "
+            "a gain of less than 407% would not have been seen, and more --verify alone would not help: measure longer "
+            "(--window) (2 launches against 3 of the defaults, which differ by 30.0% among themselves).",
+        ),
+        (
+            found(Answer.MISSES, is_cut_short=True),
+            "Keep vLLM's defaults: trial 1 looked best in the search, but launched again it stayed too near its limit to be "
+            "relied on. More launches may show that it can: the same command with more --verify.",
         ),
         (
             found(Answer.CRASHED, failure=failed()),

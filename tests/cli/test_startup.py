@@ -6,16 +6,19 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY
-from record_samples import STUDY, a_trial
+from record_samples import COMMAND, MEASURED, NOW, STUDY, a_trial
 from typer.main import get_command_name
 
 from tuner.cli import commands
 from tuner.decide.confidence import LEAST_PAIRS
+from tuner.record.rows import Verification
 from tuner.record.store import Store
+from tuner.types import Measured
 
 HEAVY = {
     *("aiohttp", "alembic", "numpy", "optuna", "prometheus_client", "pydantic", "pynvml"),
@@ -23,7 +26,8 @@ HEAVY = {
 }
 #: Typer reads the values of a command with it.
 TYPER = {"pydantic"}
-DATABASE = {*TYPER, "alembic", "numpy", "sqlalchemy", "yaml"}
+#: Of a database of this tuner: no Alembic, and for the answer of a verified study no SciPy.
+DATABASE = {*TYPER, "sqlalchemy", "yaml"}
 #: The heavy libraries that a command may import, at most.
 MAY_LOAD = {
     "--help": set[str](),
@@ -68,15 +72,32 @@ DOCS = dict(named())
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """With a study of one trial, and a folder that no engine is installed into, because it holds something else."""
+    """With a study that is verified, and a folder that no engine is installed into, because it holds something else."""
     found = tmp_path_factory.mktemp("startup")
     store = Store.open(f"sqlite:///{found / 'tuner.db'}")
     store.create_or_get_study(STUDY)
     store.finish(STUDY.name, a_trial(0))
+    store.finish(STUDY.name, a_trial(1, served(60.0)))
+    store.begin_contest(STUDY.name, [1], 3, NOW)
+    for turn, (trial, tokens) in enumerate(((0, 44.0), (1, 60.0), (1, 61.0), (0, 45.0), (0, 44.5), (1, 60.5))):
+        again = Verification(
+            round=1 + turn // 2,
+            role="finalist" if trial else "defaults",
+            trial_number=trial,
+            command=COMMAND,
+            outcome=served(tokens),
+            started_at=NOW,
+            ended_at=NOW,
+        )
+        store.add_verification(STUDY.name, again)
     store.close()
     (found / "taken").mkdir()
     (found / "taken" / "something").touch()
     return found
+
+
+def served(tokens: float) -> Measured:
+    return replace(MEASURED, load=replace(MEASURED.load, output_throughput=tokens))
 
 
 def run(command: str, folder: Path) -> tuple[str, set[str]]:
@@ -102,6 +123,11 @@ def test_what_a_command_may_load(command: str, folder: Path) -> None:
     assert HEAVY & modules <= MAY_LOAD[command]
     assert "tuner.cli.commands" in modules
     assert said.strip() or MAY_LOAD[command] != DATABASE  # the database was read
+
+
+def test_the_answer_of_the_study_needs_statistics(folder: Path) -> None:
+    said, _ = run("show a-study", folder)
+    assert "95 % interval" in said
 
 
 @pytest.mark.parametrize("command", DOCS)

@@ -19,7 +19,6 @@ from tuner.decide.confidence import (
     quantile_interval,
     share_above,
     share_interval,
-    t_quantile,
     truncation,
 )
 
@@ -40,13 +39,6 @@ def _autoregressive(phi: float, count: int, runs: int = RUNS) -> Floats:
 def _coverage(series: Floats) -> float:
     """In which share of the series the interval around their mean has the true mean, 0."""
     return float(np.mean([abs(values.mean()) <= (half_width(values) or 0.0) for values in series]))
-
-
-def test_t_quantiles_are_those_of_the_tables() -> None:
-    """NIST/SEMATECH e-Handbook of Statistical Methods, table 1.3.6.7.2."""
-    assert t_quantile(0.95, 1) == pytest.approx(6.314, abs=5e-4)
-    assert t_quantile(0.95, 10) == pytest.approx(1.812, abs=5e-4)
-    assert t_quantile(0.975, 9) == pytest.approx(2.262, abs=5e-4)
 
 
 @pytest.mark.parametrize(

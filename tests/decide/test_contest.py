@@ -72,3 +72,31 @@ def test_a_launch_that_nobody_asked_for_changes_nothing() -> None:
     race = contest(searched(100, 150))
     race.take(77, measured())
     assert due(race) == [1, 0]
+
+
+def test_what_two_launches_cannot_tell_says_how_many_can() -> None:
+    trials = searched(100.0, 110.0)
+    short = contest(trials, rounds=2)
+    play(short, t0=98.0, t1=105.0)
+    play(short, t0=102.0, t1=101.0)
+    assert short.is_decided
+    assert short.is_cut_short
+    assert short.gain is not None
+    assert short.gain.least_seen is not None
+    assert short.gain.least_seen > 0.3
+    assert short.enough is not None
+    assert short.enough.gain == 0.1
+    assert 3 <= short.enough.launches <= 6
+    longer = contest(trials, rounds=short.enough.launches)
+    play(longer, t0=98.0, t1=105.0)
+    play(longer, t0=102.0, t1=101.0)
+    assert longer.due  # the same launches, and it goes on
+
+
+def test_a_leader_that_was_given_up_needs_no_more_launches() -> None:
+    given_up = contest(searched(100.0, 150.0), rounds=3)
+    for base, other in ((80.0, 81.0), (100.0, 99.0), (120.0, 119.0)):
+        play(given_up, t0=base, t1=other)
+    assert given_up.is_decided
+    assert not given_up.is_cut_short
+    assert given_up.enough is None

@@ -1,9 +1,10 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.random import default_rng
 from scipy.stats import ttest_ind  # type: ignore[import-untyped]
 
-from tuner.decide.gain import Gain, gain
+from tuner.decide.gain import Gain, enough, gain, launches_to_see
 from tuner.decide.objective import OBJECTIVES
 
 THROUGHPUT, TTFT, GOODPUT = (OBJECTIVES[name] for name in ("throughput", "ttft_p99", "goodput"))
@@ -46,3 +47,30 @@ def test_a_noisier_pair_would_have_seen_less() -> None:
     assert quiet.least_seen is not None
     assert loud.least_seen is not None
     assert loud.least_seen == pytest.approx(20 * quiet.least_seen)
+
+
+@pytest.mark.parametrize("noise", [0.02, 0.05, 0.08])
+def test_so_many_launches_find_the_gain_that_was_asked_for(noise: float) -> None:
+    launches = launches_to_see(0.1, noise, lambda _: 0.01)
+    assert launches is not None
+    random = default_rng(7)
+    found = 0
+    for _ in range(1000):
+        base, better = random.normal(100, 100 * noise, launches), random.normal(110, 100 * noise, launches)
+        found += gain(THROUGHPUT, base.tolist(), better.tolist(), 0.01).is_better(0.01)
+    assert 0.75 < found / 1000 <= 0.99
+
+
+def test_where_a_hundred_launches_are_too_few_no_number_is_told() -> None:
+    assert launches_to_see(0.1, 0.5, lambda _: 0.01) is None
+
+
+@pytest.mark.parametrize(
+    ("noise", "least_seen", "wanted"), [(0.03, 2.2, 0.1), (0.08, 4.4, 0.2), (0.3, 4.1, None), (0.03, 0.09, None)]
+)
+def test_the_smallest_gain_that_launches_can_show_is_the_one_to_ask_for(
+    noise: float, least_seen: float, wanted: float | None
+) -> None:
+    found = enough(Gain(gain=0.05, noise=noise, least_seen=least_seen), 2, lambda launches: 0.02 / 2 ** (launches - 2))
+    assert (found.gain if found else None) == wanted
+    assert found is None or 3 <= found.launches <= 12

@@ -100,6 +100,20 @@ def test_the_defaults_come_first_then_the_enqueued_points(url: str, proposer: Ma
     assert (second.number, second.is_default, second.params) == (1, False, {**DEFAULTS, "max_num_seqs": 16})
 
 
+def test_what_is_wished_comes_next_where_it_is_new_and_can_run(url: str, proposer: Make) -> None:
+    search = proposer(url)
+    take(search)
+    wished = search.propose({"max_num_seqs": 32})
+    assert wished is not None
+    assert wished.params == {**DEFAULTS, "max_num_seqs": 32}
+    again = search.propose({"max_num_seqs": 32})
+    assert again is not None
+    assert again.params == {**DEFAULTS, "max_num_seqs": 16}  # the first of those that the space enqueues
+    outside = search.propose({"max_num_seqs": 1_000_000})
+    assert outside is not None
+    assert SPACE.violations(outside.params) == []
+
+
 def test_no_proposal_breaks_a_rule_or_a_bound_or_comes_twice(url: str, proposer: Make) -> None:
     search = proposer(url)
     seen = []

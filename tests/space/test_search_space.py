@@ -76,12 +76,25 @@ def test_a_file_becomes_a_space(space: SearchSpace) -> None:
             7,
             "parameters.max_num_seqs: log and step exclude each other",
         ),
-        ("low: 0.85", "low: .nan", 9, "parameters.gpu_memory_utilization.low: input should be a finite number"),
+        (
+            "low: 16, high: 512",
+            "low: 16, high: 1" + 23 * "0",
+            7,
+            "parameters.max_num_seqs: whole numbers are searched up to 9,007,199,254,740,992",
+        ),
+        ("max_num_seqs: {type: int,", "max_num_seqs: {", 7, "parameters.max_num_seqs: the key 'type' is required"),
+        ("log: true}", "log: maybe}", 7, "parameters.max_num_seqs.log: expected true or false, found the text 'maybe'"),
+        (
+            "low: 0.85",
+            "low: .nan",
+            9,
+            "parameters.gpu_memory_utilization.low: expected a number that is finite, found nan",
+        ),
         (
             "[none, fp8_per_tensor, awq, gptq]",
             "[]",
             10,
-            "parameters.quantization.choices: tuple should have at least 1 item after validation, not 0",
+            "parameters.quantization.choices: expected at least 1 of them, found none",
         ),
         (
             "[none, fp8_per_tensor, awq, gptq]",
@@ -166,8 +179,7 @@ def test_a_file_becomes_a_space(space: SearchSpace) -> None:
             "max_num_seqs: {type: int,",
             "max_num_seqs: {type: integer,",
             7,
-            "parameters.max_num_seqs: input tag 'integer' found using 'type' does not match any of the expected tags:"
-            " 'int', 'float', 'categorical'",
+            "parameters.max_num_seqs: unknown 'type' 'integer' (did you mean 'int'?): choose one of int, float, categorical",
         ),
         (
             'OMP_NUM_THREADS: "1"',

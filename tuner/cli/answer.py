@@ -9,7 +9,7 @@ from statistics import fmean
 from rich.table import Table
 
 from tuner.cli.rows import ROWS, Row
-from tuner.decide.gain import Gain
+from tuner.decide.gain import USEFUL_GAINS, Gain
 from tuner.decide.objective import Objective
 from tuner.decide.verdict import Answer, Decision, Missed, Verdict
 from tuner.types import Measured, Outcome, Trial
@@ -54,8 +54,17 @@ def _not_told_apart(found: Decision, v: Verdict, objective: Objective) -> str:
     seen = f": a gain of less than {v.gain.least_seen:.0%} would not have been seen" if v.gain.least_seen else ""
     return (
         f"Keep vLLM's defaults: trial {v.trial} looked best in the search, but launched again the two cannot be told apart"
-        f"{seen} ({_launches(v)}).{_also(v)}"
+        f"{seen}{_to_see_more(v, v.gain)} ({_launches(v)}).{_also(v)}"
     )
+
+
+def _to_see_more(v: Verdict, gain: Gain) -> str:
+    """What to do where the smallest gain that would have been seen is of no use, and more launches were not allowed."""
+    if v.enough is not None:
+        return f", and the same command with --verify {v.enough.launches} would see one of {v.enough.gain:.0%}"
+    if v.is_cut_short and (gain.least_seen or 0) > USEFUL_GAINS[-1]:
+        return ", and more --verify alone would not help: measure longer (--window)"
+    return ""
 
 
 def _worse(found: Decision, v: Verdict, objective: Objective) -> str:
@@ -73,10 +82,14 @@ def _crashed(found: Decision, v: Verdict, objective: Objective) -> str:
 
 
 def _misses(found: Decision, v: Verdict, objective: Objective) -> str:
-    missed = "; ".join(_missed(one) for one in v.missed) or "it stayed too near its limit to be relied on"
+    missed = "; ".join(_missed(one) for one in v.missed) or "stayed too near its limit to be relied on"
     return (
         f"{_instead(found)}: trial {v.trial} looked best in the search, but launched again it {missed}{_others(found)}"
+        f"{_FEW if v.is_cut_short else ''}"
     )
+
+
+_FEW = " More launches may show that it can: the same command with more --verify."
 
 
 def _not_verified(found: Decision, v: Verdict, objective: Objective) -> str:

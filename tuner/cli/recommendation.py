@@ -47,7 +47,15 @@ def _otherwise(name: str, chosen: Trial) -> str:
 
 def recommendation_sentences(found: Decision) -> list[str]:
     """What is to be known of it before it is deployed."""
-    return [] if found.chosen is None else cautions(found.chosen, found.defaults)
+    if found.chosen is None:
+        return []
+    told = cautions(found.chosen, found.defaults)
+    if found.ballast:
+        told.append(
+            f"trial {found.chosen.number} is trial {found.heavier} with {', '.join(found.ballast)} as vLLM has it: "
+            "that brought nothing"
+        )
+    return told
 
 
 def verdict_words(found: Decision) -> str:

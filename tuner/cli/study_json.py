@@ -77,6 +77,7 @@ def _study(one: Standing) -> dict[str, Any]:
         "gain": gain.gain if gain is not None and found.chosen is found.winner else None,
         "changes": _changes(found.chosen, found.defaults),
         "cautions": cautions(found.chosen, found.defaults) if found.chosen else [],
+        "ballast": list(found.ballast),
     }
 
 

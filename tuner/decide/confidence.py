@@ -17,6 +17,8 @@ from functools import lru_cache
 from math import ceil, expm1, floor, log, sqrt
 from typing import TYPE_CHECKING
 
+from tuner.decide.student import value_at
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -47,13 +49,6 @@ LEAST_PAIRS = 6
 _ENUMERATED_PAIRS = 12
 
 
-def t_quantile(share: float, freedom: int) -> float:
-    """The value that a share of Student's t distribution with `freedom` degrees of freedom lies below."""
-    from scipy.special import stdtrit  # type: ignore[import-untyped]  # slow to import
-
-    return float(stdtrit(freedom, share))
-
-
 def half_width(values: Series, control: Series | None = None) -> float | None:
     """Half the 95 % interval of the mean of a stationary series in equal time bins; None with fewer than 10.
 
@@ -68,7 +63,7 @@ def half_width(values: Series, control: Series | None = None) -> float | None:
     if series.size < LEAST_VALUES_OF_A_MEAN:
         return None
     if control is None:
-        return t_quantile(1 - LEVEL / 2, TRANSFORMS) * sqrt(_slow_variance(series) / series.size)
+        return value_at(1 - LEVEL / 2, TRANSFORMS) * sqrt(_slow_variance(series) / series.size)
     beside = np.asarray(control, dtype=np.float64)
     transforms = _cosines(series.size)
     slow, slow_beside = transforms @ series, transforms @ (beside - beside[-1])  # exactly zero if it is constant
@@ -77,7 +72,7 @@ def half_width(values: Series, control: Series | None = None) -> float | None:
         return half_width(series)
     slope = float(slow @ slow_beside) / square
     variance = _slow_variance(series - slope * beside) * TRANSFORMS / (TRANSFORMS - 1)  # one went for the slope
-    rest = t_quantile(1 - LEVEL / 2, TRANSFORMS - 1) * sqrt(variance * (1 / series.size + off**2 / square))
+    rest = value_at(1 - LEVEL / 2, TRANSFORMS - 1) * sqrt(variance * (1 / series.size + off**2 / square))
     return abs(slope * off) + rest
 
 
@@ -146,7 +141,7 @@ def _ranks(count: int, independent: float, share: float) -> tuple[int, int] | No
     The k-th of n independent values is above the quantile with the probability that at most k - 1 are below it, which is
     1 - I_share(k, n - k + 1); n and k need not be whole.
     """
-    from scipy.special import betainc
+    from scipy.special import betainc  # type: ignore[import-untyped]  # slow to import
 
     def rank_for(tail: float) -> float:
         low, high = 0.0, independent
@@ -170,7 +165,7 @@ def _inflation(flags: NDArray[np.bool_]) -> float:
     spread = float(series.var())
     if spread == 0:
         return 1.0
-    allowance = (t_quantile(1 - LEVEL / 2, _TRANSFORMS_OF_FLAGS) / _Z) ** 2
+    allowance = (value_at(1 - LEVEL / 2, _TRANSFORMS_OF_FLAGS) / _Z) ** 2
     return max(1.0, allowance * _slow_variance(series, _TRANSFORMS_OF_FLAGS) / spread)
 
 
@@ -280,7 +275,7 @@ def compare_paired(a: Sequence[float], b: Sequence[float]) -> Paired:
     pairs, mean = len(a), float(ratios.mean())
     low = high = None
     if pairs > 1:
-        half = t_quantile(1 - LEVEL / 2, pairs - 1) * float(ratios.std(ddof=1)) / sqrt(pairs)
+        half = value_at(1 - LEVEL / 2, pairs - 1) * float(ratios.std(ddof=1)) / sqrt(pairs)
         low, high = expm1(mean - half), expm1(mean + half)
     return Paired(effect=expm1(mean), low=low, high=high, p_value=_sign_flip_p(ratios), pairs=pairs)
 

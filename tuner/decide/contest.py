@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from statistics import fmean
 
-from tuner.decide.gain import LEAST_GAIN, Gain, gain
+from tuner.decide.gain import LEAST_GAIN, Enough, Gain, enough, gain
 from tuner.decide.objective import Objective
 from tuner.decide.repeats import LEAST_LAUNCHES, Bound, bound, noise
 from tuner.decide.shortlist import Candidate, is_near, slo_error
@@ -71,7 +71,8 @@ class Side:
 
 class Contest:
     """One race. `defaults` is None where they were not measured, or so far from an SLO that they need not be launched.
-    `rounds` is how often a side is launched at most, `looks` how many looks earlier contests of the study had."""
+    `rounds` is how often a side is launched at most, `looks` how many looks earlier contests of the study had. One that
+    `is_cut_short` is decided only because no side may be launched more often."""
 
     def __init__(
         self,
@@ -90,7 +91,7 @@ class Contest:
         self.looks = looks
         self.gain: Gain | None = None
         self.level: float | None = None
-        self.is_decided = False
+        self.is_decided = self.is_cut_short = False
         self.round = 0
         self._due: list[Side] = []
         self._next_round()
@@ -110,6 +111,13 @@ class Contest:
     def is_against_the_defaults(self) -> bool:
         """Whether there are defaults to be better than: launched, and not known to miss an SLO."""
         return self.defaults is not None and self.defaults.standing is Standing.RACING
+
+    @property
+    def enough(self) -> Enough | None:
+        """How many launches of each would find a useful gain, where the contest was cut short of that."""
+        if not self.is_cut_short or self.gain is None:
+            return None
+        return enough(self.gain, self._rounds, lambda launches: level_of(launches - LEAST_LAUNCHES + 1))
 
     def take(self, number: int, outcome: Outcome) -> None:
         """What came of a launch that was due; another one is heeded, too (a stored contest of an older tuner)."""
@@ -188,7 +196,9 @@ class Contest:
         hopeless = self.gain.is_worse(_AHEAD) or (
             min(len(base), len(values)) >= _FUTILE and self.gain.gain < LEAST_GAIN
         )
-        self.is_decided = self.gain.is_better(self.level) or hopeless or len(values) >= self._rounds
+        found = self.gain.is_better(self.level) or hopeless
+        self.is_cut_short = not found and len(values) >= self._rounds
+        self.is_decided = found or self.is_cut_short
 
     def _next_round(self) -> None:
         if self.is_decided:

@@ -10,9 +10,9 @@ from enum import StrEnum
 from math import log, sqrt
 from statistics import NormalDist, fmean
 
-from tuner.decide.confidence import t_quantile
 from tuner.decide.objective import metric_value
 from tuner.decide.slo import Slo
+from tuner.decide.student import value_at
 from tuner.types import LoadMetrics
 
 #: What a p99 of the same settings differs by from launch to launch (standard deviation of its logarithm) where nothing is
@@ -79,12 +79,12 @@ def _bound(loads: Sequence[LoadMetrics], slo: Slo, known: Noise) -> Bound:
     if not there:
         return Bound.MEETS if values else Bound.OPEN
     distance = fmean(there) / (known.error / sqrt(len(there)))
-    if distance > t_quantile(1 - MISSES, known.freedom):
+    if distance > value_at(1 - MISSES, known.freedom):
         return Bound.MISSES
     if distance > 0:
         return Bound.IN_DOUBT
     enough = len(there) >= LEAST_LAUNCHES
-    return Bound.MEETS if enough and distance < -t_quantile(1 - MEETS, known.freedom) else Bound.OPEN
+    return Bound.MEETS if enough and distance < -value_at(1 - MEETS, known.freedom) else Bound.OPEN
 
 
 def _excess(load: LoadMetrics, slo: Slo) -> float | None:

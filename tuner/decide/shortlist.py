@@ -6,13 +6,14 @@ that met it by luck. So the order is by what a setting promises: its gain times 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import log, prod, sqrt
+from math import inf, log, prod, sqrt
 
+from tuner.decide.ballast import NOTHING, changed, is_lighter
 from tuner.decide.objective import Objective
 from tuner.decide.rank import defaults_of, feasible, score, usual_start
 from tuner.decide.repeats import LEAST_ERROR, LEAST_LAUNCHES, PRIOR_ERROR, chance_to_meet
 from tuner.decide.slo import Slo
-from tuner.types import LoadMetrics, Measured, Trial
+from tuner.types import LoadMetrics, Measured, Params, Trial
 
 #: What missed an SLO in the search by so much that its chance to meet it is smaller is not launched again.
 _LEAST_CHANCE = 0.1
@@ -37,15 +38,44 @@ class Candidate:
 
 
 def shortlist(trials: Sequence[Trial], objective: Objective, slos: Sequence[Slo]) -> list[Candidate]:
-    """All that may be better than the defaults, the most promising first. Where the defaults miss an SLO or were not measured,
-    all that may meet the SLOs."""
+    """All that may be better than the defaults, the most promising first, or in its place the same with fewer settings changed,
+    if that served as much. Where the defaults miss an SLO or were not measured, all that may meet the SLOs."""
     known = [trial for trial in trials if score(trial, objective) is not None]
     usual, (kept, base) = usual_start(known), _defaults(trials, objective, slos)
     values = {trial.number: _value(trial, usual, objective) for trial in known}
     promises = {t.number: _promise(t, values[t.number], kept, base, objective, slos) for t in known if not t.is_default}
     chosen = [trial for trial in known if promises.get(trial.number, 0.0) > 0]
     chosen.sort(key=lambda trial: -promises[trial.number])
-    return [_candidate(trial, values[trial.number], objective, promises[trial.number]) for trial in chosen]
+    found = [_candidate(trial, values[trial.number], objective, promises[trial.number]) for trial in chosen]
+    defaults = defaults_of(trials)
+    light = lighter(found, defaults.params, objective) if found and defaults else None
+    return [light, *(one for one in found if one is not light)] if light else found
+
+
+def lighter(ordered: Sequence[Candidate], defaults: Params, objective: Objective) -> Candidate | None:
+    """Of the first the same with some of its settings at the defaults again, where that served as much; the lightest."""
+    first = ordered[0]
+    found = [
+        other
+        for other in ordered[1:]
+        if is_lighter(other.trial.params, first.trial.params, defaults)
+        and other.promise >= _NEAR * first.promise
+        and _behind(other, first, objective) <= NOTHING
+    ]
+    return min(found, key=lambda one: len(changed(one.trial.params, defaults)), default=None)
+
+
+def heavier(candidates: Sequence[Candidate], chosen: Trial, defaults: Params, objective: Objective) -> Trial | None:
+    """The most promising of what serves no more than the chosen one, which is the same with fewer settings changed."""
+    mine = next((one for one in candidates if one.trial.number == chosen.number), None)
+    found = [
+        other
+        for other in candidates
+        if mine
+        and is_lighter(chosen.params, other.trial.params, defaults)
+        and _behind(mine, other, objective) <= NOTHING
+    ]
+    return max(found, key=lambda one: one.promise).trial if found else None
 
 
 def slo_error(load: LoadMetrics, slo: Slo) -> float | None:
@@ -60,8 +90,14 @@ def is_near(candidate: Candidate, leader: Candidate, objective: Objective) -> bo
     """Whether its search value is within one standard error of the leader's, so that it may well be the better one."""
     if candidate.promise < _NEAR * leader.promise or min(candidate.value, leader.value) <= 0:
         return False
-    behind = log(leader.value / candidate.value) * (1 if objective.maximize else -1)
-    return behind <= sqrt(candidate.error**2 + leader.error**2)
+    return _behind(candidate, leader, objective) <= sqrt(candidate.error**2 + leader.error**2)
+
+
+def _behind(candidate: Candidate, leader: Candidate, objective: Objective) -> float:
+    """By how much, of the logarithm of what the search measured."""
+    if min(candidate.value, leader.value) <= 0:
+        return 0.0 if candidate.value == leader.value else inf
+    return log(leader.value / candidate.value) * (1 if objective.maximize else -1)
 
 
 def _chance(load: LoadMetrics, slos: Sequence[Slo]) -> float:

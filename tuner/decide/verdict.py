@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from tuner.decide.ballast import changed
 from tuner.decide.contest import Contest, Side, Standing
-from tuner.decide.gain import Gain
+from tuner.decide.gain import Enough, Gain
 from tuner.decide.objective import Objective, metric_value
 from tuner.decide.rank import best, defaults_of, feasible
-from tuner.decide.shortlist import Candidate, shortlist
+from tuner.decide.shortlist import Candidate, heavier, shortlist
 from tuner.decide.slo import Slo
 from tuner.types import Failed, Measured, Trial
 
@@ -44,7 +45,8 @@ class Missed:
 class Verdict:
     """The answer about trial `trial`, from `launches` new launches of it and `defaults` of the defaults. There is a `gain` only
     where both were launched again, tested at `level` (a one-sided p-value). `failure` is that of a launch that failed. `why`
-    says what kept it from being verified, or what became of the defaults; `defaults_missed` are the SLOs that these missed."""
+    says what kept it from being verified, or what became of the defaults; `defaults_missed` are the SLOs that these missed.
+    Of one that `is_cut_short` more launches than were allowed may say more, and `enough` of each would find a useful gain."""
 
     answer: Answer
     trial: int | None = None
@@ -56,18 +58,23 @@ class Verdict:
     defaults_missed: tuple[Missed, ...] = ()
     failure: Failed | None = None
     why: str = ""
+    is_cut_short: bool = False
+    enough: Enough | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """What to deploy. `chosen` is None when nothing that was launched meets the SLOs. `winner` is the setting that the answer
-    is about: the leader of the contest, or the best of the search. `finalists` are all that were launched again."""
+    is about: the leader of the contest, or the best of the search. `finalists` are all that were launched again. `ballast`
+    names the settings of trial `heavier` that are at the defaults in the chosen one, because they brought nothing."""
 
     chosen: Trial | None
     winner: Trial | None
     defaults: Trial | None
     verdict: Verdict
     finalists: tuple[Side, ...] = ()
+    heavier: int | None = None
+    ballast: tuple[str, ...] = ()
 
     def since(self, why: str) -> "Decision":
         """The same, with what is to be known beside it: something that was not launched again yet looks better."""
@@ -93,6 +100,24 @@ def decision(
     trials: Sequence[Trial], contest: Contest | None, objective: Objective, slos: Sequence[Slo], why: str = ""
 ) -> Decision:
     """Choose. `why` says what keeps a contest from being finished, or from being begun."""
+    return _with_ballast(_decision(trials, contest, objective, slos, why), trials, objective, slos)
+
+
+def _with_ballast(found: Decision, trials: Sequence[Trial], objective: Objective, slos: Sequence[Slo]) -> Decision:
+    chosen, defaults = found.chosen, found.defaults
+    if chosen is None or defaults is None or chosen.is_default:
+        return found
+    other = heavier(shortlist(trials, objective, slos), chosen, defaults.params, objective)
+    if other is None:
+        return found
+    kept = changed(chosen.params, defaults.params)
+    names = tuple(name for name in changed(other.params, defaults.params) if name not in kept)
+    return replace(found, heavier=other.number, ballast=names)
+
+
+def _decision(
+    trials: Sequence[Trial], contest: Contest | None, objective: Objective, slos: Sequence[Slo], why: str
+) -> Decision:
     defaults = defaults_of(trials)
     if contest is None or contest.leader is None or not any(side.outcomes for side in contest.finalists):
         return _unverified(trials, objective, slos, why)
@@ -141,6 +166,8 @@ def _verdict(contest: Contest, side: Side, slos: Sequence[Slo], why: str) -> Ver
         defaults_missed=_missed(defaults, slos) if defaults else (),
         failure=side.failure,
         why=_about_the_defaults(contest) if contest.is_decided else why,
+        is_cut_short=side.standing is Standing.OPEN or (side.standing is Standing.RACING and contest.is_cut_short),
+        enough=contest.enough,
     )
 
 

@@ -142,14 +142,15 @@ class Proposer:
         running = [trial for trial in self._trials() if trial.state is TrialState.RUNNING]
         return [Proposal(number=t.number, params=t.params, is_default=_is_default(t)) for t in running]
 
-    def propose(self) -> Proposal | None:
+    def propose(self, wished: Params | None = None) -> Proposal | None:
         """The next settings, written to the database; None when nothing is left to try.
 
-        First vLLM's defaults, then the points that the space enqueues, then the sampler's.
+        First vLLM's defaults, then what is wished, if it is new and can run, then the points that the space enqueues, then the
+        sampler's.
         """
         if not self._trials():
             return self._take_up(self._defaults, is_default=True)
-        for params in self._candidates():
+        for params in self._candidates(wished):
             if _key(params) not in self._tried and not self._space.violations(params):
                 return self._take_up(params, is_default=False)
         return None
@@ -195,8 +196,8 @@ class Proposer:
                 "run the same command again, and it is made anew from tuner's own tables"
             ) from error
 
-    def _candidates(self) -> Iterator[Params]:
-        for point in self._space.enqueue:
+    def _candidates(self, wished: Params | None) -> Iterator[Params]:
+        for point in (*([wished] if wished else ()), *self._space.enqueue):
             full = {**self._defaults, **point}
             active = self._space.active(full)
             yield {name: value for name, value in full.items() if name in active}

@@ -26,6 +26,10 @@ def _scalar(value: object) -> object:
 Scalar = Annotated[Value, BeforeValidator(_scalar)]
 
 
+#: Above it a sampler's and a database's floating-point numbers are not whole any more.
+_MOST_INT = 2**53
+
+
 class _Parameter(BaseModel):
     """`when` names what other parameters must be for this one to count; empty: always."""
 
@@ -58,6 +62,8 @@ class Int(_Range):
     @model_validator(mode="after")
     def _bounds(self) -> Self:
         self._check(self.low, self.high, self.step, self.log)
+        if max(abs(self.low), abs(self.high)) > _MOST_INT:
+            raise ValueError(f"whole numbers are searched up to {_MOST_INT:,}")
         return self
 
     @property

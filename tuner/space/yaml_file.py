@@ -11,7 +11,7 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from tuner.errors import UsageError, did_you_mean
+from tuner.errors import UsageError, choose, did_you_mean
 
 Model = TypeVar("Model", bound=BaseModel)
 Location = tuple[int | str, ...]
@@ -26,6 +26,9 @@ _EXPECTED = {
     "float_type": "a number",
     "float_parsing": "a number",
     "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "finite_number": "a number that is finite",
+    "string_too_short": "a text that is not empty",
     "string_type": "a text",
     "path_type": "a path",
     "tuple_type": "a list, such as [one, two]",
@@ -35,6 +38,13 @@ _EXPECTED = {
     "dict_type": "`key: value` lines",
     "model_type": "`key: value` lines",
     "model_attributes_type": "`key: value` lines",
+}
+#: Of a number's bound: the words before it, and its key in what pydantic says.
+_BOUNDS = {
+    "greater_than": ("above", "gt"),
+    "greater_than_equal": ("of at least", "ge"),
+    "less_than": ("below", "lt"),
+    "less_than_equal": ("of at most", "le"),
 }
 
 
@@ -203,8 +213,28 @@ def _sentence(error: Any, model: type[BaseModel]) -> str:
         return "this key is required"
     if kind in _EXPECTED:
         return f"expected {_EXPECTED[kind]}, found {_shown(found)}"
+    if told := _of_its_limits(kind, found, error.get("ctx", {})):
+        return told
     message = str(error["msg"]).removeprefix("Value error, ")
     return f"{message[0].lower()}{message[1:]}"
+
+
+def _of_its_limits(kind: str, found: object, limits: Mapping[str, Any]) -> str | None:
+    """What is out of bounds, or none of a few words."""
+    if kind in _BOUNDS:
+        word, key = _BOUNDS[kind]
+        limit = f"{limits[key]:,}".removesuffix(".0")
+        return f"expected a number {word} {limit}, found {_shown(found)}"
+    if kind == "too_short":
+        return f"expected at least {limits['min_length']} of them, found {limits['actual_length'] or 'none'}"
+    if kind == "literal_error":
+        return f"expected {limits['expected']}, found {_shown(found)}"
+    if kind == "union_tag_not_found":
+        return f"the key {limits['discriminator']} is required"
+    if kind == "union_tag_invalid":
+        words = [word.strip("'") for word in str(limits["expected_tags"]).split(", ")]
+        return f"unknown {limits['discriminator']} {str(limits['tag'])!r}{choose(str(limits['tag']), words)}"
+    return None
 
 
 def _shown(value: object) -> str:

@@ -6,6 +6,7 @@ shown: it reports what happens to a `Watch`.
 
 from collections.abc import Sequence
 
+from tuner.decide.ballast import ballast
 from tuner.decide.rank import best
 from tuner.decide.slo import violations
 from tuner.decide.verdict import Decision
@@ -141,7 +142,23 @@ class _Search:
             self._watch.note(f"trial {unfinished[0].number} was interrupted and is run again")
             return unfinished[0]
         self._store.check_held(self._setup.study)
-        return self._proposer.propose()
+        winner, names = self._ballast()
+        wished = {name: value for name, value in winner.params.items() if name not in names} if winner else None
+        proposal = self._proposer.propose(wished)
+        if proposal and winner and wished and wished.items() <= proposal.params.items():
+            told = ", ".join(names)
+            self._watch.note(
+                f"trial {proposal.number} is trial {winner.number} without what seems to bring nothing: {told}"
+            )
+        return proposal
+
+    def _ballast(self) -> tuple[Trial | None, tuple[str, ...]]:
+        """What the last launch of the search is for: the best so far, and its settings that seem to bring nothing."""
+        if sum(trial.attempts > 0 for trial in self._finished) + 1 < self._setup.trials:
+            return None, ()
+        logarithmic = [name for name, known in self._setup.space.parameters.items() if getattr(known, "log", False)]
+        names = ballast(self._finished, self._setup.objective, logarithmic)
+        return best(self._finished, self._setup.objective) if names else None, names
 
     def _run(self, proposal: Proposal) -> Trial:
         """Launch what vLLM accepts; what it refuses costs nothing but its sentence."""
