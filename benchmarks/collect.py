@@ -1,12 +1,13 @@
 """What settings bring on one GPU: fixed loads, settings of all groups drawn at random, the defaults every few launches.
 
-    python benchmarks/collect.py --model NAME=FOLDER --output FOLDER [--minutes 9] [--gpu-index 0] [--seed 0] [--loads 256,long]
-                                 [--pairs 6] [--varied 2] [--named FILE] [--memory 0.9] [--fixed JSON]
+    python benchmarks/collect.py --model NAME=FOLDER --output FOLDER [--minutes 9] [--gpu-index 0] [--seed 0] [--loads 256]
+                                 [--more long] [--pairs 6] [--varied 2] [--named FILE] [--fixed JSON]
     python benchmarks/collect.py --show FILE...
 
 A round is a pair of launches of the defaults, one plain and one forked, in an order that alternates (as long as there are
-`--pairs`; then one forked), one or two of `--named` (JSON lines of {"name", "params"}) in turn, and `--varied` drawn settings.
-Each launch runs every load, and answers some prompts greedily, whose tokens are compared with those of the first defaults.
+`--pairs`; then one forked), one of `--named` (JSON lines of {"name", "params"}) in turn, and `--varied` drawn settings. Each
+launch runs `--loads`, all but the plain ones and every other of the forked defaults `--more`, too, and answers some prompts
+greedily, whose tokens are compared with those of the first defaults.
 
 The output is a file a model and load, `GPU-NAME-LOAD.jsonl`, which `tuner optimize --engine replay --surface FILE` reads: one
 line for each launch (docs/replay.md), with what else is known of it under `about`, where `half` is "test" or "train", by a hash
@@ -40,7 +41,7 @@ from tuner.launch.process import ProcessGroup
 from tuner.launch.vllm import VllmLauncher
 from tuner.measure.gpu import detect
 from tuner.study.measurement import Watched, measure
-from tuner.types import Endpoint, Failed, Lengths, Params, Value, Workload
+from tuner.types import DetectedGpu, Endpoint, Failed, Lengths, Params, Value, Workload
 from tuner.workload.presets import load_workload
 
 console = Console(highlight=False, soft_wrap=True)
@@ -81,6 +82,7 @@ class Point:
     name: str
     params: Params
     plain: bool = False
+    briefly: bool = False
 
 
 def drawn(draw: random.Random) -> Params:
@@ -99,23 +101,23 @@ def schedule(draw: random.Random, named: Sequence[Point], pairs: int, varied: in
     turn = cycle(named)
     number = 0
     while True:
-        both = [Point("defaults", {}, plain=True), Point("defaults", {})]
+        both = [Point("defaults", {}, plain=True, briefly=True), Point("defaults", {}, briefly=bool(number % 2))]
         yield from (both[:: -1 if number % 2 else 1] if number < pairs else both[1:])
-        yield from (next(turn) for _ in range(min(2, len(named))))
+        yield from (next(turn) for _ in named[:1])
         yield from (Point("drawn", drawn(draw)) for _ in range(varied))
         number += 1
 
 
 def workload(name: str) -> Workload:
     users, prompt = LOADS[name]
-    window_s = 8.0
+    window_s = 6.0
     return replace(
         load_workload("chat"),
         name=name,
         users=users,
         input_tokens=prompt,
         output_tokens=_ANSWER,
-        warmup_s=3.0,
+        warmup_s=2.0,
         window_s=window_s,
         max_window_s=window_s,
         precision=0.5,
@@ -155,7 +157,7 @@ class Collector:
             ):
                 about["log"] = _lines(log)
                 about["greedy"] = await self._greedy(endpoint)
-                for salt, name in enumerate(self._loads, 1):
+                for salt, name in enumerate([*self._loads, *(() if point.briefly else self._more)], 1):
                     await self._load(point, resolved, endpoint, group, name, salt, about)
         except LaunchError as error:
             self._fail(point, {**about, "log": _lines(log)}, error.failed)
@@ -199,7 +201,7 @@ class Collector:
     def _fail(self, point: Point, about: Mapping[str, object], failed: Failed) -> None:
         self._say(point, about, "failed", failed.kind.value, failed.message)
         if failed.kind.is_of_the_settings:
-            for name in self._loads:
+            for name in [*self._loads, *self._more]:
                 failure = {"kind": failed.kind.value, "message": failed.message}
                 self._write(name, {"params": point.params, "failure": failure, "about": about})
 
@@ -306,7 +308,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     parser.add_argument("--gpu-index", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=9)
-    parser.add_argument("--loads", default="256,long")
+    parser.add_argument("--loads", type=lambda text: text.split(","), default=["256"])
+    parser.add_argument("--more", type=lambda text: text.split(","), default=[])
     parser.add_argument("--pairs", type=int, default=6)
     parser.add_argument("--varied", type=int, default=2)
     parser.add_argument("--named", type=Path)
@@ -319,10 +322,10 @@ def main() -> None:
     if not arguments.model or not arguments.output:
         parser.error("--model and --output are needed")
     name, _, folder = arguments.model.partition("=")
-    gpus = detect()
-    if gpus:
+    cards = [card for card in detect() if card.index == arguments.gpu_index]
+    if cards:
         os.environ["CUDA_VISIBLE_DEVICES"] = str(arguments.gpu_index)
-    card = next((gpu.name for gpu in gpus if gpu.index == arguments.gpu_index), "cpu").split()
+    card = (cards[0].name if cards else "cpu").split()
     arguments.output.mkdir(parents=True, exist_ok=True)
     prefix = arguments.output / f"{next((word for word in card if word[1:].isdigit()), card[0]).lower()}-{name}"
     named = []
@@ -333,7 +336,7 @@ def main() -> None:
     fixed = {"load_format": "dummy", "max_model_len": 4096, **arguments.fixed}
     launcher = VllmLauncher(python=python, model=folder, fixed=fixed, caches=_caches(arguments.output))
     with ForkServer(python, {}) as engine:
-        collector = Collector(arguments.gpu_index, engine, launcher, prefix, arguments.loads.split(","))
+        collector = Collector(cards, engine, launcher, prefix, arguments.loads, arguments.more)
         for point in schedule(random.Random(arguments.seed), named, arguments.pairs, arguments.varied):
             if time.monotonic() > end_s:
                 break
