@@ -129,10 +129,16 @@ class Collector:
     """Launches of one model on one GPU; what came of them is appended to files at once."""
 
     def __init__(
-        self, gpu: int, engine: ForkServer, launcher: VllmLauncher, prefix: Path, loads: Sequence[str]
+        self,
+        cards: Sequence[DetectedGpu],
+        engine: ForkServer,
+        launcher: VllmLauncher,
+        prefix: Path,
+        loads: Sequence[str],
+        more: Sequence[str],
     ) -> None:
-        self._gpu, self._engine, self._launcher, self._prefix, self._loads = gpu, engine, launcher, prefix, loads
-        self._cards = [card for card in detect() if card.index == gpu]
+        self._cards, self._engine, self._launcher, self._prefix = cards, engine, launcher, prefix
+        self._loads, self._more = loads, more
         self._count = 0
         self._reference: list[list[int]] | None = None
 
