@@ -145,6 +145,4 @@ def _recorded(surface: Surface, options: Options) -> SearchSpace:
     """The space; without a choice of groups, with those of their parameters that were recorded."""
     if options.groups is not None:
         return choose_space(options, ())
-    space, known = choose_space(replace(options, groups=ALL), ()), {*surface.names, *(surface.header.defaults or {})}
-    left_out = {name for name, p in space.parameters.items() if p.group is not None and name not in known}
-    return space if len(left_out) == len(space.parameters) else space.without(left_out)
+    return surface.searched(choose_space(replace(options, groups=ALL), ()))
