@@ -82,6 +82,7 @@ def test_the_space_of_the_document_is_read(tmp_path: Path) -> None:
         "max_num_seqs",
         "gpu_memory_utilization",
         "quantization",
+        "compilation_config.cudagraph_mode",
     }
 
 

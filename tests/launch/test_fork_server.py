@@ -17,7 +17,8 @@ from tuner.launch.fork_server import ForkServer
 from tuner.launch.processes import members
 from tuner.launch.standalone import guard
 from tuner.launch.vllm import VllmLauncher
-from tuner.types import Failed, FailureKind
+from tuner.types import Failed, FailureKind, Params, Value
+from tuner.types.settings import flag
 
 
 def test_an_interpreter_without_vllm() -> None:
@@ -62,6 +63,59 @@ def test_vllm_resolves_defaults_and_refuses_with_its_own_sentence(fork_server: F
     assert awq.kind is FailureKind.UNSUPPORTED_QUANTIZATION
     again = fork_server.resolve((str(demo_model),))
     assert again == defaults  # one call leaves nothing behind for the next
+
+
+@pytest.mark.engine
+def test_parts_of_nested_configs_are_known_and_resolved_by_their_dotted_names(
+    fork_server: ForkServer, demo_model: Path
+) -> None:
+    known = {"compilation_config.cudagraph_mode", "compilation_config.pass_config.fuse_norm_quant"}
+    assert {*known, "attention_config.backend", "speculative_config.method"} <= fork_server.info.arguments
+    assert fork_server.info.lacks(
+        ("compilation_config.cudagraf_mode", "hf_overrides.x", "speculative_config.method.x")
+    ) == [
+        "compilation_config.cudagraf_mode",
+    ]
+    defaults = fork_server.resolve((str(demo_model),))
+    assert not isinstance(defaults, Failed)
+    assert defaults["compilation_config.cudagraph_mode"] == "NONE"  # on a CPU
+    assert (defaults["long_prefill_token_threshold"], defaults["moe_backend"]) == (0, "auto")
+    asked: Params = {
+        "speculative_config.method": "ngram",
+        "speculative_config.num_speculative_tokens": 2,
+        "speculative_config.prompt_lookup_max": 3,
+        "compilation_config.compile_sizes": "[1, 8]",
+        "compilation_config.pass_config.eliminate_noops": False,
+        "hf_overrides.rope_theta": 5000,
+        "max_cudagraph_capture_size": 64,
+        "attention_backend": "CPU_ATTN",
+        "kv_offloading_size": 4,
+    }
+    words = (word for name, value in asked.items() for word in flag(name, value))
+    resolved = fork_server.resolve((str(demo_model), *words))
+    assert not isinstance(resolved, Failed), resolved.message
+    assert {name: resolved.get(name) for name in asked} == asked
+    assert fork_server.resolve((str(demo_model),)) == defaults
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("compilation_config.cudagraf_mode", "FULL", "cudagraf_mode: Unexpected keyword argument"),
+        ("compilation_config.cudagraph_mode", "FUL", "vLLM does not know 'FUL'"),
+        ("attention_config.backend", "NO_SUCH", "NO_SUCH"),
+        ("max_num_seqs.x", 3, "max-num-seqs"),
+    ],
+)
+def test_what_is_wrong_in_a_nested_config_is_one_line(
+    name: str, value: Value, why: str, fork_server: ForkServer, demo_model: Path
+) -> None:
+    failed = fork_server.resolve((str(demo_model), *flag(name, value)))
+    assert isinstance(failed, Failed)
+    assert failed.kind is FailureKind.REJECTED
+    assert why in failed.message
+    assert "\n" not in failed.message
 
 
 @pytest.fixture

@@ -29,7 +29,8 @@ def test_the_example_is_a_surface_of_the_space_that_the_command_names(tmp_path: 
     assert "--surface surface.jsonl --gpu cpu" in command
     path = tmp_path / "surface.jsonl"
     path.write_text(example)
-    surface, space = open_surface(path), load_space("cpu")
+    surface = open_surface(path)
+    space = surface.searched(load_space("cpu"))
     assert surface.describe() == f"REPLAYED from {path}: 3 points, nearest point"
     with ReplayEngine(surface, space) as engine:
         resolved = engine.resolve(("demo", "--max-num-seqs", "16"))

@@ -48,3 +48,17 @@ def test_it_is_an_engine_that_forks_nothing() -> None:
     assert T4.is_alive
     with tempfile.TemporaryFile() as log, pytest.raises(CannotFork):
         T4.fork((MODEL,), {}, log)
+
+
+def test_what_changes_nothing_here_is_taken_and_resolved_as_vllm_has_it() -> None:
+    defaults = T4.resolve((MODEL,))
+    assert not isinstance(defaults, Failed)
+    mode, largest = "compilation_config.cudagraph_mode", "max_cudagraph_capture_size"
+    assert (defaults[mode], defaults[largest], defaults["moe_backend"]) == ("FULL_AND_PIECEWISE", 512, "auto")
+    eager = T4.resolve((MODEL, "--enforce-eager"))
+    assert not isinstance(eager, Failed)
+    assert (eager[mode], eager[largest]) == ("NONE", 0)
+    given = T4.resolve((MODEL, f"--{mode.replace('_', '-', 1)}", "FULL", "--cudagraph-capture-sizes", "1", "2"))
+    assert given == {**defaults, mode: "FULL", "cudagraph_capture_sizes": "[1, 2]"}
+    refused = T4.resolve((MODEL, "--compilation-config.no_such", "1"))
+    assert isinstance(refused, Failed)

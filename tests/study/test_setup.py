@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -186,3 +187,44 @@ def test_requests_that_do_not_fit_are_refused() -> None:
     with pytest.raises(UsageError, match="has requests of 3264 tokens and max_model_len is 2048"):
         check_lengths(found, {"max_model_len": 2048})
     check_lengths(found, {"max_model_len": 4096})
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("compilation_config.cudagraf_mode", r":5: vLLM 0\.32\.0 .*\.cudagraf_mode .did you mean '.*cudagraph_mode'"),
+        ("no_such_config.mode", r":5: vLLM 0\.32\.0 .* has no argument no_such_config\.mode"),
+        ("hf_overrides.anything.at_all", None),  # a dictionary, whose keys vLLM does not tell
+    ],
+)
+def test_a_dotted_name_that_vllm_does_not_know(name: str, why: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    head = 'gpu:\n  names: [Tesla T4]\n  compute_capability: "7.5"\nparameters:\n'
+    path.write_text(f"{head}  {name}: {{type: categorical, choices: [a, b]}}\n")
+    known = {"compilation_config", "compilation_config.cudagraph_mode", "hf_overrides"}
+    engine = EngineInfo("0.32.0", "cuda", frozenset(known), 10.0)
+    if why is None:
+        assert setup(Options(space=path), T4, engine).space.name == "mine"
+        return
+    with pytest.raises(EngineError, match=f"^{re.escape(str(path))}{why}"):
+        setup(Options(space=path), T4, engine)
+
+
+@pytest.mark.parametrize(
+    ("groups", "why"),
+    [
+        ("graph", "t4 has no such group .did you mean 'graphs'"),
+        ("graphs,", "expected names of groups"),
+        ("all,graphs", "all has the others in it"),
+    ],
+)
+def test_groups_that_are_none(groups: str, why: str) -> None:
+    with pytest.raises(UsageError, match=f"^--groups .*{why}"):
+        choose_space(Options(groups=groups), T4)
+
+
+def test_chosen_groups_are_searched_alone() -> None:
+    found = choose_space(Options(gpu="t4", groups="graphs, offload"), T4)
+    assert {parameter.group for parameter in found.parameters.values()} == {"graphs", "offload"}
+    fixed = choose_space(Options(gpu="t4", groups="graphs", engine_arg=["enforce_eager=false"]), T4)
+    assert list(fixed.parameters) == ["max_cudagraph_capture_size", "compilation_config.cudagraph_mode"]

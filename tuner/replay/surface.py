@@ -35,6 +35,12 @@ class Surface:
         """What the file says of itself: GPU, model, engine, workload."""
         return self._file.header
 
+    def searched(self, space: SearchSpace) -> SearchSpace:
+        """The space without those parameters of its groups that no line names: they were never searched."""
+        known = {*(self.header.defaults or {}), *(name for one in self._file.recordings for name in one.params)}
+        never = {name for name, p in space.parameters.items() if p.group is not None and name not in known}
+        return space if len(never) == len(space.parameters) else space.without(never)
+
     @property
     def fingerprint_text(self) -> str:
         """The engine's version. The file's content is a part of it, so that a study only goes on with the same surface."""

@@ -11,6 +11,7 @@ from math import floor, log10
 
 from tuner.predict.prediction import Prediction, predict
 from tuner.predict.shape import Shape
+from tuner.predict.unpredicted import UNPREDICTED
 from tuner.space.search_space import SearchSpace
 from tuner.types import Failed, Params, Workload
 from tuner.workload.arrivals import schedule
@@ -83,7 +84,8 @@ def _trace_rate(workload: Workload) -> float:
 def _first_that_starts(shape: Shape, space: SearchSpace, workload: Workload) -> Prediction | None:
     """vLLM's defaults, else the first of the space's own points that fits into the card."""
     for params in _points(space):
-        found = predict(shape, space.gpu, params, workload)
+        heeded = {name: value for name, value in params.items() if name not in UNPREDICTED}
+        found = predict(shape, space.gpu, heeded, workload)
         if not isinstance(found, Failed):
             return found
     return None

@@ -31,11 +31,12 @@ _MOST_INT = 2**53
 
 
 class _Parameter(BaseModel):
-    """`when` names what other parameters must be for this one to count; empty: always."""
+    """`when` names what other parameters must be for this one to count; empty: always. `group` is one of the space's."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     when: Mapping[str, Scalar] = {}
+    group: str | None = None
 
 
 class _Range(_Parameter):

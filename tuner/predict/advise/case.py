@@ -18,6 +18,7 @@ from tuner.predict.memory import Memory, predict_memory
 from tuner.predict.prediction import Calibration, Prediction, predict
 from tuner.predict.settings import Settings, resolve
 from tuner.predict.shape import Shape
+from tuner.predict.unpredicted import UNPREDICTED
 from tuner.space.search_space import SearchSpace
 from tuner.types import Failed, Params, Workload
 from tuner.workload.arrivals import schedule
@@ -191,8 +192,10 @@ class Case:
         return self._launched(params)[0]
 
     def _launched(self, params: Params) -> tuple[Shape, Params]:
-        """As `tuner optimize` launches it: a checkpoint that is quantized says so itself."""
-        given = {**self.space.fixed, **params}
+        """As `tuner optimize` launches it, less what is searched and has no formula: a checkpoint that is quantized says so
+        itself."""
+        searched = {name: value for name, value in params.items() if name not in UNPREDICTED}
+        given = {**self.space.fixed, **searched}
         if (shape := self.quantized.get(str(given.get("quantization")))) is not None:
             del given["quantization"]
             return shape, given
