@@ -39,13 +39,13 @@ def test_vllm_resolves_defaults_and_refuses_with_its_own_sentence(fork_server: F
     assert {"max_num_seqs", "stream_interval", "api_server_count"} <= fork_server.info.arguments
     defaults = fork_server.resolve((str(demo_model),))
     assert not isinstance(defaults, Failed)
-    assert defaults["max_num_seqs"] == 128  # the CPU's default in vLLM 0.32
-    assert defaults["max_num_batched_tokens"] == 2048
-    assert defaults["enable_prefix_caching"] is True
-    assert defaults["api_server_count"] == 1
+    assert defaults.settings["max_num_seqs"] == 128  # the CPU's default in vLLM 0.32
+    assert defaults.settings["max_num_batched_tokens"] == 2048
+    assert defaults.settings["enable_prefix_caching"] is True
+    assert defaults.settings["api_server_count"] == 1
     changed = fork_server.resolve((str(demo_model), "--max-num-seqs", "16", "--no-enable-prefix-caching"))
     assert not isinstance(changed, Failed)
-    assert (changed["max_num_seqs"], changed["enable_prefix_caching"]) == (16, False)
+    assert (changed.settings["max_num_seqs"], changed.settings["enable_prefix_caching"]) == (16, False)
     low = fork_server.resolve((str(demo_model), "--max-num-seqs", "128", "--max-num-batched-tokens", "64"))
     assert low == Failed(
         kind=FailureKind.REJECTED,

@@ -139,6 +139,7 @@ class _Line(BaseModel):
     startup_s: _Number | None = None
     duration_s: _Number | None = None
     kv_cache_tokens: _Number | None = None
+    equals: int | None = None
 
     @model_validator(mode="after")
     def _is_one_of_both(self) -> Self:

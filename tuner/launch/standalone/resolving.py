@@ -53,7 +53,8 @@ def hello(parser: Any) -> dict[str, Any]:
     return {"version": vllm.__version__, "platform": str(current_platform.device_type), "arguments": names}
 
 
-def resolve(parser: Any, argv: list[str]) -> dict[str, Any]:
+def configured(parser: Any, argv: list[str]) -> tuple[Any, Any]:
+    """The parsed arguments, and the VllmConfig that a server of them has before it starts."""
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.usage.usage_lib import UsageContext
 
@@ -62,17 +63,38 @@ def resolve(parser: Any, argv: list[str]) -> dict[str, Any]:
         args.model = args.model_tag
     config = AsyncEngineArgs.from_cli_args(args).create_engine_config(UsageContext.OPENAI_API_SERVER)
     _import_model(config)
-    resolved = {}
+    return args, config
+
+
+def resolved(args: Any, config: Any) -> dict[str, Any]:
+    """The settings that vLLM would use, by the names of its arguments."""
+    found = {}
     for name in sorted(vars(args).keys() - _SECRET):
         value = _find(config, name, vars(args)[name])
         if isinstance(value, bool | int | float | str):
-            resolved[name] = value
+            found[name] = value
         elif hasattr(value, "dtype") or str(value).startswith("torch."):
-            resolved[name] = str(value).removeprefix("torch.")
-    resolved["api_server_count"] = args.api_server_count or args.data_parallel_size
-    resolved["enforce_eager"] = bool(config.model_config.enforce_eager)
-    resolved["compilation_mode"] = str(getattr(config.compilation_config, "mode", ""))
-    return resolved
+            found[name] = str(value).removeprefix("torch.")
+    found["api_server_count"] = args.api_server_count or args.data_parallel_size
+    found["enforce_eager"] = bool(config.model_config.enforce_eager)
+    found["compilation_mode"] = str(getattr(config.compilation_config, "mode", ""))
+    return found | _may_change(config)
+
+
+def _may_change(config: Any) -> dict[str, Any]:
+    """Beside those that are arguments, what vLLM may change when it starts; "auto" is what it chooses then."""
+    from vllm.platforms import current_platform
+
+    graphs = getattr(config.compilation_config, "cudagraph_mode", None)
+    backend = getattr(getattr(config, "attention_config", None), "backend", None)
+    chosen = str(getattr(backend, "name", None) or "auto")
+    if current_platform.is_cpu() and not getattr(config.model_config, "use_mla", False):
+        chosen = "CPU_ATTN"  # whatever is asked for (platforms/cpu.py, get_attn_backend_cls)
+    return {
+        "attention_backend": chosen,
+        "compilation_config.cudagraph_mode": str(getattr(graphs, "name", "NONE")),
+        "user_specified_block_size": bool(getattr(config.cache_config, "user_specified_block_size", False)),
+    }
 
 
 def _find(config: Any, name: str, otherwise: Any) -> Any:
