@@ -7,12 +7,12 @@ from samples import failed, measured, trial
 
 from tuner.decide.twins import became_text, twin_of
 from tuner.types import Command, Outcome, Params, Resolved, Trial, Twin
+from tuner.types.resolved import MAY_CHANGE
 
 GRAPHS, BACKEND = "compilation_config.cudagraph_mode", "attention_backend"
 #: As vLLM resolves its defaults on a card; what it makes of the backend it says when it starts.
 USUAL: Params = {
     GRAPHS: "FULL_AND_PIECEWISE",
-    BACKEND: "auto",
     "block_size": 16,
     "user_specified_block_size": False,
     "enable_chunked_prefill": True,
@@ -23,7 +23,7 @@ USUAL: Params = {
 def _asked(given: Params) -> tuple[Resolved, Command]:
     """What vLLM makes of these arguments: the digest is of all that no start changes."""
     settings = {**USUAL, **given, "user_specified_block_size": "block_size" in given}
-    digest = ", ".join(f"{name}={value}" for name, value in sorted(settings.items()) if name not in USUAL)
+    digest = ", ".join(f"{name}={value}" for name, value in sorted(settings.items()) if name not in MAY_CHANGE)
     return Resolved(settings=settings, digest=digest), Command(argv=(), model="m", settings=given)
 
 
@@ -66,7 +66,7 @@ def test_a_mode_that_fell_back_is_the_mode_that_it_became(more: Params) -> None:
     full = _trial(1, {GRAPHS: "FULL", "max_num_seqs": 99}, FELL_BACK)
     assert _twin({GRAPHS: "FULL", **more}, defaults, full) == 0
     found = twin_of(*_asked({GRAPHS: "FULL", **more}), [defaults, full])
-    assert found == Twin(equals=0, why=f"{BACKEND} auto became FLASHINFER, {GRAPHS} FULL became FULL_AND_PIECEWISE")
+    assert found == Twin(equals=0, why=f"{BACKEND} became FLASHINFER, {GRAPHS} FULL became FULL_AND_PIECEWISE")
 
 
 def test_the_mode_that_another_became_is_not_launched_for_itself() -> None:

@@ -49,6 +49,8 @@ ALIKE = (
     "--tensor-parallel-size 1",
     "--attention-backend FLASH_ATTN",
     "--attention-backend TRITON_ATTN",
+    "--attention-config.backend FLASHINFER",
+    "--compilation-config.cudagraph_mode FULL",  # there are none on a CPU
     "--dtype bfloat16",
     "--port 1234 --host 0.0.0.0",
     "--performance-mode balanced",

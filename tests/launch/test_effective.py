@@ -8,7 +8,6 @@ from tuner.types import Params
 GRAPHS, BACKEND = "compilation_config.cudagraph_mode", "attention_backend"
 RESOLVED: Params = {
     GRAPHS: "FULL",
-    BACKEND: "auto",
     "block_size": 16,
     "enable_chunked_prefill": True,
     "enable_prefix_caching": True,

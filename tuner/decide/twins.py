@@ -41,7 +41,8 @@ def twin_of(resolved: Resolved, command: Command, trials: Sequence[Trial]) -> Tw
 
 def became_text(before: Params, effective: Params) -> str:
     """`cudagraph_mode FULL became FULL_AND_PIECEWISE`, of each setting that a start changed."""
-    return ", ".join(f"{name} {before.get(name)} became {value}" for name, value in effective.items())
+    was = {name: f" {before[name]}" if name in before else "" for name in effective}
+    return ", ".join(f"{name}{was[name]} became {value}" for name, value in effective.items())
 
 
 def _becomes(resolved: Resolved, command: Command, launched: Sequence[Trial]) -> Params:

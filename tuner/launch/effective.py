@@ -56,8 +56,8 @@ _CHANGES: tuple[tuple[re.Pattern[str], str, Callable[[str], Value]], ...] = tupl
 
 
 def effective_settings(log: str, resolved: Params) -> Params:
-    """What differs from `resolved`. The last word counts; where a server has attention layers of several backends, it has none
-    that could be named."""
+    """What differs from `resolved`, in which a backend that vLLM was to choose is missing. The last word counts; where a server
+    has attention layers of several backends, none is named."""
     told: dict[str, Value] = {}
     backends: set[Value] = set()
     for name, value in _told(log.splitlines()):
@@ -68,7 +68,11 @@ def effective_settings(log: str, resolved: Params) -> Params:
         del told[_BACKEND]
     elif others := backends - {"CPU_ATTN"}:
         told[_BACKEND] = others.pop()
-    return {name: value for name, value in told.items() if name in resolved and resolved[name] != value}
+    return {name: value for name, value in told.items() if _is_known(name, resolved) and resolved.get(name) != value}
+
+
+def _is_known(name: str, resolved: Params) -> bool:
+    return name in resolved or (name == _BACKEND and bool(resolved))
 
 
 def _told(lines: Iterable[str]) -> Iterable[tuple[str, Value]]:

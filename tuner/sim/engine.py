@@ -11,6 +11,7 @@ from tuner.launch.engine import CannotFork, EngineInfo
 from tuner.launch.process import ProcessGroup
 from tuner.predict.settings import resolve
 from tuner.predict.shape import Shape, read_shape
+from tuner.predict.unpredicted import with_unpredicted
 from tuner.sim.arguments import Refused, known_arguments, parse
 from tuner.space.search_space import Gpu
 from tuner.types import Failed, FailureKind, Resolved
@@ -48,7 +49,8 @@ class SimEngine:
         settings = resolve(given.params, self.shape(given.model), self._gpu)
         if isinstance(settings, Failed):
             return settings
-        return Resolved(settings=settings.params, digest=digest_of(given.model, settings.params))
+        told = with_unpredicted(settings, given.passed_over)
+        return Resolved(settings=told, digest=digest_of(given.model, told))
 
     def fork(self, arguments: tuple[str, ...], environment: Mapping[str, str], log: IO[bytes]) -> ProcessGroup:
         raise CannotFork("a simulated server has nothing to import")

@@ -8,10 +8,16 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictFloat, StrictInt, model_validator
 
+from tuner.space.words import not_a_value
 from tuner.types import Value
+from tuner.types.settings import list_text
 
 
 def _scalar(value: object) -> object:
+    if isinstance(value, list) and value and all(isinstance(one, bool | int | float | str) for one in value):
+        return list_text(value)
+    if why := not_a_value(value):
+        raise ValueError(why)
     if not isinstance(value, bool | int | float | str):
         raise ValueError(f"expected a number, a string, true or false; found {'null' if value is None else value}")
     return value

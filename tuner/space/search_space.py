@@ -16,13 +16,21 @@ from tuner.errors import UsageError
 from tuner.space import gpus
 from tuner.space.parameters import Categorical, Parameter, Scalar, shown
 from tuner.space.rules import Rule
-from tuner.space.words import SECRET_ARGUMENTS, TUNERS_OWN, not_a_name, not_a_variable, not_printable
+from tuner.space.words import (
+    ARGUMENT,
+    SECRET_ARGUMENTS,
+    TUNERS_OWN,
+    not_a_name,
+    not_a_variable,
+    not_printable,
+    whole_of,
+)
 from tuner.types import Params, Value
 
 UNSET = gpus.UNSET
 
 _Problem = tuple[tuple[str | int, ...], str]
-_Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+_Name = Annotated[str, Field(pattern=rf"^{ARGUMENT.pattern}$")]
 
 
 class Gpu(BaseModel):
@@ -93,9 +101,13 @@ class SearchSpace(BaseModel):
     def with_fixed(self, params: Params) -> Self:
         """The space with these arguments fixed by the user: they leave the search. Raises UsageError if the card cannot
         run one of them."""
+        known = {*self.fixed, *self.parameters, *params}
         for name, value in params.items():
             if why := gpus.why_not(self.gpu.capability, name, value):
                 raise UsageError(f"{why}; choose another value or another --gpu")
+            whole = whole_of(name, known)
+            if part := (name if whole else next((one for one in known if whole_of(one, (name,))), None)):
+                raise UsageError(f"{part} is a part of {whole or name}, and both are given: leave one of them out")
         fixed = {**self.fixed, **params}
         left = {
             name: parameter
@@ -195,6 +207,8 @@ class SearchSpace(BaseModel):
                     yield (part, name), why
                 elif name in TUNERS_OWN:
                     yield (part, name), f"tuner itself gives {name} to each server: leave it out"
+                elif whole := whole_of(name, (*self.fixed, *self.parameters)):
+                    yield (part, name), f"this is a part of {whole}, which is also given: leave one of them out"
         for name, fixed in self.fixed.items():
             if isinstance(fixed, str) and (why := not_printable(fixed)):
                 yield ("fixed", name), why

@@ -5,13 +5,22 @@ It imports nothing of tuner and starts nothing.
 
 import copy
 import importlib
+import importlib.util
+from pathlib import Path
 from typing import Any
+
+_beside = importlib.util.spec_from_file_location("tuner_dotted", Path(__file__).with_name("dotted.py"))
+dotted = importlib.util.module_from_spec(_beside)
+_beside.loader.exec_module(dotted)
 
 #: Where vLLM keeps a setting under another name than its flag.
 _RENAMED = {"kv_cache_dtype": "cache_dtype"}
 #: Never told: they may hold a secret.
 _SECRET = {"api_key", "hf_token"}
-_SECTIONS = ("scheduler_config", "cache_config", "model_config", "parallel_config", "device_config", "load_config")
+_SECTIONS = (
+    *("scheduler_config", "cache_config", "model_config", "parallel_config", "device_config", "load_config"),
+    "compilation_config",
+)
 #: What EngineCore and a worker import when they start; some exist only in some versions.
 _MODULES = (
     "vllm.v1.engine.async_llm",
@@ -49,8 +58,9 @@ def hello(parser: Any) -> dict[str, Any]:
     import vllm
     from vllm.platforms import current_platform
 
-    names = sorted({action.dest for action in parser._actions})
-    return {"version": vllm.__version__, "platform": str(current_platform.device_type), "arguments": names}
+    names = {action.dest for action in parser._actions}
+    names |= dotted.dotted_names(names)
+    return {"version": vllm.__version__, "platform": str(current_platform.device_type), "arguments": sorted(names)}
 
 
 def configured(parser: Any, argv: list[str]) -> tuple[Any, Any]:
@@ -66,35 +76,37 @@ def configured(parser: Any, argv: list[str]) -> tuple[Any, Any]:
     return args, config
 
 
-def resolved(args: Any, config: Any) -> dict[str, Any]:
+def resolved(args: Any, config: Any, argv: list[str]) -> dict[str, Any]:
     """The settings that vLLM would use, by the names of its arguments."""
     found = {}
     for name in sorted(vars(args).keys() - _SECRET):
         value = _find(config, name, vars(args)[name])
         if isinstance(value, bool | int | float | str):
             found[name] = value
+        elif (told := dotted.told(value)) is not None:
+            found[name] = told
         elif hasattr(value, "dtype") or str(value).startswith("torch."):
             found[name] = str(value).removeprefix("torch.")
     found["api_server_count"] = args.api_server_count or args.data_parallel_size
     found["enforce_eager"] = bool(config.model_config.enforce_eager)
+    found |= dotted.dotted_values(config, args, argv)
     found["compilation_mode"] = str(getattr(config.compilation_config, "mode", ""))
-    return found | _may_change(config)
+    _tell_what_may_change(found, config)
+    return found
 
 
-def _may_change(config: Any) -> dict[str, Any]:
-    """Beside those that are arguments, what vLLM may change when it starts; "auto" is what it chooses then."""
+def _tell_what_may_change(found: dict[str, Any], config: Any) -> None:
+    """What vLLM may change when it starts, under one name each. A backend that vLLM chooses then is not told, nor one that is
+    asked for where there is only one, whatever is asked for (platforms/cpu.py, get_attn_backend_cls)."""
     from vllm.platforms import current_platform
 
     graphs = getattr(config.compilation_config, "cudagraph_mode", None)
+    found["compilation_config.cudagraph_mode"] = str(getattr(graphs, "name", "NONE"))
+    found["user_specified_block_size"] = bool(getattr(config.cache_config, "user_specified_block_size", False))
     backend = getattr(getattr(config, "attention_config", None), "backend", None)
-    chosen = str(getattr(backend, "name", None) or "auto")
-    if current_platform.is_cpu() and not getattr(config.model_config, "use_mla", False):
-        chosen = "CPU_ATTN"  # whatever is asked for (platforms/cpu.py, get_attn_backend_cls)
-    return {
-        "attention_backend": chosen,
-        "compilation_config.cudagraph_mode": str(getattr(graphs, "name", "NONE")),
-        "user_specified_block_size": bool(getattr(config.cache_config, "user_specified_block_size", False)),
-    }
+    found.pop("attention_backend", None)
+    if backend is not None and not (current_platform.is_cpu() and not getattr(config.model_config, "use_mla", False)):
+        found["attention_backend"] = str(getattr(backend, "name", backend))
 
 
 def _find(config: Any, name: str, otherwise: Any) -> Any:
@@ -108,12 +120,15 @@ def _find(config: Any, name: str, otherwise: Any) -> Any:
 
 def sentence(error: BaseException) -> str:
     """The cause in one line: pydantic wraps it as 'Value error, SENTENCE [type=...'."""
+    if isinstance(error, KeyError):  # an enumeration's
+        return f"vLLM does not know {error}"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     for line in lines:
         if line.startswith("Value error, "):
             return line.removeprefix("Value error, ").split(" [type=")[0]
     if len(lines) > 2 and "validation error" in lines[0]:
-        return f"{lines[1]}: {lines[2].split(' [type=')[0]}"
+        argument = lines[0].split(": ")[0] + ": " if ": " in lines[0] else ""
+        return f"{argument}{lines[1]}: {lines[2].split(' [type=')[0]}"
     return lines[0] if lines else type(error).__name__
 
 

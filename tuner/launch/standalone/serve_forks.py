@@ -68,7 +68,7 @@ class ForkServer:
                 return self._start(request["start"], request["environment"], *descriptors)
             return self._resolve(request["resolve"])
         except resolving.Refused as error:
-            return {"error": str(error), "usage": True}
+            return {"error": resolving.sentence(error), "usage": True}
         except SystemExit as error:
             return {"error": f"vLLM exits with {error.code}", "usage": True}
         except Exception as error:  # noqa: BLE001  vLLM raises anything; its sentence is the answer
@@ -80,7 +80,7 @@ class ForkServer:
     def _resolve(self, arguments: list[str]) -> dict[str, Any]:
         args, config = resolving.configured(self._parser, arguments)
         told = {"digest": digesting.digest(args, config), "compile_key": digesting.compile_key(config)}
-        return {"resolved": resolving.resolved(args, config), **told}
+        return {"resolved": resolving.resolved(args, config, arguments), **told}
 
     def _start(self, arguments: list[str], environment: dict[str, str], control: int, log: int) -> dict[str, Any]:
         if reason := _unsafe(arguments):
