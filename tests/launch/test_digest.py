@@ -1,12 +1,15 @@
 """What a real vLLM makes of arguments, as a digest: alike where servers run alike, unlike where they do not."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tuner.decide.twins import twin_of
+from tuner.launch.effective import effective_settings
 from tuner.launch.fork_server import ForkServer
+from tuner.launch.vllm import VllmLauncher
 from tuner.types import Command, Resolved
 from tuner.types.resolved import MAY_CHANGE
 
@@ -109,3 +112,19 @@ def test_the_compile_key_is_that_of_what_is_compiled(fork_server: ForkServer, de
     assert _asked(fork_server, demo_model, "--max-num-batched-tokens", "1024").compile_key not in (usual, None)
     assert _asked(fork_server, demo_model, "--dtype", "float32").compile_key not in (usual, None)
     assert _asked(fork_server, demo_model, "--enforce-eager").compile_key is None
+
+
+def test_a_backend_that_this_engine_has_not_is_told_by_its_log_alone(
+    engine_python: Path, fork_server: ForkServer, demo_model: Path, tmp_path: Path
+) -> None:
+    fixed = {"enforce_eager": True, "max_model_len": 2048, "attention_backend": "FLASH_ATTN"}
+    launcher = VllmLauncher(python=engine_python, model=str(demo_model), fixed=fixed, environment=CPU)
+
+    async def start() -> None:
+        async with launcher.launch(launcher.command({}), tmp_path / "log", lambda _: None, fork_server):
+            pass
+
+    asyncio.run(start())
+    log, resolved = (tmp_path / "log").read_text(), _asked(fork_server, demo_model, *launcher.arguments({})[1:])
+    assert "attention_backend" not in resolved.settings
+    assert effective_settings(log, resolved.settings) == {"attention_backend": "CPU_ATTN"}
