@@ -10,7 +10,7 @@ from tuner.decide.twins import twin_of
 from tuner.launch.effective import effective_settings
 from tuner.launch.fork_server import ForkServer
 from tuner.launch.vllm import VllmLauncher
-from tuner.types import Command, Resolved
+from tuner.types import Command, Params, Resolved
 from tuner.types.resolved import MAY_CHANGE
 
 pytestmark = pytest.mark.engine
@@ -117,7 +117,7 @@ def test_the_compile_key_is_that_of_what_is_compiled(fork_server: ForkServer, de
 def test_a_backend_that_this_engine_has_not_is_told_by_its_log_alone(
     engine_python: Path, fork_server: ForkServer, demo_model: Path, tmp_path: Path
 ) -> None:
-    fixed = {"enforce_eager": True, "max_model_len": 2048, "attention_backend": "FLASH_ATTN"}
+    fixed: Params = {"enforce_eager": True, "max_model_len": 2048, "attention_backend": "FLASH_ATTN"}
     launcher = VllmLauncher(python=engine_python, model=str(demo_model), fixed=fixed, environment=CPU)
 
     async def start() -> None:
