@@ -43,13 +43,13 @@ def test_vllm_resolves_defaults_and_refuses_with_its_own_sentence(fork_server: F
     assert {"max_num_seqs", "stream_interval", "api_server_count"} <= fork_server.info.arguments
     defaults = fork_server.resolve((str(demo_model),))
     assert not isinstance(defaults, Failed)
-    assert defaults["max_num_seqs"] == 128  # the CPU's default in vLLM 0.32
-    assert defaults["max_num_batched_tokens"] == 2048
-    assert defaults["enable_prefix_caching"] is True
-    assert defaults["api_server_count"] == 1
+    assert defaults.settings["max_num_seqs"] == 128  # the CPU's default in vLLM 0.32
+    assert defaults.settings["max_num_batched_tokens"] == 2048
+    assert defaults.settings["enable_prefix_caching"] is True
+    assert defaults.settings["api_server_count"] == 1
     changed = fork_server.resolve((str(demo_model), "--max-num-seqs", "16", "--no-enable-prefix-caching"))
     assert not isinstance(changed, Failed)
-    assert (changed["max_num_seqs"], changed["enable_prefix_caching"]) == (16, False)
+    assert (changed.settings["max_num_seqs"], changed.settings["enable_prefix_caching"]) == (16, False)
     low = fork_server.resolve((str(demo_model), "--max-num-seqs", "128", "--max-num-batched-tokens", "64"))
     assert low == Failed(
         kind=FailureKind.REJECTED,
@@ -176,11 +176,11 @@ _COUNTS_COPIES = """
 import copy, sys
 sys.path.insert(0, sys.argv[1])
 import preparing, resolving
-found = []
-resolving.resolve(resolving.make_parser(), [sys.argv[2]], lambda config: (preparing.prepare(config), found.append(config)))
+_, config = resolving.configured(resolving.make_parser(), [sys.argv[2]])
+preparing.prepare(config)
 from vllm.tokenizers import hf
 from vllm.tokenizers.registry import cached_tokenizer_from_config
-tokenizer = cached_tokenizer_from_config(found[0].model_config)
+tokenizer = cached_tokenizer_from_config(config.model_config)
 made, original = [], copy.deepcopy
 copy.deepcopy = lambda value, *rest: made.append(type(value)) or original(value, *rest)
 for copies, expected in ((2, 0), (1, 1)):  # those made ready are gone then

@@ -11,6 +11,7 @@ from alembic import command
 from record_samples import COMMAND, MEASURED, NOW, STUDY, a_trial, launch
 from sqlalchemy import inspect, text
 
+from tuner.decide.twins import twin_of
 from tuner.decide.verdict import Answer
 from tuner.errors import StorageError
 from tuner.record.migrate import _config
@@ -19,7 +20,7 @@ from tuner.record.store import Store
 from tuner.record.tables import Base
 from tuner.study.decided import study_decision
 from tuner.study.lease import abandoned
-from tuner.types import Command, Params, ProcessId
+from tuner.types import Command, Params, ProcessId, Resolved
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -144,6 +145,24 @@ def test_what_an_older_tuner_launched_again_is_one_contest(storage_url: str) -> 
     again = Store.open(storage_url)
     assert again.verifications("a study") == before
     assert again.contests("a study") == [StoredContest(number=1, candidates=(1,), rounds=2)]
+    again.close()
+
+
+def test_of_an_older_trial_it_is_not_known_what_it_equals(storage_url: str) -> None:
+    """Up to the fifth schema no trial had a digest; what has none is nobody's twin."""
+    store = Store.open(storage_url)
+    store.create_or_get_study(STUDY)
+    told = replace(a_trial(0), digest="abc", compile_key="def", effective={"block_size": 64})
+    store.finish("a study", told)
+    assert store.trials("a study") == [told]
+    config = _config()
+    with store._engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0005")
+    store.close()
+    again = Store.open(storage_url)
+    assert again.trials("a study") == [a_trial(0)]
+    assert twin_of(Resolved(settings=a_trial(0).resolved, digest="abc"), COMMAND, again.trials("a study")) is None
     again.close()
 
 

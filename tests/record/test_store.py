@@ -29,8 +29,10 @@ from tuner.types import (
     Measured,
     ProcessId,
     Proposal,
+    Resolved,
     ServerMetrics,
     Trial,
+    Twin,
 )
 
 OOM = Failed(kind=FailureKind.OUT_OF_MEMORY, message="CUDA out of memory", log_tail="line 1\nline 2\x00\x1b[0m")
@@ -47,7 +49,7 @@ def store(storage_url: str) -> Iterator[Store]:
 
 def begin(store: Store, number: int) -> None:
     proposal = Proposal(number=number, params={"max_num_seqs": 64}, is_default=number == 0)
-    store.begin("a study", proposal, COMMAND, {"max_num_seqs": 64}, NOW)
+    store.begin("a study", proposal, COMMAND, Resolved(settings={"max_num_seqs": 64}, digest="d"), NOW)
 
 
 def column(store: Store, sql: str) -> list[object]:
@@ -272,11 +274,14 @@ _trials = st.builds(
     is_default=st.booleans(),
     resolved=_params,
     command=_commands,
-    outcome=_measured | _failed,
+    outcome=_measured | _failed | st.builds(Twin, equals=st.integers(0, 9), why=st.text()),
     violations=st.dictionaries(st.text(), _numbers, max_size=2),
     started_at=_times,
     ended_at=_times,
     attempts=st.integers(0, 3),
+    digest=st.none() | st.text(),
+    compile_key=st.none() | st.text(),
+    effective=_params,
 )
 
 

@@ -283,7 +283,9 @@ def test_what_vllm_refused_is_refused_without_a_launch(tmp_path: Path) -> None:
 def test_the_engine_reads_the_arguments_that_the_launcher_writes(tmp_path: Path, params: Params) -> None:
     engine = ReplayEngine(open_surface(written(tmp_path, header(), line())), SPACE)
     launcher = VllmLauncher(python=Path(sys.executable), model="m", fixed=SPACE.fixed)
-    assert engine.resolve(launcher.arguments(params)) == {"dtype": "half", **DEFAULTS, **params}
+    found = engine.resolve(launcher.arguments(params))
+    assert not isinstance(found, Failed)
+    assert found.settings == {"dtype": "half", **DEFAULTS, **params}
 
 
 def test_a_checkpoint_of_its_own_is_refused_when_it_is_launched(tmp_path: Path) -> None:
@@ -292,7 +294,7 @@ def test_a_checkpoint_of_its_own_is_refused_when_it_is_launched(tmp_path: Path) 
     checkpoint = VllmLauncher(python=Path(sys.executable), model="m", quantized_models={"fp8_per_tensor": "m-fp8"})
     resolved = engine.resolve(checkpoint.arguments({"quantization": "fp8_per_tensor"}))
     assert not isinstance(resolved, Failed)
-    assert "quantization" not in resolved
+    assert "quantization" not in resolved.settings
 
 
 def test_the_host_launches_nothing_and_says_what_it_is(tmp_path: Path) -> None:

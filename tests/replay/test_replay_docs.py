@@ -35,7 +35,7 @@ def test_the_example_is_a_surface_of_the_space_that_the_command_names(tmp_path: 
     with ReplayEngine(surface, space) as engine:
         resolved = engine.resolve(("demo", "--max-num-seqs", "16"))
     assert not isinstance(resolved, Failed)
-    assert (resolved["max_num_seqs"], resolved["max_num_batched_tokens"]) == (16, 2048)
+    assert (resolved.settings["max_num_seqs"], resolved.settings["max_num_batched_tokens"]) == (16, 2048)
     defaults, fewer, larger = (
         surface.within(space).answer(params, "")
         for params in ({}, {"max_num_seqs": 16}, {"max_num_batched_tokens": 4096, "stream_interval": 8})

@@ -200,4 +200,4 @@ def test_a_fixed_argument_may_be_named_and_an_unset_default_left_out(tmp_path: P
     engine = ReplayEngine(open_surface(written(tmp_path, line(is_default=True, params=named))), SPACE)
     resolved = engine.resolve(("some/model",))
     assert not isinstance(resolved, Failed)
-    assert (resolved["quantization"], resolved["max_num_seqs"]) == ("none", 8)
+    assert (resolved.settings["quantization"], resolved.settings["max_num_seqs"]) == ("none", 8)

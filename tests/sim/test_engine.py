@@ -17,10 +17,10 @@ T4 = SimEngine(load_space("t4").gpu)
 def test_defaults_are_those_of_vllm_on_this_card() -> None:
     found = T4.resolve((MODEL, "--dtype", "half"))
     assert not isinstance(found, Failed)
-    assert (found["max_num_seqs"], found["max_num_batched_tokens"]) == (256, 2048)
+    assert (found.settings["max_num_seqs"], found.settings["max_num_batched_tokens"]) == (256, 2048)
     h200 = SimEngine(load_space("h200").gpu).resolve((MODEL,))
     assert not isinstance(h200, Failed)
-    assert (h200["max_num_seqs"], h200["max_num_batched_tokens"]) == (1024, 8192)
+    assert (h200.settings["max_num_seqs"], h200.settings["max_num_batched_tokens"]) == (1024, 8192)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from tuner.errors import StorageError
 from tuner.record import connect
 from tuner.record.aside import reserved, stored_or_kept, take_back
 from tuner.record.store import Store
-from tuner.types import Proposal
+from tuner.types import Proposal, Resolved
 
 pytestmark = pytest.mark.timeout(300)
 #: From the moment that the database is locked.
@@ -140,7 +140,8 @@ def test_a_measurement_that_the_database_refuses_is_not_made_twice(
     monkeypatch.setattr(connect, "BUSY_TIMEOUT_S", 0.2)
     store = Store.open(f"sqlite:///{tmp_path / 'x.db'}")
     store.create_or_get_study(STUDY)
-    store.begin("a study", Proposal(number=0, params={"a": 1}, is_default=True), COMMAND, {}, NOW)
+    proposal, resolved = Proposal(number=0, params={"a": 1}, is_default=True), Resolved(settings={}, digest="d")
+    store.begin("a study", proposal, COMMAND, resolved, NOW)
     secret = replace(COMMAND, environment={"HF_TOKEN": "s3cr3t", "OMP_NUM_THREADS": "1"})
     trial = replace(a_trial(0), command=secret)
     with closing(sqlite3.connect(tmp_path / "x.db", isolation_level=None)) as other, reserved(tmp_path):

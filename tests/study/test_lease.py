@@ -17,7 +17,7 @@ from tuner.record.store import Store
 from tuner.study import lease
 from tuner.study.deleting import delete, not_left_empty
 from tuner.study.lease import holding, me
-from tuner.types import ProcessId, Proposal
+from tuner.types import ProcessId, Proposal, Resolved
 
 HOLD = (
     "import sys, time\n"
@@ -96,7 +96,8 @@ def test_a_tuner_of_another_host_is_watched_and_a_dead_one_replaced(store: Store
 def test_who_was_taken_for_dead_and_lives_is_fenced_off_and_ends(store: Store, storage_url: str) -> None:
     """As after a container was paused: nothing that it writes is taken, and it stops by itself."""
     other = Store.open(storage_url)
-    store.begin("a study", Proposal(number=0, params={}, is_default=True), COMMAND, {}, NOW)
+    resolved = Resolved(settings={}, digest="d")
+    store.begin("a study", Proposal(number=0, params={}, is_default=True), COMMAND, resolved, NOW)
 
     def run_until_taken() -> None:
         with holding(store, "a study"):
@@ -104,7 +105,7 @@ def test_who_was_taken_for_dead_and_lives_is_fenced_off_and_ends(store: Store, s
             with pytest.raises(StorageError, match="was taken over by another tuner"):
                 store.finish("a study", a_trial(0))
             with pytest.raises(StorageError, match="was taken over"):
-                store.begin("a study", Proposal(number=1, params={}, is_default=False), COMMAND, {}, NOW)
+                store.begin("a study", Proposal(number=1, params={}, is_default=False), COMMAND, resolved, NOW)
             with pytest.raises(StorageError, match="was taken over"):
                 store.begin_contest("a study", [0], 2, NOW)
             time.sleep(30)

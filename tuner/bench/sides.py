@@ -111,7 +111,7 @@ def _launched_side(
     resolved = engine.resolve(arguments)
     if isinstance(resolved, Failed):
         raise UsageError(f"vLLM refuses {name}: {resolved.message}")
-    check_lengths(setup, resolved)
+    check_lengths(setup, resolved.settings)
     argv = setup.launcher.command({}).argv
     job = Job(
         launcher=replace(setup.launcher, model=source.served or setup.launcher.model),

@@ -10,7 +10,7 @@ from tuner.cli.rows import ROWS
 from tuner.cli.tables import LONG
 from tuner.decide.objective import OBJECTIVES, Objective
 from tuner.decide.rank import defaults_of, feasible, rank
-from tuner.types import Failed, Mark, Measured, Params, Trial
+from tuner.types import Failed, Mark, Measured, Params, Trial, Twin
 
 #: How many of the best trials are listed.
 SHOWN = 10
@@ -33,6 +33,8 @@ def settings(params: Params, defaults: Params | None = None) -> str:
 
 
 def status(trial: Trial) -> str:
+    if isinstance(trial.outcome, Twin):
+        return f"equals trial {trial.outcome.equals}"
     if isinstance(trial.outcome, Failed):
         return trial.outcome.kind.value + ("" if trial.outcome.kind.is_of_the_settings else ", to be run again")
     found = "measured" if feasible(trial) else "misses " + ", ".join(n for n, v in trial.violations.items() if v > 0)
@@ -45,7 +47,7 @@ def best_first(trials: Sequence[Trial], objective: Objective) -> list[Trial]:
     places = {trial.number: place for place, trial in enumerate(ranked)}
 
     def key(trial: Trial) -> tuple[int, bool, int]:
-        return places.get(trial.number, len(places)), isinstance(trial.outcome, Failed), trial.number
+        return places.get(trial.number, len(places)), not isinstance(trial.outcome, Measured), trial.number
 
     return sorted(trials, key=key)
 

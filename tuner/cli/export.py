@@ -16,7 +16,7 @@ from tuner.export.formats import EXPORTERS
 from tuner.export.surface import surface_of
 from tuner.record.store import Store
 from tuner.study.decided import launched_again, study_decision
-from tuner.types import Measured
+from tuner.types import Measured, Twin
 
 #: The export of a study, not of a trial.
 _SURFACE = "surface"
@@ -35,6 +35,11 @@ def run(study: str, format: str, trial: int | None, host: str, port: int, output
     chosen = found.chosen if trial is None else trial_of(store, study, trial)
     if chosen is None:
         raise RunError(f"study {study!r} has no trial that was measured and meets its SLOs: nothing to export")
+    if isinstance(chosen.outcome, Twin):
+        one = chosen.outcome.equals
+        raise UsageError(
+            f"trial {chosen.number} was not launched, for it equals trial {one}: export that (--trial {one})"
+        )
     if not isinstance(chosen.outcome, Measured):
         raise UsageError(f"trial {chosen.number} failed ({chosen.outcome.kind.value}): export one that was measured")
     fingerprint = store.study(study).fingerprint

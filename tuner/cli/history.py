@@ -15,6 +15,7 @@ from tuner.cli.study_json import Standing, studies_json, study_json, trial_json,
 from tuner.cli.tables import prose
 from tuner.cli.tables import show as show_table
 from tuner.decide.objective import parse_objective
+from tuner.decide.twins import became_text
 from tuner.decide.verdict import AGAIN
 from tuner.errors import UsageError
 from tuner.export.unreal import unreal_sentence
@@ -23,7 +24,7 @@ from tuner.record.store import Store
 from tuner.study.decided import launched_again, study_decision
 from tuner.study.lease import abandoned, is_run
 from tuner.study.options import Options
-from tuner.types import Failed, Trial
+from tuner.types import Failed, Trial, Twin
 
 
 def studies(storage: str, json: str | None = None) -> None:
@@ -108,6 +109,11 @@ def _show_trial(trial: Trial, console: Console) -> None:
     say(console, f"took {took_s:.0f} s from {trial.started_at:%Y-%m-%d %H:%M:%S} UTC")
     prose(console, f"settings: {settings(trial.params)}", indent="  ")
     say(console, f"command: {shlex.join(trial.command.argv)}")
+    if trial.effective:
+        prose(console, f"when it started, {became_text(trial.resolved, trial.effective)}")
+    if isinstance(trial.outcome, Twin):
+        prose(console, f"not launched, for it equals trial {trial.outcome.equals}: {trial.outcome.why}")
+        return
     if isinstance(trial.outcome, Failed):
         prose(console, f"{trial.outcome.kind.value}: {trial.outcome.message}")
         say(console, trial.outcome.log_tail)

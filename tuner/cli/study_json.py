@@ -9,7 +9,7 @@ from tuner.decide.objective import Objective
 from tuner.decide.verdict import Decision
 from tuner.export.caution import cautions
 from tuner.record.rows import StudyRecord
-from tuner.types import Failed, Outcome, Params, Trial
+from tuner.types import Failed, Outcome, Params, Trial, Twin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,14 +89,19 @@ def _trial(trial: Trial, found: Decision) -> dict[str, Any]:
         "params": dict(trial.params),
         "changes": _changes(trial, found.defaults),
         **_outcome(trial.outcome),
+        "equals": trial.outcome.equals if isinstance(trial.outcome, Twin) else None,
         "slo_violations": dict(trial.violations),
         "attempts": trial.attempts,
+        "compile_key": trial.compile_key,
+        "effective": dict(trial.effective),
         "started_at": trial.started_at.isoformat(),
         "ended_at": trial.ended_at.isoformat(),
     }
 
 
-def _outcome(outcome: Outcome) -> dict[str, Any]:
+def _outcome(outcome: Outcome | Twin) -> dict[str, Any]:
+    if isinstance(outcome, Twin):
+        return {"metrics": None, "marks": [], "failure": None}
     if isinstance(outcome, Failed):
         return {"metrics": None, "marks": [], "failure": {"kind": outcome.kind.value, "message": outcome.message}}
     return {"metrics": outcome.metrics(), "marks": [mark.value for mark in outcome.marks], "failure": None}

@@ -10,7 +10,7 @@ from tuner.cli.display import objective_value, settings, status
 from tuner.cli.live import left_text, underway_text
 from tuner.decide.objective import Objective
 from tuner.decide.rank import defaults_of
-from tuner.types import Failed, Params, Proposal, Trial, Underway
+from tuner.types import Failed, Params, Proposal, Trial, Twin, Underway
 
 #: The first trial has run so long before it tells how long all may take.
 _GUESS_S = 5.0
@@ -83,6 +83,8 @@ class TerminalWatch:
         self._progress.update(self._task, completed=self._finished)
         if isinstance(trial.outcome, Failed):
             self._print(f"trial {trial.number}: {trial.outcome.kind.value}: {trial.outcome.message}")
+        elif isinstance(trial.outcome, Twin):
+            self._print(f"trial {trial.number}: {status(trial)}, so it is not launched: {trial.outcome.why}")
         else:
             value = objective_value(self._objective, trial)
             is_best = best is not None and best.number == trial.number and value != before

@@ -20,6 +20,7 @@ def export_json(trial: Trial, fingerprint: Fingerprint, host: str, port: int, ve
         "environment": dict(trial.command.environment),
         "params": dict(trial.params),
         "resolved": dict(trial.resolved),
+        "effective": dict(trial.effective),
         "start": trial.outcome.start if isinstance(trial.outcome, Measured) else None,
         "metrics": trial.outcome.metrics() if isinstance(trial.outcome, Measured) else None,
         "failure": None if measured else asdict(trial.outcome),

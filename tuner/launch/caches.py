@@ -32,7 +32,8 @@ class Caches:
         return {name: str(place) for name, place in places.items() if name not in os.environ}
 
     def is_cold(self) -> bool:
-        """Whether no server has been measured with these caches since the host booted."""
+        """Whether no server has been measured with these caches since the host booted. Settings of a new compile key are not
+        cold by that: they are compiled before the server is ready, which no measurement contains."""
         try:
             return self._mark.read_text(encoding="utf-8") != _boot()
         except OSError:

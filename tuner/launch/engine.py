@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import IO, Protocol
 
 from tuner.launch.process import ProcessGroup
-from tuner.types import Failed, Params
+from tuner.types import Failed, Resolved
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Engine(Protocol):
     @property
     def is_alive(self) -> bool: ...
 
-    def resolve(self, arguments: tuple[str, ...]) -> Params | Failed:
+    def resolve(self, arguments: tuple[str, ...]) -> Resolved | Failed:
         """The settings that `vllm serve *arguments` would use, or its refusal. Raises EngineError if it cannot be asked."""
         ...
 

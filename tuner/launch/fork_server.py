@@ -20,7 +20,7 @@ from tuner.launch.engine import CannotFork, EngineInfo
 from tuner.launch.failures import refusal
 from tuner.launch.interpreter import engine_environment
 from tuner.launch.process import KILLED, ProcessGroup
-from tuner.types import Failed, FailureKind, Params
+from tuner.types import Failed, FailureKind, Resolved
 
 _SERVE_FORKS = Path(__file__).parent / "standalone" / "serve_forks.py"
 #: Importing vLLM takes 10 s on an idle machine and was seen to take 60 s on a busy one.
@@ -59,11 +59,12 @@ class ForkServer:
         """Whether the process lives; a dead one is replaced when it is needed next."""
         return self._group.exit_code() is None
 
-    def resolve(self, arguments: tuple[str, ...]) -> Params | Failed:
+    def resolve(self, arguments: tuple[str, ...]) -> Resolved | Failed:
         """The settings that `vllm serve *arguments` would use, or its refusal. Raises EngineError if vLLM cannot be asked."""
         answer = self._ask({"resolve": arguments})
         if "resolved" in answer:
-            return dict(answer["resolved"])
+            key = answer["compile_key"]
+            return Resolved(settings=dict(answer["resolved"]), digest=answer["digest"], compile_key=key)
         sentence = str(answer["error"])
         return Failed(kind=FailureKind.REJECTED if answer["usage"] else refusal(sentence), message=sentence)
 

@@ -28,7 +28,7 @@ from tuner.decide.slo import Slo
 from tuner.errors import StorageError, UsageError
 from tuner.space.parameters import Categorical, Float, Int
 from tuner.space.search_space import SearchSpace
-from tuner.types import Measured, Params, Proposal, Trial, Value
+from tuner.types import Measured, Params, Proposal, Trial, Twin, Value
 
 #: Samples drawn for one proposal before the space counts as exhausted.
 _ATTEMPTS = 300
@@ -118,6 +118,7 @@ class Proposer:
             # A restarted sampler with the same seed would repeat its first points, so the history counts.
             sampler=optuna.samplers.TPESampler(n_startup_trials=_STARTUP_TRIALS, seed=seed + len(history)),
         )
+        self._uniform = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed + len(history)))
         if any(self._distributions.get(n) != d for t in history for n, d in t.distributions.items()):
             self.close()
             raise UsageError(f"study {name!r} searched another space: give this one another name with --study")
@@ -160,7 +161,8 @@ class Proposer:
         """Tell Optuna's study, durably. Telling a trial twice changes nothing.
 
         A failed trial is PRUNED without any value, and infeasible: TPE learns to avoid it, and nothing takes it for a
-        measurement. A trial that misses an SLO is COMPLETE and infeasible.
+        measurement. A trial that misses an SLO is COMPLETE and infeasible. A twin is FAIL, which samplers leave out: the value
+        of the trial that it equals would count one measurement twice, and PRUNED would say that it is bad.
         """
         if isinstance(trial.outcome, Measured):
             self._start = self._start or trial.outcome.start
@@ -170,6 +172,9 @@ class Proposer:
         running = optuna.trial.Trial(self._study, frozen._trial_id)
         for name, attribute in _attributes(trial).items():
             running.set_user_attr(name, attribute)
+        if isinstance(trial.outcome, Twin):
+            self._study.tell(trial.number, state=TrialState.FAIL)
+            return
         constraints = {_LAUNCH: -1.0 if isinstance(trial.outcome, Measured) else 1.0}
         constraints |= {slo.name: trial.violations.get(slo.name, 0.0) for slo in self._slos}
         for name, violation in constraints.items():
@@ -202,17 +207,21 @@ class Proposer:
             full = {**self._defaults, **point}
             active = self._space.active(full)
             yield {name: value for name, value in full.items() if name in active}
-        for _ in range(_ATTEMPTS):
-            yield self._sample()
+        for study in (
+            self._memory,
+            self._uniform,
+        ):  # where the model draws nothing but what was tried, any point will do
+            for _ in range(_ATTEMPTS):
+                yield self._sample(study)
 
-    def _sample(self) -> Params:
+    def _sample(self, study: optuna.Study) -> Params:
         """Draw one point. The drawn trial is failed at once: the sampler ignores failed trials."""
-        trial = self._memory.ask()
+        trial = study.ask()
         params: dict[str, Value] = {}
         for name, distribution in self._distributions.items():
             if name in self._space.active(params):
                 params[name] = _suggest(trial, name, distribution)
-        self._memory.tell(trial, state=TrialState.FAIL)
+        study.tell(trial, state=TrialState.FAIL)
         return params
 
     def _take_up(self, params: Params, *, is_default: bool) -> Proposal:
@@ -270,4 +279,6 @@ def _attributes(trial: Trial) -> dict[str, float | str]:
     if isinstance(trial.outcome, Measured):
         missed = [name for name, violation in trial.violations.items() if violation > 0]
         return {"status": f"misses {', '.join(missed)}" if missed else "measured", **trial.outcome.metrics()}
+    if isinstance(trial.outcome, Twin):
+        return {"status": f"equals trial {trial.outcome.equals}", "equals": trial.outcome.equals}
     return {"status": trial.outcome.kind.value, "failure": trial.outcome.message[:500]}

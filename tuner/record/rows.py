@@ -13,12 +13,13 @@ from pydantic import JsonValue, TypeAdapter
 
 from tuner.record.tables import ContestRow, LaunchRow, StudyRow, TrialRow, VerificationRow
 from tuner.space.words import is_secret
-from tuner.types import Command, Fingerprint, Outcome, Params, ProcessId, Proposal, Trial
+from tuner.types import Command, Fingerprint, Outcome, Params, ProcessId, Proposal, Trial, Twin
 
 _COMMAND = TypeAdapter(Command)
 _NUMBERS = TypeAdapter(tuple[int, ...])
 _FINGERPRINT = TypeAdapter(Fingerprint)
 _OUTCOME: TypeAdapter[Outcome] = TypeAdapter(Outcome)
+_TRIAL_OUTCOME: TypeAdapter[Outcome | Twin] = TypeAdapter(Outcome | Twin)
 _PARAMS: TypeAdapter[Params] = TypeAdapter(Params)
 _SETTINGS: TypeAdapter[Mapping[str, JsonValue]] = TypeAdapter(Mapping[str, JsonValue])
 _VIOLATIONS: TypeAdapter[Mapping[str, float]] = TypeAdapter(Mapping[str, float])
@@ -167,11 +168,14 @@ def trial(row: TrialRow) -> Trial:
         is_default=row.is_default,
         resolved=_PARAMS.validate_python(row.resolved),
         command=_COMMAND.validate_python(row.command),
-        outcome=_OUTCOME.validate_python(row.outcome),
+        outcome=_TRIAL_OUTCOME.validate_python(row.outcome),
         violations=_VIOLATIONS.validate_python(row.violations),
         started_at=row.started_at,
         ended_at=row.ended_at,
         attempts=row.attempts,
+        digest=row.digest,
+        compile_key=row.compile_key,
+        effective=_PARAMS.validate_python(row.effective or {}),
     )
 
 
@@ -221,6 +225,6 @@ def command_json(command: Command) -> JsonValue:
     }
 
 
-def outcome_json(outcome: Outcome) -> JsonValue:
-    tree: JsonValue = _OUTCOME.dump_python(outcome, mode="json")
+def outcome_json(outcome: Outcome | Twin) -> JsonValue:
+    tree: JsonValue = _TRIAL_OUTCOME.dump_python(outcome, mode="json")
     return tree

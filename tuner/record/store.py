@@ -21,7 +21,7 @@ from tuner.record.deleting import delete_rows
 from tuner.record.migrate import is_older, migrate
 from tuner.record.rows import Holder, Launch, StoredContest, StudyRecord, Verification, differences
 from tuner.record.tables import ContestRow, LaunchRow, MetricRow, ProcessRow, StudyRow, TrialRow, VerificationRow
-from tuner.types import Command, Failed, Params, ProcessId, Proposal, Trial
+from tuner.types import Command, Failed, Measured, ProcessId, Proposal, Resolved, Trial
 
 
 class Store:
@@ -170,14 +170,15 @@ class Store:
         """For what others do to the same database: what it refuses becomes a StorageError."""
         return storage_errors(self._url)
 
-    def begin(self, study: str, proposal: Proposal, command: Command, resolved: Params, started_at: datetime) -> None:
+    def begin(self, study: str, proposal: Proposal, command: Command, resolved: Resolved, started_at: datetime) -> None:
         """Note that a trial starts; one that was begun before, and not finished, starts anew as its next attempt."""
         with self._transaction() as session:
             self._held(session, study)
             row = self._unfinished(session, study, proposal.number)
             row.attempts += 1
             row.params, row.is_default = dict(proposal.params), proposal.is_default
-            row.resolved, row.command = dict(resolved), rows.command_json(command)
+            row.resolved, row.command = dict(resolved.settings), rows.command_json(command)
+            row.digest, row.compile_key, row.effective = resolved.digest, resolved.compile_key, None
             row.started_at, row.ended_at = started_at, None
             row.failure_kind, row.outcome, row.violations = None, None, {}
 
@@ -192,11 +193,12 @@ class Store:
             row.attempts = max(row.attempts, trial.attempts)
             row.params, row.is_default = dict(trial.params), trial.is_default
             row.resolved, row.command = dict(trial.resolved), rows.command_json(trial.command)
+            row.digest, row.compile_key, row.effective = trial.digest, trial.compile_key, dict(trial.effective)
             row.started_at, row.ended_at = trial.started_at, trial.ended_at
             row.failure_kind = failed.kind.value if failed else None
             row.outcome = rows.outcome_json(trial.outcome)
             row.violations = dict(trial.violations)
-            if not isinstance(trial.outcome, Failed):
+            if isinstance(trial.outcome, Measured):
                 row.metrics = [MetricRow(name=name, value=value) for name, value in trial.outcome.metrics().items()]
 
     def trials(self, study: str) -> list[Trial]:

@@ -73,7 +73,8 @@ class StudyRow(Base):
 class TrialRow(Base):
     """One trial. `outcome` and `ended_at` are null until it ended; `failure_kind` is null for a measurement.
 
-    `state` is "running" or "finished"; `attempts` counts how often it was begun.
+    `state` is "running" or "finished"; `attempts` counts how often it was begun; 0 is what was never launched: refused, or
+    the twin of another, whose number is in `outcome`. `digest`, `compile_key`, `effective` are null where an older tuner wrote.
     """
 
     __tablename__ = PREFIX + "trial"
@@ -93,6 +94,9 @@ class TrialRow(Base):
     failure_kind: Mapped[str | None] = mapped_column(Text)
     outcome: Mapped[JsonValue] = mapped_column(JSON(none_as_null=True), nullable=True)
     violations: Mapped[JsonValue] = mapped_column(JSON, nullable=False)
+    digest: Mapped[str | None] = mapped_column(Text)
+    compile_key: Mapped[str | None] = mapped_column(Text)
+    effective: Mapped[JsonValue] = mapped_column(JSON(none_as_null=True), nullable=True)
 
     study: Mapped[StudyRow] = relationship()
     metrics: Mapped[list["MetricRow"]] = relationship(cascade="all, delete-orphan")

@@ -140,6 +140,7 @@ class _Line(BaseModel):
     duration_s: _Number | None = None
     kv_cache_tokens: _Number | None = None
     about: Mapping[str, object] = {}
+    equals: int | None = None
 
     @model_validator(mode="after")
     def _is_one_of_both(self) -> Self:

@@ -19,7 +19,8 @@ from tuner.replay.points import NEIGHBOURS, Points, points_of
 from tuner.space.gpus import UNSET
 from tuner.space.parameters import Categorical, Int, Parameter
 from tuner.space.search_space import SearchSpace
-from tuner.types import Failed, FailureKind, Outcome, Params, Value
+from tuner.types import Failed, FailureKind, Outcome, Resolved, Value
+from tuner.types.resolved import digest_of
 from tuner.types.settings import flag, option
 
 
@@ -113,7 +114,7 @@ class ReplayEngine:
     def is_alive(self) -> bool:
         return True
 
-    def resolve(self, arguments: tuple[str, ...]) -> Params | Failed:
+    def resolve(self, arguments: tuple[str, ...]) -> Resolved | Failed:
         """The recorded defaults with what is passed instead, or the recorded refusal.
 
         A quantized checkpoint hides its quantization, which no argument names then: those settings are refused when they are
@@ -127,11 +128,11 @@ class ReplayEngine:
         resolved = {**self._space.fixed, **self._points.defaults, **passed}
         if "--served-model-name" in arguments and "quantization" in self._space.parameters:
             del resolved["quantization"]
-            return resolved
+            return Resolved(settings=resolved, digest=digest_of(arguments[0], resolved))
         answer = self._points.answer(passed, "")
         if isinstance(answer.outcome, Failed) and answer.outcome.kind is FailureKind.REJECTED:
             return replace(answer.outcome, message=f"{answer.outcome.message} ({answer.origin})")
-        return resolved
+        return Resolved(settings=resolved, digest=digest_of(arguments[0], resolved))
 
     def fork(self, arguments: tuple[str, ...], environment: Mapping[str, str], log: IO[bytes]) -> ProcessGroup:
         raise CannotFork("a replay launches nothing")

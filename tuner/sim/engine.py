@@ -14,7 +14,8 @@ from tuner.predict.shape import Shape, read_shape
 from tuner.predict.unpredicted import with_unpredicted
 from tuner.sim.arguments import Refused, known_arguments, parse
 from tuner.space.search_space import Gpu
-from tuner.types import Failed, FailureKind, Params
+from tuner.types import Failed, FailureKind, Resolved
+from tuner.types.resolved import digest_of
 
 VERSION = "SIMULATED vLLM 0.32"
 
@@ -39,14 +40,17 @@ class SimEngine:
         """Raises UsageError for a model that cannot be simulated."""
         return self._shape(model)
 
-    def resolve(self, arguments: tuple[str, ...]) -> Params | Failed:
+    def resolve(self, arguments: tuple[str, ...]) -> Resolved | Failed:
         """The settings that `vllm serve *arguments` would use, or its refusal. Raises UsageError as `shape` does."""
         try:
             given = parse(arguments)
         except Refused as refused:
             return Failed(kind=FailureKind.REJECTED, message=str(refused))
         settings = resolve(given.params, self.shape(given.model), self._gpu)
-        return settings if isinstance(settings, Failed) else with_unpredicted(settings, given.passed_over)
+        if isinstance(settings, Failed):
+            return settings
+        told = with_unpredicted(settings, given.passed_over)
+        return Resolved(settings=told, digest=digest_of(given.model, told))
 
     def fork(self, arguments: tuple[str, ...], environment: Mapping[str, str], log: IO[bytes]) -> ProcessGroup:
         raise CannotFork("a simulated server has nothing to import")

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tuner.errors import RunError, StorageError
+from tuner.launch.effective import effective_settings
 from tuner.launch.engine import Engine
 from tuner.launch.job import Job
 from tuner.launch.processes import end_session
@@ -75,7 +76,7 @@ def run_recorded(
     Raises RunError when the log cannot be written, or when a process of the server cannot be killed: nothing else is started
     on the GPU that it may hold.
     """
-    log = setup.logs / setup.study / f"trial-{number}{label}.log"
+    log = _log_of(setup, number, label)
     make_log_folder(log.parent)
     job = Job(
         launcher=setup.launcher,
@@ -101,6 +102,19 @@ def run_recorded(
             return outcome
         setup.caches.mark_warm()
     return _run(setup, job, store, watch, number)
+
+
+def started_with(setup: Setup, number: int, resolved: Params) -> Params:
+    """What of `resolved` became another value when the trial's server started, as its log says; nothing where there is none."""
+    try:
+        log = _log_of(setup, number).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return {}
+    return effective_settings(log, resolved)
+
+
+def _log_of(setup: Setup, number: int, label: str = "") -> Path:
+    return setup.logs / setup.study / f"trial-{number}{label}.log"
 
 
 def make_log_folder(folder: Path) -> None:

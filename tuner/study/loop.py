@@ -5,10 +5,13 @@ shown: it reports what happens to a `Watch`.
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from tuner.decide.ballast import ballast
-from tuner.decide.rank import best
+from tuner.decide.rank import best, defaults_of
 from tuner.decide.slo import violations
+from tuner.decide.startup import predicted_trial_s
+from tuner.decide.twins import twin_of
 from tuner.decide.verdict import Decision
 from tuner.errors import RunError, UsageError
 from tuner.launch.card_lock import holding_cards
@@ -23,17 +26,18 @@ from tuner.study.budget import Budget
 from tuner.study.decided import slo_texts, study_decision
 from tuner.study.deleting import not_left_empty
 from tuner.study.gate import Gate, refuse_what_is_not_of_the_settings
-from tuner.study.launches import make_log_folder, run_recorded, sweep_leftovers
+from tuner.study.launches import make_log_folder, run_recorded, started_with, sweep_leftovers
 from tuner.study.lease import holding
 from tuner.study.setup import Setup, check_lengths
 from tuner.study.verification import verify
 from tuner.study.watch import Watch
-from tuner.types import Failed, Measured, Outcome, Params, Proposal, Trial, Value
+from tuner.types import Command, Failed, Measured, Outcome, Params, Proposal, Resolved, Trial, Twin, Value
 
 #: When this many trials in a row fail from the start, the fault is not in the settings.
 _GIVE_UP_AFTER = 5
-#: When vLLM refuses this many proposals in a row, there is little in the space that it accepts.
-_REFUSED_IN_A_ROW = 50
+#: When vLLM refuses this many proposals in a row, there is little in the space that it accepts; when it makes of them what was
+#: launched already, there is little left in it.
+_IN_A_ROW = 50
 #: The API server and EngineCore each import vLLM; a worker may, too.
 _IMPORTS = 3
 
@@ -51,7 +55,7 @@ def run_study(setup: Setup, store: Store, engine: Engine, watch: Watch) -> Decis
     resolved = engine.resolve(setup.launcher.arguments({}))
     if isinstance(resolved, Failed):
         raise RunError(f"vLLM refuses model {setup.launcher.model} with its own defaults: {resolved.message}")
-    check_lengths(setup, resolved)
+    check_lengths(setup, resolved.settings)
     make_log_folder(setup.logs / setup.study)
     stored = store.create_or_get_study(_record(setup))
     with (
@@ -63,7 +67,7 @@ def run_study(setup: Setup, store: Store, engine: Engine, watch: Watch) -> Decis
     ):
         _same_slos(stored, setup)
         _same_start(stored, setup)
-        proposer, gate = _proposer(setup, store, resolved), Gate(setup, store, watch)
+        proposer, gate = _proposer(setup, store, resolved.settings), Gate(setup, store, watch)
         try:
             search = _Search(setup, store, engine, watch, proposer, budget, gate, stored)
             search.reconcile()
@@ -116,8 +120,8 @@ class _Search:
         while len(launched := [t for t in self._finished if t.attempts]) < self._setup.trials:
             if len(launched) >= _GIVE_UP_AFTER and all(isinstance(t.outcome, Failed) for t in launched):
                 raise RunError(_all_failed(launched))
-            if sum(t.attempts == 0 for t in self._finished[-_REFUSED_IN_A_ROW:]) == _REFUSED_IN_A_ROW:
-                raise RunError(_all_refused(self._finished))
+            if self._is_exhausted():
+                return
             if not self._budget.has(self._reserve_s()):
                 self._watch.note(
                     "the search ends here: another trial and the verification would not end within --max-hours"
@@ -129,13 +133,35 @@ class _Search:
                 return
             self._finish(self._run(proposal))
 
+    def _is_exhausted(self) -> bool:
+        """Whether nothing of the last proposals could be launched and most of the space is known. Raises RunError where vLLM
+        refused them all."""
+        last = self._finished[-_IN_A_ROW:]
+        if len(last) < _IN_A_ROW or any(trial.attempts for trial in last):
+            return False
+        twins = sum(isinstance(trial.outcome, Twin) for trial in last)
+        if not twins:
+            raise RunError(_all_refused(self._finished))
+        refused = f", and vLLM refused the other {len(last) - twins}" if twins < len(last) else ""
+        self._watch.note(
+            f"the search ends here: {twins} of the last {len(last)} proposals equal settings that were launched{refused}"
+        )
+        return True
+
     def plain_launch_s(self) -> float:
-        """What one plain launch may take: the longest trial, and the imports that a warm start saves; 0 if none was seen."""
-        longest = max(((t.ended_at - t.started_at).total_seconds() for t in self._finished), default=0.0)
-        return longest + (_IMPORTS * self._engine.info.import_s if self._setup.warm and longest else 0.0)
+        """What a plain launch of the best settings or of the defaults may take, with the imports that a warm start saves; 0 if
+        none was seen."""
+        known = [best(self._finished, self._setup.objective), defaults_of(self._finished)]
+        keys = {trial.compile_key for trial in known if trial is not None}
+        return self._plain_s(max((predicted_trial_s(self._finished, key) for key in keys), default=0.0))
+
+    def _plain_s(self, trial_s: float) -> float:
+        return trial_s + (_IMPORTS * self._engine.info.import_s if self._setup.warm and trial_s else 0.0)
 
     def _reserve_s(self) -> float:
-        return self.plain_launch_s() * (1 + 2 * self._setup.verify)
+        """For the next trial, whose compile key is not known yet, and the verification."""
+        longest = self._plain_s(predicted_trial_s(self._finished, None, is_known=False))
+        return longest + 2 * self._setup.verify * self.plain_launch_s()
 
     def _next(self) -> Proposal | None:
         if unfinished := self._proposer.unfinished():
@@ -161,37 +187,47 @@ class _Search:
         return best(self._finished, self._setup.objective) if names else None, names
 
     def _run(self, proposal: Proposal) -> Trial:
-        """Launch what vLLM accepts; what it refuses costs nothing but its sentence."""
+        """Launch what vLLM accepts and what was not launched yet; all else costs nothing but its sentence."""
         self._watch.trial_begins(proposal, self._setup.trials)
         passed = {} if proposal.is_default else proposal.params
         command, started_at = self._setup.launcher.command(passed), self._setup.clock.now()
         answer = self._resolve(self._setup.launcher.arguments(passed))
-        outcome: Outcome
-        resolved: Params = {}
+        outcome: Outcome | Twin
+        effective: Params = {}
+        twin = None if isinstance(answer, Failed) else twin_of(answer, command, self._finished)
         if isinstance(answer, Failed):
             outcome = answer
+        elif twin is not None:
+            outcome = twin
         else:
-            resolved = answer
-            self._store.begin(self._setup.study, proposal, command, resolved, started_at)
-            engine = self._engine if self._setup.warm else None
-            outcome = run_recorded(
-                self._setup, self._store, self._watch, proposal.number, command, passed, engine=engine
-            )
-            outcome = self._gate.judged(outcome, is_default=proposal.is_default)
+            outcome = self._launch(proposal, command, passed, answer, started_at)
+            effective = started_with(self._setup, proposal.number, answer.settings)
+        known = answer if isinstance(answer, Resolved) else None
         return Trial(
             number=proposal.number,
             params=proposal.params,
             is_default=proposal.is_default,
-            resolved=resolved,
+            resolved=known.settings if known else {},
             command=command,
             outcome=outcome,
             violations=violations(outcome.load, self._setup.constraints) if isinstance(outcome, Measured) else {},
             started_at=started_at,
             ended_at=self._setup.clock.now(),
-            attempts=0 if outcome is answer else 1,
+            attempts=0 if outcome is answer or outcome is twin else 1,
+            digest=known.digest if known else None,
+            compile_key=known.compile_key if known else None,
+            effective=effective,
         )
 
-    def _resolve(self, arguments: tuple[str, ...]) -> Params | Failed:
+    def _launch(
+        self, proposal: Proposal, command: Command, passed: Params, resolved: Resolved, started_at: datetime
+    ) -> Outcome:
+        self._store.begin(self._setup.study, proposal, command, resolved, started_at)
+        engine = self._engine if self._setup.warm else None
+        outcome = run_recorded(self._setup, self._store, self._watch, proposal.number, command, passed, engine=engine)
+        return self._gate.judged(outcome, is_default=proposal.is_default)
+
+    def _resolve(self, arguments: tuple[str, ...]) -> Resolved | Failed:
         """vLLM's answer; the second one where the first may have been a hiccup of the hub."""
         answer = self._engine.resolve(arguments)
         return self._engine.resolve(arguments) if isinstance(answer, Failed) and answer.kind.is_transient else answer
@@ -201,7 +237,8 @@ class _Search:
         self._watch.phase("keeping the trial")
         folder = self._setup.logs / self._setup.study
         stored_or_kept(lambda: self._store.finish(self._setup.study, trial), folder, self._study, trial)
-        refuse_what_is_not_of_the_settings(trial.outcome, f"trial {trial.number}")
+        if not isinstance(trial.outcome, Twin):
+            refuse_what_is_not_of_the_settings(trial.outcome, f"trial {trial.number}")
         self._proposer.tell(trial)
         self._finished.append(trial)
         self._watch.trial_ended(trial, best(self._finished, self._setup.objective))
@@ -280,9 +317,7 @@ def _same_slos(stored: StudyRecord, setup: Setup) -> None:
 def _all_refused(trials: Sequence[Trial]) -> str:
     last = trials[-1].outcome
     assert isinstance(last, Failed)
-    return (
-        f"vLLM refused the last {_REFUSED_IN_A_ROW} proposals of the search space, the last one because: {last.message}"
-    )
+    return f"vLLM refused the last {_IN_A_ROW} proposals of the search space, the last one because: {last.message}"
 
 
 def _all_failed(trials: Sequence[Trial]) -> str:

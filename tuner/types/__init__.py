@@ -16,8 +16,9 @@ from tuner.types.measured import (
     RateTried,
     ServerMetrics,
 )
+from tuner.types.resolved import Resolved
 from tuner.types.settings import Command, Fingerprint, Params, Proposal, Value
-from tuner.types.trial import Outcome, Trial
+from tuner.types.trial import Outcome, Trial, Twin
 from tuner.types.workload import DataFile, Histogram, Lengths, Lognormal, SharedPrefix, TokenCounts, Workload
 
 __all__ = [
@@ -45,11 +46,13 @@ __all__ = [
     "RateFound",
     "RateTried",
     "RequestRecord",
+    "Resolved",
     "ServerMetrics",
     "SharedPrefix",
     "Target",
     "TokenCounts",
     "Trial",
+    "Twin",
     "Underway",
     "Value",
     "Workload",

@@ -1,7 +1,7 @@
 """A trial, as it is kept."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from tuner.types.failure import Failed
@@ -12,19 +12,33 @@ Outcome = Measured | Failed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Twin:
+    """What a trial has instead of an outcome that was never launched, because its server would run as that of trial `equals`
+    did; `why` says what makes them alike."""
+
+    equals: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
     """A finished trial. `params` are the values searched over (for the defaults: as vLLM resolved them); `resolved` are
     the engine settings that vLLM derived; `command` is what ran; `violations` is by how much each SLO was missed, as a
     fraction of its limit (<= 0: met; empty without SLOs or without a measurement); `attempts` is how often it was begun,
-    0 if vLLM refused it before any launch."""
+    0 if vLLM refused it before any launch, or if it is a twin. `digest` and `compile_key` are those of the engine's answer
+    (Resolved); None in a study of an older tuner. `effective` are the settings that became others than resolved when the
+    server started, with what they became."""
 
     number: int
     params: Params
     is_default: bool
     resolved: Params
     command: Command
-    outcome: Outcome
+    outcome: Outcome | Twin
     violations: Mapping[str, float]
     started_at: datetime
     ended_at: datetime
     attempts: int = 1
+    digest: str | None = None
+    compile_key: str | None = None
+    effective: Params = field(default_factory=dict)

@@ -5,7 +5,6 @@ It imports nothing of tuner and starts nothing.
 
 import copy
 import importlib.util
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +51,8 @@ def hello(parser: Any) -> dict[str, Any]:
     return {"version": vllm.__version__, "platform": str(current_platform.device_type), "arguments": sorted(names)}
 
 
-def resolve(parser: Any, argv: list[str], see: Callable[[Any], None] = lambda config: None) -> dict[str, Any]:
-    """The settings of these arguments by name; `see` is shown vLLM's configuration of them."""
+def configured(parser: Any, argv: list[str]) -> tuple[Any, Any]:
+    """The parsed arguments, and the VllmConfig that a server of them has before it starts."""
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.usage.usage_lib import UsageContext
 
@@ -61,21 +60,40 @@ def resolve(parser: Any, argv: list[str], see: Callable[[Any], None] = lambda co
     if args.model_tag is not None:
         args.model = args.model_tag
     config = AsyncEngineArgs.from_cli_args(args).create_engine_config(UsageContext.OPENAI_API_SERVER)
-    see(config)
-    resolved = {}
+    return args, config
+
+
+def resolved(args: Any, config: Any, argv: list[str]) -> dict[str, Any]:
+    """The settings that vLLM would use, by the names of its arguments."""
+    found = {}
     for name in sorted(vars(args).keys() - _SECRET):
         value = _find(config, name, vars(args)[name])
         if isinstance(value, bool | int | float | str):
-            resolved[name] = value
+            found[name] = value
         elif (told := dotted.told(value)) is not None:
-            resolved[name] = told
+            found[name] = told
         elif hasattr(value, "dtype") or str(value).startswith("torch."):
-            resolved[name] = str(value).removeprefix("torch.")
-    resolved["api_server_count"] = args.api_server_count or args.data_parallel_size
-    resolved["enforce_eager"] = bool(config.model_config.enforce_eager)
-    resolved |= dotted.dotted_values(config, args, argv)
-    resolved["compilation_mode"] = str(getattr(config.compilation_config, "mode", ""))
-    return resolved
+            found[name] = str(value).removeprefix("torch.")
+    found["api_server_count"] = args.api_server_count or args.data_parallel_size
+    found["enforce_eager"] = bool(config.model_config.enforce_eager)
+    found |= dotted.dotted_values(config, args, argv)
+    found["compilation_mode"] = str(getattr(config.compilation_config, "mode", ""))
+    _tell_what_may_change(found, config)
+    return found
+
+
+def _tell_what_may_change(found: dict[str, Any], config: Any) -> None:
+    """What vLLM may change when it starts, under one name each. A backend that vLLM chooses then is not told, nor one that is
+    asked for where there is only one, whatever is asked for (platforms/cpu.py, get_attn_backend_cls)."""
+    from vllm.platforms import current_platform
+
+    graphs = getattr(config.compilation_config, "cudagraph_mode", None)
+    found["compilation_config.cudagraph_mode"] = str(getattr(graphs, "name", "NONE"))
+    found["user_specified_block_size"] = bool(getattr(config.cache_config, "user_specified_block_size", False))
+    backend = getattr(getattr(config, "attention_config", None), "backend", None)
+    found.pop("attention_backend", None)
+    if backend is not None and not (current_platform.is_cpu() and not getattr(config.model_config, "use_mla", False)):
+        found["attention_backend"] = str(getattr(backend, "name", backend))
 
 
 def _find(config: Any, name: str, otherwise: Any) -> Any:

@@ -2,9 +2,9 @@
 
 In: one JSON object a datagram on the socket whose number is the first argument: {"resolve": ARGUMENTS}, or {"start": ARGUMENTS,
 "environment": {...}} with two descriptors, the control socket of the server's guard and its log. ARGUMENTS is what follows
-`vllm serve`. Out: first {"version", "platform", "arguments", "import_s"}, then for each request {"resolved": {...}},
-{"pid": N}, or {"error": sentence, "usage": bool}. It imports nothing of tuner, and ends when its socket is closed, which is
-also how it dies with tuner. Its servers end with it: each one's guard holds a pipe to it.
+`vllm serve`. Out: first {"version", "platform", "arguments", "import_s"}, then for each request {"resolved": {...}, "digest",
+"compile_key"}, {"pid": N}, or {"error": sentence, "usage": bool}. It imports nothing of tuner, and ends when its socket is
+closed, which is also how it dies with tuner. Its servers end with it: each one's guard holds a pipe to it.
 """
 
 import gc
@@ -31,7 +31,7 @@ def _sibling(name: str) -> Any:
     return module
 
 
-guarding, preparing, resolving = _sibling("guard"), _sibling("preparing"), _sibling("resolving")
+guarding, preparing, resolving, digesting = map(_sibling, ("guard", "preparing", "resolving", "digest"))
 _MAX_REQUEST_BYTES = 1 << 20
 
 
@@ -66,7 +66,7 @@ class ForkServer:
         try:
             if "start" in request:
                 return self._start(request["start"], request["environment"], *descriptors)
-            return {"resolved": resolving.resolve(self._parser, request["resolve"], preparing.prepare)}
+            return self._resolve(request["resolve"])
         except resolving.Refused as error:
             return {"error": resolving.sentence(error), "usage": True}
         except SystemExit as error:
@@ -76,6 +76,13 @@ class ForkServer:
         finally:
             os.environ.clear()  # resolving writes variables (LD_PRELOAD, worker method); the next call must not see them
             os.environ.update(environment)
+
+    def _resolve(self, arguments: list[str]) -> dict[str, Any]:
+        args, config = resolving.configured(self._parser, arguments)
+        told: dict[str, Any] = {"digest": digesting.digest(args, config), "compile_key": digesting.compile_key(config)}
+        told["resolved"] = resolving.resolved(args, config, arguments)
+        preparing.prepare(config)
+        return told
 
     def _start(self, arguments: list[str], environment: dict[str, str], control: int, log: int) -> dict[str, Any]:
         if reason := _unsafe(arguments):
