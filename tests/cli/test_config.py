@@ -67,6 +67,7 @@ def test_every_key_can_be_written(tmp_path: Path) -> None:
         "force-gpu": True,
         "max-model-len": 1024,
         "quantized-model": ["awq=org/awq"],
+        "draft-model": "org/draft",
         "engine-arg": ["load_format=dummy"],
         "vllm-python": "/opt/python",
         "start": "plain",

@@ -18,7 +18,10 @@ _DEFAULT = Options()
 
 #: The headings of the help, and what stands below each.
 _PANELS: Mapping[str, Sequence[str]] = {
-    "What to tune": ("engine", "surface", "gpu", "model", "space", "quantized-model", "engine-arg", "max-model-len"),
+    "What to tune": (
+        *("engine", "surface", "gpu", "model", "space"),
+        *("quantized-model", "draft-model", "engine-arg", "max-model-len"),
+    ),
     "Load": ("workload", "users", "request-rate", "find-rate", "seed"),
     "What is best": ("objective", "slo", "price"),
     "Search": ("trials", "verify", "repeats", "max-hours", "trial-timeout"),

@@ -6,7 +6,7 @@ rest. The space does not know models, samplers or what a point is worth.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictStr, ValidationError, model_validator
@@ -16,6 +16,7 @@ from tuner.errors import UsageError
 from tuner.space import gpus
 from tuner.space.parameters import Categorical, Parameter, Scalar, shown
 from tuner.space.rules import Rule
+from tuner.space.speculation import METHOD, broken, is_of_speculation, problems
 from tuner.space.words import SECRET_ARGUMENTS, TUNERS_OWN, not_a_name, not_a_variable, not_printable
 from tuner.types import Params, Value
 
@@ -88,6 +89,7 @@ class SearchSpace(BaseModel):
         """Why this point cannot be tried, one sentence each; empty when it can."""
         outside = [why for name, value in params.items() if (why := self._why_not(name, value, params))]
         point = {**self.fixed, **params}
+        outside += [why for _, why in broken({METHOD: UNSET, **point} if METHOD in self.parameters else point)]
         return outside + [why for rule in self.rules if (why := _broken(rule, point))]
 
     def with_fixed(self, params: Params) -> Self:
@@ -128,6 +130,22 @@ class SearchSpace(BaseModel):
             del left["quantization"]
         return self._with(self.fixed, left)
 
+    def with_choices(self, name: str, kept: Sequence[Value]) -> Self:
+        """The space with only these choices of a parameter; without it, and what hangs on it, where "none" alone is left."""
+        parameter, left = self.parameters[name], dict(self.parameters)
+        if not isinstance(parameter, Categorical) or tuple(kept) == parameter.choices:
+            return self
+        left[name] = parameter.model_copy(update={"choices": tuple(kept)})
+        if set(kept) <= {UNSET}:
+            left = {
+                other: found
+                for other, found in self.parameters.items()
+                if other != name
+                and name not in found.when
+                and not (is_of_speculation(name) and is_of_speculation(other))
+            }
+        return self._with(self.fixed, left)
+
     def digest(self) -> str:
         """A hash of what is searched; the texts, the name and the card's data sheet do not change it."""
         content = self.model_dump(mode="json", exclude={"name": True, "gpu": True, "rules": {"__all__": {"because"}}})
@@ -159,6 +177,7 @@ class SearchSpace(BaseModel):
         """What is wrong between the keys: where it is written, and a sentence."""
         yield from self._problems_with_words()
         yield from self._problems_with_the_card()
+        yield from problems(self.fixed, self.parameters)
         known = dict(self.fixed)
         for name, parameter in self.parameters.items():
             if name in self.fixed:

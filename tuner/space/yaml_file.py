@@ -66,6 +66,12 @@ def key_line(path: Path, key: str) -> int:
     return next((found[0] for name in names if (found := _child(tree, name))), 1)
 
 
+def line_of(path: Path, location: Location) -> int:
+    """The line of a place in a file that was read, or of what it would be in."""
+    tree, _ = _parse(path, _read(path))
+    return _locate(tree, location, is_absent=False)[0]
+
+
 def parse_scalar(text: str) -> object:
     """One value as YAML reads it: "2" is an int, "true" a bool, "auto" a str; what is no YAML stays the text."""
     try:

@@ -19,10 +19,11 @@ from tuner.measure.visible import visible
 from tuner.space.files import load_space, space_for
 from tuner.space.search_space import SearchSpace
 from tuner.space.words import not_a_name
-from tuner.study.checks import engine_arguments, model_named, quantized_models, workload_of
+from tuner.study.checks import draft_model, engine_arguments, model_named, quantized_models, workload_of
 from tuner.study.clock import Clock, SystemClock
 from tuner.study.fingerprint import take_fingerprint
 from tuner.study.options import Options
+from tuner.study.speculation import speculative_space
 from tuner.study.trial import run_trial
 from tuner.types import DetectedGpu, Fingerprint, Params, Workload
 from tuner.workload.presets import max_tokens, workload_hash
@@ -74,7 +75,8 @@ def choose_space(options: Options, detected: Sequence[DetectedGpu]) -> SearchSpa
     _check_card(space, detected, options)
     space = space.with_quantized_models(quantized_models(options))
     fixed = {} if options.max_model_len is None else {"max_model_len": options.max_model_len}
-    return space.with_fixed({**engine_arguments(options), **fixed})
+    space = space.with_fixed({**engine_arguments(options), **fixed})
+    return space if options.engine == "replay" else speculative_space(space, options, workload_of(options))
 
 
 def make_setup(
@@ -98,8 +100,16 @@ def vllm_launcher(options: Options, space: SearchSpace, python: Path) -> VllmLau
         fixed=space.fixed,
         environment=space.environment,
         quantized_models={name: model_named(path) for name, path in quantized_models(options).items()},
+        draft_model=draft_model(options),
+        acceptance=_acceptance(options),
         startup_timeout_s=options.startup_timeout,
     )
+
+
+def _acceptance(options: Options) -> float | tuple[float, ...] | None:
+    """How often servers shall accept what they draft, where the workload's prompts cannot tell."""
+    workload = workload_of(options)
+    return workload.acceptance_rates or workload.acceptance_length
 
 
 def setup_of(
