@@ -16,7 +16,7 @@ from tuner.errors import UsageError
 from tuner.space import gpus
 from tuner.space.parameters import Categorical, Parameter, Scalar, shown
 from tuner.space.rules import Rule
-from tuner.space.speculation import METHOD, broken, is_of_speculation, problems
+from tuner.space.speculation import broken, is_of_speculation, problems, unsaid
 from tuner.space.words import SECRET_ARGUMENTS, TUNERS_OWN, not_a_name, not_a_variable, not_printable
 from tuner.types import Params, Value
 
@@ -89,7 +89,7 @@ class SearchSpace(BaseModel):
         """Why this point cannot be tried, one sentence each; empty when it can."""
         outside = [why for name, value in params.items() if (why := self._why_not(name, value, params))]
         point = {**self.fixed, **params}
-        outside += [why for _, why in broken({METHOD: UNSET, **point} if METHOD in self.parameters else point)]
+        outside += [why for _, why in broken({**unsaid(self.parameters), **point})]
         return outside + [why for rule in self.rules if (why := _broken(rule, point))]
 
     def with_fixed(self, params: Params) -> Self:

@@ -5,7 +5,7 @@ The names are those of vLLM 0.25 to 0.32 (config/speculative.py): `speculative_c
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tuner.errors import did_you_mean
@@ -96,6 +96,11 @@ def broken(params: Params) -> list[tuple[str, str]]:
         if isinstance(bound, int) and bound < 1:
             found.append((key, f"{key} {bound} is not at least 1 token"))
     return found
+
+
+def unsaid(parameters: Iterable[str]) -> Params:
+    """The method of a point that does not say it, where that is searched."""
+    return {name: UNSET for name in parameters if is_of_speculation(name) and key_of(name) == "method"}
 
 
 def problems(fixed: Params, parameters: Mapping[str, Parameter]) -> Iterator[tuple[tuple[str | int, ...], str]]:

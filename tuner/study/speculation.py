@@ -49,29 +49,29 @@ class _Asked:
         self._names = {"method": METHOD, "model": MODEL, "num_speculative_tokens": TOKENS, **names}
 
     def checked(self) -> SearchSpace:
+        if "method" in self._searched():
+            return self._narrowed()
+        self._check_fixed()
         fixed = config_of(self._space.fixed)
-        if "method" not in self._searched():
-            self._check_fixed()
-            if not fixed:
-                if self._draft is not None:
-                    raise UsageError(
-                        f"--draft-model {self._draft}: search space {self._space.name} searches no {METHOD}, and none is"
-                        " fixed: nothing would use it"
-                    )
-                return self._space
-            method = str(fixed.get("method") or method_of(str(fixed.get("model"))))
-            if why := self._why_not(method):
-                raise self._wrong("method" if "method" in fixed else "model", why)
-            return self._space
+        method = str(fixed.get("method") or method_of(str(fixed.get("model")))) if fixed else UNSET
+        if self._draft is not None and (method not in OF_A_MODEL or "model" in fixed):
+            raise UsageError(
+                f"--draft-model {self._draft}: search space {self._space.name} neither searches nor fixes a {METHOD} that takes"
+                " it: nothing would use it"
+            )
+        if fixed and (why := self._why_not(method)):
+            raise self._wrong("method" if "method" in fixed else "model", why)
+        return self._space
+
+    def _narrowed(self) -> SearchSpace:
+        """Without the methods that cannot be tried."""
         parameter = self._searched()["method"]
         choices = parameter.choices if isinstance(parameter, Categorical) else ()
         reasons = {str(choice): self._why_not(str(choice)) for choice in choices if choice != UNSET}
         kept = [choice for choice in choices if not reasons.get(str(choice))]
         if self._draft is not None and not any(method in kept for method in OF_A_MODEL):
-            raise UsageError(
-                f"--draft-model {self._draft}: "
-                + (reasons.get(method_of(self._draft)) or f"search space {self._space.name} has no method that uses it")
-            )
+            why = reasons.get(method_of(self._draft)) or f"search space {self._space.name} has no method that uses it"
+            raise UsageError(f"--draft-model {self._draft}: {why}")
         if reasons and all(reasons.values()):
             raise self._wrong("method", next(why for why in reasons.values() if why))
         return self._space.with_choices(self._names["method"], kept)
