@@ -45,7 +45,25 @@ def test_the_yaml_has_a_key_for_every_flag() -> None:
 @pytest.mark.engine
 def test_vllm_reads_the_yaml_as_the_same_settings(engine_python: Path, tmp_path: Path) -> None:
     """vLLM's own parser, given the file and given the flags."""
-    settings: Params = {"max_num_seqs": 64, "enable_prefix_caching": False, "dtype": "half", "revision": "0123"}
+    settings: Params = {
+        "max_num_seqs": 64,
+        "enable_prefix_caching": False,
+        "dtype": "half",
+        "revision": "0123",
+        "cudagraph_capture_sizes": "[1, 2, 64]",
+        "allowed_origins": '["https://one.example"]',
+        "compilation_config.cudagraph_mode": "FULL",
+        "compilation_config.pass_config.fuse_norm_quant": True,
+        "compilation_config.compile_sizes": "[1, 8]",
+        "compilation_config.cache_dir": "1k",
+        "compilation_config.debug_dump_path": "/tmp/a b",
+        "attention_config.flash_attn_max_num_splits_for_cuda_graph": 16,
+        "speculative_config.method": "ngram",
+        "speculative_config.model": "0123",
+        "hf_overrides.rope_theta": 0.5,
+        "hf_overrides.a_text": "true",
+        "hf_overrides.another": "-1",
+    }
     launcher = VllmLauncher(python=engine_python, model="m")
     command, flags = launcher.command(settings), launcher.arguments(settings)
     file = tmp_path / "serve.yaml"
@@ -55,10 +73,12 @@ def test_vllm_reads_the_yaml_as_the_same_settings(engine_python: Path, tmp_path:
         "from vllm.entrypoints.launchers.cli_args import make_arg_parser\n"
         "from vllm.utils.argparse_utils import FlexibleArgumentParser\n"
         "parse = lambda argv: vars(make_arg_parser(FlexibleArgumentParser()).parse_args(argv))\n"
-        "keep = ('model', 'model_tag', 'host', 'port', 'max_num_seqs', 'enable_prefix_caching', 'dtype', 'revision')\n"
+        "keep = ('model', 'model_tag', 'host', 'port', 'max_num_seqs', 'enable_prefix_caching', 'dtype', 'revision',"
+        " 'allowed_origins', 'cudagraph_capture_sizes', 'speculative_config', 'hf_overrides', 'compilation_config',"
+        " 'attention_config')\n"
         "shown = lambda argv: {k: v for k, v in parse(argv).items() if k in keep}\n"
         f"print(json.dumps([shown(['--config', {str(file)!r}]),"
-        f" shown({[*flags, '--host', '127.0.0.1', '--port', '8123']!r})]))\n"
+        f" shown({[*flags, '--host', '127.0.0.1', '--port', '8123']!r})], default=repr))\n"
     )
     done = subprocess.run([str(engine_python), "-c", program], capture_output=True, text=True, check=True)
     from_yaml, from_flags = json.loads(done.stdout.splitlines()[-1])
@@ -70,6 +90,13 @@ def test_vllm_reads_the_yaml_as_the_same_settings(engine_python: Path, tmp_path:
     assert from_yaml["max_num_seqs"] == 64
     assert from_yaml["enable_prefix_caching"] is False
     assert from_yaml["revision"] == "0123"
+    assert from_yaml["cudagraph_capture_sizes"] == [1, 2, 64]
+    assert from_yaml["allowed_origins"] == ["https://one.example"]
+    assert from_yaml["speculative_config"] == {"method": "ngram", "model": "0123"}
+    assert from_yaml["hf_overrides"] == {"rope_theta": 0.5, "a_text": "true", "another": "-1"}
+    for told in ("FULL", "1k", "[1, 8]", "'fuse_norm_quant': True"):
+        assert told in from_yaml["compilation_config"]
+    assert "flash_attn_max_num_splits_for_cuda_graph=16" in from_yaml["attention_config"]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from tuner.space.files import load_space
 from tuner.space.rules import Rule
+from tuner.types import Params
 
 
 @pytest.mark.parametrize(
@@ -27,7 +28,7 @@ def test_a_rule_is_an_expression(require: str, point: dict[str, bool | int | flo
     "require",
     [
         "__import__('os').system('true')",
-        "a.b > 1",
+        "a.b() > 1",
         "a[0] > 1",
         "[a for a in b]",
         "lambda: 1",
@@ -96,3 +97,20 @@ def test_a_point_is_valid_exactly_when_it_is_inside_and_keeps_the_rules(seqs: in
     point = {"max_num_seqs": seqs, "max_num_batched_tokens": tokens, "gpu_memory_utilization": percent / 100}
     valid = 8 <= seqs <= 512 and 512 <= tokens <= 8192 and 85 <= percent <= 95 and tokens >= seqs
     assert (T4.violations(point) == []) is valid
+
+
+def test_a_rule_names_a_part_of_a_nested_config() -> None:
+    rule = Rule(
+        require="not enforce_eager or compilation_config.cudagraph_mode == 'NONE' or a.b.c > 1", because="no graphs"
+    )
+    assert rule.names == ("enforce_eager", "compilation_config.cudagraph_mode", "a.b.c")
+    point: Params = {"enforce_eager": True, "compilation_config.cudagraph_mode": "FULL", "a.b.c": 1}
+    assert not rule.holds(point)
+    assert rule.holds({**point, "a.b.c": 2})
+    assert rule.holds({"enforce_eager": True})
+
+
+@pytest.mark.parametrize("text", ["'a'.upper", "(1).real > 0", "(a + b).c == 1", "a.b() > 1", "a.__class__.b[0] == 1"])
+def test_a_dot_is_a_part_of_a_name_and_nothing_else(text: str) -> None:
+    with pytest.raises(ValueError, match=r"a dot stands in|has something else"):
+        Rule(require=text, because="x")

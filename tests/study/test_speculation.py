@@ -14,6 +14,7 @@ from tuner.launch.vllm import VllmLauncher
 from tuner.space.search_space import SearchSpace
 from tuner.study.options import Options
 from tuner.study.setup import choose_space, vllm_launcher
+from tuner.types import Value
 
 SPACE = """\
 gpu: {names: []}
@@ -89,7 +90,10 @@ def test_what_the_model_and_the_user_give_is_searched(ask: Ask, tmp_path: Path) 
 def test_a_draft_model_is_passed_to_what_uses_one(ask: Ask, tmp_path: Path) -> None:
     draft = model(tmp_path / "small")
     launcher = VllmLauncher(python=Path("python"), model="m", draft_model=draft)
-    point = {"speculative_config.method": "draft_model", "speculative_config.num_speculative_tokens": 2}
+    point: dict[str, Value] = {
+        "speculative_config.method": "draft_model",
+        "speculative_config.num_speculative_tokens": 2,
+    }
     assert launcher.command(point).settings["speculative_config.model"] == draft
     for method in ("ngram", "none"):
         assert draft not in launcher.arguments({**point, "speculative_config.method": method})
@@ -120,9 +124,8 @@ def test_an_acceptance_that_was_measured_opens_what_always_drafts(ask: Ask, tmp_
     assert not space.enqueue
     options = Options(workload=str(tmp_path / "load.yaml"), model=str(tmp_path / "model"), draft_model=draft)
     launcher = vllm_launcher(options, space, Path("python"))
-    command = launcher.command(
-        {"speculative_config.method": "draft_model", "speculative_config.num_speculative_tokens": 2}
-    )
+    point: dict[str, Value] = {"speculative_config.method": "draft_model"}
+    command = launcher.command({**point, "speculative_config.num_speculative_tokens": 2})
     assert not [word for word in command.argv if "synthetic" in word]
     assert launcher.replayed(command) == (
         *("--speculative-config.rejection_sample_method", "synthetic"),
@@ -196,8 +199,12 @@ def test_a_draft_that_the_space_names_is_looked_at_too(ask: Ask, tmp_path: Path)
     assert "speculative_config.model gone: there is no such folder" in refusal(ask, space)
     model(tmp_path / "gone", vocab_size=7)
     assert "gone has 7 tokens in its vocabulary" in refusal(ask, space)
-    other = SPACE.replace("choices: [none, ngram, draft_model, eagle, eagle3, mtp]", "choices: [none, eagle, mtp]")
-    assert "needs a model that drafts" in refusal(ask, other.partition("enqueue")[0])
+
+
+def test_a_space_whose_methods_all_need_what_is_not_there_is_refused(ask: Ask) -> None:
+    heads = SPACE.partition("  speculative_config.prompt")[0].replace("ngram, draft_model, eagle,", "eagle,")
+    why = refusal(ask, heads)
+    assert why.startswith("mine.yaml:4: parameters.speculative_config.method: eagle needs a model that drafts")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from tuner.decide.objective import Objective
 from tuner.decide.verdict import Answer, Decision
 from tuner.export.caution import cautions
 from tuner.types import Measured, Outcome, Trial
-from tuner.types.settings import flag
+from tuner.types.settings import flag, option
 
 VERDICTS = {
     Answer.BETTER: "better than the defaults",
@@ -42,7 +42,7 @@ def recommendation_table(found: Decision) -> Table | None:
 
 def _otherwise(name: str, chosen: Trial) -> str:
     """A setting that is no flag: a checkpoint that is quantized already, or the choice to pass nothing."""
-    return f"model {chosen.command.model}" if name == "quantization" else f"no {shlex.join(flag(name, True))}"
+    return f"model {chosen.command.model}" if name == "quantization" else f"no {option(name)}"
 
 
 def recommendation_sentences(found: Decision) -> list[str]:

@@ -1,6 +1,6 @@
 """What an engine must be able to do before anything is launched: say what it is, and what it would make of settings."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import IO, Protocol
 
@@ -10,13 +10,25 @@ from tuner.types import Failed, Params
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """What the engine says of itself. `arguments` are the names that `vllm serve` takes; `import_s` is what one import of it
-    took."""
+    """What the engine says of itself. `arguments` are the names that `vllm serve` takes, those of nested configs with dots;
+    `import_s` is what one import of it took."""
 
     version: str
     platform: str
     arguments: frozenset[str]
     import_s: float
+
+    def lacks(self, names: Iterable[str]) -> list[str]:
+        """Those that the engine does not take, sorted. Of a part whose whole has no parts that are told (a dictionary of the
+        model's, say), vLLM alone can tell."""
+        return sorted(name for name in names if not self._takes(name))
+
+    def _takes(self, name: str) -> bool:
+        if name in self.arguments:
+            return True
+        whole = name.rpartition(".")[0]
+        is_told = any(known.startswith(f"{whole}.") for known in self.arguments)
+        return bool(whole) and not is_told and self._takes(whole)
 
 
 class CannotFork(Exception):

@@ -16,9 +16,11 @@ from tuner.launch.vllm import Seen
 from tuner.replay.clock import VirtualClock
 from tuner.replay.file import Header, SurfaceFile, read_surface
 from tuner.replay.points import NEIGHBOURS, Points, points_of
+from tuner.space.gpus import UNSET
 from tuner.space.parameters import Categorical, Int, Parameter
 from tuner.space.search_space import SearchSpace
 from tuner.types import Failed, FailureKind, Outcome, Params, Value
+from tuner.types.settings import flag, option
 
 
 class Surface:
@@ -112,9 +114,9 @@ class ReplayEngine:
         launched.
         """
         passed = {
-            name: _value(parameter, text, self._points.defaults[name])
+            name: value
             for name, parameter in self._space.parameters.items()
-            if (text := _passed(arguments, name)) is not None
+            if (value := _passed(arguments, name, parameter, self._points.defaults[name])) is not None
         }
         resolved = {**self._space.fixed, **self._points.defaults, **passed}
         if "--served-model-name" in arguments and "quantization" in self._space.parameters:
@@ -129,18 +131,17 @@ class ReplayEngine:
         raise CannotFork("a replay launches nothing")
 
 
-def _passed(arguments: tuple[str, ...], name: str) -> str | None:
-    """The text of an argument's value, "True" or "False" for a switch; None where it is not passed."""
-    flag = name.replace("_", "-")
-    if f"--no-{flag}" in arguments:
-        return "False"
-    if f"--{flag}" not in arguments:
-        return None
-    value = next(iter(arguments[arguments.index(f"--{flag}") + 1 :]), "--")
-    return "True" if value.startswith("--") else value
-
-
-def _value(parameter: Parameter, text: str, default: Value) -> Value:
+def _passed(arguments: tuple[str, ...], name: str, parameter: Parameter, default: Value) -> Value | None:
+    """The value of an argument; None where it is not passed."""
     if isinstance(parameter, Categorical):
-        return next(choice for choice in (*parameter.choices, default) if str(choice) == text)
+        choices = (choice for choice in (*parameter.choices, default) if choice != UNSET)
+        passed = [choice for choice in choices if _stands_in(flag(name, choice), arguments)]
+        return max(passed, key=lambda choice: len(flag(name, choice)), default=None)  # a list that begins as another
+    if option(name) not in arguments:
+        return None
+    text = arguments[arguments.index(option(name)) + 1]
     return int(text) if isinstance(parameter, Int) else float(text)
+
+
+def _stands_in(words: tuple[str, ...], arguments: tuple[str, ...]) -> bool:
+    return any(arguments[at : at + len(words)] == words for at, word in enumerate(arguments) if word == words[0])

@@ -5,12 +5,15 @@ neither memory nor speed. An argument that it does not know it refuses: what it 
 """
 
 import argparse
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
+from tuner.predict.unpredicted import UNPREDICTED
 from tuner.types import Value
+from tuner.types.settings import list_text, option
 
 _UNITS = {"k": 10**3, "m": 10**6, "g": 10**9, "K": 2**10, "M": 2**20, "G": 2**30}
 _KV_DTYPES = ("auto", "bfloat16", "float16", "fp8", "fp8_e4m3", "fp8_e5m2")
@@ -51,13 +54,15 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arguments:
-    """A parsed command. `params` holds what was given, by vLLM's Python names; `served` is what clients call the model."""
+    """A parsed command. `params` holds what was given, by vLLM's Python names, `passed_over` what of it changes nothing here;
+    `served` is what clients call the model."""
 
     model: str
     served: str
     host: str
     port: int
     params: Mapping[str, Value]
+    passed_over: Mapping[str, Value]
 
 
 class _Parser(argparse.ArgumentParser):
@@ -67,7 +72,8 @@ class _Parser(argparse.ArgumentParser):
 
 def known_arguments() -> frozenset[str]:
     """The names of all arguments that are taken."""
-    return frozenset((*_NUMBERS, *_CHOICES, *_SWITCHES, "quantization", *_PASSED_OVER, *_PASSED_OVER_SWITCHES))
+    passed_over = (*_PASSED_OVER, *_PASSED_OVER_SWITCHES, *UNPREDICTED)
+    return frozenset((*_NUMBERS, *_CHOICES, *_SWITCHES, "quantization", *passed_over))
 
 
 def parse(argv: Sequence[str]) -> Arguments:
@@ -81,6 +87,7 @@ def parse(argv: Sequence[str]) -> Arguments:
         host=found["host"],
         port=found["port"],
         params={name: found[name] for name in heeded if found[name] is not None},
+        passed_over={name: value for name in UNPREDICTED if (value := _told(found[name])) is not None},
     )
 
 
@@ -98,6 +105,8 @@ def _parser() -> _Parser:
         parser.add_argument(_flag(name), action=argparse.BooleanOptionalAction)
     for name in ("quantization", *_PASSED_OVER):
         parser.add_argument(_flag(name))
+    for name in UNPREDICTED:
+        parser.add_argument(option(name), nargs="+", dest=name)
     return parser
 
 
@@ -106,8 +115,26 @@ def _flag(name: str) -> str:
 
 
 def _dashed(part: str) -> str:
-    """vLLM takes --max_num_seqs for --max-num-seqs."""
+    """vLLM takes --max_num_seqs for --max-num-seqs, and a nested config's keys as they are."""
     if not part.startswith("--"):
         return part
     name, separator, value = part.partition("=")
-    return name.replace("_", "-") + separator + value
+    return option(name.removeprefix("--")) + separator + value
+
+
+def _told(words: list[str] | None) -> Value | None:
+    """The value that was given, as vLLM would tell it: read as JSON where it is that, several words as a list."""
+    if words is None:
+        return None
+    values = [_read(word) for word in words]
+    return values[0] if len(values) == 1 else list_text(values)
+
+
+def _read(word: str) -> Value:
+    try:
+        found = json.loads(word)
+    except ValueError:
+        return word
+    return (
+        list_text(found) if isinstance(found, list) else found if isinstance(found, bool | int | float | str) else word
+    )

@@ -11,6 +11,7 @@ from tuner.launch.engine import CannotFork, EngineInfo
 from tuner.launch.process import ProcessGroup
 from tuner.predict.settings import resolve
 from tuner.predict.shape import Shape, read_shape
+from tuner.predict.unpredicted import with_unpredicted
 from tuner.sim.arguments import Refused, known_arguments, parse
 from tuner.space.search_space import Gpu
 from tuner.types import Failed, FailureKind, Params
@@ -45,7 +46,7 @@ class SimEngine:
         except Refused as refused:
             return Failed(kind=FailureKind.REJECTED, message=str(refused))
         settings = resolve(given.params, self.shape(given.model), self._gpu)
-        return settings if isinstance(settings, Failed) else settings.params
+        return settings if isinstance(settings, Failed) else with_unpredicted(settings, given.passed_over)
 
     def fork(self, arguments: tuple[str, ...], environment: Mapping[str, str], log: IO[bytes]) -> ProcessGroup:
         raise CannotFork("a simulated server has nothing to import")

@@ -8,10 +8,16 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictFloat, StrictInt, model_validator
 
+from tuner.space.words import not_a_value
 from tuner.types import Value
+from tuner.types.settings import as_list, list_text
 
 
 def _scalar(value: object) -> object:
+    if isinstance(value, list) and value and all(isinstance(one, bool | int | float | str) for one in value):
+        return list_text(value)
+    if why := not_a_value(value):
+        raise ValueError(why)
     if not isinstance(value, bool | int | float | str):
         raise ValueError(f"expected a number, a string, true or false; found {'null' if value is None else value}")
     return value
@@ -21,7 +27,7 @@ Scalar = Annotated[Value, BeforeValidator(_scalar)]
 
 
 class _Parameter(BaseModel):
-    """`when` names what other parameters must be for this one to count; empty: always."""
+    """`when` names what other parameters must be for this one to count, a list: one of these; empty: always."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -125,6 +131,11 @@ class Categorical(_Parameter):
 
 
 Parameter = Annotated[Int | Float | Categorical, Field(discriminator="type")]
+
+
+def meeting(wanted: Value) -> list[Value]:
+    """The values that meet a condition of `when`."""
+    return [wanted, *(as_list("", wanted) or ())]
 
 
 def shown(value: Value) -> str:

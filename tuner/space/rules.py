@@ -6,7 +6,7 @@ which parameters exist; it tells their names.
 
 import ast
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -42,6 +42,7 @@ _ALLOWED = (
     ast.BinOp,
     ast.Compare,
     ast.Name,
+    ast.Attribute,
     ast.Load,
     ast.Constant,
 )
@@ -68,7 +69,7 @@ class Rule(BaseModel):
     @cached_property
     def names(self) -> tuple[str, ...]:
         """The parameters that the rule is about, each once, in its order."""
-        return tuple(dict.fromkeys(node.id for node in ast.walk(self._tree) if isinstance(node, ast.Name)))
+        return tuple(dict.fromkeys(_names(self._tree)))
 
     def holds(self, point: Params) -> bool:
         """Whether `point` keeps the rule; true when it lacks one of the rule's parameters (vLLM's own default applies).
@@ -89,17 +90,38 @@ def _parse(text: str) -> ast.expr:
                 f"a rule is made of parameters, numbers, strings, + - * / // %, comparisons, and, or, not;"
                 f" {text!r} has something else ({type(node).__name__})"
             )
+        if isinstance(node, ast.Attribute) and not isinstance(node.value, ast.Name | ast.Attribute):
+            raise ValueError(
+                f"a dot stands in a parameter's name alone, such as compilation_config.mode, not in {text!r}"
+            )
         if isinstance(node, ast.Constant) and not isinstance(node.value, bool | int | float | str):
             raise ValueError(f"a rule cannot use the value {node.value!r}")
     return tree.body
+
+
+def _names(node: ast.AST) -> Iterator[str]:
+    """The parameters in `node`, in their order; a dotted one is one."""
+    if isinstance(node, ast.Name | ast.Attribute):
+        yield _name(node)
+    else:
+        for child in ast.iter_child_nodes(node):
+            yield from _names(child)
+
+
+def _name(node: ast.expr) -> str:
+    """`a.b` of the nodes that stand for it, which _parse has checked."""
+    if isinstance(node, ast.Attribute):
+        return f"{_name(node.value)}.{node.attr}"
+    assert isinstance(node, ast.Name)
+    return node.id
 
 
 def _value(node: ast.expr, point: Params) -> Value:
     match node:
         case ast.Constant(value=bool() | int() | float() | str() as value):
             return value
-        case ast.Name(id=name):
-            return point[name]
+        case ast.Name() | ast.Attribute():
+            return point[_name(node)]
         case ast.BoolOp(op=ast.And(), values=values):
             return all(_value(value, point) for value in values)
         case ast.BoolOp(values=values):

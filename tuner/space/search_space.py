@@ -14,16 +14,24 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from tuner.errors import UsageError
 from tuner.space import gpus
-from tuner.space.parameters import Categorical, Parameter, Scalar, shown
+from tuner.space.parameters import Categorical, Parameter, Scalar, meeting, shown
 from tuner.space.rules import Rule
 from tuner.space.speculation import broken, is_of_speculation, problems, unsaid
-from tuner.space.words import SECRET_ARGUMENTS, TUNERS_OWN, not_a_name, not_a_variable, not_printable
+from tuner.space.words import (
+    ARGUMENT,
+    SECRET_ARGUMENTS,
+    TUNERS_OWN,
+    not_a_name,
+    not_a_variable,
+    not_printable,
+    whole_of,
+)
 from tuner.types import Params, Value
 
 UNSET = gpus.UNSET
 
 _Problem = tuple[tuple[str | int, ...], str]
-_Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+_Name = Annotated[str, Field(pattern=rf"^{ARGUMENT.pattern}$")]
 
 
 class Gpu(BaseModel):
@@ -95,14 +103,19 @@ class SearchSpace(BaseModel):
     def with_fixed(self, params: Params) -> Self:
         """The space with these arguments fixed by the user: they leave the search. Raises UsageError if the card cannot
         run one of them."""
+        known = {*self.fixed, *self.parameters, *params}
         for name, value in params.items():
             if why := gpus.why_not(self.gpu.capability, name, value):
                 raise UsageError(f"{why}; choose another value or another --gpu")
+            whole = whole_of(name, known)
+            if part := (name if whole else next((one for one in known if whole_of(one, (name,))), None)):
+                raise UsageError(f"{part} is a part of {whole or name}, and both are given: leave one of them out")
         fixed = {**self.fixed, **params}
         left = {
             name: parameter
             for name, parameter in self.parameters.items()
-            if name not in fixed and all(fixed.get(other, value) == value for other, value in parameter.when.items())
+            if name not in fixed
+            and all(other not in fixed or fixed[other] in meeting(value) for other, value in parameter.when.items())
         }
         return self._with(fixed, left)
 
@@ -136,14 +149,11 @@ class SearchSpace(BaseModel):
         if not isinstance(parameter, Categorical) or tuple(kept) == parameter.choices:
             return self
         left[name] = parameter.model_copy(update={"choices": tuple(kept)})
-        if set(kept) <= {UNSET}:
-            left = {
-                other: found
-                for other, found in self.parameters.items()
-                if other != name
-                and name not in found.when
-                and not (is_of_speculation(name) and is_of_speculation(other))
-            }
+        is_off = set(kept) <= {UNSET}
+        for other, found in self.parameters.items():
+            hangs = name in found.when and not any(choice in meeting(found.when[name]) for choice in kept)
+            if hangs or (is_off and is_of_speculation(name) and is_of_speculation(other)) or (is_off and other == name):
+                del left[other]
         return self._with(self.fixed, left)
 
     def digest(self) -> str:
@@ -186,8 +196,8 @@ class SearchSpace(BaseModel):
                 if other not in known:
                     why = f"{other} is neither fixed nor a parameter above {name}"
                     yield ("parameters", name, "when", other), why
-                elif other in self.parameters and (outside := self.parameters[other].why_outside(value)):
-                    yield ("parameters", name, "when", other), f"{other} {shown(value)} {outside}"
+                elif other in self.parameters and (outside := _outside(self.parameters[other], value)):
+                    yield ("parameters", name, "when", other), f"{other} {outside}"
             known[name] = parameter.example
         for index, rule in enumerate(self.rules):
             if missing := [name for name in rule.names if name not in known]:
@@ -214,6 +224,8 @@ class SearchSpace(BaseModel):
                     yield (part, name), why
                 elif name in TUNERS_OWN:
                     yield (part, name), f"tuner itself gives {name} to each server: leave it out"
+                elif whole := whole_of(name, (*self.fixed, *self.parameters)):
+                    yield (part, name), f"this is a part of {whole}, which is also given: leave one of them out"
         for name, fixed in self.fixed.items():
             if isinstance(fixed, str) and (why := not_printable(fixed)):
                 yield ("fixed", name), why
@@ -230,9 +242,18 @@ class SearchSpace(BaseModel):
                         yield ("parameters", name, "choices", index), why
 
 
+def _outside(parameter: Parameter, wanted: Value) -> str | None:
+    """Why a condition cannot be met, or a value of its list never is."""
+    whole, *each = meeting(wanted)
+    if parameter.why_outside(whole) is None:
+        return None
+    return next((f"{shown(one)} {why}" for one in each or [whole] if (why := parameter.why_outside(one))), None)
+
+
 def _unmet(when: Params, point: Params) -> str:
     """The conditions that `point` does not meet, as text."""
-    return " and ".join(f"{name} is {shown(value)}" for name, value in when.items() if point.get(name) != value)
+    unmet = {name: meeting(value) for name, value in when.items() if point.get(name) not in meeting(value)}
+    return " and ".join(f"{name} is {' or '.join(map(shown, values[1:] or values))}" for name, values in unmet.items())
 
 
 def _broken(rule: Rule, point: Params) -> str | None:

@@ -106,9 +106,6 @@ def unsaid(parameters: Iterable[str]) -> Params:
 def problems(fixed: Params, parameters: Mapping[str, Parameter]) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """What is wrong with the speculation of a search space whatever is chosen: where it is written, and a sentence."""
     searched = {name: parameter for name, parameter in parameters.items() if is_of_speculation(name)}
-    for part, names in (("fixed", fixed), ("parameters", searched)):
-        if CONFIG in names:
-            yield (part, CONFIG), f"give its parts, a line each, e.g. `{METHOD}: ngram` and `{TOKENS}: 3`"
     best = {**fixed, **{name: _likely(name, parameter) for name, parameter in searched.items()}}
     where = {key_of(name): ("parameters", name) for name in searched}
     where |= {key_of(name): ("fixed", name) for name in fixed if is_of_speculation(name)}

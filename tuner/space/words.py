@@ -1,11 +1,15 @@
 """A word that a user chose (a study's name, an environment variable's, a model's) in; why it cannot be used, or None, out.
 Pure."""
 
+import json
 import re
+from collections.abc import Iterable, Mapping
 
 #: A file system's limit for a name is 255 bytes; suffixes need some.
 MAX_NAME_BYTES = 200
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+#: vLLM's argument, or a part of a nested config: its dotted name.
+ARGUMENT = re.compile(r"[a-z][a-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_-]*)*")
 #: Arguments that are secrets, and the environment variable that vLLM and the hub read instead.
 SECRET_ARGUMENTS = {"hf_token": "HF_TOKEN", "api_key": "VLLM_API_KEY when you deploy"}
 #: Arguments that tuner gives to every server itself.
@@ -30,6 +34,30 @@ def not_a_name(name: str) -> str | None:
 def not_printable(text: str) -> str | None:
     """Why `text` cannot be shown on a terminal as it is."""
     return None if text.isprintable() else "it holds control characters (line breaks, escapes): leave them out"
+
+
+def not_a_value(value: object) -> str | None:
+    """Why `value` cannot be an argument's: it is a nested config as a whole, written in YAML or as JSON."""
+    keys = value
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        try:
+            keys = json.loads(value)
+        except (ValueError, RecursionError):
+            return None
+    if not isinstance(keys, Mapping):
+        return None
+    key = next(iter(keys), "key")
+    return f"expected a value, found a config of its own: write each part of it by its dotted name, `NAME.{key}: ...`"
+
+
+def is_argument(name: str) -> bool:
+    """Whether `name` can be one of vLLM's arguments, or a part of one by its dotted name."""
+    return ARGUMENT.fullmatch(name) is not None
+
+
+def whole_of(name: str, names: Iterable[str]) -> str | None:
+    """The nested config among `names` that the dotted `name` is a part of."""
+    return next((whole for whole in names if name.startswith(f"{whole}.")), None)
 
 
 def is_secret(variable: str) -> bool:

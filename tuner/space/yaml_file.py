@@ -4,7 +4,7 @@ The only reader of YAML. It knows nothing of what the files mean. It is stricter
 that is there twice, and a yes or no where a number is meant, are mistakes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -66,10 +66,14 @@ def key_line(path: Path, key: str) -> int:
     return next((found[0] for name in names if (found := _child(tree, name))), 1)
 
 
-def line_of(path: Path, location: Location) -> int:
-    """The line of a place in a file that was read, or of what it would be in."""
+def line_in(path: Path, ways: Iterable[Location]) -> int | None:
+    """The line of the first of these keys, each with those above it, that a file which was read has."""
     tree, _ = _parse(path, _read(path))
-    return _locate(tree, location, is_absent=False)[0]
+    for way in ways:
+        line, found = _locate(tree, way, is_absent=False)
+        if found == ".".join(map(str, way)):
+            return line
+    return None
 
 
 def parse_scalar(text: str) -> object:

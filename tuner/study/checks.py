@@ -13,10 +13,11 @@ from tuner.errors import UsageError, choose
 from tuner.load.limits import machine_limits, too_much
 from tuner.load.workers import workers_for
 from tuner.space.files import shipped_spaces
-from tuner.space.words import SECRET_ARGUMENTS, TUNERS_OWN, not_a_name, not_printable
+from tuner.space.words import SECRET_ARGUMENTS, TUNERS_OWN, is_argument, not_a_name, not_a_value, not_printable
 from tuner.space.yaml_file import parse_scalar
 from tuner.study.options import ENGINES, STARTS, Options
 from tuner.types import Value, Workload
+from tuner.types.settings import list_text
 from tuner.workload.lengths import MAX_TOKENS, MAX_USERS
 from tuner.workload.presets import load_workload, with_overrides
 
@@ -142,7 +143,11 @@ def engine_arguments(options: Options) -> dict[str, Value]:
     for text in options.engine_arg:
         name, separator, value = text.partition("=")
         read = parse_scalar(value)
-        if not (separator and name.replace("_", "").isalnum() and isinstance(read, bool | int | float | str)):
+        if separator and (why := not_a_value(read)):
+            raise UsageError(f"--engine-arg {text!r}: {why.replace('NAME', name).replace(': ...', '=...')}")
+        if isinstance(read, list) and read and all(isinstance(one, bool | int | float | str) for one in read):
+            read = list_text(read)
+        if not (separator and is_argument(name) and isinstance(read, bool | int | float | str)):
             raise UsageError(
                 f"--engine-arg {text!r}: expected NAME=VALUE in vLLM's own names, for example load_format=dummy"
             )

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tuner.decide.slo import parse_slo
-from tuner.errors import UsageError
+from tuner.errors import UsageError, did_you_mean
 from tuner.launch.caches import Caches
 from tuner.launch.engine import Engine
 from tuner.launch.fork_server import ForkServer
@@ -26,7 +26,7 @@ from tuner.space.search_space import SearchSpace
 from tuner.study.checks import workload_of
 from tuner.study.fingerprint import unreal_fingerprint
 from tuner.study.options import Options
-from tuner.study.setup import Setup, choose_space, make_setup, setup_of, vllm_launcher
+from tuner.study.setup import Setup, choose_space, line_of, make_setup, setup_of, vllm_launcher
 from tuner.types import DetectedGpu
 from tuner.workload.presets import workload_hash
 
@@ -75,8 +75,11 @@ def _replayed(options: Options, space: SearchSpace, surface: Surface) -> Iterato
 
 def simulated_setup(options: Options, space: SearchSpace, engine: SimEngine) -> Setup:
     """Raises UsageError for what cannot be simulated."""
-    if unknown := sorted({*space.parameters, *space.fixed} - engine.info.arguments):
-        raise UsageError(f"the simulated engine does not know {unknown[0]}, which search space {space.name} uses")
+    if unknown := engine.info.lacks({*space.parameters, *space.fixed}):
+        raise UsageError(
+            f"{line_of(options, unknown[0])}the simulated engine does not know {unknown[0]}"
+            f"{did_you_mean(unknown[0], engine.info.arguments)}, which search space {space.name} uses"
+        )
     launcher = vllm_launcher(options, space, Path(sys.executable))
     pace = pace_of(engine.shape(launcher.model), space, workload_of(options))
     if pace.speed > 1 and any(parse_slo(slo).name.startswith("itl") for slo in options.slo):

@@ -208,6 +208,8 @@ def _searched(setup: Setup, resolved: Params) -> Params:
     for name in setup.space.parameters:
         value = resolved.get(name, UNSET)
         if value == UNSET and not isinstance(setup.space.parameters[name], Categorical):
+            if name not in setup.space.active(point):
+                continue
             raise RunError(f"vLLM does not say what its default of {name} is: take it out of the search space")
         point[name] = value
     return point

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tuner.decide.objective import Objective, parse_objective
 from tuner.decide.slo import Slo, constraints, parse_slos
-from tuner.errors import EngineError, UsageError
+from tuner.errors import EngineError, UsageError, did_you_mean
 from tuner.launch.caches import Caches, caches_of, default_root
 from tuner.launch.engine import EngineInfo
 from tuner.launch.job import RunTrial
@@ -19,6 +19,7 @@ from tuner.measure.visible import visible
 from tuner.space.files import load_space, space_for
 from tuner.space.search_space import SearchSpace
 from tuner.space.words import not_a_name
+from tuner.space.yaml_file import line_in
 from tuner.study.checks import draft_model, engine_arguments, model_named, quantized_models, workload_of
 from tuner.study.clock import Clock, SystemClock
 from tuner.study.fingerprint import take_fingerprint
@@ -83,7 +84,7 @@ def make_setup(
     options: Options, space: SearchSpace, python: Path, info: EngineInfo, detected: Sequence[DetectedGpu]
 ) -> Setup:
     """Raises UsageError, or EngineError where this vLLM cannot run the space."""
-    _check_engine(space, python, info)
+    _check_engine(options, space, python, info)
     workload, gpus = workload_of(options), _gpus_of_a_trial(space, detected)
     fingerprint = take_fingerprint(gpus, info, model_named(options.model), workload_hash(workload))
     caches = caches_of(fingerprint, options.cache_dir or default_root())
@@ -176,12 +177,19 @@ def _check_card(space: SearchSpace, detected: Sequence[DetectedGpu], options: Op
         )
 
 
-def _check_engine(space: SearchSpace, python: Path, info: EngineInfo) -> None:
-    unknown = sorted({*space.parameters, *space.fixed} - info.arguments)
+def line_of(options: Options, name: str) -> str:
+    """ "FILE:LINE: " where the user's own search space names an argument; else nothing."""
+    line = options.space and line_in(Path(options.space), (("parameters", name), ("fixed", name)))
+    return f"{options.space}:{line}: " if line else ""
+
+
+def _check_engine(options: Options, space: SearchSpace, python: Path, info: EngineInfo) -> None:
+    unknown = info.lacks({*space.parameters, *space.fixed})
     if unknown:
+        near = did_you_mean(unknown[0], info.arguments)
         raise EngineError(
-            f"vLLM {info.version} of {python} has no argument {', '.join(unknown)}, which search space {space.name} uses: "
-            "upgrade vLLM, or take it out of a space of your own (--space FILE)"
+            f"{line_of(options, unknown[0])}vLLM {info.version} of {python} has no argument {', '.join(unknown)}{near},"
+            f" which search space {space.name} uses: upgrade vLLM, or take it out of a space of your own (--space FILE)"
         )
     if not space.gpu.names and info.platform != "cpu":
         raise EngineError(f"search space {space.name} is for the CPU and vLLM of {python} is built for {info.platform}")

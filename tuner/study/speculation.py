@@ -25,7 +25,7 @@ from tuner.space.speculation import (
     key_of,
     why_not_method,
 )
-from tuner.space.yaml_file import line_of
+from tuner.space.yaml_file import line_in
 from tuner.study.checks import draft_model, model_named
 from tuner.study.options import Options
 from tuner.types import Workload
@@ -171,4 +171,4 @@ class _Asked:
         if self._options.space is None:
             return UsageError(f"search space {self._space.name}: {name}: {why}")
         path = Path(self._options.space)
-        return UsageError(f"{path}:{line_of(path, (part, name))}: {part}.{name}: {why}")
+        return UsageError(f"{path}:{line_in(path, [(part, name)]) or 1}: {part}.{name}: {why}")

@@ -1,21 +1,83 @@
 """Settings to try, the command that has them, and what must be equal for two trials to be comparable."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+#: A list is the text that JSON writes for it, e.g. "[1, 2, 4]" (`list_text`, `as_list`).
 Value = bool | int | float | str
 
 
-#: Engine arguments by vLLM's Python name, e.g. {"max_num_seqs": 256}.
+#: Engine arguments by vLLM's Python name, e.g. {"max_num_seqs": 256}; a part of a nested config by its dotted name, e.g.
+#: {"compilation_config.cudagraph_mode": "FULL"}.
 Params = Mapping[str, Value]
+
+#: Arguments that vLLM takes as one word of JSON, where its other lists are several words.
+_LISTS_OF_ONE_WORD = frozenset({"allowed_origins", "allowed_methods", "allowed_headers"})
+
+
+def list_text(values: Sequence[Value]) -> str:
+    """A list as a value."""
+    return json.dumps(list(values))
+
+
+def as_list(name: str, value: Value) -> list[Value] | None:
+    """The list that `value` of the argument `name` is; None where it is none."""
+    if not isinstance(value, str) or not value.startswith("[") or name in _LISTS_OF_ONE_WORD:
+        return None
+    found = _json(value)
+    return found if isinstance(found, list) else None
+
+
+def option(name: str) -> str:
+    """vLLM's flag without a value: dashes in an argument's name, a nested config's keys as they are."""
+    head, dot, keys = name.partition(".")
+    return f"--{head.replace('_', '-')}{dot}{keys}"
 
 
 def flag(name: str, value: Value) -> tuple[str, ...]:
     """vLLM's flag for an argument, as words of a command line."""
-    word = name.replace("_", "-")
+    if "." in name:
+        return option(name), _nested(name, value)
     if value is True:
-        return (f"--{word}",)
-    return (f"--no-{word}",) if value is False else (f"--{word}", str(value))
+        return (option(name),)
+    if value is False:
+        return (option(f"no_{name}"),)
+    values = as_list(name, value)
+    return (option(name), *(map(str, [value] if values is None else values)))
+
+
+def nested(params: Params) -> dict[str, object]:
+    """`params` with dotted names as the mappings they stand for, and lists as lists: {"a.b": 1} is {"a": {"b": 1}}."""
+    found: dict[str, object] = {}
+    for name, value in params.items():
+        *heads, last = name.split(".")
+        part = found
+        for head in heads:
+            part = part.setdefault(head, {})  # type: ignore[assignment]  # no name is given together with its whole
+        values = as_list(name, value)
+        part[last] = value if values is None else values
+    return found
+
+
+def _nested(name: str, value: Value) -> str:
+    """The word that vLLM reads `value` from: as JSON, else as a number with a unit (1k), else as a text
+    (utils/argparse_utils.py). So a text that is any of these goes in quotation marks."""
+    if not isinstance(value, str):
+        return json.dumps(value)
+    if as_list(name, value) is not None:
+        return value
+    is_plain = value[:1].isalpha() or value[:1] in "/._"
+    return value if value and is_plain and _json(value) is None else json.dumps(value)
+
+
+def _json(text: str) -> object:
+    """What JSON reads; None for what is none, and "null" for null, which is something."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return "null" if found is None else found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,13 +5,22 @@ It imports nothing of tuner and starts nothing.
 
 import copy
 import importlib
+import importlib.util
+from pathlib import Path
 from typing import Any
+
+_beside = importlib.util.spec_from_file_location("tuner_dotted", Path(__file__).with_name("dotted.py"))
+dotted = importlib.util.module_from_spec(_beside)
+_beside.loader.exec_module(dotted)
 
 #: Where vLLM keeps a setting under another name than its flag.
 _RENAMED = {"kv_cache_dtype": "cache_dtype"}
 #: Never told: they may hold a secret.
 _SECRET = {"api_key", "hf_token"}
-_SECTIONS = ("scheduler_config", "cache_config", "model_config", "parallel_config", "device_config", "load_config")
+_SECTIONS = (
+    *("scheduler_config", "cache_config", "model_config", "parallel_config", "device_config", "load_config"),
+    "compilation_config",
+)
 #: What EngineCore and a worker import when they start; some exist only in some versions.
 _MODULES = (
     "vllm.v1.engine.async_llm",
@@ -49,8 +58,9 @@ def hello(parser: Any) -> dict[str, Any]:
     import vllm
     from vllm.platforms import current_platform
 
-    names = sorted({action.dest for action in parser._actions})
-    return {"version": vllm.__version__, "platform": str(current_platform.device_type), "arguments": names}
+    names = {action.dest for action in parser._actions}
+    names |= dotted.dotted_names(names)
+    return {"version": vllm.__version__, "platform": str(current_platform.device_type), "arguments": sorted(names)}
 
 
 def resolve(parser: Any, argv: list[str]) -> dict[str, Any]:
@@ -67,10 +77,13 @@ def resolve(parser: Any, argv: list[str]) -> dict[str, Any]:
         value = _find(config, name, vars(args)[name])
         if isinstance(value, bool | int | float | str):
             resolved[name] = value
+        elif (told := dotted.told(value)) is not None:
+            resolved[name] = told
         elif hasattr(value, "dtype") or str(value).startswith("torch."):
             resolved[name] = str(value).removeprefix("torch.")
     resolved["api_server_count"] = args.api_server_count or args.data_parallel_size
     resolved["enforce_eager"] = bool(config.model_config.enforce_eager)
+    resolved |= dotted.dotted_values(config, args, argv)
     resolved["compilation_mode"] = str(getattr(config.compilation_config, "mode", ""))
     return resolved
 
@@ -86,12 +99,15 @@ def _find(config: Any, name: str, otherwise: Any) -> Any:
 
 def sentence(error: BaseException) -> str:
     """The cause in one line: pydantic wraps it as 'Value error, SENTENCE [type=...'."""
+    if isinstance(error, KeyError):  # an enumeration's
+        return f"vLLM does not know {error}"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     for line in lines:
         if line.startswith("Value error, "):
             return line.removeprefix("Value error, ").split(" [type=")[0]
     if len(lines) > 2 and "validation error" in lines[0]:
-        return f"{lines[1]}: {lines[2].split(' [type=')[0]}"
+        argument = lines[0].split(": ")[0] + ": " if ": " in lines[0] else ""
+        return f"{argument}{lines[1]}: {lines[2].split(' [type=')[0]}"
     return lines[0] if lines else type(error).__name__
 
 

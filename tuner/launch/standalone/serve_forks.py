@@ -68,7 +68,7 @@ class ForkServer:
                 return self._start(request["start"], request["environment"], *descriptors)
             return {"resolved": resolving.resolve(self._parser, request["resolve"])}
         except resolving.Refused as error:
-            return {"error": str(error), "usage": True}
+            return {"error": resolving.sentence(error), "usage": True}
         except SystemExit as error:
             return {"error": f"vLLM exits with {error.code}", "usage": True}
         except Exception as error:  # noqa: BLE001  vLLM raises anything; its sentence is the answer

@@ -1,5 +1,6 @@
 """What can be known to be wrong of speculation in a search space, with its line."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,10 +8,11 @@ import pytest
 from tuner.errors import UsageError
 from tuner.space.files import load_space
 from tuner.space.speculation import broken, config_of, said, synthetic
+from tuner.types import Value
 
 HEAD = "gpu: {names: []}\n"
 SEATS = "parameters:\n  max_num_seqs: {type: int, low: 1, high: 8}\n"
-NGRAM = {"speculative_config.method": "ngram", "speculative_config.num_speculative_tokens": 3}
+NGRAM: dict[str, Value] = {"speculative_config.method": "ngram", "speculative_config.num_speculative_tokens": 3}
 
 
 def refused(folder: Path, text: str) -> str:
@@ -60,8 +62,6 @@ def refused(folder: Path, text: str) -> str:
     ],
 )
 def test_what_no_vllm_takes_is_told_with_its_line(text: str, why: str, tmp_path: Path) -> None:
-    import re
-
     assert re.match(why, refused(tmp_path, text)), refused(tmp_path, text)
 
 
@@ -94,7 +94,7 @@ def test_three_ways_to_say_it_are_one() -> None:
 
 
 def test_none_passes_nothing_of_it() -> None:
-    off = {**NGRAM, "speculative_config.method": "none", "max_num_seqs": 8}
+    off: dict[str, Value] = {**NGRAM, "speculative_config.method": "none", "max_num_seqs": 8}
     assert config_of(off) == {}
     assert said(off) == {"max_num_seqs": 8}
     assert said({**NGRAM, "max_num_seqs": 8}) == {**NGRAM, "max_num_seqs": 8}
