@@ -5,6 +5,7 @@ import json
 import re
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import commands
@@ -12,10 +13,13 @@ import pytest
 from samples import CLIENT
 from serving import vllm
 
+from tuner.launch.fork_server import ForkServer
+from tuner.launch.vllm import VllmLauncher
 from tuner.load.target import find_target
 from tuner.measure.server import ServerSampler
+from tuner.space.files import load_space
 from tuner.study.measurement import measure
-from tuner.types import LoadResult, Mark, Measured, ServerMetrics
+from tuner.types import Failed, LoadResult, Mark, Measured, ServerMetrics, Value
 from tuner.workload.presets import load_workload
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
@@ -130,7 +134,7 @@ def test_a_trial_has_its_acceptance_and_a_cache_of_its_own(engine_python: Path, 
     said = commands.tuner(
         folder,
         *("optimize", *common, "--workload", "load.yaml", "--trials", "1", "--verify", "0", "--study", "a"),
-        *("--cache-dir", "cache", "--storage", "sqlite:///x.db"),
+        *("--cache-dir", "cache", "--storage", "sqlite:///x.db", "--start", "plain"),
     )
     assert said.returncode == 0, said.stderr
     shown = commands.tuner(folder, "show", "a", "0", "--json", "-", "--storage", "sqlite:///x.db")
@@ -142,3 +146,32 @@ def test_a_trial_has_its_acceptance_and_a_cache_of_its_own(engine_python: Path, 
     exported = commands.tuner(folder, "export", "a", "--trial", "0", "--storage", "sqlite:///x.db").stdout
     assert "--speculative-config.num_speculative_tokens 2" in exported
     assert "synthetic" not in exported
+
+
+def test_vllm_itself_takes_what_is_passed_and_what_is_replayed(engine_python: Path, demo_model: Path) -> None:
+    draft = VllmLauncher(
+        python=engine_python,
+        model=str(demo_model),
+        fixed={"enforce_eager": True, "max_model_len": 512, "kv_cache_memory_bytes": 1 << 28},
+        draft_model=str(demo_model),
+        acceptance=(0.8, 0.6, 0.4),
+    )
+    config = "speculative_config"
+    with ForkServer(engine_python, load_space("cpu").environment) as engine:
+        for launcher, key, value in (
+            (draft, "synthetic_acceptance_rates", "[0.8, 0.6]"),
+            (replace(draft, acceptance=2.5), "synthetic_acceptance_rates", "[1.0, 0.5]"),  # as vLLM makes of a length
+            (replace(draft, acceptance=None), "rejection_sample_method", "standard"),
+        ):
+            command = launcher.command({f"{config}.method": "draft_model", f"{config}.num_speculative_tokens": 2})
+            arguments = (*command.argv[command.argv.index("serve") + 1 :], *launcher.replayed(command))
+            resolved = engine.resolve(arguments)
+            assert not isinstance(resolved, Failed), resolved.message
+            assert (resolved[f"{config}.model"], resolved[f"{config}.{key}"]) == (str(demo_model), value)
+        point: dict[str, Value] = {f"{config}.method": "ngram", f"{config}.num_speculative_tokens": 2}
+        found = engine.resolve(draft.arguments({**point, f"{config}.prompt_lookup_max": 3}))
+        assert not isinstance(found, Failed)
+        assert (found[f"{config}.method"], found["async_scheduling"]) == ("ngram", False)
+        off = engine.resolve(draft.arguments({f"{config}.method": "none"}))
+        assert not isinstance(off, Failed)
+        assert not [name for name in off if name.startswith(config)]
