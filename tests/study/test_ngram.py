@@ -153,7 +153,6 @@ def test_vllm_itself_takes_what_is_passed_and_what_is_replayed(engine_python: Pa
         python=engine_python,
         model=str(demo_model),
         fixed={"enforce_eager": True, "max_model_len": 512, "kv_cache_memory_bytes": 1 << 28},
-        draft_model=str(demo_model),
         acceptance=(0.8, 0.6, 0.4),
     )
     config = "speculative_config"
@@ -163,12 +162,13 @@ def test_vllm_itself_takes_what_is_passed_and_what_is_replayed(engine_python: Pa
             (replace(draft, acceptance=2.5), "synthetic_acceptance_rates", "[1.0, 0.5]"),  # as vLLM makes of a length
             (replace(draft, acceptance=None), "rejection_sample_method", "standard"),
         ):
-            command = launcher.command({f"{config}.method": "draft_model", f"{config}.num_speculative_tokens": 2})
+            point: dict[str, Value] = {f"{config}.method": "draft_model", f"{config}.model": str(demo_model)}
+            command = launcher.command({**point, f"{config}.num_speculative_tokens": 2})
             arguments = (*command.argv[command.argv.index("serve") + 1 :], *launcher.replayed(command))
             resolved = engine.resolve(arguments)
             assert not isinstance(resolved, Failed), resolved.message
             assert (resolved[f"{config}.model"], resolved[f"{config}.{key}"]) == (str(demo_model), value)
-        point: dict[str, Value] = {f"{config}.method": "ngram", f"{config}.num_speculative_tokens": 2}
+        point = {f"{config}.method": "ngram", f"{config}.num_speculative_tokens": 2}
         found = engine.resolve(draft.arguments({**point, f"{config}.prompt_lookup_max": 3}))
         assert not isinstance(found, Failed)
         assert (found[f"{config}.method"], found["async_scheduling"]) == ("ngram", False)

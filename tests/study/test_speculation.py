@@ -41,6 +41,10 @@ parameters:
 LOAD = "api: chat\nusers: 2\noutput_tokens: 8\n"
 TEXT = f"{LOAD}dataset: talks.jsonl\n"
 RANDOM = f"{LOAD}input_tokens: 8\n"
+METHOD: dict[str, Value] = {
+    "speculative_config.method": "draft_model",
+    "speculative_config.num_speculative_tokens": 2,
+}
 Ask = Callable[..., SearchSpace]
 
 
@@ -87,17 +91,24 @@ def test_what_the_model_and_the_user_give_is_searched(ask: Ask, tmp_path: Path) 
     assert methods(ask(model=mtp)) == ["none", "ngram", "mtp"]
 
 
-def test_a_draft_model_is_passed_to_what_uses_one(ask: Ask, tmp_path: Path) -> None:
+def test_a_draft_model_is_a_setting_of_what_uses_one(ask: Ask, tmp_path: Path) -> None:
+    """So a study knows it, and one with another draft model is another study."""
     draft = model(tmp_path / "small")
-    launcher = VllmLauncher(python=Path("python"), model="m", draft_model=draft)
-    point: dict[str, Value] = {
-        "speculative_config.method": "draft_model",
-        "speculative_config.num_speculative_tokens": 2,
-    }
-    assert launcher.command(point).settings["speculative_config.model"] == draft
+    space, point = ask(draft_model=draft), dict[str, Value](METHOD)
+    assert not space.violations({**point, "speculative_config.model": draft})
+    assert space.violations({**point, "speculative_config.model": "another"})
+    assert space.digest() != ask(draft_model=model(tmp_path / "other")).digest()
     for method in ("ngram", "none"):
-        assert draft not in launcher.arguments({**point, "speculative_config.method": method})
-    assert launcher.arguments({**point, "speculative_config.method": "none"}) == ("m",)
+        assert space.violations({**point, "speculative_config.method": method, "speculative_config.model": draft})
+    fixed = ask(FIXED.replace("METHOD", "draft_model"), draft_model=draft)
+    assert fixed.fixed["speculative_config.model"] == draft
+    launcher = VllmLauncher(python=Path("python"), model="m", fixed=space.fixed)
+    assert launcher.arguments({**point, "speculative_config.model": draft})[-2:] == (
+        "--speculative-config.model",
+        draft,
+    )
+    off: dict[str, Value] = {**point, "speculative_config.method": "none", "speculative_config.model": "none"}
+    assert launcher.arguments(off) == ("m",)
 
 
 def test_random_words_are_refused_with_the_way_out(ask: Ask) -> None:

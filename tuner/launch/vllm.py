@@ -23,7 +23,7 @@ from tuner.launch.processes import identities, members
 from tuner.launch.scratch import scratch, variables
 from tuner.launch.speculating import cache_of
 from tuner.space.gpus import UNSET
-from tuner.space.speculation import MODEL, OF_A_MODEL, config_of, said, synthetic
+from tuner.space.speculation import said, synthetic
 from tuner.types import Command, Endpoint, Failed, FailureKind, Params, ProcessId
 from tuner.types.settings import flag
 
@@ -59,7 +59,7 @@ class VllmLauncher:
     """How to run `vllm serve` for one study. `quantized_models` maps a quantization to the checkpoint that has it; `caches` are
     the environment variables that say where compiled code is kept, which is no part of the command that is exported, nor is
     the `acceptance` with which servers that speculate are started: how often drafts are accepted where the prompts do not tell
-    (a mean acceptance length, or the share accepted up to each position). `draft_model` is for the methods that need one."""
+    (a mean acceptance length, or the share accepted up to each position)."""
 
     python: Path
     model: str
@@ -67,7 +67,6 @@ class VllmLauncher:
     environment: Mapping[str, str] = field(default_factory=dict)
     caches: Mapping[str, str] = field(default_factory=dict)
     quantized_models: Mapping[str, str] = field(default_factory=dict)
-    draft_model: str | None = None
     acceptance: float | tuple[float, ...] | None = None
     startup_timeout_s: float = 900.0
 
@@ -89,9 +88,6 @@ class VllmLauncher:
     def _passed(self, params: Params) -> tuple[str, Params]:
         """The model and the arguments that vLLM is given; the choice "none" means that an argument is not passed."""
         settings = dict(said({**self.fixed, **params}))
-        config = config_of(settings)
-        if self.draft_model is not None and config.get("method") in OF_A_MODEL and "model" not in config:
-            settings[MODEL] = self.draft_model
         if (checkpoint := self.quantized_models.get(str(settings.get("quantization")))) is None:
             return self.model, {name: value for name, value in settings.items() if value != UNSET}
         del settings["quantization"]  # vLLM reads it from the checkpoint; naming another method is refused

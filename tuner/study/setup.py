@@ -20,7 +20,7 @@ from tuner.space.files import load_space, space_for
 from tuner.space.search_space import SearchSpace
 from tuner.space.words import not_a_name
 from tuner.space.yaml_file import line_in
-from tuner.study.checks import draft_model, engine_arguments, model_named, quantized_models, workload_of
+from tuner.study.checks import engine_arguments, model_named, quantized_models, workload_of
 from tuner.study.clock import Clock, SystemClock
 from tuner.study.fingerprint import take_fingerprint
 from tuner.study.options import Options
@@ -101,7 +101,6 @@ def vllm_launcher(options: Options, space: SearchSpace, python: Path) -> VllmLau
         fixed=space.fixed,
         environment=space.environment,
         quantized_models={name: model_named(path) for name, path in quantized_models(options).items()},
-        draft_model=draft_model(options),
         acceptance=_acceptance(options),
         startup_timeout_s=options.startup_timeout,
     )

@@ -28,7 +28,8 @@ from tuner.space.speculation import (
 from tuner.space.yaml_file import line_in
 from tuner.study.checks import draft_model, model_named
 from tuner.study.options import Options
-from tuner.types import Workload
+from tuner.types import Params, Workload
+from tuner.types.settings import list_text
 
 _WAYS_OUT = "take a workload with a dataset, or give what was measured on one as `acceptance_rates` in the workload"
 
@@ -61,7 +62,7 @@ class _Asked:
             )
         if fixed and (why := self._why_not(method)):
             raise self._wrong("method" if "method" in fixed else "model", why)
-        return self._space
+        return self._space if self._draft is None else self._space.with_fixed({self._names["model"]: self._draft})
 
     def _narrowed(self) -> SearchSpace:
         """Without the methods that cannot be tried."""
@@ -74,7 +75,16 @@ class _Asked:
             raise UsageError(f"--draft-model {self._draft}: {why}")
         if reasons and all(reasons.values()):
             raise self._wrong("method", next(why for why in reasons.values() if why))
-        return self._space.with_choices(self._names["method"], kept)
+        space, users = self._space.with_choices(self._names["method"], kept), [m for m in OF_A_MODEL if m in kept]
+        if self._draft is None or not users or "model" in self._asked_for():
+            return space
+        when: Params = {self._names["method"]: users[0] if len(users) == 1 else list_text(users)}
+        draft = parameter.model_copy(update={"choices": (self._draft,), "when": when})
+        return space.model_copy(update={"parameters": {**space.parameters, self._names["model"]: draft}})
+
+    def _asked_for(self) -> set[str]:
+        """The keys of the speculative config that the space names."""
+        return {key_of(name) for name in (*self._space.fixed, *self._space.parameters) if is_of_speculation(name)}
 
     def _check_fixed(self) -> None:
         for key, sentence in broken(self._space.fixed):
