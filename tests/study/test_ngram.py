@@ -23,7 +23,7 @@ from tuner.types import Failed, LoadResult, Mark, Measured, ServerMetrics, Value
 from tuner.workload.presets import load_workload
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
-NGRAM = {"method": "ngram", "num_speculative_tokens": 3, "prompt_lookup_max": 4, "prompt_lookup_min": 2}
+NGRAM = {"method": "ngram", "num_speculative_tokens": 3, "prompt_lookup_max": 4, "prompt_lookup_min": 1}
 LOAD = "api: chat\nusers: 4\noutput_tokens: 48\nwarmup_s: 1\nwindow_s: 5\nmax_window_s: 5\n"
 SPACE = """\
 gpu: {names: []}
@@ -34,7 +34,8 @@ fixed:
   kv_cache_memory_bytes: 268435456
   speculative_config.method: ngram
   speculative_config.num_speculative_tokens: 2
-  speculative_config.prompt_lookup_max: 3
+  speculative_config.prompt_lookup_max: 4
+  speculative_config.prompt_lookup_min: 1
 parameters:
   max_num_seqs: {type: int, low: 4, high: 8}
 """
