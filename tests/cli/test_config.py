@@ -64,6 +64,7 @@ def test_every_key_can_be_written(tmp_path: Path) -> None:
         "study": "s",
         "storage": "sqlite:///other.db",
         "space": "mine.yaml",
+        "groups": "batch",
         "force-gpu": True,
         "max-model-len": 1024,
         "quantized-model": ["awq=org/awq"],

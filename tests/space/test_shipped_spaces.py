@@ -13,6 +13,7 @@ from tuner.space.gpus import UNSET
 from tuner.space.parameters import Categorical, Float, Int
 from tuner.space.search_space import SearchSpace
 from tuner.types import Params, Value
+from tuner.types.settings import flag
 
 REPO = Path(__file__).resolve().parents[2]
 SMALL = {"max_num_seqs": 256, "max_num_batched_tokens": 2048}
@@ -28,13 +29,28 @@ CARDS: dict[str, tuple[tuple[int, int] | None, list[str], dict[str, int]]] = {
     "rtx4090": ((8, 9), ["NVIDIA GeForce RTX 4090"], SMALL),
     "t4": ((7, 5), ["Tesla T4"], SMALL),
 }
-ALWAYS: Params = {"stream_interval": 1, "enable_prefix_caching": True}
+SPECULATION: Params = {
+    "speculative_config.method": UNSET,
+    "speculative_config.num_speculative_tokens": 1,
+    "speculative_config.prompt_lookup_max": 2,
+    "speculative_config.prompt_lookup_min": 1,
+}
+ALWAYS: Params = {"stream_interval": 1, "enable_prefix_caching": True, "long_prefill_token_threshold": 0, **SPECULATION}
 ON_A_GPU: Params = {
     "gpu_memory_utilization": 0.92,
     "quantization": UNSET,
     "enforce_eager": False,
     "api_server_count": 1,
+    "max_cudagraph_capture_size": 512,
+    "compilation_config.cudagraph_mode": "FULL_AND_PIECEWISE",
+    "attention_backend": UNSET,
+    "kv_cache_dtype": "auto",
+    "block_size": 16,
+    "linear_backend": "auto",
+    "moe_backend": "auto",
+    "kv_offloading_size": UNSET,
 }
+OPEN, CLOSED = {"batch", "memory", "graphs", "front_end"}, {"attention", "kernels", "offload", "speculation"}
 each_card = pytest.mark.parametrize("name", sorted(CARDS))
 
 
@@ -80,11 +96,45 @@ def test_nothing_is_offered_that_the_card_cannot_run(name: str) -> None:
 @each_card
 def test_the_defaults_of_vllm_are_inside(name: str) -> None:
     space = load_space(name).with_quantized_models({})
-    point = {**ALWAYS, **CARDS[name][2], **({} if name == "cpu" else ON_A_GPU)}
-    if "kv_cache_dtype" in space.parameters:
-        point = {**point, "kv_cache_dtype": "auto"}
-    assert point.keys() == space.parameters.keys()
-    assert space.violations(point) == []
+    known = {**ALWAYS, **CARDS[name][2], **({} if name == "cpu" else ON_A_GPU)}
+    assert space.parameters.keys() <= known.keys()
+    point = {parameter: known[parameter] for parameter in space.parameters}
+    active = {parameter: point[parameter] for parameter in space.active(point)}
+    assert space.violations(active) == []
+
+
+@each_card
+def test_each_parameter_has_a_group_and_each_group_says_what_it_is_for(name: str) -> None:
+    space = load_space(name)
+    assert {parameter.group for parameter in space.parameters.values()} == space.groups.keys()
+    for group, said in space.groups.items():
+        assert said.open == (group in OPEN)
+        assert group in OPEN | CLOSED
+
+
+@each_card
+def test_a_condition_on_a_closed_group_is_on_a_default(name: str) -> None:
+    """What a `when` names is taken to be its first choice where its group is closed, so that must be vLLM's default."""
+    space, known = load_space(name), {**ALWAYS, **CARDS[name][2], **ON_A_GPU}
+    for parameter in space.parameters.values():
+        for other in parameter.when:
+            assert space.parameters[other].example == known[other]
+
+
+@each_card
+def test_any_choice_of_groups_leaves_a_space_that_a_record_of_it_reads(name: str) -> None:
+    space = load_space(name)
+    for chosen in (["batch", group] for group in space.groups):
+        smaller = space.with_groups(chosen)
+        assert SearchSpace.model_validate_json(smaller.model_dump_json()) == smaller
+        assert {parameter.group for parameter in smaller.parameters.values()} <= set(chosen)
+
+
+@each_card
+def test_every_parameter_and_group_is_in_the_documentation(name: str) -> None:
+    text, space = (REPO / "docs" / "spaces.md").read_text(), load_space(name)
+    for word in (*space.parameters, *space.groups):
+        assert f"`{word}`" in text
 
 
 @each_card
@@ -138,19 +188,12 @@ def engine() -> Path:
     return python
 
 
-def as_arguments(name: str, value: Value) -> list[str]:
-    flag = name.replace("_", "-")
-    if isinstance(value, bool):
-        return [f"--{flag}" if value else f"--no-{flag}"]
-    return [f"--{flag}", str(value)]
-
-
 @pytest.mark.engine
 def test_vllm_takes_every_argument_and_value() -> None:
     spaces = [load_space(name) for name in shipped_spaces()]
     searched = [(name, value) for space in spaces for name in space.parameters for value in values(space, name)]
     fixed = [item for space in spaces for item in space.fixed.items()]
-    arguments = [as_arguments(name, value) for name, value in searched + fixed if value != UNSET]
+    arguments = [flag(name, value) for name, value in searched + fixed if value != UNSET]
     answer = subprocess.run(
         [engine(), "-c", PARSE], input=json.dumps(arguments), capture_output=True, text=True, check=False, timeout=600
     )
@@ -158,7 +201,9 @@ def test_vllm_takes_every_argument_and_value() -> None:
     assert lines, answer.stderr[-2000:]
     refused, names, quantizations = json.loads(lines[0].removeprefix("ANSWER"))
     assert refused == []
-    assert {name for name, _ in searched + fixed} <= set(names)  # the parser takes abbreviations, the test does not
+    assert {name.partition(".")[0] for name, _ in searched + fixed} <= set(
+        names
+    )  # the parser takes abbreviations, the test does not
     offered = {str(value) for name, value in searched if name == "quantization"} - {UNSET}
     assert offered
     assert offered <= set(quantizations)

@@ -244,6 +244,24 @@ def test_arguments_are_checked_as_a_space_is(given: tuple[str, ...], why: str, a
 def test_a_draft_model_that_nothing_uses_is_told(ask: Ask, tmp_path: Path) -> None:
     draft = model(tmp_path / "small")
     plain = SPACE.partition("  speculative")[0]
-    assert "neither searches nor fixes a speculative_config.method" in refusal(ask, plain, draft_model=draft)
+    assert "nothing would use it: search space mine neither searches nor fixes" in refusal(
+        ask, plain, draft_model=draft
+    )
     head = model(tmp_path / "head", architectures=["MedusaModel"])
     assert "has no method that uses it" in refusal(ask, SPACE, draft_model=head)
+
+
+def test_the_group_is_closed_and_opens_by_its_name(ask: Ask, tmp_path: Path) -> None:
+    def chosen(workload: str, groups: str | None) -> SearchSpace:
+        (tmp_path / "load.yaml").write_text(workload)
+        load = str(tmp_path / "load.yaml")
+        return choose_space(Options(gpu="cpu", groups=groups, workload=load, model=str(tmp_path / "model")), [])
+
+    assert "speculation" not in chosen(RANDOM, None).groups
+    assert methods(chosen(TEXT, "batch,speculation")) == ["none", "ngram"]
+    assert "speculation" in chosen(TEXT, "all").groups
+    everything = chosen(RANDOM, "all")
+    assert "speculation" not in everything.groups
+    assert not [name for name in everything.parameters if name.startswith("speculative_config")]
+    with pytest.raises(UsageError, match=r"search space cpu: .*method: ngram drafts, and the prompts"):
+        chosen(RANDOM, "batch,speculation")

@@ -212,12 +212,13 @@ def doctor(options: Options, json: Json = None) -> None:
 @app.command(cls=Command, epilog=EXAMPLES["plan"])
 @takes(
     *("gpu", "model", *_LOAD, "objective", "slo", "price"),
-    *("space", "max_model_len", "quantized_model", "engine_arg", "seed"),
+    *("space", "groups", "max_model_len", "quantized_model", "engine_arg", "seed"),
     helps={
         "gpu": "The card: t4, l4, ... (see `tuner spaces`); auto: this machine's.",
         "model": "Folder of the model, of which config.json is enough, or a well-known hub name.",
         "quantized_model": "A quantized checkpoint to consider too, e.g. awq=FOLDER. Repeatable.",
         "engine_arg": "A vLLM argument of every start, e.g. tensor_parallel_size=2. Repeatable.",
+        "groups": "Groups of parameters to consider: NAME,NAME or all, the default (see `tuner spaces`).",
     },
 )
 def plan(

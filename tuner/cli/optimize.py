@@ -53,6 +53,7 @@ def _print_settings(options: Options, setup: Setup) -> None:
     used = replace(
         options,
         gpu=setup.space.name,
+        groups=", ".join(setup.space.groups) or None,
         model=setup.launcher.model,
         study=setup.study,
         users=setup.workload.users,

@@ -19,8 +19,16 @@ _DEFAULT = Options()
 #: The headings of the help, and what stands below each.
 _PANELS: Mapping[str, Sequence[str]] = {
     "What to tune": (
-        *("engine", "surface", "gpu", "model", "space"),
-        *("quantized-model", "draft-model", "engine-arg", "max-model-len"),
+        "engine",
+        "surface",
+        "gpu",
+        "model",
+        "space",
+        "groups",
+        "quantized-model",
+        "draft-model",
+        "engine-arg",
+        "max-model-len",
     ),
     "Load": ("workload", "users", "request-rate", "find-rate", "seed"),
     "What is best": ("objective", "slo", "price"),

@@ -34,6 +34,13 @@ NOT_PREDICTED = frozenset(
         "cudagraph_capture_sizes",
         "max_cudagraph_capture_size",
         "enable_lora",
+        "attention_backend",
+        "attention_config",
+        "kernel_config",
+        "moe_backend",
+        "linear_backend",
+        "long_prefill_token_threshold",
+        "kv_offloading_size",
     )
 )
 #: What a KV cache's value takes is known for these; vLLM has more.
@@ -86,7 +93,7 @@ def resolve(params: Params, shape: Shape, gpu: Gpu, version: Version = LATEST) -
 
     Raises UsageError for arguments whose effect cannot be told, and values of another type."""
     given = {name: value for name, value in params.items() if value != UNSET}
-    if unknown := sorted(NOT_PREDICTED & given.keys()):
+    if unknown := sorted(name for name in given if name.partition(".")[0] in NOT_PREDICTED):
         raise UsageError(f"{unknown[0]}: tuner cannot tell what it does to memory and speed; leave it out")
     if (kind := given.get("kv_cache_dtype", "auto")) not in _KV_CACHE_DTYPES:
         raise UsageError(f"kv_cache_dtype {kind}: tuner cannot tell what it takes, only {', '.join(_KV_CACHE_DTYPES)}")

@@ -9,6 +9,7 @@ import sqlite3
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from math import gcd
 from typing import Any
 
 import optuna
@@ -238,7 +239,9 @@ def _distribution(parameter: Int | Float | Categorical, default: Value | None) -
     if isinstance(default, int | float):
         low, high = min(low, default), max(high, default)
     if isinstance(parameter, Int):
-        return IntDistribution(int(low), int(high), log=parameter.log, step=parameter.step or 1)
+        off = int(default) - parameter.low if isinstance(default, int | float) else 0
+        step = gcd(parameter.step or 1, off)  # a grid that has the default
+        return IntDistribution(int(low), int(high), log=parameter.log, step=step)
     return FloatDistribution(low, high, log=parameter.log, step=parameter.step)
 
 

@@ -36,6 +36,11 @@ class Surface:
         return self._file.header
 
     @property
+    def names(self) -> frozenset[str]:
+        """The settings that any line names."""
+        return frozenset(name for recording in self._file.recordings for name in recording.params)
+
+    @property
     def fingerprint_text(self) -> str:
         """The engine's version. The file's content is a part of it, so that a study only goes on with the same surface."""
         version = self.header.engine_version or "of an unknown version"

@@ -5,9 +5,10 @@ It does not know models, memory sizes or which GPU is present, and has no opinio
 vLLM itself refuses those when it resolves the arguments.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
+from tuner.errors import choose
 from tuner.types import Value
 
 #: (major, minor), e.g. (7, 5) for a T4. None is the CPU engine.
@@ -85,10 +86,20 @@ _MINIMUM: dict[str, dict[str, Capability]] = {
 
 #: What the CPU engine takes without AVX-512 or AMX (platforms/cpu.py, v1/attention/backends/cpu_attn.py).
 _ON_CPU: dict[str, frozenset[str]] = {
+    "compilation_config.cudagraph_mode": frozenset({"NONE"}),
     "quantization": frozenset({"none"}),
     "kv_cache_dtype": frozenset({"auto"}),
     "attention_backend": frozenset({"CPU_ATTN"}),
 }
+
+
+MODE = "compilation_config.cudagraph_mode"
+#: Both are the same to vLLM.
+BACKENDS = ("attention_backend", "attention_config.backend")
+#: config/compilation.py, CUDAGraphMode.
+_MODES = ("NONE", "PIECEWISE", "FULL", "FULL_DECODE_ONLY", "FULL_AND_PIECEWISE")
+#: What captures no mixed steps (get_cudagraph_support in v1/attention/backends, AttentionCGSupport below ALWAYS).
+_NO_FULL = {"FLASH_ATTN": "FlashAttention 2", "FLASHINFER": "FlashInfer"}
 
 
 def why_not(capability: Capability | None, parameter: str, value: Value) -> str | None:
@@ -98,10 +109,34 @@ def why_not(capability: Capability | None, parameter: str, value: Value) -> str 
         if allowed is None or value in allowed:
             return None
         return f"the CPU engine cannot run {parameter} {value}"
+    if parameter == MODE and (why := _no_mode(str(value))):
+        return why
     least = _MINIMUM.get(parameter, {}).get(str(value))
     if least is None or capability >= least:
         return None
     return f"{parameter} {value} needs compute capability {_dotted(least)}, and this card has {_dotted(capability)}"
+
+
+def why_not_full_graphs(capability: Capability | None, backends: Iterable[Value]) -> str | None:
+    """Why no CUDA graph of a step that mixes prefill and decode can be captured with any of these attention backends (UNSET:
+    vLLM's own choice, of which FlashAttention 3 of 9.0 and Triton below 8.0 can), where that is known."""
+    if capability is None:
+        return None
+    own = "FLASH_ATTN" if capability >= (8, 0) else "TRITON_ATTN"
+    asked = [own if backend == UNSET else str(backend) for backend in backends]
+    if any(backend not in _NO_FULL or (backend == own and capability[0] == 9) for backend in asked):
+        return None
+    names = " and ".join(dict.fromkeys(_NO_FULL[backend] for backend in asked))
+    return (
+        f"{MODE} FULL needs attention that captures steps which mix prefill and decode, which {names} of a card of compute"
+        f" capability {_dotted(capability)} does not: vLLM would fall back to FULL_AND_PIECEWISE; TRITON_ATTN does"
+    )
+
+
+def _no_mode(value: str) -> str | None:
+    if value in (UNSET, *_MODES):
+        return None
+    return f"{MODE} {value} is no mode of vLLM{choose(value, _MODES)}"
 
 
 def parse_capability(text: str | None) -> Capability | None:

@@ -6,15 +6,15 @@ rest. The space does not know models, samplers or what a point is worth.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Self
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictStr, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from tuner.errors import UsageError
+from tuner.errors import UsageError, did_you_mean
 from tuner.space import gpus
-from tuner.space.parameters import Categorical, Parameter, Scalar, meeting, shown
+from tuner.space.parameters import Categorical, Parameter, Scalar, meeting, never_met, shown, unmet
 from tuner.space.rules import Rule
 from tuner.space.speculation import broken, is_of_speculation, problems, unsaid
 from tuner.space.words import (
@@ -29,6 +29,8 @@ from tuner.space.words import (
 from tuner.types import Params, Value
 
 UNSET = gpus.UNSET
+#: Every group, where groups are chosen.
+ALL = "all"
 
 _Problem = tuple[tuple[str | int, ...], str]
 _Name = Annotated[str, Field(pattern=rf"^{ARGUMENT.pattern}$")]
@@ -62,6 +64,17 @@ class Gpu(BaseModel):
         return gpus.canonical_name(name) in map(gpus.canonical_name, self.names)
 
 
+class Group(BaseModel):
+    """Parameters that are searched together or not at all: what they are for, when they are worth it, and whether they are
+    searched where nobody chooses."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    about: str = Field(min_length=1)
+    worth: str = Field(min_length=1)
+    open: bool = True
+
+
 class SearchSpace(BaseModel):
     """What is tried on one GPU. `fixed` and `environment` are part of every trial, the defaults included; `enqueue` are
     points worth a launch before the sampler has learned anything."""
@@ -72,6 +85,7 @@ class SearchSpace(BaseModel):
     gpu: Gpu
     environment: Mapping[str, StrictStr] = {}
     fixed: Mapping[_Name, Scalar] = {}
+    groups: Mapping[_Name, Group] = {}
     parameters: Mapping[_Name, Parameter] = Field(min_length=1)
     rules: tuple[Rule, ...] = ()
     enqueue: tuple[Mapping[str, Scalar], ...] = ()
@@ -91,7 +105,7 @@ class SearchSpace(BaseModel):
     def active(self, params: Params) -> frozenset[str]:
         """The parameters whose `when` is met by `params`."""
         point = {**self.fixed, **params}
-        return frozenset(name for name, parameter in self.parameters.items() if not _unmet(parameter.when, point))
+        return frozenset(name for name, parameter in self.parameters.items() if not unmet(parameter.when, point))
 
     def violations(self, params: Params) -> list[str]:
         """Why this point cannot be tried, one sentence each; empty when it can."""
@@ -117,7 +131,52 @@ class SearchSpace(BaseModel):
             if name not in fixed
             and all(other not in fixed or fixed[other] in meeting(value) for other, value in parameter.when.items())
         }
-        return self._with(fixed, left)
+        found = self._with(fixed, left)
+        for _, why in found._problems_with_graphs():
+            raise UsageError(f"{why}; choose another value or another --gpu")
+        return found
+
+    def with_groups(self, chosen: Sequence[str] | None = None) -> Self:
+        """The space with the parameters of these groups and of none; of the open ones without a choice, of all for ["all"].
+
+        Raises UsageError for a group that is not there, and where nothing would be left.
+        """
+        names = chosen if chosen is not None else [name for name, group in self.groups.items() if group.open]
+        names = list(self.groups) if list(names) == [ALL] else names
+        if not self.groups and names:
+            raise UsageError(f"--groups {','.join(names)}: the search space {self.name} has no groups: leave it out")
+        for name in names:
+            if name not in self.groups:
+                known = f"{', '.join(self.groups)}, or {ALL}"
+                raise UsageError(
+                    f"--groups {name}: the search space {self.name} has no such group{did_you_mean(name, self.groups)}:"
+                    f" it has {known}"
+                )
+        kept = {name: group for name, group in self.groups.items() if name in names}
+        smaller = self.without({n for n, p in self.parameters.items() if p.group is not None and p.group not in kept})
+        if not smaller.parameters:
+            raise UsageError(
+                f"--groups {','.join(names)}: nothing is left to search in {self.name}: choose more groups"
+            )
+        return smaller.model_copy(update={"groups": kept})
+
+    def without(self, names: Collection[str]) -> Self:
+        """The space without these parameters: vLLM's defaults rule for them. A `when` on one of them is decided by its first
+        choice, which is vLLM's default in the files that come with tuner."""
+        if not names:
+            return self
+        usual = {name: self.parameters[name].example for name in names}
+        left: dict[str, Parameter] = {}
+        for name, parameter in self.parameters.items():
+            gone = {
+                other: value for other, value in parameter.when.items() if other in self.parameters.keys() - left.keys()
+            }
+            if name not in names and all(
+                other in usual and usual[other] in meeting(value) for other, value in gone.items()
+            ):
+                when = {other: value for other, value in parameter.when.items() if other not in gone}
+                left[name] = parameter.model_copy(update={"when": when})
+        return self._with(self.fixed, left)
 
     def with_quantized_models(self, models: Mapping[str, str]) -> Self:
         """The space with only those quantizations of another checkpoint whose checkpoint is given, as {"awq": model}.
@@ -157,13 +216,17 @@ class SearchSpace(BaseModel):
         return self._with(self.fixed, left)
 
     def digest(self) -> str:
-        """A hash of what is searched; the texts, the name and the card's data sheet do not change it."""
-        content = self.model_dump(mode="json", exclude={"name": True, "gpu": True, "rules": {"__all__": {"because"}}})
+        """A hash of what is searched; the texts, the name, the names of groups and the card's data sheet do not change it."""
+        left_out: dict[str, Any] = {"name": True, "gpu": True, "groups": True, "rules": {"__all__": {"because"}}}
+        content = self.model_dump(mode="json", exclude=left_out)
+        for parameter in content["parameters"].values():
+            del parameter["group"]  # those of closed groups are not here
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     def _with(self, fixed: Params, parameters: Mapping[str, Parameter]) -> Self:
-        """This space with a smaller search. Enqueued points lose what has left it, and go when that breaks them."""
-        smaller = self.model_copy(update={"fixed": fixed, "parameters": parameters, "enqueue": ()})
+        """This space with a smaller search. Enqueued points and rules lose what has left it, and go when that breaks them."""
+        rules = tuple(rule for rule in self.rules if all(name in parameters or name in fixed for name in rule.names))
+        smaller = self.model_copy(update={"fixed": fixed, "parameters": parameters, "rules": rules, "enqueue": ()})
         enqueue: list[Params] = []
         for point in self.enqueue:
             rest = {name: value for name, value in point.items() if name in parameters}
@@ -177,8 +240,8 @@ class SearchSpace(BaseModel):
             if name in self.fixed:
                 return None if value == self.fixed[name] else f"{name} is fixed to {shown(self.fixed[name])}"
             return f"{name} is not a parameter of this search space"
-        if unmet := _unmet(parameter.when, {**self.fixed, **params}):
-            return f"{name} is only searched when {unmet}"
+        if why := unmet(parameter.when, {**self.fixed, **params}):
+            return f"{name} is only searched when {why}"
         if outside := parameter.why_outside(value):
             return f"{name} {shown(value)} {outside}"
         return None
@@ -192,11 +255,18 @@ class SearchSpace(BaseModel):
         for name, parameter in self.parameters.items():
             if name in self.fixed:
                 yield ("parameters", name), "this parameter is also in fixed; leave it in one of them"
+            if parameter.group is not None and parameter.group not in self.groups:
+                near = did_you_mean(parameter.group, self.groups)
+                names = ", ".join(self.groups) or "none"
+                yield (
+                    ("parameters", name, "group"),
+                    f"there is no group {parameter.group}{near} below `groups`, where there are: {names}",
+                )
             for other, value in parameter.when.items():
                 if other not in known:
                     why = f"{other} is neither fixed nor a parameter above {name}"
                     yield ("parameters", name, "when", other), why
-                elif other in self.parameters and (outside := _outside(self.parameters[other], value)):
+                elif other in self.parameters and (outside := never_met(self.parameters[other], value)):
                     yield ("parameters", name, "when", other), f"{other} {outside}"
             known[name] = parameter.example
         for index, rule in enumerate(self.rules):
@@ -232,6 +302,7 @@ class SearchSpace(BaseModel):
 
     def _problems_with_the_card(self) -> Iterator[_Problem]:
         card = self.gpu.capability
+        yield from self._problems_with_graphs()
         for name, value in self.fixed.items():
             if why := gpus.why_not(card, name, value):
                 yield ("fixed", name), why
@@ -241,19 +312,24 @@ class SearchSpace(BaseModel):
                     if why := gpus.why_not(card, name, choice):
                         yield ("parameters", name, "choices", index), why
 
+    def _problems_with_graphs(self) -> Iterator[_Problem]:
+        backends = self._values(*gpus.BACKENDS) or (UNSET,)
+        if "FULL" in self._values(gpus.MODE) and (why := gpus.why_not_full_graphs(self.gpu.capability, backends)):
+            searched = self.parameters.get(gpus.MODE)
+            if isinstance(searched, Categorical):
+                yield ("parameters", gpus.MODE, "choices", searched.choices.index("FULL")), why
+            else:
+                yield ("fixed", gpus.MODE), why
 
-def _outside(parameter: Parameter, wanted: Value) -> str | None:
-    """Why a condition cannot be met, or a value of its list never is."""
-    whole, *each = meeting(wanted)
-    if parameter.why_outside(whole) is None:
-        return None
-    return next((f"{shown(one)} {why}" for one in each or [whole] if (why := parameter.why_outside(one))), None)
-
-
-def _unmet(when: Params, point: Params) -> str:
-    """The conditions that `point` does not meet, as text."""
-    unmet = {name: meeting(value) for name, value in when.items() if point.get(name) not in meeting(value)}
-    return " and ".join(f"{name} is {' or '.join(map(shown, values[1:] or values))}" for name, values in unmet.items())
+    def _values(self, *names: str) -> tuple[Value, ...]:
+        """All values that the first of these arguments may have which is fixed or searched."""
+        for name in names:
+            searched = self.parameters.get(name)
+            if isinstance(searched, Categorical):
+                return searched.choices
+            if name in self.fixed:
+                return (self.fixed[name],)
+        return ()
 
 
 def _broken(rule: Rule, point: Params) -> str | None:

@@ -13,6 +13,7 @@ from tuner.errors import UsageError, choose
 from tuner.load.limits import machine_limits, too_much
 from tuner.load.workers import workers_for
 from tuner.space.files import shipped_spaces
+from tuner.space.search_space import ALL
 from tuner.space.words import SECRET_ARGUMENTS, TUNERS_OWN, is_argument, not_a_name, not_a_value, not_printable
 from tuner.space.yaml_file import parse_scalar
 from tuner.study.options import ENGINES, STARTS, Options
@@ -59,6 +60,7 @@ def check_values(options: Options) -> None:
     parse_slos(options.slo)
     quantized_models(options)
     engine_arguments(options)
+    groups_of(options)
 
 
 def _check_numbers(options: Options) -> None:
@@ -135,6 +137,18 @@ def quantized_models(options: Options) -> dict[str, str]:
             raise UsageError(f"--quantized-model {name} is given twice: leave one of them out")
         found[name] = model
     return found
+
+
+def groups_of(options: Options) -> list[str] | None:
+    """The groups that the user chose; None without a choice. Raises UsageError."""
+    if options.groups is None:
+        return None
+    names = [name.strip() for name in options.groups.split(",")]
+    if not all(names):
+        raise UsageError(f"--groups {options.groups!r}: expected names of groups, such as batch,graphs, or {ALL}")
+    if ALL in names and len(names) > 1:
+        raise UsageError(f"--groups {options.groups}: {ALL} has the others in it: leave them out")
+    return list(dict.fromkeys(names))
 
 
 def engine_arguments(options: Options) -> dict[str, Value]:

@@ -22,7 +22,7 @@ from tuner.sim.engine import SimEngine
 from tuner.sim.launcher import SimLauncher
 from tuner.sim.speed import pace_of
 from tuner.space.files import shipped_spaces, space_for
-from tuner.space.search_space import SearchSpace
+from tuner.space.search_space import ALL, SearchSpace
 from tuner.study.checks import workload_of
 from tuner.study.fingerprint import unreal_fingerprint
 from tuner.study.options import Options
@@ -132,10 +132,19 @@ def _check_sheet(space: SearchSpace) -> None:
 def _space_of(surface: Surface, options: Options) -> SearchSpace:
     """The user's, else that of the card that was recorded. Raises UsageError."""
     if options.space is not None or options.gpu != "auto":
-        return choose_space(options, ())
+        return _recorded(surface, options)
     card = surface.header.gpu
     if card is None:
         raise UsageError(f"{options.surface} does not say of which card it is: give --gpu or --space")
     card = card.removeprefix("SIMULATED ")  # of a simulated study
     named = card if card in shipped_spaces() else space_for(card).name
-    return choose_space(replace(options, gpu=named), ())
+    return _recorded(surface, replace(options, gpu=named))
+
+
+def _recorded(surface: Surface, options: Options) -> SearchSpace:
+    """The space; without a choice of groups, with those of their parameters that were recorded."""
+    if options.groups is not None:
+        return choose_space(options, ())
+    space, known = choose_space(replace(options, groups=ALL), ()), {*surface.names, *(surface.header.defaults or {})}
+    left_out = {name for name, p in space.parameters.items() if p.group is not None and name not in known}
+    return space if len(left_out) == len(space.parameters) else space.without(left_out)

@@ -42,6 +42,9 @@ class Options:
     study: Annotated[str | None, "Name; default: gpu-model-workload."] = None
     storage: Annotated[str, "Database: a file (SQLite), or postgresql://..."] = "sqlite:///tuner.db"
     space: Annotated[Path | None, "Your own search space, instead of --gpu's."] = None
+    groups: Annotated[str | None, "Groups of parameters to search: NAME,NAME or all; default: see `tuner spaces`."] = (
+        None
+    )
     force_gpu: Annotated[bool, "Go on although the card is another."] = False
     max_model_len: Annotated[int | None, "Longest prompt plus answer to serve; default: the model's."] = None
     quantized_model: Annotated[

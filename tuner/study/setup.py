@@ -20,7 +20,7 @@ from tuner.space.files import load_space, space_for
 from tuner.space.search_space import SearchSpace
 from tuner.space.words import not_a_name
 from tuner.space.yaml_file import line_in
-from tuner.study.checks import engine_arguments, model_named, quantized_models, workload_of
+from tuner.study.checks import engine_arguments, groups_of, model_named, quantized_models, workload_of
 from tuner.study.clock import Clock, SystemClock
 from tuner.study.fingerprint import take_fingerprint
 from tuner.study.options import Options
@@ -76,7 +76,7 @@ def choose_space(options: Options, detected: Sequence[DetectedGpu]) -> SearchSpa
     _check_card(space, detected, options)
     space = space.with_quantized_models(quantized_models(options))
     fixed = {} if options.max_model_len is None else {"max_model_len": options.max_model_len}
-    space = space.with_fixed({**engine_arguments(options), **fixed})
+    space = space.with_fixed({**engine_arguments(options), **fixed}).with_groups(groups_of(options))
     return space if options.engine == "replay" else speculative_space(space, options, workload_of(options))
 
 

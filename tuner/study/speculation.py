@@ -11,7 +11,7 @@ from tuner.errors import UsageError
 from tuner.space.drafting import config_json, method_of, mtp_layers, vocabulary
 from tuner.space.gpus import UNSET
 from tuner.space.parameters import Categorical, Int, Parameter
-from tuner.space.search_space import SearchSpace
+from tuner.space.search_space import ALL, SearchSpace
 from tuner.space.speculation import (
     METHOD,
     MODEL,
@@ -57,8 +57,8 @@ class _Asked:
         method = str(fixed.get("method") or method_of(str(fixed.get("model")))) if fixed else UNSET
         if self._draft is not None and (method not in OF_A_MODEL or "model" in fixed):
             raise UsageError(
-                f"--draft-model {self._draft}: search space {self._space.name} neither searches nor fixes a {METHOD} that takes"
-                " it: nothing would use it"
+                f"--draft-model {self._draft}: nothing would use it: search space {self._space.name} neither searches nor fixes"
+                f" a {METHOD} that takes it (see --groups)"
             )
         if fixed and (why := self._why_not(method)):
             raise self._wrong("method" if "method" in fixed else "model", why)
@@ -73,9 +73,11 @@ class _Asked:
         if self._draft is not None and not any(method in kept for method in OF_A_MODEL):
             why = reasons.get(method_of(self._draft)) or f"search space {self._space.name} has no method that uses it"
             raise UsageError(f"--draft-model {self._draft}: {why}")
-        if reasons and all(reasons.values()):
+        if reasons and all(reasons.values()) and self._options.groups != ALL:
             raise self._wrong("method", next(why for why in reasons.values() if why))
         space, users = self._space.with_choices(self._names["method"], kept), [m for m in OF_A_MODEL if m in kept]
+        groups = {parameter.group for parameter in space.parameters.values()}
+        space = space.model_copy(update={"groups": {name: g for name, g in space.groups.items() if name in groups}})
         if self._draft is None or not users or "model" in self._asked_for():
             return space
         when: Params = {self._names["method"]: users[0] if len(users) == 1 else list_text(users)}

@@ -1,7 +1,7 @@
 """A case in; what `tuner plan` answers out: what starts, the defaults, the best settings, what limits both, their price."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from tuner.decide.gain import LEAST_GAIN
@@ -16,6 +16,7 @@ from tuner.predict.advise.search import Change, Search
 from tuner.predict.error import ERROR, ModelError
 from tuner.predict.memory import Memory
 from tuner.predict.prediction import Prediction
+from tuner.predict.unpredicted import predictable
 from tuner.space.search_space import SearchSpace
 from tuner.types import Failed, Params
 
@@ -79,6 +80,7 @@ def advise(
 
     Raises UsageError for what cannot be predicted, RunError where no settings start."""
     case.check()
+    asked, case = case, replace(case, space=predictable(case.space))
     default_params = case.default_params()
     drawn = draw(case.space, case.workload.seed, DRAWN)
     search = Search(case, default_params, tell)
@@ -97,7 +99,7 @@ def advise(
         least_gain=least_gain,
         changes=changes,
         region=_region(case, default_params, best_params, drawn),
-        assumed=tuple(assumptions(case, {change.name: change.value for change in changes})),
+        assumed=tuple(assumptions(asked, {change.name: change.value for change in changes})),
         error=error,
     )
 
