@@ -28,13 +28,13 @@ def paced(*arguments: str) -> Iterator[str]:
 
 
 @contextmanager
-def vllm(python: Path, model: Path, folder: Path) -> Iterator[str]:
+def vllm(python: Path, model: Path, folder: Path, *flags: str) -> Iterator[str]:
     """The URL of a real vLLM with the model, on the CPU, which ends with the block. Its log is in `folder`."""
     port = free_port()
     command = [str(python.with_name("vllm")), "serve", str(model), "--enforce-eager", "--max-model-len", "2048"]
     with (folder / "vllm.log").open("w") as log:
         server = subprocess.Popen(
-            [*command, "--host", "127.0.0.1", "--port", str(port)],
+            [*command, *flags, "--host", "127.0.0.1", "--port", str(port)],
             env={**os.environ, **load_space("cpu").environment},
             stdout=log,
             stderr=log,

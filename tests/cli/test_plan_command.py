@@ -204,7 +204,7 @@ BAD = {
     "--gpu t4 --users 100000": "100,000 users are more than `tuner plan` plays through in a minute: give 5,000",
     "--gpu t4 --max-model-len 600": "has requests of 672 tokens and max_model_len is 600",
     "--gpu t4 --engine-arg kv_cache_dtype=fp8": "kv_cache_dtype fp8 needs compute capability 8.0",
-    "--gpu t4 --engine-arg speculative_config=x": "speculative_config: tuner cannot tell",
+    "--gpu t4 --engine-arg cpu_offload_gb=x": "cpu_offload_gb: tuner cannot tell",
     "--gpu t4 --engine-arg max_num_seqs=many": "vLLM refuses this whatever else is set",
     "--gpu t4 --quantized-model awq": "--quantized-model 'awq'",
     "--gpu t4 --quantized-model awq=nobody/knows": "nobody/knows is not a folder",

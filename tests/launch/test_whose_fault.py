@@ -130,6 +130,21 @@ def test_what_was_survived_is_not_the_cause_of_a_death(survived: str) -> None:
         (Kind.KV_CACHE_TOO_SMALL, "ValueError: max_num_seqs (9) exceeds available Mamba cache blocks (6)."),
         (Kind.REJECTED, "AssertionError: 12 is not divisible by 8"),
         (
+            Kind.REJECTED,
+            "ValueError: Target and draft model should have the same vocabulary size. Draft model vocab_size=7.",
+        ),
+        (Kind.REJECTED, "ValueError: num_speculative_tokens:3 must be divisible by n_predict=2"),
+        (Kind.REJECTED, "ValueError: num_speculative_tokens was provided but without speculative model."),
+        (Kind.REJECTED, "ValueError: prompt_lookup_min=5 must be <= prompt_lookup_max=2"),
+        (Kind.REJECTED, "ValueError: Unknown speculative decoding method: hydra"),
+        (Kind.REJECTED, "NotImplementedError: Unsupported speculative method: 'hydra'"),
+        (Kind.REJECTED, "ValueError: synthetic_acceptance_length must be in [1, 3], got 4"),
+        (
+            Kind.REJECTED,
+            "RuntimeError: Model does not support EAGLE3 interface but aux_hidden_state_outputs was requested",
+        ),
+        (Kind.REJECTED, "ImportError: Arctic Inference is required for suffix decoding"),
+        (
             Kind.CRASHED,
             "triton.runtime.errors.OutOfResources: out of resource: shared memory, Required: 9, Hardware limit: 8.",
         ),

@@ -1,6 +1,7 @@
 import random
 from array import array
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from samples import CLIENT, load_metrics, measured
 
 from tuner.decide.deciding import Deciding
 from tuner.measure.marks import client_bound, marks, unknown
-from tuner.types import GpuMetrics, LoadResult, Mark, RequestRecord, ServerMetrics
+from tuner.types import DataFile, GpuMetrics, LoadResult, Mark, RequestRecord, ServerMetrics
 from tuner.workload.presets import PRESETS
 
 CHAT, OPEN = PRESETS["chat"], PRESETS["open-chat"]
@@ -139,3 +140,10 @@ def test_a_load_that_still_fills_a_server_without_a_limit_does_not_outrun_it() -
 
 def answered(record: RequestRecord, after_s: float) -> RequestRecord:
     return replace(record, ended_s=record.scheduled_s + after_s)
+
+
+def test_speculation_on_random_words_is_marked_and_on_a_dataset_not() -> None:
+    speculates = replace(SERVER, drafts=0.0, draft_tokens=0.0, accepted_tokens=0.0)
+    assert marks(CHAT, load(), GOOD, speculates, GPU) == (Mark.RANDOM_TEXT,)
+    text = replace(CHAT, dataset=DataFile(path=Path("talks.jsonl"), digest="1"))
+    assert marks(text, load(shared_tokens=None), GOOD, speculates, GPU) == ()

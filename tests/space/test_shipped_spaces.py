@@ -29,7 +29,13 @@ CARDS: dict[str, tuple[tuple[int, int] | None, list[str], dict[str, int]]] = {
     "rtx4090": ((8, 9), ["NVIDIA GeForce RTX 4090"], SMALL),
     "t4": ((7, 5), ["Tesla T4"], SMALL),
 }
-ALWAYS: Params = {"stream_interval": 1, "enable_prefix_caching": True, "long_prefill_token_threshold": 0}
+SPECULATION: Params = {
+    "speculative_config.method": UNSET,
+    "speculative_config.num_speculative_tokens": 1,
+    "speculative_config.prompt_lookup_max": 2,
+    "speculative_config.prompt_lookup_min": 1,
+}
+ALWAYS: Params = {"stream_interval": 1, "enable_prefix_caching": True, "long_prefill_token_threshold": 0, **SPECULATION}
 ON_A_GPU: Params = {
     "gpu_memory_utilization": 0.92,
     "quantization": UNSET,
@@ -44,7 +50,7 @@ ON_A_GPU: Params = {
     "moe_backend": "auto",
     "kv_offloading_size": UNSET,
 }
-OPEN, CLOSED = {"batch", "memory", "graphs", "front_end"}, {"attention", "kernels", "offload"}
+OPEN, CLOSED = {"batch", "memory", "graphs", "front_end"}, {"attention", "kernels", "offload", "speculation"}
 each_card = pytest.mark.parametrize("name", sorted(CARDS))
 
 

@@ -238,6 +238,8 @@ def test_every_field_changes_the_hash() -> None:
         output_tokens=Histogram(buckets=((1, 2, 3.0),)),
         shared_prefix=SharedPrefix(tokens=1, count=2),
         turns=Lengths(low=1, high=2),
+        acceptance_length=1.8,
+        acceptance_rates=(0.7, 0.2),
         temperature=0.7,
         top_p=0.7,
         system_prompt="x",

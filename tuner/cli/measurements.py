@@ -21,6 +21,7 @@ _COMPARED = (
     *THROUGHPUT,
     *(f"{name}_{statistic}_s" for name in LATENCIES for statistic in ("p50", "p99")),
     *("failed", "startup_s", "kv_cache_tokens", "server_preemptions", "server_cpu_cores"),
+    *("server_acceptance_length", "server_acceptance_rate"),
     *(name for name in REST if name.startswith("gpu_")),
 )
 
@@ -229,6 +230,16 @@ def _sentence(mark: Mark, measured: Measured, workload: Workload) -> str:
             )
         case Mark.COUNTED:
             return "the server told no usage: tokens are those of the text, as its tokenizer counts them"
+        case Mark.RANDOM_TEXT:
+            return (
+                "the server speculates, and the prompts are random words: its drafts are accepted otherwise than on your"
+                " users' text: measure it with a dataset"
+            )
+        case Mark.REPLAYED_ACCEPTANCE:
+            return (
+                "vLLM accepted as many drafts as the workload says, whatever they were: the answers are not the model's, and"
+                " the speed is that of your text only as far as that acceptance is"
+            )
 
 
 def _lengths_sentence(load: LoadMetrics) -> str:

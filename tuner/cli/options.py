@@ -26,6 +26,7 @@ _PANELS: Mapping[str, Sequence[str]] = {
         "space",
         "groups",
         "quantized-model",
+        "draft-model",
         "engine-arg",
         "max-model-len",
     ),

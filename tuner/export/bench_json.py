@@ -14,7 +14,7 @@ from typing import Any
 from tuner.decide.confidence import Paired
 from tuner.decide.objective import Objective
 from tuner.decide.slo import Slo
-from tuner.types import Distribution, LoadMetrics, Measured, RateFound, Workload
+from tuner.types import Distribution, LoadMetrics, Measured, RateFound, ServerMetrics, Workload
 
 _PERCENTILES = ("p50", "p90", "p95", "p99")
 
@@ -82,6 +82,7 @@ def _record(measured: Measured, asked: Asked, server: str, model: str) -> dict[s
         **_milliseconds("tpot", load.tpot_s),
         **_milliseconds("itl", load.itl_s),
         **_milliseconds("e2el", load.e2el_s),
+        **_speculation(measured.server),
         "tuner": _more(measured, asked, server),
     }
 
@@ -103,6 +104,21 @@ def _milliseconds(name: str, seconds: Distribution | None) -> dict[str, float]:
     found = {f"mean_{name}_ms": seconds.mean, f"median_{name}_ms": seconds.p50, f"std_{name}_ms": seconds.std}
     found |= {f"{percentile}_{name}_ms": getattr(seconds, percentile) for percentile in _PERCENTILES}
     return {field: value * 1e3 for field, value in found.items() if value is not None}
+
+
+def _speculation(server: ServerMetrics | None) -> dict[str, Any]:
+    """Nothing for a server that does not speculate; the acceptance rate is in percent here."""
+    if server is None or server.drafts is None:
+        return {}
+    rate, rates = server.acceptance_rate, server.acceptance_rates
+    return {
+        "spec_decode_acceptance_rate": None if rate is None else 100 * rate,
+        "spec_decode_acceptance_length": server.acceptance_length,
+        "spec_decode_num_drafts": round(server.drafts),
+        "spec_decode_draft_tokens": round(server.draft_tokens or 0),
+        "spec_decode_accepted_tokens": round(server.accepted_tokens or 0),
+        "spec_decode_per_position_acceptance_rates": None if rates is None else list(rates),
+    }
 
 
 def _more(measured: Measured, asked: Asked, server: str) -> dict[str, Any]:

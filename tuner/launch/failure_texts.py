@@ -279,7 +279,23 @@ _SETTINGS: tuple[Known, ...] = (
     ),
 )
 
+#: vLLM 0.25 to 0.32, config/speculative.py, config/vllm.py and the drafters.
+_SPECULATION = (
+    r"Target and draft model should have the same vocabulary|[Uu]n(supported|known) speculative (decoding )?method"
+    r"|num_speculative_tokens\W.*(divisible|must be|was (not )?provided)|without speculative model|prompt_lookup_m(ax|in)"
+    r"|synthetic_acceptance_(rates|length)|[Ss]peculative decoding\b.*\b(only supports|not (yet )?supported|requires)"
+    r"|(does not|doesn't) support (speculative decoding|EAGLE3?|MTP)|has no classic-MTP draft|does not contain MTP weights"
+    r"|draft_tensor_parallel_size|draft model config must have|use_heterogeneous_vocab|use_local_argmax_reduction"
+    r"|requires? (at least )?EAGLE|disable_padded_drafter_batch"
+)
+
 _REFUSALS: tuple[Known, ...] = (
+    Known(Kind.REJECTED, _SPECULATION),
+    Known(
+        Kind.REJECTED,
+        r"Arctic Inference is required",
+        "take another method, or install arctic-inference beside vLLM",
+    ),
     Known(
         Kind.REJECTED,
         r"No common block size|Not enough allowed NUMA nodes|No valid .*attention backend|Selected backend"

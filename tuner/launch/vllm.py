@@ -21,7 +21,9 @@ from tuner.launch.interpreter import engine_environment
 from tuner.launch.process import ProcessGroup
 from tuner.launch.processes import identities, members
 from tuner.launch.scratch import scratch, variables
+from tuner.launch.speculating import cache_of
 from tuner.space.gpus import UNSET
+from tuner.space.speculation import said, synthetic
 from tuner.types import Command, Endpoint, Failed, FailureKind, Params, ProcessId
 from tuner.types.settings import flag
 
@@ -55,7 +57,9 @@ Seen = Callable[[Launch], None]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VllmLauncher:
     """How to run `vllm serve` for one study. `quantized_models` maps a quantization to the checkpoint that has it; `caches` are
-    the environment variables that say where compiled code is kept, which is no part of the command that is exported."""
+    the environment variables that say where compiled code is kept, which is no part of the command that is exported, nor is
+    the `acceptance` with which servers that speculate are started: how often drafts are accepted where the prompts do not tell
+    (a mean acceptance length, or the share accepted up to each position)."""
 
     python: Path
     model: str
@@ -63,6 +67,7 @@ class VllmLauncher:
     environment: Mapping[str, str] = field(default_factory=dict)
     caches: Mapping[str, str] = field(default_factory=dict)
     quantized_models: Mapping[str, str] = field(default_factory=dict)
+    acceptance: float | tuple[float, ...] | None = None
     startup_timeout_s: float = 900.0
 
     def arguments(self, params: Params) -> tuple[str, ...]:
@@ -82,7 +87,7 @@ class VllmLauncher:
 
     def _passed(self, params: Params) -> tuple[str, Params]:
         """The model and the arguments that vLLM is given; the choice "none" means that an argument is not passed."""
-        settings = {**self.fixed, **params}
+        settings = dict(said({**self.fixed, **params}))
         if (checkpoint := self.quantized_models.get(str(settings.get("quantization")))) is None:
             return self.model, {name: value for name, value in settings.items() if value != UNSET}
         del settings["quantization"]  # vLLM reads it from the checkpoint; naming another method is refused
@@ -98,6 +103,10 @@ class VllmLauncher:
         """The environment variables of a launch that are no part of its command."""
         return self.caches
 
+    def replayed(self, command: Command) -> tuple[str, ...]:
+        """The arguments of a launch that are no part of its command: how often vLLM shall accept what it drafts."""
+        return tuple(part for item in synthetic(self.acceptance, command.settings).items() for part in flag(*item))
+
     @asynccontextmanager
     async def launch(
         self, command: Command, log: Path, seen: Seen, engine: Engine | None = None
@@ -110,7 +119,7 @@ class VllmLauncher:
         port = _free_port()
         began_s, kills = time.monotonic(), oom_kills()
         with _scratch() as folder:
-            argv = (*command.argv, "--host", LOOPBACK, "--port", str(port))
+            argv = (*command.argv, *self.replayed(command), "--host", LOOPBACK, "--port", str(port))
             group, start = self._start(argv, command, log, engine, folder)
             launch = Launch(
                 leader=group.id, processes=frozenset({group.id}), start=start, port=port, log=log, oom_kills=kills
@@ -131,6 +140,7 @@ class VllmLauncher:
         self, argv: tuple[str, ...], command: Command, log: Path, engine: Engine | None, scratch: Path
     ) -> tuple[ProcessGroup, str]:
         environment = {**variables(scratch), **self.unexported(log), **command.environment}
+        environment |= cache_of(command.argv, environment)
         try:
             with log.open("wb") as output:
                 if engine:

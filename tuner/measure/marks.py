@@ -65,6 +65,8 @@ def marks(
         Mark.BUNCHED: (load.bunched or 0.0) >= BUNCHED or first_tokens >= BUNCHED_FIRST,
         Mark.HIDDEN_TOKENS: hides,
         Mark.COUNTED: any(r.is_counted for r in result.records),
+        Mark.RANDOM_TEXT: workload.dataset is None and server is not None and server.drafts is not None,
+        Mark.REPLAYED_ACCEPTANCE: False,  # who starts the server knows
     }
     return tuple(mark for mark in Mark if held[mark])
 

@@ -2,7 +2,8 @@
 
 Counters are summed over their label sets (engines, API servers) and subtracted; gauges are sampled twice a second, oftener on a
 simulated server, whose time is faster. A missing
-counter is a LaunchError, a missing gauge is None.
+counter is a LaunchError, a missing gauge is None; so are the counters of speculative decoding, which only a server that
+speculates has.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from tuner.errors import LaunchError
+from tuner.measure.speculation import ACCEPTED_AT, COUNTERS, at_position, speculated
 from tuner.measure.window import output_tokens
 from tuner.types import Failed, FailureKind, LoadResult, ServerMetrics
 
@@ -33,7 +35,7 @@ _KV_USAGE = "vllm:kv_cache_usage_perc"
 _RUNNING = "vllm:num_requests_running"
 _WAITING = "vllm:num_requests_waiting"
 _CACHE_INFO = "vllm:cache_config_info"
-_NAMES = (*_COUNTERS.values(), _KV_USAGE, _RUNNING, _WAITING, _CACHE_INFO)
+_NAMES = (*_COUNTERS.values(), *COUNTERS, ACCEPTED_AT, _KV_USAGE, _RUNNING, _WAITING, _CACHE_INFO)
 _SAMPLE_S = 0.5
 _LEAST_SAMPLE_S = 0.02
 _TIMEOUT_S = 10.0
@@ -89,7 +91,9 @@ class ServerSampler:
         counted = {
             field: _required(after.values, name) - _required(before.values, name) for field, name in _COUNTERS.items()
         }
-        if fell := [_COUNTERS[field] for field, count in counted.items() if count < 0]:
+        speculation = [name for name in COUNTERS if name in before.values]
+        names = (*_COUNTERS.values(), *speculation)
+        if fell := [name for name in names if after.values.get(name, 0.0) < before.values[name]]:
             raise _failed(
                 f"{fell[0]} of /metrics fell in the window: the server was restarted, or the address is that of several"
                 " (measure one of them)"
@@ -103,6 +107,7 @@ class ServerSampler:
             running_mean=_mean(_values(self._gauges, _RUNNING)),
             waiting_mean=_mean(_values(self._gauges, _WAITING)),
             agreement=counted["generation_tokens"] / client_tokens if client_tokens else None,
+            **speculated(before.values, after.values),
         )
 
     async def _sample(self) -> None:
@@ -163,10 +168,12 @@ def kv_cache_tokens_of(text: str) -> int | None:
 
 
 def totals(text: str) -> dict[str, float]:
-    """Value by metric name in a /metrics page: the sum over label sets, for the KV usage (a share) the mean."""
+    """Value by metric name in a /metrics page: the sum over label sets, for the KV usage (a share) the mean. What was accepted
+    at a position of drafts has a name for each position."""
     values: dict[str, list[float]] = {}
     for sample in _samples(text):
-        values.setdefault(sample.name, []).append(sample.value)
+        name = at_position(sample.labels.get("position", "")) if sample.name == ACCEPTED_AT else sample.name
+        values.setdefault(name, []).append(sample.value)
     return {name: fmean(found) if name == _KV_USAGE else sum(found) for name, found in values.items()}
 
 

@@ -12,7 +12,7 @@ from tuner.launch.vllm import Launch, VllmLauncher
 from tuner.sim.card import CARD_VARIABLE, SALT_VARIABLE
 from tuner.sim.log import READY
 from tuner.space.search_space import Gpu
-from tuner.types import Endpoint
+from tuner.types import Command, Endpoint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +40,10 @@ class SimLauncher(VllmLauncher):
         here = str(Path(tuner.__file__).resolve().parents[1])
         path = os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
         return {CARD_VARIABLE: self.sheet, SALT_VARIABLE: log.stem, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
+
+    def replayed(self, command: Command) -> tuple[str, ...]:
+        """Nothing: the simulation has no drafts, and shows no gain of them."""
+        return ()
 
     def endpoint(self, group: ProcessGroup, launch: Launch, startup_s: float) -> Endpoint:
         """With the seconds that the start has taken on the server's clock."""

@@ -9,8 +9,8 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictFloat, StrictInt, model_validator
 
 from tuner.space.words import not_a_value
-from tuner.types import Value
-from tuner.types.settings import list_text
+from tuner.types import Params, Value
+from tuner.types.settings import as_list, list_text
 
 
 def _scalar(value: object) -> object:
@@ -31,7 +31,8 @@ _MOST_INT = 2**53
 
 
 class _Parameter(BaseModel):
-    """`when` names what other parameters must be for this one to count; empty: always. `group` is one of the space's."""
+    """`when` names what other parameters must be for this one to count, a list: one of these; empty: always. `group` is one of
+    the space's."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -138,6 +139,25 @@ class Categorical(_Parameter):
 
 
 Parameter = Annotated[Int | Float | Categorical, Field(discriminator="type")]
+
+
+def meeting(wanted: Value) -> list[Value]:
+    """The values that meet a condition of `when`."""
+    return [wanted, *(as_list("", wanted) or ())]
+
+
+def never_met(parameter: Parameter, wanted: Value) -> str | None:
+    """Why a condition cannot be met, or a value of its list never is."""
+    whole, *each = meeting(wanted)
+    if parameter.why_outside(whole) is None:
+        return None
+    return next((f"{shown(one)} {why}" for one in each or [whole] if (why := parameter.why_outside(one))), None)
+
+
+def unmet(when: Params, point: Params) -> str:
+    """The conditions that `point` does not meet, as text."""
+    left = {name: meeting(value) for name, value in when.items() if point.get(name) not in meeting(value)}
+    return " and ".join(f"{name} is {' or '.join(map(shown, values[1:] or values))}" for name, values in left.items())
 
 
 def shown(value: Value) -> str:

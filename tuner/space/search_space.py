@@ -14,8 +14,9 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from tuner.errors import UsageError, did_you_mean
 from tuner.space import gpus
-from tuner.space.parameters import Categorical, Parameter, Scalar, shown
+from tuner.space.parameters import Categorical, Parameter, Scalar, meeting, never_met, shown, unmet
 from tuner.space.rules import Rule
+from tuner.space.speculation import broken, is_of_speculation, problems, unsaid
 from tuner.space.words import (
     ARGUMENT,
     SECRET_ARGUMENTS,
@@ -104,12 +105,13 @@ class SearchSpace(BaseModel):
     def active(self, params: Params) -> frozenset[str]:
         """The parameters whose `when` is met by `params`."""
         point = {**self.fixed, **params}
-        return frozenset(name for name, parameter in self.parameters.items() if not _unmet(parameter.when, point))
+        return frozenset(name for name, parameter in self.parameters.items() if not unmet(parameter.when, point))
 
     def violations(self, params: Params) -> list[str]:
         """Why this point cannot be tried, one sentence each; empty when it can."""
         outside = [why for name, value in params.items() if (why := self._why_not(name, value, params))]
         point = {**self.fixed, **params}
+        outside += [why for _, why in broken({**unsaid(self.parameters), **point})]
         return outside + [why for rule in self.rules if (why := _broken(rule, point))]
 
     def with_fixed(self, params: Params) -> Self:
@@ -126,7 +128,8 @@ class SearchSpace(BaseModel):
         left = {
             name: parameter
             for name, parameter in self.parameters.items()
-            if name not in fixed and all(fixed.get(other, value) == value for other, value in parameter.when.items())
+            if name not in fixed
+            and all(other not in fixed or fixed[other] in meeting(value) for other, value in parameter.when.items())
         }
         found = self._with(fixed, left)
         for _, why in found._problems_with_graphs():
@@ -168,7 +171,9 @@ class SearchSpace(BaseModel):
             gone = {
                 other: value for other, value in parameter.when.items() if other in self.parameters.keys() - left.keys()
             }
-            if name not in names and all(other in usual and usual[other] == value for other, value in gone.items()):
+            if name not in names and all(
+                other in usual and usual[other] in meeting(value) for other, value in gone.items()
+            ):
                 when = {other: value for other, value in parameter.when.items() if other not in gone}
                 left[name] = parameter.model_copy(update={"when": when})
         return self._with(self.fixed, left)
@@ -197,6 +202,19 @@ class SearchSpace(BaseModel):
             del left["quantization"]
         return self._with(self.fixed, left)
 
+    def with_choices(self, name: str, kept: Sequence[Value]) -> Self:
+        """The space with only these choices of a parameter; without it, and what hangs on it, where "none" alone is left."""
+        parameter, left = self.parameters[name], dict(self.parameters)
+        if not isinstance(parameter, Categorical) or tuple(kept) == parameter.choices:
+            return self
+        left[name] = parameter.model_copy(update={"choices": tuple(kept)})
+        is_off = set(kept) <= {UNSET}
+        for other, found in self.parameters.items():
+            hangs = name in found.when and not any(choice in meeting(found.when[name]) for choice in kept)
+            if hangs or (is_off and is_of_speculation(name) and is_of_speculation(other)) or (is_off and other == name):
+                del left[other]
+        return self._with(self.fixed, left)
+
     def digest(self) -> str:
         """A hash of what is searched; the texts, the name, the names of groups and the card's data sheet do not change it."""
         left_out: dict[str, Any] = {"name": True, "gpu": True, "groups": True, "rules": {"__all__": {"because"}}}
@@ -222,8 +240,8 @@ class SearchSpace(BaseModel):
             if name in self.fixed:
                 return None if value == self.fixed[name] else f"{name} is fixed to {shown(self.fixed[name])}"
             return f"{name} is not a parameter of this search space"
-        if unmet := _unmet(parameter.when, {**self.fixed, **params}):
-            return f"{name} is only searched when {unmet}"
+        if why := unmet(parameter.when, {**self.fixed, **params}):
+            return f"{name} is only searched when {why}"
         if outside := parameter.why_outside(value):
             return f"{name} {shown(value)} {outside}"
         return None
@@ -232,6 +250,7 @@ class SearchSpace(BaseModel):
         """What is wrong between the keys: where it is written, and a sentence."""
         yield from self._problems_with_words()
         yield from self._problems_with_the_card()
+        yield from problems(self.fixed, self.parameters)
         known = dict(self.fixed)
         for name, parameter in self.parameters.items():
             if name in self.fixed:
@@ -247,8 +266,8 @@ class SearchSpace(BaseModel):
                 if other not in known:
                     why = f"{other} is neither fixed nor a parameter above {name}"
                     yield ("parameters", name, "when", other), why
-                elif other in self.parameters and (outside := self.parameters[other].why_outside(value)):
-                    yield ("parameters", name, "when", other), f"{other} {shown(value)} {outside}"
+                elif other in self.parameters and (outside := never_met(self.parameters[other], value)):
+                    yield ("parameters", name, "when", other), f"{other} {outside}"
             known[name] = parameter.example
         for index, rule in enumerate(self.rules):
             if missing := [name for name in rule.names if name not in known]:
@@ -311,11 +330,6 @@ class SearchSpace(BaseModel):
             if name in self.fixed:
                 return (self.fixed[name],)
         return ()
-
-
-def _unmet(when: Params, point: Params) -> str:
-    """The conditions that `point` does not meet, as text."""
-    return " and ".join(f"{name} is {shown(value)}" for name, value in when.items() if point.get(name) != value)
 
 
 def _broken(rule: Rule, point: Params) -> str | None:

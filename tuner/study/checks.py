@@ -43,8 +43,9 @@ def check(options: Options, *, is_measured: bool = True) -> None:
             f"workload {options.workload} looks for the highest rate that meets the SLOs: give some (--slo)"
         )
     model_named(options.model)
-    for model in quantized_models(options).values():
-        model_named(model)
+    for name, model in quantized_models(options).items():
+        model_named(model, f"--quantized-model {name}:")
+    draft_model(options)
 
 
 def check_values(options: Options) -> None:
@@ -176,15 +177,20 @@ def engine_arguments(options: Options) -> dict[str, Value]:
     return found
 
 
-def model_named(name: str) -> str:
-    """A folder as an absolute path, checked; a hub name as it is. Raises UsageError."""
+def draft_model(options: Options) -> str | None:
+    """As `model_named`. Raises UsageError."""
+    return None if options.draft_model is None else model_named(options.draft_model, "--draft-model")
+
+
+def model_named(name: str, said: str = "--model") -> str:
+    """A folder as an absolute path, checked; a hub name as it is. `said` is where it was named. Raises UsageError."""
     path = Path(name).expanduser()
     if not (path.exists() or name.startswith(("/", ".", "~")) or name.count("/") > 1):
         return name
     if not path.is_dir():
-        raise UsageError(f"--model {name}: there is no such folder")
+        raise UsageError(f"{said} {name}: there is no such folder")
     if not (path / "config.json").is_file():
-        raise UsageError(f"--model {name}: this folder has no config.json, so it is no model that vLLM can load")
+        raise UsageError(f"{said} {name}: this folder has no config.json, so it is no model that vLLM can load")
     return str(path.resolve())
 
 

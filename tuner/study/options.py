@@ -50,6 +50,7 @@ class Options:
     quantized_model: Annotated[
         Sequence[str], "A quantized checkpoint to try too, e.g. awq=PATH_OR_REPO. Repeatable."
     ] = ()
+    draft_model: Annotated[str | None, "Folder or hub name of a model that drafts, for speculative decoding."] = None
     engine_arg: Annotated[
         Sequence[str], "A vLLM argument of every trial, e.g. tensor_parallel_size=2. Repeatable."
     ] = ()

@@ -24,6 +24,7 @@ from tuner.study.checks import engine_arguments, groups_of, model_named, quantiz
 from tuner.study.clock import Clock, SystemClock
 from tuner.study.fingerprint import take_fingerprint
 from tuner.study.options import Options
+from tuner.study.speculation import speculative_space
 from tuner.study.trial import run_trial
 from tuner.types import DetectedGpu, Fingerprint, Params, Workload
 from tuner.workload.presets import max_tokens, workload_hash
@@ -75,7 +76,8 @@ def choose_space(options: Options, detected: Sequence[DetectedGpu]) -> SearchSpa
     _check_card(space, detected, options)
     space = space.with_quantized_models(quantized_models(options))
     fixed = {} if options.max_model_len is None else {"max_model_len": options.max_model_len}
-    return space.with_fixed({**engine_arguments(options), **fixed}).with_groups(groups_of(options))
+    space = space.with_fixed({**engine_arguments(options), **fixed}).with_groups(groups_of(options))
+    return space if options.engine == "replay" else speculative_space(space, options, workload_of(options))
 
 
 def make_setup(
@@ -99,8 +101,15 @@ def vllm_launcher(options: Options, space: SearchSpace, python: Path) -> VllmLau
         fixed=space.fixed,
         environment=space.environment,
         quantized_models={name: model_named(path) for name, path in quantized_models(options).items()},
+        acceptance=_acceptance(options),
         startup_timeout_s=options.startup_timeout,
     )
+
+
+def _acceptance(options: Options) -> float | tuple[float, ...] | None:
+    """How often servers shall accept what they draft, where the workload's prompts cannot tell."""
+    workload = workload_of(options)
+    return workload.acceptance_rates or workload.acceptance_length
 
 
 def setup_of(

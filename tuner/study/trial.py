@@ -17,7 +17,7 @@ from tuner.load.limits import machine_limits, too_much
 from tuner.load.workers import Workers, workers_for
 from tuner.study.cards import free_cards, judged
 from tuner.study.measurement import Watched, measure
-from tuner.types import Endpoint, Failed, FailureKind, Measured, Outcome
+from tuner.types import Endpoint, Failed, FailureKind, Mark, Measured, Outcome
 from tuner.types.failure import Whose
 
 #: From the death of EngineCore, which fails all requests, until the API server has ended, too.
@@ -127,6 +127,9 @@ async def _measure(job: Job, endpoint: Endpoint, group: ProcessGroup, workers: W
         workers=workers,
         underway=job.underway,
     )
+    if job.launcher.replayed(job.command):
+        marks = (mark for mark in found.marks if mark is not Mark.RANDOM_TEXT)
+        found = replace(found, marks=(*marks, Mark.REPLAYED_ACCEPTANCE))
     return replace(found, startup_s=endpoint.startup_s, start=endpoint.start)
 
 

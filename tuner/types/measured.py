@@ -62,7 +62,10 @@ class LoadMetrics:
 class ServerMetrics:
     """vLLM's /metrics over the window: counters as differences, gauges as mean and maximum of the samples.
 
-    `agreement` is vLLM's generation tokens divided by the client's, over the window; 1.0 is perfect.
+    `agreement` is vLLM's generation tokens divided by the client's, over the window; 1.0 is perfect. The fields after it are of
+    speculative decoding, None without: `acceptance_length` is 1 + accepted tokens / drafts, `acceptance_rate` accepted tokens /
+    draft tokens, `acceptance_rates` the share of the drafts that were accepted up to each position; the three are None, too,
+    where nothing was drafted.
     """
 
     prompt_tokens: float
@@ -75,6 +78,12 @@ class ServerMetrics:
     running_mean: float | None
     waiting_mean: float | None
     agreement: float | None
+    drafts: float | None = None
+    draft_tokens: float | None = None
+    accepted_tokens: float | None = None
+    acceptance_length: float | None = None
+    acceptance_rate: float | None = None
+    acceptance_rates: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +124,10 @@ class Mark(StrEnum):
     BUNCHED = "bunched"  # chunks came together, so that TPOT and ITL are not the server's
     HIDDEN_TOKENS = "hidden tokens"  # the server counts tokens that it did not send
     COUNTED = "counted"  # the server told no usage: its tokenizer counted the text
+    RANDOM_TEXT = "random text"  # drafts of random words: how often they are accepted means nothing
+    REPLAYED_ACCEPTANCE = (
+        "replayed acceptance"  # drafts were accepted as often as the workload says, not for what they were
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,6 +180,8 @@ class Measured:
         """
         found: dict[str, float | int | None] = {"startup_s": self.startup_s, "server_cpu_cores": self.server_cpu_cores}
         found |= {"kv_cache_tokens": self.kv_cache_tokens, "warmup_s": self.warmup_s}
+        for position, rate in enumerate((self.server and self.server.acceptance_rates) or (), start=1):
+            found[f"server_acceptance_rate_{position}"] = rate
         parts = ((self.load, ""), (self.server, "server_"), (self.gpu, "gpu_"), (self.client, "client_"))
         for record, prefix in parts:
             for entry in fields(record) if record is not None else ():

@@ -73,7 +73,9 @@ class Workload:
 
     `api` is "chat" (/v1/chat/completions) or "completions" (/v1/completions). `response_prefix` is what the assistant's
     answer is forced to start with. `dataset` holds conversations whose first prompts are sent instead of synthetic ones.
-    With `turns` each arrival is a conversation of so many requests, each with all that was said before it.
+    With `turns` each arrival is a conversation of so many requests, each with all that was said before it. Where prompts are
+    synthetic, `acceptance_length` (of one number of drafted tokens) or `acceptance_rates` (up to each position) say how often
+    the drafts of speculative decoding are accepted on the users' text.
 
     The warm-up lasts until throughput is stationary, at least `warmup_s`. The window lasts until what decides is known, e.g.
     throughput to `precision` (a fraction), at least `window_s` and at most `max_window_s` (default: 4 times as long).
@@ -93,6 +95,8 @@ class Workload:
     output_tokens: TokenCounts
     shared_prefix: SharedPrefix | None = None
     turns: Lengths | None = None
+    acceptance_length: float | None = None
+    acceptance_rates: tuple[float, ...] = ()
     temperature: float = 0.0
     top_p: float = 1.0
     system_prompt: str | None = None

@@ -162,6 +162,9 @@ def workload_hash(workload: Workload) -> str:
     for file in (values["trace"], values["dataset"]):
         if file is not None:
             del file["path"], file["notes"]
+    for name in ("acceptance_length", "acceptance_rates"):
+        if not values[name]:  # the hashes of before there were these stay
+            del values[name]
     text = json.dumps(values, sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

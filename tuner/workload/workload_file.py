@@ -4,6 +4,7 @@ The keys are the names of `Workload`'s fields. Paths in a file are relative to i
 """
 
 from dataclasses import fields
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Any, Literal
@@ -22,6 +23,7 @@ from pydantic import (
 )
 
 from tuner.errors import UsageError
+from tuner.space.speculation import MOST_TOKENS
 from tuner.space.words import not_a_name
 from tuner.space.yaml_file import key_line, read_yaml
 from tuner.types import Histogram, Lengths, Lognormal, SharedPrefix, Workload
@@ -49,6 +51,8 @@ _NOT_WITH = {
     "output_tokens": ("trace",),
     "shared_prefix": ("dataset",),
     "turns": ("trace", "dataset"),
+    "acceptance_length": ("dataset",),
+    "acceptance_rates": ("dataset", "acceptance_length"),
 }
 
 
@@ -174,6 +178,8 @@ class _File(_Part):
     output_tokens: _Counts | None = None
     shared_prefix: _SharedPrefix | None = None
     turns: Annotated[_Lengths, BeforeValidator(_exact)] | None = None
+    acceptance_length: FiniteFloat | None = Field(default=None, ge=1, le=MOST_TOKENS + 1)
+    acceptance_rates: tuple[Annotated[FiniteFloat, Field(ge=0, le=1)], ...] = Field(default=(), max_length=MOST_TOKENS)
     temperature: FiniteFloat = Field(default=0.0, ge=0)
     top_p: FiniteFloat = Field(default=1.0, gt=0, le=1)
     system_prompt: _Text | None = None
@@ -217,6 +223,16 @@ class _File(_Part):
         counts = [found.record().high for key in ("input_tokens", "output_tokens") if (found := info.data.get(key))]
         if value is not None and value.high * sum(counts) > MAX_TOKENS:
             raise ValueError(f"the longest conversation would have more than {MAX_TOKENS:,} tokens")
+        return value
+
+    @field_validator("acceptance_rates")
+    @classmethod
+    def _falls(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        for before, rate in pairwise(value):
+            if rate > before:
+                raise ValueError(
+                    f"{rate:g} is above {before:g} before it: each is the share of the drafts accepted up to there"
+                )
         return value
 
     @field_validator("max_window_s")
