@@ -149,10 +149,10 @@ class Collector:
         if isinstance(resolved, Failed):
             self._fail(point, about, resolved)
             return
-        about["resolved"] = dict(resolved)
+        about |= {"resolved": dict(resolved.settings), "digest": resolved.digest, "compile_key": resolved.compile_key}
         log = self._prefix.with_suffix(f".{self._count}.log")
         self._count += 1
-        asyncio.run(self._measure(point, resolved, about, log))
+        asyncio.run(self._measure(point, resolved.settings, about, log))
 
     async def _measure(self, point: Point, resolved: Params, about: dict[str, object], log: Path) -> None:
         engine = None if point.plain else self._engine

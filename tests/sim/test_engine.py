@@ -54,11 +54,16 @@ def test_what_changes_nothing_here_is_taken_and_resolved_as_vllm_has_it() -> Non
     defaults = T4.resolve((MODEL,))
     assert not isinstance(defaults, Failed)
     mode, largest = "compilation_config.cudagraph_mode", "max_cudagraph_capture_size"
-    assert (defaults[mode], defaults[largest], defaults["moe_backend"]) == ("FULL_AND_PIECEWISE", 512, "auto")
+    assert tuple(defaults.settings[name] for name in (mode, largest, "moe_backend")) == (
+        "FULL_AND_PIECEWISE",
+        512,
+        "auto",
+    )
     eager = T4.resolve((MODEL, "--enforce-eager"))
     assert not isinstance(eager, Failed)
-    assert (eager[mode], eager[largest]) == ("NONE", 0)
+    assert (eager.settings[mode], eager.settings[largest]) == ("NONE", 0)
     given = T4.resolve((MODEL, f"--{mode.replace('_', '-', 1)}", "FULL", "--cudagraph-capture-sizes", "1", "2"))
-    assert given == {**defaults, mode: "FULL", "cudagraph_capture_sizes": "[1, 2]"}
+    assert not isinstance(given, Failed)
+    assert given.settings == {**defaults.settings, mode: "FULL", "cudagraph_capture_sizes": "[1, 2]"}
     refused = T4.resolve((MODEL, "--compilation-config.no_such", "1"))
     assert isinstance(refused, Failed)

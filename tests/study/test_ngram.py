@@ -168,11 +168,14 @@ def test_vllm_itself_takes_what_is_passed_and_what_is_replayed(engine_python: Pa
             arguments = (*command.argv[command.argv.index("serve") + 1 :], *launcher.replayed(command))
             resolved = engine.resolve(arguments)
             assert not isinstance(resolved, Failed), resolved.message
-            assert (resolved[f"{config}.model"], resolved[f"{config}.{key}"]) == (str(demo_model), value)
+            assert (resolved.settings[f"{config}.model"], resolved.settings[f"{config}.{key}"]) == (
+                str(demo_model),
+                value,
+            )
         point = {f"{config}.method": "ngram", f"{config}.num_speculative_tokens": 2}
         found = engine.resolve(draft.arguments({**point, f"{config}.prompt_lookup_max": 3}))
         assert not isinstance(found, Failed)
-        assert (found[f"{config}.method"], found["async_scheduling"]) == ("ngram", False)
+        assert (found.settings[f"{config}.method"], found.settings["async_scheduling"]) == ("ngram", False)
         off = engine.resolve(draft.arguments({f"{config}.method": "none"}))
         assert not isinstance(off, Failed)
-        assert not [name for name in off if name.startswith(config)]
+        assert not [name for name in off.settings if name.startswith(config)]
