@@ -158,6 +158,18 @@ def test_a_forked_server_has_the_configuration_of_a_plain_one(
 
 
 @pytest.mark.engine
+def test_several_api_servers_are_forked_too(launcher: VllmLauncher, fork_server: ForkServer, tmp_path: Path) -> None:
+    async def lines() -> list[str]:
+        command = launcher.command({"api_server_count": 2})
+        async with launcher.launch(command, tmp_path / "log", lambda _: None, fork_server) as (endpoint, group):
+            assert endpoint.start == "warm"
+            return [" ".join(Process(one.pid).cmdline()) for one in members(group.session)]
+
+    assert not [line for line in asyncio.run(lines()) if "spawn_main" in line]
+    assert "ApiServer_1" in (tmp_path / "log").read_text()
+
+
+@pytest.mark.engine
 def test_what_must_not_be_forked_is_started_plainly(
     launcher: VllmLauncher, fork_server: ForkServer, tmp_path: Path
 ) -> None:

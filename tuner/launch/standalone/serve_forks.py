@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 import traceback
+import types
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +149,7 @@ def _serve(parser: Any, arguments: list[str], environment: dict[str, str]) -> in
     os.environ.update(environment)
     tempfile.tempdir = None  # it was looked up before; now TMPDIR is this server's own
     sys.argv = ["vllm", "serve", *arguments]
-    _fork_engine_cores()
+    _fork_the_rest()
     try:
         args = parser.parse_args(arguments)
         if configure := getattr(vllm.logger, "configure_logging_from_args", None):
@@ -167,9 +168,11 @@ def _serve(parser: Any, arguments: list[str], environment: dict[str, str]) -> in
     return 0
 
 
-def _fork_engine_cores() -> None:
-    """EngineCore and the workers are forked too, as vLLM does itself where the platform does not ask for spawn."""
+def _fork_the_rest() -> None:
+    """EngineCore and the workers are forked too, as vLLM does itself where the platform does not ask for spawn. So are API
+    servers where there are several, which it spawns: each would import vLLM again, for 20 s on an H200's host."""
     import torch
+    import vllm.v1.utils
     from vllm.utils import system_utils
 
     original = system_utils.get_mp_context
@@ -180,6 +183,8 @@ def _fork_engine_cores() -> None:
     for name, module in list(sys.modules.items()):
         if name.startswith("vllm.") and vars(module).get("get_mp_context") is original:
             module.get_mp_context = get_mp_context  # type: ignore[attr-defined]
+    forking = {**vars(multiprocessing), "get_context": lambda method=None: multiprocessing.get_context("fork")}
+    vllm.v1.utils.multiprocessing = types.SimpleNamespace(**forking)
 
 
 if __name__ == "__main__":
