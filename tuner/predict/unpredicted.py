@@ -4,11 +4,9 @@ Read in vLLM 0.25.1 and 0.32. They are searched on a card; what they bring there
 """
 
 from collections.abc import Mapping
-from dataclasses import fields
 
 from tuner.predict.settings import Settings, capture_sizes
 from tuner.space.gpus import UNSET
-from tuner.space.search_space import SearchSpace
 from tuner.types import Params, Value
 
 _MODE = "compilation_config.cudagraph_mode"
@@ -33,11 +31,6 @@ UNPREDICTED: Mapping[str, Value] = {
     "speculative_config.prompt_lookup_max": UNSET,
     "speculative_config.prompt_lookup_min": UNSET,
 }
-
-
-def predictable(space: SearchSpace) -> SearchSpace:
-    """The space without the parameters that no formula here has."""
-    return space.without(space.parameters.keys() - {entry.name for entry in fields(Settings)})
 
 
 def with_unpredicted(settings: Settings, given: Params) -> Params:

@@ -1,7 +1,7 @@
 """A case in; what `tuner plan` answers out: what starts, the defaults, the best settings, what limits both, their price."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 
 from tuner.decide.gain import LEAST_GAIN
@@ -16,7 +16,7 @@ from tuner.predict.advise.search import Change, Search
 from tuner.predict.error import ERROR, ModelError
 from tuner.predict.memory import Memory
 from tuner.predict.prediction import Prediction
-from tuner.predict.unpredicted import predictable
+from tuner.predict.settings import Settings
 from tuner.space.search_space import SearchSpace
 from tuner.types import Failed, Params
 
@@ -80,7 +80,8 @@ def advise(
 
     Raises UsageError for what cannot be predicted, RunError where no settings start."""
     case.check()
-    asked, case = case, replace(case, space=predictable(case.space))
+    predicted = {entry.name for entry in fields(Settings)}
+    asked, case = case, replace(case, space=case.space.without(case.space.parameters.keys() - predicted))
     default_params = case.default_params()
     drawn = draw(case.space, case.workload.seed, DRAWN)
     search = Search(case, default_params, tell)
