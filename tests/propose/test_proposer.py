@@ -13,8 +13,9 @@ from tuner.decide.slo import parse_slo
 from tuner.errors import UsageError
 from tuner.propose.proposer import Proposer, storage
 from tuner.record.store import Store
+from tuner.space.parameters import Categorical, Float, Int
 from tuner.space.search_space import SearchSpace
-from tuner.types import Outcome, Params, Proposal, Trial
+from tuner.types import Outcome, Params, Proposal, Trial, Value
 
 SPACE = SearchSpace.model_validate(
     {
@@ -229,3 +230,43 @@ def test_the_sampler_learns_to_avoid_what_failed(url: str, proposer: Make) -> No
         if number >= 15:
             late.append(runs)
     assert sum(late) >= 8, late
+
+
+def test_a_default_off_the_grid_is_a_point_and_what_is_proposed_is_on_it(url: str, proposer: Make) -> None:
+    """An enqueued point is filled with the legal values nearest to the defaults."""
+    space = SearchSpace.model_validate(
+        {
+            "name": "off",
+            "gpu": {"names": []},
+            "parameters": {
+                "gpu_memory_utilization": {"type": "float", "low": 0.85, "high": 0.95, "step": 0.01},
+                "max_num_seqs": {"type": "int", "low": 16, "high": 64, "step": 16},
+                "block_size": {"type": "categorical", "choices": [32, 64]},
+            },
+            "enqueue": [{"max_num_seqs": 48}],
+        }
+    )
+    defaults: Params = {"gpu_memory_utilization": 0.171, "max_num_seqs": 100, "block_size": 16}
+    search = proposer(url, space, defaults=defaults)
+    assert take(search).params == defaults
+    found = [take(search).params for _ in range(8)]
+    assert found[0] == {"gpu_memory_utilization": 0.85, "max_num_seqs": 48, "block_size": 32}
+    assert not [why for params in found for why in space.violations(params)]
+    assert len({tuple(params.values()) for params in found}) == 8
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value", "nearest"),
+    [
+        (Int(type="int", low=8, high=30, step=8), 29, 24),
+        (Int(type="int", low=8, high=30), 1000, 30),
+        (Int(type="int", low=8, high=30), "none", 8),
+        (Float(type="float", low=0.85, high=0.95, step=0.01), 0.9249, 0.92),
+        (Float(type="float", low=0.5, high=1.0), 0.1, 0.5),
+        (Categorical(type="categorical", choices=(True, False)), False, False),
+        (Categorical(type="categorical", choices=("a", "b")), "c", "a"),
+    ],
+)
+def test_the_nearest_value(parameter: Int | Float | Categorical, value: Value, nearest: Value) -> None:
+    assert parameter.nearest(value) == nearest
+    assert parameter.why_outside(parameter.nearest(value)) is None

@@ -35,7 +35,7 @@ def cautions(trial: Trial, defaults: Trial | None = None) -> list[str]:
     """What its numbers do not say, a sentence each."""
     usual = defaults.params if defaults else {}
     return [
-        f"{name}={value} changes the model's answers, and tuner measures only how fast they come: check them first"
+        f"the setting {name}={value} changes the model's answers, and tuner measures only how fast they come: check them first"
         for name, value in trial.params.items()
         if name in _ANSWERS and not trial.is_default and value not in (usual.get(name), "none", "auto")
     ]

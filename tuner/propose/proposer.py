@@ -204,7 +204,7 @@ class Proposer:
 
     def _candidates(self, wished: Params | None) -> Iterator[Params]:
         for point in (*([wished] if wished else ()), *self._space.enqueue):
-            full = {**self._defaults, **point}
+            full = {name: self._legal(name, value) for name, value in {**self._defaults, **point}.items()}
             active = self._space.active(full)
             yield {name: value for name, value in full.items() if name in active}
         for study in (
@@ -220,9 +220,14 @@ class Proposer:
         params: dict[str, Value] = {}
         for name, distribution in self._distributions.items():
             if name in self._space.active(params):
-                params[name] = _suggest(trial, name, distribution)
+                params[name] = self._legal(name, _suggest(trial, name, distribution))
         study.tell(trial, state=TrialState.FAIL)
         return params
+
+    def _legal(self, name: str, value: Value) -> Value:
+        """The space's value nearest to one that vLLM's default has widened its distribution to."""
+        parameter = self._space.parameters.get(name)
+        return parameter.nearest(value) if parameter and parameter.why_outside(value) else value
 
     def _take_up(self, params: Params, *, is_default: bool) -> Proposal:
         kept = {name: params[name] for name in self._distributions if name in params}
@@ -252,7 +257,8 @@ def _distribution(parameter: Int | Float | Categorical, default: Value | None) -
         off = int(default) - parameter.low if isinstance(default, int | float) else 0
         step = gcd(parameter.step or 1, off)  # a grid that has the default
         return IntDistribution(int(low), int(high), log=parameter.log, step=step)
-    return FloatDistribution(low, high, log=parameter.log, step=parameter.step)
+    is_off_grid = isinstance(default, int | float) and parameter.why_outside(default) is not None
+    return FloatDistribution(low, high, log=parameter.log, step=None if is_off_grid else parameter.step)
 
 
 def _suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Value:

@@ -12,6 +12,9 @@ from tuner.space.words import not_a_value
 from tuner.types import Params, Value
 from tuner.types.settings import as_list, list_text
 
+#: Of a number on a grid: 0.85 + 7 * 0.01 is 0.92.
+_DIGITS = 10
+
 
 def _scalar(value: object) -> object:
     if isinstance(value, list) and value and all(isinstance(one, bool | int | float | str) for one in value):
@@ -82,6 +85,12 @@ class Int(_Range):
             return f"is not on the grid of {self.low} + n * {self.step}"
         return None
 
+    def nearest(self, value: Value) -> Value:
+        """The value that can be chosen nearest to a number."""
+        step = self.step or 1
+        steps = round((min(max(_number(value), self.low), self.high) - self.low) / step)
+        return self.low + step * min(steps, (self.high - self.low) // step)
+
 
 class Float(_Range):
     """A number in low..high, both included, on the grid low + n * step if there is a step."""
@@ -113,6 +122,14 @@ class Float(_Range):
                 return f"is not on the grid of {self.low} + n * {self.step}"
         return None
 
+    def nearest(self, value: Value) -> Value:
+        """The value that can be chosen nearest to a number."""
+        inside = min(max(_number(value), self.low), self.high)
+        if self.step is None:
+            return inside
+        steps = min(round((inside - self.low) / self.step), int((self.high - self.low) / self.step + 1e-6))
+        return round(self.low + self.step * steps, _DIGITS)
+
 
 class Categorical(_Parameter):
     """One of some values, without an order."""
@@ -136,6 +153,10 @@ class Categorical(_Parameter):
         if any(_same(value, choice) for choice in self.choices):
             return None
         return f"is none of {', '.join(map(shown, self.choices))}"
+
+    def nearest(self, value: Value) -> Value:
+        """The value where it can be chosen, else the first one."""
+        return value if self.why_outside(value) is None else self.choices[0]
 
 
 Parameter = Annotated[Int | Float | Categorical, Field(discriminator="type")]
@@ -163,6 +184,11 @@ def unmet(when: Params, point: Params) -> str:
 def shown(value: Value) -> str:
     """A value as YAML writes it."""
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _number(value: Value) -> float:
+    """The lowest for a text, which is none."""
+    return float("-inf") if isinstance(value, str) else float(value)
 
 
 def _same(one: Value, other: Value) -> bool:
