@@ -21,7 +21,9 @@ def run(study: str, storage: str, *, yes: bool) -> None:
         with holding(store, study, lambda told: say(errors, told)):
             count = len(store.trials(study))
             if not yes:
-                _ask(f"study {study!r} of {store.name}, its {count} trials, and its servers' logs")
+                _ask(
+                    f"study {study!r} of {store.name}, its {count} {'trial' if count == 1 else 'trials'}, and its servers' logs"
+                )
             folders = delete(store, study)
     finally:
         store.close()
