@@ -71,7 +71,7 @@ def test_a_holder_that_cannot_be_seen_from_here_is_watched_before_it_is_asked(
 
 def test_where_nobody_can_be_asked_it_says_so_and_keeps_it(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stdin, "isatty", lambda: False)
-    with pytest.raises(UsageError, match=r"its 1 trials.*say that you mean it with --yes"):
+    with pytest.raises(UsageError, match=r"its 1 trial.*say that you mean it with --yes"):
         delete.run(STUDY.name, store.url, yes=False)
     assert store.holder(STUDY.name) is None
     delete.run(STUDY.name, store.url, yes=True)
