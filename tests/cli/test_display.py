@@ -54,7 +54,7 @@ def test_without_a_terminal_progress_is_one_line_an_event() -> None:
         "trial 0: measured, 100.0 tok/s, 0 s, best so far",
         "trial 1: a=2",
         "trial 1: out of memory: CUDA out of memory",
-        "launching the defaults again, round 1, at most 2",
+        "launching the defaults again, 1 of at most 2",
     ]
 
 

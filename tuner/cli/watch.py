@@ -92,10 +92,10 @@ class TerminalWatch:
             took = f"{time.monotonic() - self._began_s:.0f} s"
             self._print(f"trial {trial.number}: {status(trial)}, {value}, {took}{mark}")
 
-    def verification_begins(self, role: str, round: int, of: int) -> None:
+    def verification_begins(self, role: str, launch: int, of: int) -> None:
         self._began_s = time.monotonic()
-        self._what, self._launches = f"verifying {round}/{of}", 2 * (of - round) + 1
-        self._print(f"launching {role} again, round {round}, at most {of}")
+        self._what, self._launches = f"verifying {launch}/{of}", 2 * (of - launch) + 1
+        self._print(f"launching {role} again, {launch} of at most {of}")
 
     def note(self, text: str) -> None:
         self._print(text)

@@ -101,6 +101,10 @@ class Contest:
         """What is still to be launched in this round, in order; empty when the contest is over."""
         return [side.trial for side in self._due]
 
+    def launches_of(self, trial: Trial) -> int:
+        """How often it was launched in this contest."""
+        return next(len(side.outcomes) for side in self._sides() if side.trial.number == trial.number)
+
     @property
     def leader(self) -> Side | None:
         """The first finalist that is still in the race; where none is left, the first of all."""

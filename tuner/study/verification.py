@@ -41,7 +41,7 @@ def verify(setup: Setup, store: Store, watch: Watch, budget: Budget, launch_s: f
             watch.note("the verification ends here: its next launch would not end within --max-hours")
             return
         who = "the defaults" if trial.is_default else f"trial {trial.number}"
-        watch.verification_begins(who, contest.round, setup.verify)
+        watch.verification_begins(who, contest.launches_of(trial) + 1, setup.verify)
         launched = _launch(setup, store, watch, stored, contest.round, trial, gate)
         keep = partial(store.add_verification, setup.study, launched)
         stored_or_kept(keep, setup.logs / setup.study, study, launched)
