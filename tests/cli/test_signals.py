@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from simulating import simulated
 from waiting import wait_for
 
 OPTIMIZE = (
@@ -52,3 +53,18 @@ def test_what_was_measured_while_tuner_was_suspended_is_measured_again(tmp_path:
         _, said = tuner.communicate(timeout=120)
     assert tuner.returncode == 0
     assert "once more: client bound: tuner was suspended while it measured" in said
+
+
+def test_a_bench_that_was_suspended_has_measured_nothing(tmp_path: Path) -> None:
+    with simulated(speed=1.0) as client:
+        options = ("--users", "4", "--warmup", "1", "--window", "15", "--precision", "0.5")
+        command = [sys.executable, "-m", "tuner", "bench", client.url, *options]
+        tuner = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        time.sleep(6)
+        tuner.send_signal(signal.SIGSTOP)
+        time.sleep(1)
+        tuner.send_signal(signal.SIGCONT)
+        shown, said = tuner.communicate(timeout=120)
+    assert tuner.returncode == 1
+    assert "tuner was suspended while it measured" in said
+    assert shown == ""

@@ -28,6 +28,7 @@ from tuner.measure.gpu import detect
 from tuner.study.measurement import measure
 from tuner.study.options import Options
 from tuner.study.setup import Setup, check_lengths, make_setup
+from tuner.study.suspension import never_suspended
 from tuner.study.trial import run_trial
 from tuner.types import Command, DetectedGpu, Failed, Measured, ProcessId, Underway, Workload
 
@@ -55,16 +56,17 @@ def url_side(url: str, conditions: Conditions) -> Side:
     gpus = gpus_beside(target.base_url, conditions.gpus, detect())
 
     async def once(salt: int, phase: Tell) -> Measured:
-        return await measure(
-            target,
-            conditions.workload,
-            slos=conditions.slos,
-            objective=conditions.objective,
-            gpus=gpus,
-            salt=salt,
-            phase=phase,
-            underway=conditions.underway,
-        )
+        async with never_suspended():
+            return await measure(
+                target,
+                conditions.workload,
+                slos=conditions.slos,
+                objective=conditions.objective,
+                gpus=gpus,
+                salt=salt,
+                phase=phase,
+                underway=conditions.underway,
+            )
 
     return Side(target.base_url, target.model, once)
 

@@ -2,9 +2,6 @@
 
 import asyncio
 import shutil
-import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +14,7 @@ from tuner.load.limits import machine_limits, too_much
 from tuner.load.workers import Workers, workers_for
 from tuner.study.cards import free_cards, judged
 from tuner.study.measurement import Watched, measure
+from tuner.study.suspension import never_suspended
 from tuner.types import Endpoint, Failed, FailureKind, Mark, Measured, Outcome
 from tuner.types.failure import Whose
 
@@ -67,7 +65,7 @@ async def _attempt(job: Job, seen: Seen, phase: Tell) -> tuple[Outcome, bool]:
     try:
         async with (
             asyncio.timeout(job.timeout_s) as clock,
-            _never_suspended(),
+            never_suspended(),
             Workers(workers_for(job.workload)) as workers,
             job.launcher.launch(job.command, job.log, seen, job.engine) as (endpoint, group),
         ):
@@ -86,27 +84,6 @@ async def _attempt(job: Job, seen: Seen, phase: Tell) -> tuple[Outcome, bool]:
         what = "the server was ready" if ready else "the server was still starting"
         message = f"not done within {job.timeout_s:g} s (--trial-timeout); {what}"
         return _with_log(Failed(kind=FailureKind.TRIAL_TIMEOUT, message=message), job.log), ready
-
-
-@asynccontextmanager
-async def _never_suspended() -> AsyncIterator[None]:
-    """Raises LaunchError after the block if tuner was stopped in it, by Ctrl-Z or the like, while the server went on."""
-    woken: list[int] = []
-    loop = asyncio.get_running_loop()
-    with suppress(ValueError, RuntimeError):  # not in the main thread, which alone gets signals
-        loop.add_signal_handler(signal.SIGCONT, woken.append, signal.SIGCONT)
-    try:
-        yield
-    except LaunchError:
-        if not woken:
-            raise
-    finally:
-        with suppress(ValueError, RuntimeError):
-            loop.remove_signal_handler(signal.SIGCONT)
-    if woken:
-        raise LaunchError(
-            Failed(kind=FailureKind.CLIENT_BOUND, message="tuner was suspended while it measured (Ctrl-Z)")
-        )
 
 
 async def _measure(job: Job, endpoint: Endpoint, group: ProcessGroup, workers: Workers, phase: Tell) -> Measured:
