@@ -213,6 +213,7 @@ def test_a_list_tells_which_layers_have_experts(tmp_path: Path) -> None:
         ({"quantization_config": {"quant_method": "nobody"}}, "quantization_config (nobody) does not say how many bits"),
         ({"quantization_config": {"quant_method": "gptq", "bits": "4"}}, "bits of its quantization_config is"),
         ({"quantization_config": "fp8"}, 'quantization_config is "fp8"; it must be an object'),
+        ({"quantization_config": []}, "quantization_config is []; it must be an object"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_told_is_refused_with_the_true_reason(change: dict[str, Any], said: str, tmp_path: Path) -> None:

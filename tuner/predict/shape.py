@@ -125,7 +125,9 @@ def _with_quantization(shape: Shape, config: Config, folder: Path | None) -> tup
     if told is None or told == {}:
         return shape, []
     if not isinstance(told, dict):
-        config.wrong(next(n for n in ("quantization_config", "compression_config") if config.get(n)), "an object")
+        config.wrong(
+            next(n for n in ("quantization_config", "compression_config") if config.get(n) is not None), "an object"
+        )
     method, quantized = read_quantization(told, shape.layers, config.where)
     if quantized is not None:
         found = replace(shape, checkpoint_quantization=method, quantized=quantized)
