@@ -1,6 +1,6 @@
 """How far tuner's model of a server is off: predictions beside measurements that were made elsewhere, set by set.
 
-    python benchmarks/predict [--quick] [h200] [h200-tables] [slo-guard] [aiconfigurator] [llmservingsim]
+    python benchmarks/predict [--quick] [h200] [h200-tables] [slo-guard] [starts] [starts-others] [aiconfigurator] ...
 
 Each set gives a table: the model as it is; calibrated on three launches of the same machine and model (its memory on one of
 them), which leaves fewer points, and as it is on these; and a roofline from the data sheet. Half of the settings, by a hash,
@@ -20,6 +20,7 @@ from ours import Predictor
 from points import SETS, Point, read
 from score import COMPARED, LEAST_LAUNCHES, Pair, Ranks, errors, feasibility, ranks
 from show import console, percent, table, verdict
+from starts import STARTS, show_starts
 
 from tuner.errors import UsageError
 from tuner.predict.error import ModelError
@@ -47,7 +48,10 @@ def main() -> None:
         except UsageError as error:
             console.print(f"{name}: left out: {error}", markup=False, soft_wrap=True)
             continue
-        _section(name, _part(points) if arguments.quick else points)
+        if name in STARTS:
+            show_starts(name, points)
+        else:
+            _section(name, _part(points) if arguments.quick else points)
 
 
 def _part(points: Sequence[Point]) -> list[Point]:

@@ -7,6 +7,30 @@ from tuner.space.search_space import Gpu
 #: Dense TFLOPS. Sources: NVIDIA's data sheets; memory as CUDA sees it.
 _OTHERS = (
     Gpu(
+        names=("NVIDIA L40S",),
+        memory_gib=44.5,
+        compute_capability="8.9",
+        bandwidth_gb_per_s=864.0,
+        tflops={"fp16": 362.0, "fp8": 733.0, "int8": 733.0},
+        source="NVIDIA L40S data sheet",
+    ),
+    Gpu(
+        names=("NVIDIA GeForce RTX 5090",),
+        memory_gib=31.37,
+        compute_capability="12.0",
+        bandwidth_gb_per_s=1792.0,
+        tflops={"fp16": 209.5, "fp8": 419.0, "int8": 838.0},
+        source="NVIDIA RTX Blackwell architecture paper",
+    ),
+    Gpu(
+        names=("16 GB GeForce",),  # its log does not name it
+        memory_gib=15.99,
+        compute_capability="8.9",
+        bandwidth_gb_per_s=672.0,
+        tflops={"fp16": 88.0, "fp8": 176.0, "int8": 353.0},
+        source="taken for an RTX 4070 Ti SUPER: NVIDIA Ada architecture paper",
+    ),
+    Gpu(
         names=("NVIDIA A100-SXM4-40GB",),
         memory_gib=39.5,
         compute_capability="8.0",

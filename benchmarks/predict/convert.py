@@ -2,6 +2,8 @@
 
     python benchmarks/predict/convert.py h200 MACHINE=FILE...     JSONL of benchmarks/collect.py, into benchmarks/data
     python benchmarks/predict/convert.py slo-guard CLONE          github.com/Chrislysen/SLO-Guard, into benchmarks/data
+    python benchmarks/predict/convert.py starts FOLDER            starts.jsonl and models/ of logs, into benchmarks/data
+    python benchmarks/predict/convert.py starts-others FOLDER     the same of those with another licence, into public/ there
     python benchmarks/predict/convert.py aiconfigurator CLONE     github.com/ai-dynamo/aiconfigurator, into public/ there
     python benchmarks/predict/convert.py llmservingsim CLONE      github.com/casys-kaist/LLMServingSim, into public/ there
 
@@ -19,6 +21,7 @@ from typing import Any
 
 from points import SETS, Load, Point, write
 from show import console
+from starts import converted
 
 from tuner.predict.memory import read_log
 from tuner.types import Lengths, Params
@@ -238,6 +241,8 @@ def _fixed(tokens: int) -> Lengths:
 _CONVERTERS: dict[str, Callable[[Sequence[Path]], Iterator[Point]]] = {
     "h200": h200,
     "slo-guard": slo_guard,
+    "starts": lambda sources: converted(sources[0], "starts"),
+    "starts-others": lambda sources: converted(sources[0], "starts-others"),
     "aiconfigurator": aiconfigurator,
     "llmservingsim": llmservingsim,
 }

@@ -6,7 +6,7 @@ from dataclasses import replace
 from statistics import fmean, median
 
 from cards import card
-from points import DATA, Load, Point
+from points import Load, Point, model_folder
 from score import Predicted
 
 from tuner.predict.calibrate import Observation, calibrate
@@ -26,7 +26,7 @@ class Predictor:
 
     def __init__(self, points: Sequence[Point]) -> None:
         self._points = points
-        self._shapes = {name: read_shape(str(DATA / "models" / name)) for name in {point.model for point in points}}
+        self._shapes = {name: read_shape(str(model_folder(name))) for name in {point.model for point in points}}
         self._known: dict[object, Predicted] = {}
         self._calibrations: dict[object, tuple[Calibration, set[str]] | None] = {}
 
@@ -82,7 +82,9 @@ def predicted(point: Point, shape: Shape, calibration: Calibration) -> Predicted
     memory = predict_memory(shape, gpu, settings, calibration.memory, point.version, cold=cold)
     if memory.failed:
         return Predicted(failure=memory.failed.kind.value)
-    metrics: dict[str, float] = {"kv_cache_tokens": memory.kv_cache_tokens}
+    metrics: dict[str, float] = {"kv_cache_tokens": memory.kv_cache_tokens, "kv_cache_bytes": memory.kv_cache_bytes}
+    if point.load is None:
+        return Predicted(metrics)
     server = make_server(shape, gpu, settings, memory, calibration.rates)
     if point.load and point.load.requests:
         metrics |= _replayed(server, point.load)

@@ -16,6 +16,8 @@ SETS = {
     "h200": DATA,
     "h200-tables": DATA,
     "slo-guard": DATA,
+    "starts": DATA,
+    "starts-others": DATA / "public",
     "aiconfigurator": DATA / "public",
     "llmservingsim": DATA / "public",
 }
@@ -74,6 +76,12 @@ class Point:
         return hashlib.sha256(text.encode()).digest()[-1] % 2 == 1
 
 
+def model_folder(name: str) -> Path:
+    """Where the config.json of a model is: in the repository, or beside the sets that are not."""
+    own = DATA / "models" / name
+    return own if own.is_dir() else DATA / "public" / "models" / name
+
+
 def read(name: str) -> list[Point]:
     """The points of a set. Raises UsageError, with what to do, where they are not."""
     files = [SETS[name] / f"{name}.jsonl", SETS[name] / f"{name}.jsonl.gz"]
@@ -105,6 +113,7 @@ def write(points: Iterable[Point], path: Path) -> None:
 
 def _point(values: dict[str, object]) -> Point:
     load = values.pop("load", None)
+    values.setdefault("params", {})
     values.pop("half", None)  # told for the reader of the file; it follows from the rest
     return Point(**values, load=_load(load) if load else None)  # type: ignore[arg-type]
 

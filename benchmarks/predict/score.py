@@ -20,6 +20,8 @@ COMPARED: Mapping[str, Sequence[str]] = {
     "E2EL": ("e2el_p50_s", "e2el_mean_s"),
     "KV tokens": ("kv_cache_tokens",),
 }
+#: What vLLM's log says once for each launch.
+MEMORY = {"KV tokens": "kv_cache_tokens", "KV GiB": "kv_cache_bytes"}
 #: A group with fewer different launches says nothing of ranks. Pairs of launches closer than this are taken as equal.
 LEAST_LAUNCHES = 5
 CLOSE = 0.03
@@ -49,13 +51,13 @@ class Ranks:
 
 
 def errors(pairs: Sequence[Pair], name: str) -> list[float]:
-    """|predicted / measured - 1| of the points where both sides have it. KV tokens count once for each launch."""
+    """|predicted / measured - 1| of the points where both sides have it. Memory counts once for each launch."""
     found: dict[str, float] = {}
     for index, (point, predicted) in enumerate(pairs):
-        for metric in COMPARED[name]:
+        for metric in COMPARED[name] if name in COMPARED else (MEMORY[name],):
             measured, told = point.metrics.get(metric) or point.memory.get(metric), predicted.metrics.get(metric)
             if measured and told is not None:
-                found[point.launch if name == "KV tokens" else str(index)] = abs(told / measured - 1)
+                found[point.launch if name in MEMORY else str(index)] = abs(told / measured - 1)
                 break
     return list(found.values())
 

@@ -158,7 +158,7 @@ def test_an_unknown_architecture_is_counted_like_llama_and_says_so(tmp_path: Pat
         ({"architectures": ["BertForMaskedLM"]}, "is not a model that generates text"),
         ({"architectures": ["JambaForCausalLM"], "mamba_d_state": 16}, "has state-space layers"),
         ({"layer_types": ["linear_attention", "full_attention"]}, "has layers of linear_attention"),
-        ({"vision_config": {"hidden_size": 1024}}, "has a vision_config"),
+        ({"vision_config": {"hidden_size": 1024}}, "the sizes in its vision_config cannot be told"),
     ],
 )
 def test_what_no_model_has_is_refused_with_the_file_the_field_and_the_value(

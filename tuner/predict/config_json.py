@@ -24,15 +24,19 @@ class Config:
         return next((self.fields[name] for name in names if self.fields.get(name) is not None), None)
 
     def size(self, *names: str, default: int | None = None, least: int = 1, most: int = 10**7) -> int:
-        """A whole number in least..most; `names` are one field's names in different models."""
+        """A whole number in least..most; `names` are one field's names in different models. A list of one number for each
+        layer is that number, if it is the same for all."""
         value = self.get(*names)
+        if isinstance(value, list) and value and all(each == value[0] for each in value):
+            value = value[0]
         if value is None and default is not None:
             return default
         if value is None:
             raise UsageError(f"{self.where}: there is no {names[0]}, so the size of the model cannot be told")
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
             found = next(name for name in names if self.fields.get(name) is not None)
-            self.wrong(found, f"a whole number in {least}..{most}")
+            one = ", the same for all layers" if isinstance(value, list) else ""
+            self.wrong(found, f"a whole number in {least}..{most}{one}")
         return int(value)
 
     def flag(self, name: str, *, default: bool) -> bool:

@@ -27,12 +27,32 @@ class Mla:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Quantized:
+    """How a checkpoint stores the layers' matrices: `weight_bytes` each, but for the share of each part that stays in 16 bits.
+    `fp8_kv`: it says of itself that its keys and values are kept in 8 bits, which vLLM obeys."""
+
+    weight_bytes: float
+    attention: float = 0.0
+    mlp: float = 0.0
+    experts: float = 0.0
+    shared: float = 0.0
+    fp8_kv: bool = False
+
+    def kept(self, part: str) -> float:
+        """The share of "attention", "mlp", "experts" or "shared" in 16 bits."""
+        return {"attention": self.attention, "mlp": self.mlp, "experts": self.experts, "shared": self.shared}[part]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
     """What a decoder is made of. `intermediate` is the width of a dense layer's MLP, which has three matrices if `gated`.
 
-    `window_layers` of the layers keep only the last `window` tokens. `dtype_bytes` is the checkpoint's.
-    `checkpoint_quantization` is how the stored weights are quantized, `stored_bytes` how many bytes of them vLLM loads: None
-    without the files. `assumed` has one sentence for each thing that was taken for granted."""
+    `window_layers` of the layers keep only the last `window` tokens. Layers without a window have `global_kv_heads` heads of
+    `global_head_dim` where these are not None. `rotary_positions` is the length of the table of rotary embeddings where it is
+    not `max_positions`. `dtype_bytes` is the checkpoint's. `checkpoint_quantization` is how the stored weights are quantized,
+    `quantized` what is known of it, `stored_bytes` how many bytes of them vLLM loads: None without the files.
+    `tower_parameters` are those of encoders of pictures and sound beside the decoder. `assumed` has one sentence for each thing
+    that was taken for granted."""
 
     architecture: str
     layers: int
@@ -49,7 +69,12 @@ class Shape:
     mla: Mla | None = None
     window_layers: int = 0
     window: int | None = None
+    global_kv_heads: int | None = None
+    global_head_dim: int | None = None
+    rotary_positions: int | None = None
+    tower_parameters: int = 0
     checkpoint_quantization: str | None = None
+    quantized: Quantized | None = None
     stored_bytes: int | None = None
     max_positions: int
     assumed: tuple[str, ...] = ()
@@ -58,8 +83,7 @@ class Shape:
     def attention_matrices(self) -> tuple[int, ...]:
         """The sizes of one layer's attention matrices as vLLM keeps them (query, key and value are one), in parameters."""
         if self.mla is None:
-            projected = self.heads + 2 * self.kv_heads
-            return self.hidden * projected * self.head_dim, self.heads * self.head_dim * self.hidden
+            return self._attention(self.kv_heads, self.head_dim)
         mla = self.mla
         queries = self.heads * (mla.nope_dim + mla.rope_dim)
         rank = mla.q_lora_rank
@@ -67,6 +91,37 @@ class Shape:
         latent = self.hidden * (mla.kv_lora_rank + mla.rope_dim)
         up = mla.kv_lora_rank * self.heads * (mla.nope_dim + mla.v_head_dim)
         return (*query, latent, up, self.heads * mla.v_head_dim * self.hidden)
+
+    @property
+    def global_layers(self) -> int:
+        """Layers that have heads of their own number and size (Gemma 4): those without a window."""
+        unlike = self.global_kv_heads is not None or self.global_head_dim is not None
+        return self.layers - self.window_layers if unlike and self.mla is None else 0
+
+    @property
+    def global_heads(self) -> tuple[int, int]:
+        """KV heads of the layers without a window, and their size."""
+        return self.global_kv_heads or self.kv_heads, self.global_head_dim or self.head_dim
+
+    @property
+    def attention(self) -> tuple[tuple[int, tuple[int, ...]], ...]:
+        """How many layers have attention matrices of which sizes."""
+        own = self.global_layers
+        kinds = ((self.layers - own, self.attention_matrices), (own, self._attention(*self.global_heads)))
+        return tuple((count, matrices) for count, matrices in kinds if count)
+
+    @property
+    def attention_parameters(self) -> int:
+        return sum(count * sum(matrices) for count, matrices in self.attention)
+
+    @property
+    def shared_parameters(self) -> int:
+        """The experts that all tokens go through."""
+        moe = self.experts
+        return 0 if moe is None else moe.layers * 3 * self.hidden * moe.shared_intermediate
+
+    def _attention(self, kv_heads: int, head_dim: int) -> tuple[int, ...]:
+        return self.hidden * (self.heads + 2 * kv_heads) * head_dim, self.heads * head_dim * self.hidden
 
     @property
     def mlp_matrices(self) -> tuple[int, ...]:
@@ -86,12 +141,10 @@ class Shape:
     @property
     def layer_parameters(self) -> float:
         """Of one layer, the mean over all of them."""
-        dense = self.layers * (sum(self.attention_matrices) + 2 * self.hidden) + self.dense_layers * sum(
-            self.mlp_matrices
-        )
+        dense = self.attention_parameters + self.layers * 2 * self.hidden + self.dense_layers * sum(self.mlp_matrices)
         moe = self.experts
-        shared = 0 if moe is None else moe.layers * self.hidden * (3 * moe.shared_intermediate + moe.count)
-        return (dense + shared + self.expert_parameters) / self.layers
+        routers = 0 if moe is None else moe.layers * self.hidden * moe.count
+        return (dense + routers + self.shared_parameters + self.expert_parameters) / self.layers
 
     @property
     def head_parameters(self) -> int:

@@ -6,7 +6,7 @@ measured on H200s with vLLM 0.25.1 and dummy weights of Qwen2 1.5B and 7B and Ll
 
 import math
 
-from tuner.predict.precision import bytes_per_weight, computes_in_fp8, quantization
+from tuner.predict.precision import computes_in_fp8, part_bytes, quantization
 from tuner.predict.settings import Settings, Version, capture_sizes
 from tuner.predict.shape import Shape
 from tuner.space.gpus import UNSET, Gpu
@@ -18,8 +18,17 @@ _MIB = 2**20
 _EAGER, _EAGER_LLAMA, _COMPILED, _COMPILED_FP8 = 4, 3, 3, 1
 _LLAMA_MLP = ("LlamaForCausalLM", "MistralForCausalLM", "Phi3ForCausalLM")
 #: Bytes of a logit while it is sampled. Model runner V2: 16 bits and a copy in 32 (v1/worker/gpu/sample/sampler.py). V1 sorts
-#: them, too: values and indices, twice (v1/sample/ops/topk_topp_sampler.py); it fits what an RTX 4090 had left with vLLM 0.19.
-_LOGIT_V2, _LOGIT_V1 = 6, 30
+#: them, too (v1/sample/ops/topk_topp_sampler.py): fitted to public logs of H100s with 1,024 sequences, before 0.17 and since.
+_LOGIT_V2, _LOGIT_V1, _LOGIT_BEFORE_0_17 = 6, 14.5, 38.1
+#: Since then the workspaces of a mixture of experts stay allocated while tokens are sampled.
+_KEEPS_WORKSPACES: Version = (0, 17)
+#: MXFP4 experts are padded to whole multiples: of their width, and outside Hopper's kernels of hidden states, too
+#: (model_executor/layers/quantization/mxfp4.py; Triton's on 9.0, Marlin's elsewhere).
+_MXFP4_HOPPER, _MXFP4_MARLIN = (256, 1), (128, 256)
+#: What a CUDA graph of a mixture of experts takes beside: fitted to public logs, before model runner V2 and since.
+_GRAPH_EXPERTS, _GRAPH_EXPERTS_BEFORE_0_25 = 1.6 * _MIB, 8 * _MIB
+#: The share of a graph's hidden states that tensor parallelism divides: of Llama 8B with 1, 2 and 4 GPUs.
+_GRAPH_DIVIDED = 1 / 3
 #: Bytes of a logit that V2 keeps for penalties: a count, and a bit (v1/worker/gpu/sample/penalties.py).
 _PENALTY = 4 + 1 / 8
 #: cuBLAS's workspace: 32 MiB from compute capability 9.0 on, 8.125 MiB before (torch.backends.cuda, CUBLAS_WORKSPACE_CONFIG).
@@ -45,27 +54,42 @@ def counts_graphs(shape: Shape, version: Version) -> bool:
     return version >= ((0, 29) if has_v2_runner(shape, version) else (0, 21))
 
 
-def weight_bytes(shape: Shape, settings: Settings) -> float:
+def weight_bytes(shape: Shape, gpu: Gpu, settings: Settings) -> float:
     """The weights as PyTorch holds them, with the table of rotary embeddings. The files' sizes count more than the formula."""
     share, wide = settings.tensor_parallel_size, settings.dtype_bytes
-    matrices = [(count, size / share) for count, size in _matrices(shape, bytes_per_weight(shape, settings), wide)]
-    exact = sum(count * size for count, size in matrices)
-    if shape.stored_bytes is not None and settings.quantization == UNSET:
+    padded = _padded_experts(shape, gpu, settings)
+    matrices = [(count, size / share) for count, size in _matrices(shape, settings, padded)]
+    exact = sum(count * size for count, size in matrices) + shape.tower_parameters * wide / share
+    if shape.stored_bytes is not None and (settings.quantization == UNSET or shape.checkpoint_quantization is not None):
         scale = wide / shape.dtype_bytes if shape.checkpoint_quantization is None else 1.0
-        exact = shape.stored_bytes * scale / share
+        of_experts = shape.expert_parameters * part_bytes(shape, settings, "experts")
+        exact = (shape.stored_bytes * scale + (padded - 1) * of_experts) / share
     padding = sum(count * (_held(size) - size) for count, size in matrices)
-    rotary = shape.max_positions * shape.head_dim * wide
+    rotated = shape.head_dim if shape.mla is None else shape.mla.rope_dim
+    rotary = (shape.rotary_positions or shape.max_positions) * rotated * wide
     fp8 = "fp8" in settings.kv_cache_dtype or "fp8" in quantization(shape, settings)
     return exact + padding + rotary + (_FP8 if fp8 else 0)
 
 
-def _matrices(shape: Shape, each: float, wide: float) -> list[tuple[int, float]]:
-    """How many matrices of how many bytes there are, as vLLM fuses them; a weight has `each` byte in layers, else `wide`."""
-    found = [(shape.layers, size * each) for size in shape.attention_matrices]
-    found += [(shape.dense_layers, size * each) for size in shape.mlp_matrices]
+def _padded_experts(shape: Shape, gpu: Gpu, settings: Settings) -> float:
+    """How many times what they are the experts take, which MXFP4's kernels want in whole multiples."""
+    moe = shape.experts
+    if moe is None or "mxfp4" not in quantization(shape, settings):
+        return 1.0
+    width, states = _MXFP4_HOPPER if gpu.capability == (9, 0) else _MXFP4_MARLIN
+    own = moe.intermediate / settings.tensor_parallel_size
+    return math.ceil(own / width) * width / own * math.ceil(shape.hidden / states) * states / shape.hidden
+
+
+def _matrices(shape: Shape, settings: Settings, padded: float) -> list[tuple[int, float]]:
+    """How many matrices of how many bytes there are, as vLLM fuses them; experts take `padded` times what they are."""
+    wide = settings.dtype_bytes
+    attention, mlp = part_bytes(shape, settings, "attention"), part_bytes(shape, settings, "mlp")
+    found = [(count, size * attention) for count, sizes in shape.attention for size in sizes]
+    found += [(shape.dense_layers, size * mlp) for size in shape.mlp_matrices]
     if moe := shape.experts:
-        one = moe.count * shape.hidden * moe.intermediate * each
-        shared = 3 * shape.hidden * moe.shared_intermediate * each
+        one = moe.count * shape.hidden * moe.intermediate * part_bytes(shape, settings, "experts") * padded
+        shared = 3 * shape.hidden * moe.shared_intermediate * part_bytes(shape, settings, "shared")
         found += [(moe.layers, 2 * one), (moe.layers, one), (moe.layers, shared + shape.hidden * moe.count * wide)]
     return [*found, (1 if shape.tied else 2, shape.head_parameters * wide), (2 * shape.layers, shape.hidden * wide)]
 
@@ -82,16 +106,40 @@ def activation_bytes(shape: Shape, gpu: Gpu, settings: Settings, version: Versio
     capability = gpu.capability or (0, 0)
     workspace = _WORKSPACE_HOPPER if capability >= (9, 0) else _WORKSPACE
     hidden = tokens * shape.hidden * wide
-    forward = _forward_bytes(shape, gpu, settings)
+    kept = _expert_workspace_bytes(shape, settings)
+    forward = max(_forward_bytes(shape, gpu, settings), kept)
     if not (settings.enforce_eager and computes_in_fp8(shape, settings, gpu)):
         forward += workspace
-    logit = _LOGIT_V2 if has_v2_runner(shape, version) else _LOGIT_V1
     sequences = min(settings.max_num_seqs, tokens)
-    sampling = sequences * (shape.vocab * logit + shape.hidden * wide) + hidden + workspace
+    sampling = (
+        sequences * (shape.vocab * _logit_bytes(shape, settings, version) + shape.hidden * wide) + hidden + workspace
+    )
+    seen = hidden if shape.tower_parameters else 0  # what the encoders made, which is there all the while
+    sampling += seen
+    sampling += kept if version >= _KEEPS_WORKSPACES else 0
     if settings.enforce_eager or not cold:
         return max(forward, sampling)
     compiling = shape.head_parameters * wide / share + 2 * hidden
     return max(forward + _L2_BYTES.get(capability, 50e6), sampling, compiling)
+
+
+def _logit_bytes(shape: Shape, settings: Settings, version: Version) -> float:
+    """Of one logit while it is sampled; V1 and V2 hold it once as the model gives it."""
+    if has_v2_runner(shape, version):
+        return _LOGIT_V2
+    fitted = _LOGIT_V1 if version >= _KEEPS_WORKSPACES else _LOGIT_BEFORE_0_17
+    return fitted + settings.dtype_bytes - 2
+
+
+def _expert_workspace_bytes(shape: Shape, settings: Settings) -> float:
+    """What the kernels of a mixture of experts keep for a full step (model_executor/layers/fused_moe): what goes into and
+    comes out of both multiplications, for each expert of each token. MXFP4's have none."""
+    moe = shape.experts
+    if moe is None or "mxfp4" in quantization(shape, settings):
+        return 0.0
+    width = moe.intermediate / settings.tensor_parallel_size
+    numbers = max(2 * width, shape.hidden) + max(width, shape.hidden)
+    return settings.max_num_batched_tokens * moe.active * numbers * settings.dtype_bytes
 
 
 def _forward_bytes(shape: Shape, gpu: Gpu, settings: Settings) -> float:
@@ -119,8 +167,12 @@ def graph_bytes(shape: Shape, settings: Settings, version: Version) -> float:
     if not sizes:
         return 0.0
     whole = [size for size in sizes if size <= settings.max_num_seqs]
-    captured = sum(whole) * shape.hidden * settings.dtype_bytes / settings.tensor_parallel_size
-    return _GRAPHS + (len(sizes) + len(whole)) * _GRAPH + _GRAPH_HIDDEN * captured
+    divided = 1 - _GRAPH_DIVIDED + _GRAPH_DIVIDED / settings.tensor_parallel_size
+    captured = sum(whole) * shape.hidden * settings.dtype_bytes * divided
+    one = _GRAPH
+    if shape.experts is not None:
+        one += _GRAPH_EXPERTS if version >= (0, 25) else _GRAPH_EXPERTS_BEFORE_0_25
+    return _GRAPHS + (len(sizes) + len(whole)) * one + _GRAPH_HIDDEN * captured
 
 
 def kept_bytes(shape: Shape, settings: Settings, version: Version) -> float:

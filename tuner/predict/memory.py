@@ -25,10 +25,13 @@ __all__ = ["Memory", "MemoryCalibration", "Observed", "Reported", "calibrate_mem
 _GIB = 2**30
 #: Measured on H200s with vLLM 0.25.1 (CUDA 13), the same for every model and setting: what CUDA holds before vLLM counts; what
 #: the profiling run leaves beside PyTorch's memory and in small tensors; what NCCL adds to that over NVLink. For other cards
-#: what CUDA holds is assumed.
+#: what CUDA holds is assumed. Before 0.25 as public logs of H100s have it.
 _CONTEXT_HOPPER, _CONTEXT = round(0.51 * _GIB), round(0.25 * _GIB)
 _OTHER = round(0.228 * _GIB)
-_NCCL = round(0.29 * _GIB)
+_OTHER_BEFORE: Sequence[tuple[Version, int]] = (((0, 17), round(0.14 * _GIB)), ((0, 25), round(0.25 * _GIB)))
+_NCCL, _NCCL_BEFORE_0_17 = round(0.29 * _GIB), round(0.4 * _GIB)
+#: In between vLLM kept FlashInfer's workspace for all-reduce and norm in one, on Hopper (2.06 to 2.21 GiB in all).
+_ALL_REDUCE = round(1.83 * _GIB)
 _WITH_NVLINK = ((8, 0), (9, 0), (10, 0))
 #: Since then vLLM counts all that it holds, instead of weights and what is outside PyTorch (utils/mem_utils.py).
 _COUNTS_ALL: Version = (0, 28)
@@ -92,13 +95,11 @@ def predict_memory(
         raise UsageError("the memory of this card is not known: give its memory_gib in the search space's gpu")
     total = round(gpu.memory_gib * _GIB)
     budget = math.ceil(total * settings.gpu_memory_utilization)
-    weights = round(weight_bytes(shape, settings) * calibration.weights)
+    weights = round(weight_bytes(shape, gpu, settings) * calibration.weights)
     activations = round(activation_bytes(shape, gpu, settings, version, cold=cold))
     graphs = round(graph_bytes(shape, settings, version) * calibration.graphs)
     kept, counted = round(kept_bytes(shape, settings, version)), counts_graphs(shape, version)
-    other = _OTHER + calibration.other_bytes + (kept if version >= _COUNTS_ALL else 0)
-    if settings.tensor_parallel_size > 1 and gpu.capability in _WITH_NVLINK:
-        other += _NCCL
+    other = _other_bytes(gpu, settings, version) + calibration.other_bytes + (kept if version >= _COUNTS_ALL else 0)
     left = budget - weights - activations - other - (graphs if counted else 0)
     context = _CONTEXT_HOPPER if gpu.capability == (9, 0) else _CONTEXT
     outside = (0 if version >= _COUNTS_ALL else kept) + (0 if counted else graphs)
@@ -119,6 +120,16 @@ def predict_memory(
     needed = blocks.needed(settings.max_model_len) * blocks.block_bytes
     failed = _failure(found, settings, left, needed, total - context, outside)
     return found if failed is None else replace(found, kv_cache_tokens=0, failed=failed)
+
+
+def _other_bytes(gpu: Gpu, settings: Settings, version: Version) -> int:
+    """What is neither weights nor activations nor graphs, nor kept by the sampler."""
+    found = next((size for before, size in _OTHER_BEFORE if version < before), _OTHER)
+    if settings.tensor_parallel_size == 1 or gpu.capability not in _WITH_NVLINK:
+        return found
+    if version >= (0, 25):
+        return found + _NCCL
+    return found + (_ALL_REDUCE if version >= (0, 17) and gpu.capability == (9, 0) else _NCCL_BEFORE_0_17)
 
 
 def _failure(memory: Memory, settings: Settings, left: int, needed: float, free: int, outside: int) -> Failed | None:

@@ -43,6 +43,8 @@ NOT_PREDICTED = frozenset(
         "kv_offloading_size",
     )
 )
+#: vLLM pads the vocabulary to whole multiples of this (layers/vocab_parallel_embedding.py).
+_VOCAB_PADDING = 64
 #: What a KV cache's value takes is known for these; vLLM has more.
 _KV_CACHE_DTYPES = ("auto", "bfloat16", "float16", "fp8", "fp8_e4m3", "fp8_e5m2", "fp8_inc")
 #: Names of one format (gpus.CHECKPOINT_QUANTIZATIONS): what config.json calls "awq" is read by all of them.
@@ -171,6 +173,20 @@ def _positions(settings: Settings, shape: Shape, gpu: Gpu) -> Failed | None:
             f"Total number of attention heads ({shape.heads}) must be divisible by tensor parallel size"
             f" ({settings.tensor_parallel_size})."
         )
+    return _divided(settings, shape)
+
+
+def _divided(settings: Settings, shape: Shape) -> Failed | None:
+    """What tensor parallelism must divide beside the heads (distributed/utils.py, layers/linear.py,
+    layers/vocab_parallel_embedding.py, which pads the vocabulary to 64)."""
+    share = settings.tensor_parallel_size
+    vocab = -(-shape.vocab // _VOCAB_PADDING) * _VOCAB_PADDING
+    for size in [vocab, *([shape.intermediate] if shape.dense_layers else [])]:
+        if size % share:
+            return _rejected(f"AssertionError: {size} is not divisible by {share}")
+    if shape.mla is None and shape.kv_heads % share and share % shape.kv_heads:
+        large, small = max(shape.kv_heads, share), min(shape.kv_heads, share)
+        return _rejected(f"AssertionError: {large} is not divisible by {small}")
     return None
 
 

@@ -6,51 +6,35 @@ it cannot tell right (state-space models, encoders, sizes that no model has) it 
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tuner.errors import UsageError
 from tuner.predict.checkpoint import stored_bytes
 from tuner.predict.config_json import Config, read_json
-from tuner.predict.decoder import Experts, Mla, Shape
+from tuner.predict.decoder import Experts, Mla, Quantized, Shape
+from tuner.predict.families import KNOWN, NOT_LATENT, TIED, UNGATED, text_of, why_not
+from tuner.predict.quantized import read_quantization
+from tuner.predict.tower import TOWERS, tower_parameters
 
-__all__ = ["Experts", "Mla", "Shape", "read_shape"]
+__all__ = ["Experts", "Mla", "Quantized", "Shape", "read_shape"]
 
 _KNOWN_MODELS = Path(__file__).with_name("models.json")
 
-# fmt: off
-#: Decoders whose layers are attention and a gated MLP (or experts), with the fields that Llama's config.json has.
-_KNOWN = frozenset((
-    "Llama", "Mistral", "Mixtral", "Qwen2", "Qwen2Moe", "Qwen3", "Qwen3Moe", "Gemma", "Gemma2", "Gemma3", "Phi3", "PhiMoE",
-    "Granite", "GraniteMoe", "Olmo2", "Olmoe", "SmolLM3", "DeepseekV2", "DeepseekV3", "Glm4", "Glm4Moe", "GptOss",
-    "InternLM3", "Cohere", "Cohere2", "SeedOss", "Ernie4_5", "Ernie4_5_Moe",
-))
-# fmt: on
-#: The same, but the MLP has two matrices instead of three.
-_UNGATED = frozenset(("Starcoder2", "Phi", "GPTNeoX", "Nemotron"))
-#: Those with latent attention (vLLM's transformers_utils/model_arch_config_convertor.py).
-_LATENT = frozenset({"DeepseekV2", "DeepseekV3"})
 #: One layer in so many attends to everything, where config.json does not say which.
-_PATTERNS = {"Gemma2": 2, "Gemma3": 6, "GptOss": 2, "Cohere2": 4}
-#: Those whose output head is the embedding where config.json does not say; the others have one of their own.
-_TIED = ("Gemma", "Cohere")
-_GENERATIVE = ("ForCausalLM", "ForConditionalGeneration", "LMHeadModel")
-_LENGTHS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "model_max_length")
+_PATTERNS = {"Gemma2": 2, "Gemma3": 6, "Gemma4": 6, "GptOss": 2, "Cohere2": 4, "Exaone4": 4, "Olmo3": 4}
+_LENGTHS = (
+    "max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "model_max_length", "max_sequence_length"
+)  # fmt: skip
 #: vLLM's length for a model that names none (config/model.py).
 _POSITIONS = 2048
-#: Keys of config.json that mean state besides the KV cache, or attention that keeps something else, and what to call it.
-_STATEFUL = {
-    "state_size": "state-space layers",
-    "ssm_cfg": "state-space layers",
-    "mamba_d_state": "state-space layers",
-    "mamba_num_heads": "state-space layers",
-    "hybrid_override_pattern": "state-space layers",
-    "attn_layer_period": "state-space layers",
-    "linear_num_value_heads": "linear attention",
-    "attention_chunk_size": "attention in chunks",
-    "index_topk": "sparse attention with an index",
-    "rwkv_version": "recurrent layers",
-}
+_LONGEST = 10**8
+_LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+_HIDDEN = ("hidden_size", "n_embd", "n_embed", "d_model")
+_HEADS = ("num_attention_heads", "n_head", "n_heads")
+#: How ModelOpt's checkpoints tell what config.json does not.
+_QUANTIZATION_FILE = "hf_quant_config.json"
 
 
 def read_shape(model: str) -> Shape:
@@ -60,6 +44,8 @@ def read_shape(model: str) -> Shape:
     """
     folder = Path(model)
     if folder.is_dir():
+        if (folder / "model_index.json").is_file() and not (folder / "config.json").is_file():
+            raise UsageError(f"{model} is a pipeline of several models (model_index.json), not one that generates text")
         if not (folder / "config.json").is_file():
             raise UsageError(f"{model} has no config.json: give the folder of a model as it is on the hub")
         return _shape(read_json(folder / "config.json"), str(folder / "config.json"), folder)
@@ -73,108 +59,169 @@ def read_shape(model: str) -> Shape:
 
 
 def _shape(outer: Mapping[str, Any], where: str, folder: Path | None, *assumed: str) -> Shape:
-    inner = outer.get("text_config")
-    config = Config({**outer, **inner} if isinstance(inner, dict) else outer, where)
     names = outer.get("architectures")
     if not isinstance(names, list) or not names:
+        if (kind := outer.get("_class_name")) is not None:
+            raise UsageError(f"{where}: {kind} is a part of a diffusion pipeline, not a model that generates text")
         raise UsageError(f"{where}: there is no list of architectures, so it cannot be told what this model is")
     architecture = str(names[0])
-    family = architecture.removesuffix("ForCausalLM").removesuffix("ForConditionalGeneration")
-    if why := _why_not(config, architecture):
+    fields, family, added = text_of(outer)
+    config = Config(fields, where)
+    if why := why_not(fields, architecture):
         raise UsageError(f"{where}: {architecture} {why}, whose memory and speed tuner cannot tell")
-    layers, hidden = config.size("num_hidden_layers", "n_layer"), config.size("hidden_size", "n_embd")
-    heads = config.size("num_attention_heads", "n_head")
-    kv_heads = config.size("num_key_value_heads", default=heads)
+    layers, hidden, heads = config.size(*_LAYERS), config.size(*_HIDDEN), config.size(*_HEADS)
+    kv_heads = config.size("num_key_value_heads", "num_kv_heads", default=heads)
     experts, mla = _experts(config, layers), _mla(config, family)
     if kv_heads > heads or heads % kv_heads:
         config.wrong("num_key_value_heads", f"a divisor of num_attention_heads ({heads})")
     if mla is None and config.get("head_dim") is None and hidden % heads:
-        config.wrong("hidden_size", f"a multiple of num_attention_heads ({heads}) where there is no head_dim")
-    tied = config.flag("tie_word_embeddings", default=family.startswith(_TIED))
+        config.wrong(
+            next(name for name in _HIDDEN if config.get(name)),
+            f"a multiple of num_attention_heads ({heads}) where there is no head_dim",
+        )
+    tied = config.flag("tie_word_embeddings", default=family.startswith(TIED))
     stored = stored_bytes(folder, layers, tied=tied) if folder else None
-    quantization = config.get("quantization_config")
-    method = str(quantization.get("quant_method", "unknown")) if isinstance(quantization, dict) else None
     window_layers, window = _windows(config, family, layers)
-    return Shape(
+    positions = _max_positions(config)
+    own_heads, own_size = _global_heads(config, heads) if window_layers else (None, None)
+    shape = Shape(
         architecture=architecture,
         layers=layers,
         hidden=hidden,
         heads=heads,
         kv_heads=kv_heads,
         head_dim=config.size("head_dim", default=max(hidden // heads, 1)),
-        intermediate=config.size("intermediate_size", default=experts.intermediate if experts else None),
+        intermediate=config.size(
+            "intermediate_size",
+            "ffn_hidden_size",
+            "n_inner",
+            "ffn_dim",
+            default=experts.intermediate if experts else None,
+        ),
         vocab=config.size("vocab_size"),
         tied=tied,
         dtype_bytes=4.0 if "float32" in str(config.get("torch_dtype", "dtype")) else 2.0,
-        gated=family not in _UNGATED,
+        gated=family not in UNGATED,
         experts=experts,
         mla=mla,
         window_layers=window_layers,
         window=window,
-        checkpoint_quantization=method,
+        global_kv_heads=own_heads,
+        global_head_dim=own_size,
+        rotary_positions=_rotary_positions(config, positions),
+        tower_parameters=_towers(config, stored),
         stored_bytes=stored,
-        max_positions=_max_positions(config),
-        assumed=(*assumed, *_assumed(config, family, stored, method)),
+        max_positions=positions,
     )
+    shape, told = _with_quantization(shape, config, folder)
+    return replace(shape, assumed=(*assumed, *told, *_assumed(config, family, added, stored)))
 
 
-def _why_not(config: Config, architecture: str) -> str | None:
-    """Why this model's memory cannot be told, as the end of a sentence; None if it can."""
-    if config.get("is_encoder_decoder") is True:
-        return "has an encoder and a decoder"
-    if not architecture.endswith(_GENERATIVE):
-        return "is not a model that generates text"
-    types = config.get("layer_types")
-    if isinstance(types, list) and (others := {str(kind) for kind in types} - {"full_attention", "sliding_attention"}):
-        return f"has layers of {min(others)}"
-    return next((f"has {what}" for key, what in _STATEFUL.items() if config.get(key) is not None), None)
+def _with_quantization(shape: Shape, config: Config, folder: Path | None) -> tuple[Shape, list[str]]:
+    """What config.json says of the weights' bits, or the file beside it; and what is taken for granted of them."""
+    told = config.get("quantization_config", "compression_config")
+    if told is None and folder and (folder / _QUANTIZATION_FILE).is_file():
+        told = read_json(folder / _QUANTIZATION_FILE)
+    if told is None or told == {}:
+        return shape, []
+    if not isinstance(told, dict):
+        config.wrong(
+            next(n for n in ("quantization_config", "compression_config") if config.get(n) is not None), "an object"
+        )
+    method, quantized = read_quantization(told, shape.layers, config.where)
+    if quantized is not None:
+        found = replace(shape, checkpoint_quantization=method, quantized=quantized)
+        bits = (
+            f"the weights' files are not here: {method} is counted with {8 * quantized.weight_bytes:.3g} bits a weight"
+        )
+        return found, [bits] if shape.stored_bytes is None else []
+    if shape.stored_bytes is None:
+        raise UsageError(
+            f"{config.where}: its quantization_config ({method}) does not say how many bits a weight has, or is of a kind that"
+            " tuner does not know: that is only told with its weights' files"
+        )
+    weights = shape.stored_bytes - 2 * (shape.embedding_parameters + shape.tower_parameters)
+    each = min(2.0, max(0.25, weights / (shape.layers * shape.layer_parameters)))
+    found = replace(shape, checkpoint_quantization=method, quantized=Quantized(weight_bytes=each))
+    return found, [f"tuner does not know the quantization {method}: {8 * each:.3g} bits a weight, by its files' sizes"]
 
 
-def _assumed(config: Config, family: str, stored: int | None, method: str | None) -> list[str]:
+def _assumed(config: Config, family: str, added: tuple[str, ...], stored: int | None) -> list[str]:
     said = []
-    if family not in _KNOWN | _UNGATED:
+    if family not in KNOWN | UNGATED:
         said.append(f"tuner does not know {family}: its layers are counted like Llama's")
-    for tower in ("vision_config", "audio_config"):
-        if config.get(tower) is not None:
-            if stored is None:
-                raise UsageError(
-                    f"{config.where}: {family} has a {tower}; its size is only told with its weights' files"
-                )
-            said.append(f"only text is sent: what runs of {tower} needs no memory")
-    if method is not None and stored is None:
-        said.append(f"the weights' files are not here: {method} is counted with its usual bits")
+    if added:
+        said.append(
+            f"{config.where} leaves out {', '.join(added)}: as the class of {config.get('model_type')} has them"
+        )
+    for tower in TOWERS:
+        if isinstance(config.get(tower), dict):
+            size = "" if stored is not None else "its weights are estimated from its sizes, and "
+            said.append(f"only text is sent: {size}what runs of {tower} needs no memory")
     if config.get(*_LENGTHS) is None:
         said.append(f"{config.where} names no largest length: {_POSITIONS} tokens, as vLLM assumes then")
     return said
 
 
+def _towers(config: Config, stored: int | None) -> int:
+    """The parameters of encoders beside the decoder."""
+    found = 0
+    for tower in TOWERS:
+        told = config.get(tower)
+        if not isinstance(told, dict):
+            continue
+        size = tower_parameters(told)
+        if size is None and stored is None:
+            raise UsageError(
+                f"{config.where}: the sizes in its {tower} cannot be told: they are only with its weights' files"
+            )
+        found += size or 0
+    return found
+
+
 def _experts(config: Config, layers: int) -> Experts | None:
     counts = ("num_experts", "n_routed_experts", "num_local_experts", "moe_num_experts")
-    if (config.get(*counts) or 0) == 0:
+    if (config.get(*counts) or 0) in (0, 1):
         return None
     count = config.size(*counts)
-    active = config.size("num_experts_per_tok", "experts_per_token", "moe_k", most=count)
+    active = config.size(
+        "num_experts_per_tok", "experts_per_token", "num_experts_per_token", "top_k_experts", "moe_k", "moe_topk",
+        "moe_top_k", most=count,
+    )  # fmt: skip
     intermediate = config.size("moe_intermediate_size", "intermediate_size")
-    shared = config.size("n_shared_experts", "moe_num_shared_experts", default=0, least=0) * intermediate
-    first = config.size("first_k_dense_replace", "moe_layer_start_index", default=0, least=0)
-    step = config.size("decoder_sparse_step", "moe_layer_freq", "moe_layer_interval", default=1)
-    dense = config.get("mlp_only_layers")
-    sparse = [
-        n for n in range(first, layers) if (n + 1) % step == 0 and n not in (dense if isinstance(dense, list) else ())
-    ]
+    shared = intermediate * config.size(
+        "n_shared_experts", "num_shared_experts", "num_shared_expert", "moe_num_shared_experts", default=0, least=0
+    )
     return Experts(
         count=count,
         active=active,
         intermediate=intermediate,
         shared_intermediate=config.size(
-            "shared_expert_intermediate_size", "shared_intermediate_size", default=shared, least=0
+            "shared_expert_intermediate_size", "shared_intermediate_size", "moe_shared_expert_intermediate_size",
+            default=shared, least=0,
         ),
-        layers=len(sparse),
+        layers=_sparse_layers(config, layers),
+    )  # fmt: skip
+
+
+def _sparse_layers(config: Config, layers: int) -> int:
+    """How many layers have experts: told by a list with one entry a layer, or by a first one and a step."""
+    listed = config.get("moe_layer_freq")
+    if isinstance(listed, list):
+        if len(listed) != layers or any(each not in (0, 1) for each in listed):
+            config.wrong("moe_layer_freq", f"a whole number, or a list of num_hidden_layers ({layers}) of 0 and 1")
+        return sum(listed)
+    first = config.size("first_k_dense_replace", "moe_layer_start_index", default=0, least=0)
+    step = config.size("decoder_sparse_step", "moe_layer_freq", "moe_layer_interval", default=1)
+    dense = config.get("mlp_only_layers")
+    return sum(
+        (n + 1) % step == 0 and n not in (dense if isinstance(dense, list) else ()) for n in range(first, layers)
     )
 
 
 def _mla(config: Config, family: str) -> Mla | None:
-    if config.get("kv_lora_rank") is None or family not in _LATENT:
+    """Latent attention: of every family that has its two sizes, but for those that vLLM runs as others."""
+    if config.get("kv_lora_rank") is None or family in NOT_LATENT:
         return None
     return Mla(
         kv_lora_rank=config.size("kv_lora_rank"),
@@ -187,10 +234,10 @@ def _mla(config: Config, family: str) -> Mla | None:
 
 def _windows(config: Config, family: str, layers: int) -> tuple[int, int | None]:
     """How many layers have a sliding window, and how wide it is."""
-    if config.get("sliding_window") in (None, 0):
+    if config.get("sliding_window") in (None, 0, -1) or config.get("use_sliding_window") is False:
         return 0, None
     window = config.size("sliding_window")
-    types = config.get("layer_types")
+    types, pattern = config.get("layer_types"), config.get("sliding_window_pattern")
     if isinstance(types, list):
         if len(types) != layers:
             config.wrong("layer_types", f"a list of num_hidden_layers ({layers}) kinds")
@@ -198,26 +245,57 @@ def _windows(config: Config, family: str, layers: int) -> tuple[int, int | None]
     elif family.startswith("Qwen"):
         first = config.size("max_window_layers", default=layers, least=0)
         count = max(layers - first, 0) if config.get("use_sliding_window") is True else 0
-    elif family in _PATTERNS or config.get("sliding_window_pattern") is not None:
+    elif isinstance(pattern, str) and set(pattern) <= {"L", "G"} and pattern:
+        count = sum(pattern[n % len(pattern)] == "L" for n in range(layers))
+    elif family in _PATTERNS or pattern is not None:
         count = layers - layers // config.size("sliding_window_pattern", default=_PATTERNS.get(family, 1))
     else:
         count = layers
     return (count, window) if count else (0, None)
 
 
+def _global_heads(config: Config, heads: int) -> tuple[int | None, int | None]:
+    """KV heads and their size in layers without a window, where they are others (Gemma 4)."""
+    size = config.size("global_head_dim") if config.get("global_head_dim") is not None else None
+    count = None
+    if config.get("num_global_key_value_heads") is not None and config.get("attention_k_eq_v") is not False:
+        count = config.size("num_global_key_value_heads", most=heads)
+    return count, size
+
+
 def _max_positions(config: Config) -> int:
     """The longest sequence, as vLLM derives it (config/model.py): YaRN stretches the original length, other scalings the
     length itself, Llama 3's and LongRoPE's not at all."""
-    positions = config.size(*_LENGTHS, default=_POSITIONS)
-    rope = config.get("rope_scaling", "rope_parameters")
-    if not isinstance(rope, dict) or "gemma3" in str(config.get("model_type")):
+    positions = config.size(*_LENGTHS, default=_POSITIONS, most=_LONGEST)
+    kind, factor, original = _scaling(config)
+    if "gemma3" in str(config.get("model_type")) or factor is None:
         return positions
+    if kind in (None, "default", "su", "longrope", "llama3", "mrope"):
+        return positions
+    return round((original if kind == "yarn" and original is not None else positions) * factor)
+
+
+def _rotary_positions(config: Config, positions: int) -> int | None:
+    """The length of the table of rotary embeddings where it is not the longest sequence: linear scaling stretches it, also
+    where it does not stretch that (model_executor/layers/rotary_embedding/linear_scaling_rope.py)."""
+    kind, factor, _ = _scaling(config)
+    if kind != "linear" or factor is None or "gemma3" not in str(config.get("model_type")):
+        return None
+    return round(positions * factor)
+
+
+def _scaling(config: Config) -> tuple[str | None, float | None, int | None]:
+    """The kind of scaling of rotary embeddings, its factor, and the length before it."""
+    name = next((name for name in ("rope_scaling", "rope_parameters") if config.get(name)), None)
+    rope = config.get(name) if name else None
+    if not isinstance(rope, dict) or name is None:
+        return None, None, None
+    if isinstance(of_full := rope.get("full_attention"), dict):  # one for each kind of layer
+        rope = of_full
     kind, factor = rope.get("rope_type", rope.get("type")), rope.get("factor")
-    if kind in (None, "default", "su", "longrope", "llama3", "mrope") or factor is None:
-        return positions
-    if not isinstance(factor, int | float) or not 0 < factor <= 1000:
-        config.wrong(
-            next(name for name in ("rope_scaling", "rope_parameters") if config.get(name)), "with a factor in 0..1000"
-        )
+    if kind is None or factor is None:
+        return None, None, None
+    if isinstance(factor, bool) or not isinstance(factor, int | float) or not 0 < factor <= 1000:
+        config.wrong(name, "with a factor in 0..1000")
     original = rope.get("original_max_position_embeddings")
-    return round((original if kind == "yarn" and isinstance(original, int) else positions) * factor)
+    return str(kind), float(factor), original if isinstance(original, int) else None
