@@ -15,7 +15,8 @@ SURFACES = sorted((Path(__file__).parents[2] / "benchmarks" / "data" / "surfaces
 @pytest.mark.parametrize("path", SURFACES, ids=lambda path: path.stem)
 def test_each_file_is_read_and_its_launches_say_what_they_are(path: Path) -> None:
     surface = read_surface(path)
-    assert surface.header.gpu == "NVIDIA H200"
+    assert surface.header.gpu is not None
+    assert path.stem.partition("-")[0] in surface.header.gpu.lower()
     assert any(one.is_default for one in surface.recordings)
     assert all(isinstance(one.outcome, Measured) for one in surface.recordings)
     for line in path.read_text().splitlines()[1:]:

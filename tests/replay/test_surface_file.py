@@ -15,9 +15,27 @@ from tuner.replay import file as surface_file
 from tuner.replay.file import DURATION_S, STARTUP_S, read_surface
 from tuner.replay.metrics import measured_of
 from tuner.replay.surface import ReplayEngine, open_surface
-from tuner.types import Failed, FailureKind, GpuMetrics, Mark, Measured, Params
+from tuner.types import Failed, FailureKind, GpuMetrics, Mark, Measured, Params, ServerMetrics
 
 GPU = GpuMetrics(gpus=(), samples=200, utilization=0.9, memory_used_bytes=15_000_000_000, power_w=None, sm_activity=0.5)
+SPECULATED = ServerMetrics(
+    prompt_tokens=1000.0,
+    generation_tokens=500.0,
+    preemptions=0.0,
+    prefix_cache_queries=0.0,
+    prefix_cache_hits=0.0,
+    kv_cache_usage_mean=0.5,
+    kv_cache_usage_max=0.75,
+    running_mean=8.0,
+    waiting_mean=1.0,
+    agreement=1.0,
+    drafts=100.0,
+    draft_tokens=200.0,
+    accepted_tokens=90.0,
+    acceptance_length=1.9,
+    acceptance_rate=0.45,
+    acceptance_rates=(0.625, 0.275),
+)
 
 
 @pytest.mark.parametrize(
@@ -25,6 +43,7 @@ GPU = GpuMetrics(gpus=(), samples=200, utilization=0.9, memory_used_bytes=15_000
     [
         replace(measured(marks=(Mark.UNSTEADY, Mark.IMPRECISE)), gpu=GPU, kv_cache_tokens=12345),
         replace(MEASURED, gpu=replace(GPU, tensor_activity=0.25, energy_j=1.0)),
+        replace(measured(), server=SPECULATED, gpu=None),
         replace(measured(), server=None, client=None, startup_s=None, warmup_s=None, server_cpu_cores=None),
     ],
 )

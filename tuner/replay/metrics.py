@@ -32,7 +32,7 @@ def measured_of(numbers: Mapping[str, float], marks: tuple[Mark, ...] = ()) -> M
         Measured,
         left,
         load=_record(LoadMetrics, left, **{name: part for name, part in latencies.items() if part}),
-        server=_part(ServerMetrics, left, "server_{}"),
+        server=_part(ServerMetrics, left, "server_{}", acceptance_rates=_positions(left)),
         gpu=_part(GpuMetrics, left, "gpu_{}", gpus=(), throttle_reasons=()),
         client=_part(ClientMetrics, left, "client_{}"),
         marks=marks,
@@ -40,6 +40,14 @@ def measured_of(numbers: Mapping[str, float], marks: tuple[Mark, ...] = ()) -> M
     if left:
         raise ValueError(f"there is no metric {min(left)}")
     return found
+
+
+def _positions(numbers: dict[str, float]) -> tuple[float, ...] | None:
+    """How often drafts were accepted up to each position, which has a name of its own."""
+    found: list[float] = []
+    while (name := f"server_acceptance_rate_{len(found) + 1}") in numbers:
+        found.append(numbers.pop(name))
+    return tuple(found) or None
 
 
 def _part(kind: type[Record], numbers: dict[str, float], naming: str, **given: Any) -> Record | None:
