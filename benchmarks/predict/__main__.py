@@ -1,6 +1,6 @@
 """How far tuner's model of a server is off: predictions beside measurements that were made elsewhere, set by set.
 
-    python benchmarks/predict [--quick] [h200] [h200-tables] [slo-guard] [starts] [starts-others] [aiconfigurator] ...
+    python benchmarks/predict [--quick] [--docs docs/prediction.md] [h200] [surfaces] [slo-guard] [ppas] [starts] ...
 
 Each set gives a table: the model as it is; calibrated on three launches of the same machine and model (its memory on one of
 them), which leaves fewer points, and as it is on these; and a roofline from the data sheet. Half of the settings, by a hash,
@@ -10,24 +10,34 @@ tells where the points are from. Without names all sets are run that are here. `
 """
 
 import argparse
+import math
 import random
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from statistics import median
 
+import document
 import numpy as np
 from baseline import roofline
+from intervals import METRICS, Method, classes, half_widths
 from ours import Predictor
 from points import SETS, Point, read
-from score import COMPARED, LEAST_LAUNCHES, Pair, Ranks, errors, feasibility, ranks
-from show import console, percent, table, verdict
+from score import COMPARED, Pair, Ranks, errors, feasibility, ranks
+from show import console, percent, table
+from speed import speed
 from starts import STARTS, show_starts
+from targets import OWN, held_out, lines
 
 from tuner.errors import UsageError
 from tuner.predict.error import ModelError
 
-PLAIN, CALIBRATED, ROOFLINE = "tuner", "calibrated", "roofline"
-#: As it is, on the points that the calibrated model is judged by: those of other launches than it learned from.
-SAME = "tuner, same points"
+#: "same" is the model as it is on the points that the calibrated one is judged by: launches that it did not learn from.
+NAMES: Mapping[Method, str] = {
+    "plain": "tuner",
+    "calibrated": "calibrated",
+    "same": "tuner, same points",
+    "roofline": "roofline",
+}
 #: Fewer pairs of launches say nothing of the error of a gain.
 LEAST_PAIRS = 10
 #: Of each half with --quick.
@@ -38,9 +48,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sections", nargs="*", metavar="set", help=", ".join(SETS))
     parser.add_argument("--quick", action="store_true", help="a part of the points")
+    parser.add_argument("--docs", type=Path, metavar="FILE", help="write the figures into docs/prediction.md")
     arguments = parser.parse_args()
     if unknown := set(arguments.sections) - set(SETS):
         parser.error(f"there is no set {', '.join(sorted(unknown))}: there are {', '.join(SETS)}")
+    found: dict[str, Mapping[Method, Sequence[Pair]]] = {}
     for name in arguments.sections or SETS:
         console.rule(name)
         try:
@@ -51,7 +63,33 @@ def main() -> None:
         if name in STARTS:
             show_starts(name, points)
         else:
-            _section(name, _part(points) if arguments.quick else points)
+            found[name] = _section(name, _part(points) if arguments.quick else points)
+    console.rule("intervals")
+    _intervals(found)
+    console.rule("targets")
+    verdicts = [*lines(found), *speed()]
+    for line in verdicts:
+        console.print(line, markup=False, soft_wrap=True)
+    if arguments.docs:
+        document.write(arguments.docs, found, verdicts)
+    own = [pair for name in OWN if name in found for pair in held_out(name, found[name]["plain"])]
+    console.print(f"for tuner/predict/error.py: {_model_error(own)}", markup=False, soft_wrap=True)
+
+
+def _intervals(found: Mapping[str, Mapping[Method, Sequence[Pair]]]) -> None:
+    """For tuner/predict/uncertainty.py."""
+    of = classes(
+        {name: {method: held_out(name, some) for method, some in known.items()} for name, known in found.items()}
+    )
+    table(
+        "what 95 % of the held-out points are off at most, as a factor",
+        ("class", "points", *METRICS),
+        [
+            (kind, f"{len(some)}", *(f"{math.exp(widths[name]):.2f}" if name in widths else "-" for name in METRICS))
+            for kind, some in sorted(of.items())
+            for widths in [half_widths(some)]
+        ],
+    )
 
 
 def _part(points: Sequence[Point]) -> list[Point]:
@@ -68,27 +106,25 @@ def _part(points: Sequence[Point]) -> list[Point]:
     return found
 
 
-def _section(name: str, points: Sequence[Point]) -> None:
+def _section(name: str, points: Sequence[Point]) -> Mapping[Method, Sequence[Pair]]:
     console.print(_told(points), markup=False)
     predictor = Predictor(points)
     learned = [(point, predictor.calibrated(point)) for point in points]
-    pairs: Mapping[str, list[Pair]] = {
-        PLAIN: [(point, predictor.plain(point)) for point in points],
-        CALIBRATED: [(point, told) for point, told in learned if told],
-        SAME: [(point, predictor.plain(point)) for point, told in learned if told],
-        ROOFLINE: [(point, roofline(point, predictor.shape(point))) for point in points],
+    pairs: Mapping[Method, list[Pair]] = {
+        "plain": [(point, predictor.plain(point)) for point in points],
+        "calibrated": [(point, told) for point, told in learned if told],
+        "same": [(point, predictor.plain(point)) for point, told in learned if told],
+        "roofline": [(point, roofline(point, predictor.shape(point))) for point in points],
     }
     for half, test in (("test half", True), ("train half", False)):
-        table(
-            f"{name}, {half}: median and 90th percentile of the relative error",
-            ("", "points", *COMPARED, "starts or not", "rank: median, least", "pairs in order"),
-            [_row(method, [pair for pair in of if pair[0].is_test == test]) for method, of in pairs.items()],
-        )
-    held_out = {method: [pair for pair in of if pair[0].is_test] for method, of in pairs.items()}
-    for line in [*(_targets(held_out) if name == "h200" else []), *_rank_targets(held_out)]:
-        console.print(line, markup=False)
-    if name == "h200":
-        console.print(f"for tuner/predict/error.py: {_model_error(held_out[PLAIN])}", markup=False, soft_wrap=True)
+        rows = [_row(NAMES[method], [pair for pair in of if pair[0].is_test == test]) for method, of in pairs.items()]
+        if any(point.is_test == test for point in points):
+            table(
+                f"{name}, {half}: median and 90th percentile of the relative error",
+                ("", "points", *COMPARED, "starts or not", "rank: median, least", "pairs in order"),
+                rows,
+            )
+    return pairs
 
 
 def _told(points: Sequence[Point]) -> str:
@@ -121,40 +157,6 @@ def _ordered(found: Ranks) -> str:
     if found.ordered is None or found.gain is None:
         return "-"
     return f"{found.ordered:.0%} of {found.pairs}, gain off by {percent(found.gain)}"
-
-
-def _targets(held_out: Mapping[str, list[Pair]]) -> list[str]:
-    """The targets, on the half that had no part in the constants."""
-    plain, calibrated = held_out[PLAIN], held_out[CALIBRATED]
-    lines = []
-    for target, limit, of, name in (
-        ("KV tokens within 5 %", 0.05, plain, "KV tokens"),
-        ("KV tokens within 2 % after one calibration launch", 0.02, calibrated, "KV tokens"),
-        ("throughput within 15 %", 0.15, plain, "throughput"),
-        ("throughput within 8 % after three calibration launches", 0.08, calibrated, "throughput"),
-    ):
-        if found := errors(of, name):
-            within = f"{np.mean(np.array(found) <= limit):.0%} of {len(found)} within"
-            lines.append(verdict(target, median(found) <= limit, f"median {percent(median(found))}, {within}"))
-        else:
-            lines.append(verdict(target, None, "no such point in this half"))
-    right, refused = feasibility(plain), len({point.launch for point, _ in plain if point.refused})
-    met = sum(right) >= 0.98 * len(right) if refused else None  # who says always that it starts is right, too
-    number = f"{sum(right)} of {len(right)}, of which {refused} did not start"
-    lines.append(verdict("starts or not right in 98 %", met, number))
-    return lines
-
-
-def _rank_targets(held_out: Mapping[str, list[Pair]]) -> list[str]:
-    lines = []
-    for method in (PLAIN, CALIBRATED):
-        found = ranks(held_out[method])
-        met, number = None, f"no load has {LEAST_LAUNCHES} launches in this half; pairs in order: {_ordered(found)}"
-        if found.correlations:
-            met = median(found.correlations) >= 0.9
-            number = f"median, least: {_ranks(found)}; pairs in order: {_ordered(found)}"
-        lines.append(verdict(f"rank correlation 0.9 ({method})", met, number))
-    return lines
 
 
 def _model_error(pairs: Sequence[Pair]) -> ModelError:

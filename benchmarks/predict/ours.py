@@ -19,6 +19,8 @@ from tuner.types import Distribution, Failed, LoadMetrics, Workload
 
 #: Launches that a calibration sees, one measurement of each, and the seed that draws them.
 LAUNCHES, SEED = 3, 0
+#: Draws of arrivals whose latencies are averaged.
+DRAWS = 3
 
 
 class Predictor:
@@ -68,8 +70,10 @@ class Predictor:
             found = replace(found, memory=calibrate_memory(shape, card(point.gpu), [seen], point.version))
         elif not observed:
             return None
-        if observed:
-            found = calibrate(shape, card(point.gpu), [one for p in observed if (one := _observation(p, shape))], found)
+        if seen_loads := [one for p in observed if (one := _observation(p, shape))]:
+            found = calibrate(shape, card(point.gpu), seen_loads, found)
+        elif observed:
+            return None
         return found, {p.launch for p in [*observed, *told[:1]]}
 
 
@@ -86,9 +90,13 @@ def predicted(point: Point, shape: Shape, calibration: Calibration) -> Predicted
     if point.load is None:
         return Predicted(metrics)
     server = make_server(shape, gpu, settings, memory, calibration.rates)
-    if point.load and point.load.requests:
-        metrics |= _replayed(server, point.load)
-    elif point.load:
+    if point.load.phases:
+        servers = (make_server(shape, gpu, settings, memory, calibration.rates) for _ in range(DRAWS))
+        drawn = [replayed(one, arrivals(point.load, seed)) for seed, one in enumerate(servers)]
+        metrics |= {name: fmean(one[name] for one in drawn) for name in drawn[0]}
+    elif point.load.requests:
+        metrics |= replayed(server, point.load.requests)
+    else:
         found = run_load(server, settings, workload_of(point.load)).load
         metrics["output_throughput"] = found.output_throughput
         for name in ("ttft", "tpot", "e2el"):
@@ -113,20 +121,33 @@ def workload_of(load: Load) -> Workload:
     )
 
 
-def _replayed(server: Server, load: Load) -> dict[str, float]:
+def arrivals(load: Load, seed: int) -> Sequence[tuple[float, int, int]]:
+    """A draw of Poisson arrivals in phases, as (seconds, input tokens, output tokens)."""
+    assert load.input_tokens
+    assert load.output_tokens
+    draw, begin_s, found = random.Random(seed), 0.0, []
+    for seconds, rate in load.phases:
+        at_s = begin_s
+        while (at_s := at_s + draw.expovariate(rate)) < begin_s + seconds:
+            found.append((at_s, load.input_tokens.high, load.output_tokens.high))
+        begin_s += seconds
+    return found
+
+
+def replayed(server: Server, requests: Sequence[tuple[float, int, int]]) -> dict[str, float]:
     """The list of requests from the first arrival to the last token: throughput over all of it, as it was measured."""
-    for number, (at_s, input_tokens, output_tokens) in enumerate(load.requests):
+    for number, (at_s, input_tokens, output_tokens) in enumerate(requests):
         server.submit(number, input_tokens, output_tokens, at_s)
     first, last = dict[int, float](), dict[int, float]()
     while event := server.next_event():
         first.setdefault(event.number, event.time_s)
         last[event.number] = event.time_s
-    whole_s = max(last.values()) - load.requests[0][0]
-    found = {"output_throughput": sum(output for _, _, output in load.requests) / whole_s}
+    whole_s = max(last.values()) - requests[0][0]
+    found = {"output_throughput": sum(output for _, _, output in requests) / whole_s}
     latencies = {
-        "ttft": [first[number] - at_s for number, (at_s, _, _) in enumerate(load.requests)],
-        "e2el": [last[number] - at_s for number, (at_s, _, _) in enumerate(load.requests)],
-        "tpot": [(last[n] - first[n]) / max(1, output - 1) for n, (_, _, output) in enumerate(load.requests)],
+        "ttft": [first[number] - at_s for number, (at_s, _, _) in enumerate(requests)],
+        "e2el": [last[number] - at_s for number, (at_s, _, _) in enumerate(requests)],
+        "tpot": [(last[n] - first[n]) / max(1, output - 1) for n, (_, _, output) in enumerate(requests)],
     }
     for name, values in latencies.items():
         found |= {f"{name}_mean_s": fmean(values), f"{name}_p50_s": median(values)}
@@ -144,7 +165,7 @@ def _observed(point: Point, shape: Shape) -> Observed | None:
 def _observation(point: Point, shape: Shape) -> Observation | None:
     settings, told = settings_of(point, shape), point.metrics
     assert point.load
-    if isinstance(settings, Failed) or point.load.requests:
+    if isinstance(settings, Failed) or not point.load.users:
         return None
 
     def distribution(name: str) -> Distribution | None:

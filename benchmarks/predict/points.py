@@ -3,34 +3,44 @@
 import gzip
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import median
 
 from tuner.errors import UsageError
+from tuner.predict.memory import read_log
 from tuner.types import Lengths, Params
 
 DATA = Path(__file__).parents[1] / "data"
 #: The sets, and the folder of each. Those in public/ are made by convert.py and do not come with the repository.
 SETS = {
     "h200": DATA,
+    "surfaces": DATA / "surfaces",
     "h200-tables": DATA,
     "slo-guard": DATA,
+    "ppas": DATA,
+    "ml-energy": DATA,
     "starts": DATA,
     "starts-others": DATA / "public",
     "aiconfigurator": DATA / "public",
     "llmservingsim": DATA / "public",
 }
+#: Hosts of `surfaces` that no constant has seen: (set, host).
+UNSEEN = {("surfaces", "h100")}
 #: Failures that the settings decide at the start. Others (a crash without a cause, a stalled load) say nothing of them.
 _REFUSALS = {"rejected", "out of memory", "KV cache too small", "unsupported quantization"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """A closed loop of `users`, or `requests` of (arrival in seconds, input tokens, output tokens): exactly one of both."""
+    """A closed loop of `users`, or `requests` of (arrival in seconds, input tokens, output tokens), or `phases` of Poisson
+    arrivals, each of (seconds, requests a second): exactly one of them."""
 
     name: str
     users: int | None = None
+    phases: Sequence[tuple[float, float]] = ()
     input_tokens: Lengths | None = None
     output_tokens: Lengths | None = None
     requests: Sequence[tuple[float, int, int]] = ()
@@ -53,6 +63,7 @@ class Point:
     memory: Mapping[str, float] = field(default_factory=dict)
     failure: str | None = None
     note: str = ""
+    half: str | None = None
 
     @property
     def version(self) -> tuple[int, int]:
@@ -70,8 +81,18 @@ class Point:
         return self.failure in _REFUSALS
 
     @property
+    def score(self) -> float | None:
+        """What settings are ranked by, more is better: throughput, where it is known that of the defaults on the same host
+        being 1; the mean TTFT with its sign turned where the load sets the throughput."""
+        if self.load and self.load.phases:
+            return -self.metrics["ttft_mean_s"] if "ttft_mean_s" in self.metrics else None
+        return self.metrics.get("gain", self.metrics.get("output_throughput"))
+
+    @property
     def is_test(self) -> bool:
         """Half of the (model, params), by a hash that stays: these have no part in any constant."""
+        if self.half:
+            return self.half == "test"
         text = self.model + json.dumps(dict(self.params), sort_keys=True)
         return hashlib.sha256(text.encode()).digest()[-1] % 2 == 1
 
@@ -84,6 +105,8 @@ def model_folder(name: str) -> Path:
 
 def read(name: str) -> list[Point]:
     """The points of a set. Raises UsageError, with what to do, where they are not."""
+    if name == "surfaces":
+        return [point for path in sorted(SETS[name].glob("*.jsonl")) for point in read_surface(path)]
     files = [SETS[name] / f"{name}.jsonl", SETS[name] / f"{name}.jsonl.gz"]
     path = next((file for file in files if file.is_file()), None)
     if path is None:
@@ -101,6 +124,51 @@ def read(name: str) -> list[Point]:
     return points
 
 
+#: Arguments of a launch of collect.py: those that are none of the prediction's are left out.
+_TOLD = ("max_model_len", "gpu_memory_utilization")
+_LOADS = re.compile(r"(\d+) users, (\d+)-(\d+) tokens in, (\d+)-(\d+) out")
+
+
+def read_surface(path: Path) -> Iterator[Point]:
+    """The launches of a file of surfaces/. Its gain over the defaults is by the median of these on the same host."""
+    head, *lines = [json.loads(line) for line in path.read_text().splitlines()]
+    surface, found = head["surface"], _LOADS.fullmatch(head["surface"]["workload"])
+    assert found, path
+    users, *lengths = map(int, found.groups())
+    low, high, least, most = lengths
+    load = Load(
+        name=path.stem,
+        users=users,
+        input_tokens=Lengths(low=low, high=high),
+        output_tokens=Lengths(low=least, high=most),
+    )
+    defaults: dict[str, list[float]] = {}
+    for line in lines:
+        if line.get("is_default"):
+            defaults.setdefault(line["about"]["host"], []).append(line["metrics"]["output_throughput"])
+    for line in lines:
+        about, metrics = line["about"], dict(line.get("metrics", {}))
+        if metrics:
+            metrics["gain"] = metrics["output_throughput"] / median(defaults[about["host"]])
+        log = "\n".join(about["log"])
+        memory = {name: value for name, value in asdict(read_log(log)).items() if isinstance(value, int | float)}
+        yield Point(
+            gpu=surface["gpu"],
+            host=about["host"],
+            engine_version=surface["engine_version"],
+            model=surface["model"],
+            params={name: about["resolved"][name] for name in _TOLD}
+            | ({} if line.get("is_default") else line["params"]),
+            resolved=about["resolved"],
+            start=about["start"],
+            load=load,
+            metrics=metrics,
+            memory=memory,
+            failure=line.get("failure", {}).get("kind"),
+            half=about["half"],
+        )
+
+
 def write(points: Iterable[Point], path: Path) -> None:
     """One line a point, compressed if that is more than a megabyte."""
     lines = "".join(json.dumps(_plain(point), separators=(",", ":")) + "\n" for point in points).encode()
@@ -114,7 +182,6 @@ def write(points: Iterable[Point], path: Path) -> None:
 def _point(values: dict[str, object]) -> Point:
     load = values.pop("load", None)
     values.setdefault("params", {})
-    values.pop("half", None)  # told for the reader of the file; it follows from the rest
     return Point(**values, load=_load(load) if load else None)  # type: ignore[arg-type]
 
 
@@ -125,8 +192,9 @@ def _load(values: object) -> Load:
         for name in ("input_tokens", "output_tokens")
         if name in values
     }
+    phases = tuple((seconds, rate) for seconds, rate in values.get("phases", ()))
     requests = tuple((at_s, prompt, answer) for at_s, prompt, answer in values.get("requests", ()))
-    return Load(**{**values, **lengths, "requests": requests})
+    return Load(**{**values, **lengths, "requests": requests, "phases": phases})
 
 
 def _plain(point: Point) -> dict[str, object]:

@@ -1,6 +1,7 @@
 """Measured points and what was predicted for them in; errors, feasibility and rank correlations out. Pure."""
 
 import itertools
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, median
@@ -71,17 +72,34 @@ def feasibility(pairs: Sequence[Pair]) -> list[bool]:
     return list(found.values())
 
 
-def ranks(pairs: Sequence[Pair]) -> Ranks:
-    """Over the launch settings, within one card, host, model and load; launches with equal settings are one, with the mean."""
+def _groups(pairs: Sequence[Pair]) -> Iterator[Floats]:
+    """(measured, predicted) scores of the launch settings of one card, host, model and load; launches with equal settings are
+    one, with the mean."""
     groups: dict[object, dict[str, list[tuple[float, float]]]] = {}
     for point, predicted in pairs:
-        measured, told = point.metrics.get("output_throughput"), predicted.metrics.get("output_throughput")
+        measured, told = point.score, _score(point, predicted)
         if point.load is not None and measured is not None and told is not None:
-            group = (point.gpu, point.host, point.model, point.load)
-            groups.setdefault(group, {}).setdefault(point.launch, []).append((measured, told))
+            group = (point.gpu, "gain" not in point.metrics and point.host, point.model, point.load)
+            settings = json.dumps(dict(point.params), sort_keys=True)
+            groups.setdefault(group, {}).setdefault(settings, []).append((measured, told))
+    for of in groups.values():
+        yield np.array([(fmean(m for m, _ in both), fmean(t for _, t in both)) for both in of.values()])
+
+
+def picks(pairs: Sequence[Pair]) -> list[float]:
+    """By how much the setting that is predicted to be the best of a group falls short of the best of it, as measured."""
+    found = []
+    for means in _groups(pairs):
+        if len(means) >= LEAST_LAUNCHES:
+            picked, best = means[np.argmax(means[:, 1]), 0], means[:, 0].max()
+            found.append(float(abs(picked / best - 1)))
+    return found
+
+
+def ranks(pairs: Sequence[Pair]) -> Ranks:
+    """Spearman's within the groups."""
     correlations, launches, right, off = [], 0, list[float](), list[float]()
-    for of_launches in groups.values():
-        means = np.array([(fmean(m for m, _ in both), fmean(t for _, t in both)) for both in of_launches.values()])
+    for means in _groups(pairs):
         for better, worse in _pairs(means):
             right.append(0.5 if better[1] == worse[1] else float(better[1] > worse[1]))
             off.append(abs(better[1] / worse[1] - better[0] / worse[0]))
@@ -93,9 +111,16 @@ def ranks(pairs: Sequence[Pair]) -> Ranks:
     return Ranks(tuple(correlations), launches, len(right), ordered, gain)
 
 
+def _score(point: Point, predicted: Predicted) -> float | None:
+    """What the predicted settings are ranked by, as the measured ones are."""
+    if point.load and point.load.phases:
+        return -predicted.metrics["ttft_mean_s"] if "ttft_mean_s" in predicted.metrics else None
+    return predicted.metrics.get("output_throughput")
+
+
 def _pairs(means: Floats) -> Iterator[tuple[Floats, Floats]]:
     """Two launches of (measured, predicted) throughput that differ by more than noise, the one measured better first."""
     for one, other in itertools.combinations(means, 2):
         better, worse = (one, other) if one[0] > other[0] else (other, one)
-        if better[0] - worse[0] > CLOSE * better[0]:
+        if better[0] - worse[0] > CLOSE * abs(better[0]):
             yield better, worse

@@ -164,3 +164,40 @@ def test_in_an_open_loop_the_rate_is_the_users_until_it_cannot_be() -> None:
     fast = run_load(server(), settings(), replace(workload, request_rate=2000.0))
     assert fast.load.request_throughput < 500
     assert fast.load.ttft_s.mean > 10 * slow.load.ttft_s.mean
+
+
+def test_a_threshold_for_long_prompts_lets_short_ones_pass() -> None:
+    """A prompt of 4,000 tokens takes a part of each step only, so a short one that comes behind it starts sooner, and the long
+    one later."""
+
+    def first_s(threshold: int) -> tuple[float, float]:
+        found = server({"max_num_batched_tokens": 2048, "long_prefill_token_threshold": threshold})
+        found.submit(0, 4000, 8, 0.0)
+        found.submit(1, 100, 8, 0.001)
+        first: dict[int, float] = {}
+        for event in run(found):
+            first.setdefault(event.number, event.time_s)
+        return first[0], first[1]
+
+    (long_s, short_s), (long_behind_s, short_first_s) = first_s(0), first_s(256)
+    assert short_first_s < short_s
+    assert long_behind_s > long_s
+
+
+def test_drafts_that_are_accepted_shorten_answers_and_every_token_counts_once() -> None:
+    drafts: Params = {
+        "speculative_config.method": "eagle",
+        "speculative_config.num_speculative_tokens": 3,
+        "speculative_config.synthetic_acceptance_length": 2.5,
+    }
+    ends_s = []
+    for params in ({}, drafts):
+        found = server(params)
+        for number in range(6):
+            found.submit(number, 100 + number, 40 + number, number * 0.2)
+        events = run(found)
+        assert found.generation_tokens == sum(range(40, 46))
+        for number in range(6):
+            assert sum(event.tokens for event in events if event.number == number) == 40 + number
+        ends_s.append(max(event.time_s for event in events if event.finished))
+    assert ends_s[1] < 0.8 * ends_s[0]

@@ -111,3 +111,80 @@ def test_a_factor_scales_its_kind_of_work(factor: str, field: str) -> None:
 def test_settings_of_defaults_are_vllm_s() -> None:
     settings: Settings = steps().settings
     assert (settings.max_num_seqs, settings.max_num_batched_tokens) == (1024, 8192)
+
+MODE, LARGEST = "compilation_config.cudagraph_mode", "max_cudagraph_capture_size"
+
+
+@pytest.mark.parametrize(
+    ("mode", "decode", "mixed"),
+    [
+        ("FULL_AND_PIECEWISE", "whole", "pieces"),
+        ("FULL", "whole", "whole"),
+        ("FULL_DECODE_ONLY", "whole", "compiled"),
+        ("PIECEWISE", "pieces", "pieces"),
+        ("NONE", "compiled", "compiled"),
+    ],
+)
+def test_a_mode_says_which_steps_are_captured_and_how(mode: str, decode: str, mixed: str) -> None:
+    found = steps(**{MODE: mode, LARGEST: 1024})
+    rates = Rates()
+    cost_s = {"whole": 0.0, "pieces": rates.piecewise_layer_s, "compiled": rates.compiled_layer_s}
+    for step, how, prefilled in ((found.decode(32, 1000), decode, 0), (found.step(32, 1000, [(256, 0)]), mixed, 1)):
+        scheduled_s = rates.schedule_s + rates.schedule_sequence_s * (32 + prefilled) + rates.admit_s * prefilled
+        assert step.host_s == pytest.approx(scheduled_s + SMALL.layers * cost_s[how])
+
+
+def test_full_graphs_need_attention_that_can() -> None:
+    """FlashAttention 2 cannot, so vLLM falls back; Triton can."""
+    l40s, triton = steps(L40S, **{MODE: "FULL"}), steps(L40S, **{MODE: "FULL", "attention_backend": "TRITON_ATTN"})
+    fallen = steps(L40S)
+    assert l40s.step(8, 800, [(64, 0)]).host_s == fallen.step(8, 800, [(64, 0)]).host_s
+    assert triton.step(8, 800, [(64, 0)]).host_s < fallen.step(8, 800, [(64, 0)]).host_s
+
+
+def test_reading_and_computing_overlap_in_part() -> None:
+    """At the ridge, where both take as long, a multiplication takes longer than either and not longer than both."""
+    whole, apart = steps(rates=Rates(overlap=50.0)), steps(rates=Rates(overlap=1.0))
+    for tokens in (1, 200, 8192):
+        longest, summed = (found.step(tokens, 0, ()).gpu_s for found in (whole, apart))
+        assert longest <= steps().step(tokens, 0, ()).gpu_s <= summed
+    assert apart.step(200, 0, ()).gpu_s > 1.2 * whole.step(200, 0, ()).gpu_s
+
+
+def test_small_chunks_of_a_long_prompt_take_longer() -> None:
+    """25,000 tokens in chunks of 512 and of 8,192: attention is less efficient in small ones, wherever they are in the prompt."""
+
+    def prompt_s(chunk: int) -> float:
+        found = steps(max_model_len=32768)
+        return sum(found.step(0, 0, [(min(chunk, 25_000 - at), at)]).gpu_s for at in range(0, 25_000, chunk))
+
+    assert prompt_s(512) > prompt_s(2048) > prompt_s(8192)
+    assert prompt_s(512) > 1.15 * prompt_s(8192)
+
+
+def test_triton_attention_is_slower() -> None:
+    triton = steps(attention_backend="TRITON_ATTN")
+    assert triton.decode(64, 200_000).gpu_s > steps().decode(64, 200_000).gpu_s
+
+
+@pytest.mark.parametrize("method", ["ngram", "eagle"])
+def test_speculation_pays_for_few_sequences_and_not_for_many(method: str) -> None:
+    """Time of a token: reading the weights once serves several, but computing the drafts that are refused is for nothing."""
+    drafts = {
+        "speculative_config.method": method,
+        "speculative_config.num_speculative_tokens": 4,
+        "speculative_config.synthetic_acceptance_length": 2.0,
+    }
+    large = replace(SMALL, layers=SMALL.layers * 2)
+    drafting, plain = steps(shape=large, max_num_seqs=1024, **drafts), steps(shape=large, max_num_seqs=1024)
+    assert drafting.decode(2, 400).gpu_s < 0.8 * plain.decode(2, 400).gpu_s
+    assert drafting.decode(800, 400_000).gpu_s > plain.decode(800, 400_000).gpu_s
+    assert drafting.tokens_a_step == 2.0
+
+
+def test_without_a_measured_acceptance_it_is_a_guess_between_none_and_all() -> None:
+    few, many = (
+        steps(**{"speculative_config.method": method, "speculative_config.num_speculative_tokens": 3}).tokens_a_step
+        for method in ("ngram", "eagle")
+    )
+    assert 1 < few < many < 4

@@ -2,6 +2,7 @@
 
 Four factors are learned, one for each kind of work (`Rates.kernels`, `launch`, `host`, `front`), with a prior at what the
 published rates say: three launches cannot tell more, and a single factor over everything was seen to make predictions worse.
+The last three are a processor's work: what it is slower is learned of all of them, and of each what it differs from that.
 It knows no search; memory is learned apart (tuner.predict.memory.calibrate_memory).
 """
 
@@ -21,17 +22,19 @@ from tuner.types import Failed, LoadMetrics, Params, Workload
 
 Floats = NDArray[np.float64]
 
-_FACTORS = ("kernels", "launch", "host", "front")
+_PROCESSOR = ("launch", "host", "front")
+_LEARNED = ("kernels", "processor", *_PROCESSOR)
 #: By how much the factors are expected to differ from 1, as the standard deviation of their logarithm: two hosts with the same
 #: GPU were seen to differ by 2 in processor speed, kernels by 10 to 20 % from the published tables.
-_SPREAD = {"kernels": 0.15, "launch": 0.4, "host": 0.4, "front": 0.4}
-#: How close the model comes when its factors are right, likewise (benchmarks/predict): that much of a difference says nothing.
-_KNOWN = {"output_throughput": 0.08, "tpot": 0.10, "ttft": 0.40}
+_SPREAD = {"kernels": 0.15, "processor": 0.35, **dict.fromkeys(_PROCESSOR, 0.15)}
+#: How close a measurement comes to the model when its factors are right, likewise (benchmarks/predict; equal launches were seen
+#: to differ by 0.08 to 0.17 in throughput): that much of a difference says nothing.
+_KNOWN = {"output_throughput": 0.10, "tpot": 0.12, "ttft": 0.40}
 #: Enough for a mean within 3 %.
 _REQUESTS = 200
 #: The factors' logarithms are moved by this much to see what it does: more than the noise of so few requests.
 _STEP = 0.06
-_EVALUATIONS = 8
+_EVALUATIONS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +58,7 @@ def calibrate(
 
     def residuals(logarithms: Floats) -> Floats:
         tried = replace(before, rates=_scaled(before.rates, logarithms))
-        found = [value / _SPREAD[name] for name, value in zip(_FACTORS, logarithms, strict=True)]
+        found = [value / _SPREAD[name] for name, value in zip(_LEARNED, logarithms, strict=True)]
         for one in usable:
             predicted = _predict(shape, gpu, one, tried)
             assert not isinstance(predicted, Failed)
@@ -64,10 +67,10 @@ def calibrate(
 
     def slopes(logarithms: Floats) -> Floats:
         here = residuals(logarithms)
-        moved = (residuals(logarithms + _STEP * direction) for direction in np.eye(len(_FACTORS)))
+        moved = (residuals(logarithms + _STEP * direction) for direction in np.eye(len(_LEARNED)))
         return np.stack([(there - here) / _STEP for there in moved], axis=1)
 
-    start = np.zeros(len(_FACTORS))
+    start = np.zeros(len(_LEARNED))
     fit = least_squares(residuals, start, jac=slopes, loss="soft_l1", max_nfev=_EVALUATIONS, ftol=1e-3)
     return replace(before, rates=_scaled(before.rates, fit.x))
 
@@ -90,5 +93,6 @@ def _differences(measured: LoadMetrics, predicted: LoadMetrics) -> list[float]:
 
 
 def _scaled(rates: Rates, logarithms: Floats) -> Rates:
-    factors = {name: getattr(rates, name) * exp(value) for name, value in zip(_FACTORS, logarithms, strict=True)}
-    return replace(rates, **factors)
+    learned = dict(zip(_LEARNED, map(float, logarithms), strict=True))
+    factors = {name: learned[name] + learned["processor"] for name in _PROCESSOR} | {"kernels": learned["kernels"]}
+    return replace(rates, **{name: getattr(rates, name) * exp(value) for name, value in factors.items()})

@@ -59,6 +59,8 @@ class Server:
         self._decoding: dict[int, _Request] = {}
         # the decode step at which a request ends or has something to tell, and its number
         self._marks: list[tuple[int, int]] = []
+        self._owed = 0.0  # accepted tokens that make no whole one yet
+        self._longest = settings.long_prefill_token_threshold or settings.max_num_batched_tokens
         self._decoded = 0  # decode steps so far: each gives every decoding sequence one token
         self._context = self._filled = 0  # tokens in the cache, of the decoding sequences and of those being read
         self._out: list[Event] = []
@@ -172,17 +174,18 @@ class Server:
 
     def _schedule(self, preempted: bool) -> list[tuple[_Request, int]]:
         """The prompts' chunks of the next step. Waiting requests are admitted in their order."""
-        budget = self._settings.max_num_batched_tokens - len(self._decoding)
+        budget = self._settings.max_num_batched_tokens - len(self._decoding) * (1 + self._settings.speculative_tokens)
         free = self._free() - len(self._decoding)
         chunks = []
         for request in self._prefilling.values():
-            if (chunk := min(budget, request.input_tokens + request.made - request.computed, free)) > 0:
+            left = request.input_tokens + request.made - request.computed
+            if (chunk := min(budget, self._longest, left, free)) > 0:
                 chunks.append((request, chunk))
                 budget, free = budget - chunk, free - chunk
         while self._waiting and budget > 0 and not preempted and self.running < self._settings.max_num_seqs:
             request = self._waiting[0]
             left = request.input_tokens + request.made - request.computed
-            chunk = min(budget, left)
+            chunk = min(budget, self._longest, left)
             whole = chunk == left or self._settings.enable_chunked_prefill
             if not whole or request.computed + left + self._slack > free:  # scheduler_reserve_full_isl
                 break
@@ -200,15 +203,18 @@ class Server:
         sequences = len(self._decoding)
         step = self._steps.step(sequences, self._context, [(chunk, request.computed) for request, chunk in chunks])
         self._pass(1, self._steps.duration_s(step), step.gpu_s, step.host_s)
-        self._decoded += 1
-        self._context += sequences
-        told = self._due()
+        self._owed += self._steps.tokens_a_step  # whole tokens: the rest is given in later steps
+        each = int(self._owed)
+        self._owed -= each
+        self._decoded += each
+        self._context += sequences * each
+        told, tokens = self._due(), sequences * each
         for request, chunk in chunks:
             request.computed += chunk
             self._filled += chunk
             if request.computed == request.input_tokens + request.made:
                 told.append(self._begin(request))
-        tokens = len(self._decoding) + sum(finished for _, _, finished in told)
+                tokens += 1
         self.generation_tokens += tokens
         self._tell(told, tokens, 1)
 
@@ -258,7 +264,9 @@ class Server:
                 continue
             request = self._decoding[number]
             made = request.made + self._decoded - request.begun
-            finished = made >= request.output_tokens
+            if finished := made >= request.output_tokens:  # drafts that are accepted beyond its end are for nothing
+                self.generation_tokens -= made - request.output_tokens
+                made = request.output_tokens
             found.append((request, made - request.told, finished))
             request.told = made
             if finished:

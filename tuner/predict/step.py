@@ -1,8 +1,9 @@
 """A model's shape, a card and settings in; how long one step of vLLM's engine takes out. Pure.
 
-A step is a roofline with kernel efficiencies (S. Williams et al., Roofline, CACM 2009): every matrix multiplication reads its
-weights or computes, whichever takes longer; decode attention reads the KV cache; around them stand costs for each layer, for
-each collective of tensor parallelism, and what the host does for each sequence while the GPU works (asynchronous scheduling).
+A step is a roofline with kernel efficiencies (S. Williams et al., Roofline, CACM 2009), without its corner: a matrix
+multiplication reads its weights and computes, and the two overlap in part; decode attention reads the KV cache; around them
+stand costs for each layer, for each collective of tensor parallelism, and what the host does for each sequence while the GPU
+works (asynchronous scheduling). With speculative decoding a step checks the drafts of each sequence, and makes several tokens.
 It knows nothing of requests, queues or memory limits.
 """
 
@@ -14,6 +15,7 @@ from tuner.predict.decoder import Shape
 from tuner.predict.precision import bytes_per_weight, computes_in_fp8, kv_bytes_per_token
 from tuner.predict.settings import Settings, capture_sizes
 from tuner.space.gpus import Capability, Gpu
+from tuner.space.speculation import OF_THE_TEXT
 
 _US = 1e-6
 
@@ -52,6 +54,11 @@ MEASURED: Mapping[Capability, tuple[str, ...]] = {
 }
 
 
+#: How likely a draft token is accepted if those before it were, where nobody measured it: by text that is found again, by a
+#: model (guesses; published for models: 0.6 to 0.8).
+ACCEPTED_OF_THE_TEXT, ACCEPTED_OF_A_MODEL = 0.2, 0.6
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rates:
     """Every constant of the step and of the processes around it.
@@ -68,9 +75,16 @@ class Rates:
     front: float = 1.0
     #: Share of the bandwidth that decode attention reaches (the tables of `KERNELS`: 0.58-0.77 at 512 and more tokens).
     kv_bandwidth: float = 0.60
+    #: How far reading and computing overlap: their times make a norm of this exponent; 1 is one after the other, much is the
+    #: longer of both.
+    overlap: float = 2.0
     #: Share of the arithmetic that prefill attention reaches at 1,000 tokens. It grows with their 0.4th power up to 0.6: the
-    #: same tables have 0.28 at 1,000, 0.5 at 4,000 and 0.57 at 8,000.
+    #: same tables have 0.28 at 1,000, 0.5 at 4,000 and 0.57 at 8,000. Of a chunk late in a prompt, the tokens that count are
+    #: between its own and those of all before it: by this share of the way, in logarithms.
     attention_compute: float = 0.30
+    attention_context: float = 0.30
+    #: What Triton's attention reaches of FlashAttention's.
+    triton_attention: float = 0.50
     #: GPU time of a layer's small kernels, and the bytes that a token moves through a layer outside its multiplications, in
     #: hidden sizes of 16 bits.
     layer_s: float = 14 * _US
@@ -81,20 +95,23 @@ class Rates:
     #: EngineCore's time to start a layer's kernels: with prompts in a CUDA graph in pieces around attention; in compiled pieces
     #: beyond the largest graph; in eager mode, and there with weights in fp8, whose activations are quantized by more kernels.
     piecewise_layer_s: float = 85 * _US
-    compiled_layer_s: float = 430 * _US
+    compiled_layer_s: float = 550 * _US
     eager_layer_s: float = 405 * _US
     eager_fp8_layer_s: float = 550 * _US
+    compiled_fp8_layer_s: float = 650 * _US
     #: EngineCore, while the GPU works on the step before: a step, each sequence in it, and a request that is admitted.
     schedule_s: float = 2.0e-3
-    schedule_sequence_s: float = 26 * _US
+    schedule_sequence_s: float = 18 * _US
     admit_s: float = 130 * _US
+    #: EngineCore, for a sequence whose text is searched for a draft (ngram).
+    ngram_s: float = 20 * _US
     #: One all-reduce: its latency, and the bandwidth of the link between two GPUs.
     collective_s: float = 10 * _US
     link_gb_per_s: float = 250.0
     #: An API server: a request until it is in the engine, and the turns of the event loop that takes; a token; a chunk sent.
     request_s: float = 1.2e-3
     request_turns: float = 17.0
-    token_s: float = 10 * _US
+    token_s: float = 20 * _US
     chunk_s: float = 60 * _US
 
 
@@ -115,24 +132,42 @@ class Steps:
     settings: Settings
     rates: Rates = field(default_factory=Rates)
 
+    @cached_property
+    def tokens_a_step(self) -> float:
+        """What a sequence that decodes gets in a step on the mean: more than one with speculative decoding, vLLM's mean
+        acceptance length. Where nobody gives it, it is a guess."""
+        settings = self.settings
+        if not settings.speculative_tokens:
+            return 1.0
+        if settings.speculative_acceptance_length is not None:
+            return settings.speculative_acceptance_length
+        rate = ACCEPTED_OF_THE_TEXT if settings.speculative_method in OF_THE_TEXT else ACCEPTED_OF_A_MODEL
+        return sum(rate**position for position in range(settings.speculative_tokens + 1))
+
     def decode(self, sequences: int, context_tokens: float) -> Duration:
-        """A step in which `sequences` get one token each and have `context_tokens` in the KV cache altogether."""
-        return self.step(sequences, context_tokens, ())
+        """So much of a step as gives `sequences` one token each; they have `context_tokens` in the KV cache altogether."""
+        whole = self.step(sequences, context_tokens, ())
+        return Duration(whole.gpu_s / self.tokens_a_step, whole.host_s / self.tokens_a_step)
 
     def step(self, sequences: int, context_tokens: float, prefill: Sequence[tuple[int, int]]) -> Duration:
-        """The same with prefill: chunks of (tokens, tokens before them)."""
-        tokens = sequences + sum(chunk for chunk, _ in prefill)
-        outputs = sequences + len(prefill)
+        """A whole one, with prefill: chunks of (tokens, tokens before them)."""
+        checked = sequences * (1 + self.settings.speculative_tokens)
+        tokens = checked + sum(chunk for chunk, _ in prefill)
+        outputs = checked + len(prefill)
         gpu_s = (
             self._multiply_s(tokens, outputs)
             + self._attention_s(context_tokens, prefill)
             + self._layers_s(tokens)
             + self._collectives_s(tokens)
+            + self._drafts_s(sequences)
             + self.rates.step_s
             + self.rates.sequence_s * outputs
         )
         schedule_s = (
-            self.rates.schedule_s + self.rates.schedule_sequence_s * outputs + self.rates.admit_s * len(prefill)
+            self.rates.schedule_s
+            + self.rates.schedule_sequence_s * (sequences + len(prefill))
+            + self.rates.admit_s * len(prefill)
+            + (self.rates.ngram_s * sequences if self.settings.speculative_method == "ngram" else 0.0)
         )
         return Duration(gpu_s, self.rates.host * schedule_s + self.rates.launch * self._launch_s(tokens, bool(prefill)))
 
@@ -150,15 +185,34 @@ class Steps:
         body = self.shape.matmul_parameters - head
         share = self.settings.tensor_parallel_size
         read = self._read_experts(tokens)
-        body_s = max(
+        body_s = self._both_s(
             self._layer_bytes * read / self._weights_per_s,
             2 * body * tokens / share / self._compute_per_s,
         )
-        head_s = max(
+        head_s = self._both_s(
             head * 2 / share / (self._bandwidth * self._kernels.weights16),
             2 * head * outputs / share / (self._flops16 * self._kernels.compute16),
         )
         return (body_s + head_s) / self.rates.kernels
+
+    def _both_s(self, read_s: float, compute_s: float) -> float:
+        """Of a multiplication that reads and computes."""
+        longer, shorter = max(read_s, compute_s), min(read_s, compute_s)
+        return longer * (1 + (shorter / longer) ** self.rates.overlap) ** (1 / self.rates.overlap)
+
+    def _drafts_s(self, sequences: int) -> float:
+        """Drafting by weights: a layer and the head for each draft token (EAGLE, MTP). Those of a draft model are not known here:
+        the same stands for them."""
+        drafts, method = self.settings.speculative_tokens, self.settings.speculative_method
+        if not drafts or not sequences or method in OF_THE_TEXT:
+            return 0.0
+        head = self.shape.head_parameters
+        share, each = self.settings.tensor_parallel_size, head + self.shape.layer_parameters
+        one_s = self._both_s(
+            each * 2 / share / (self._bandwidth * self._kernels.weights16),
+            2 * each * sequences / share / (self._flops16 * self._kernels.compute16),
+        )
+        return drafts * (one_s / self.rates.kernels + self.rates.layer_s)
 
     def _read_experts(self, tokens: int) -> float:
         """The share of the layers' weights that a step reads: of the experts only those that a token was sent to."""
@@ -171,27 +225,33 @@ class Steps:
         return (total - of_experts * (1 - hit)) / total
 
     def _attention_s(self, context_tokens: float, prefill: Sequence[tuple[int, int]]) -> float:
+        of_backend = self.rates.triton_attention if self.settings.attention_backend == "TRITON_ATTN" else 1.0
         found = context_tokens * self._kv_bytes / (self._bandwidth * self.rates.kv_bandwidth)
         for chunk, before in prefill:
             # scores and values: 4 operations for each head, channel, and pair of tokens under the causal mask
             pairs = chunk * before + chunk * (chunk + 1) / 2
             operations = 4 * self.shape.layers * self.shape.heads * self.shape.head_dim * pairs
-            reached = min(0.6, self.rates.attention_compute * ((before + chunk) / 1000) ** 0.4)
+            tokens = chunk * ((before + chunk) / chunk) ** self.rates.attention_context
+            reached = min(0.6, self.rates.attention_compute * (tokens / 1000) ** 0.4)
             found += operations / self.settings.tensor_parallel_size / (self._flops16 * reached)
-        return found / self.rates.kernels
+        return found / (self.rates.kernels * of_backend)
 
     def _layers_s(self, tokens: int) -> float:
         moved = tokens * self.rates.activations * self.shape.hidden * 2 / self._bandwidth
         return self.shape.layers * (self.rates.layer_s + moved / self.rates.kernels)
 
     def _launch_s(self, tokens: int, mixed: bool) -> float:
-        """What EngineCore takes to start the kernels; a whole graph is nothing, and a part of `schedule_s`."""
+        """What EngineCore takes to start the kernels; a whole graph is nothing, and a part of `schedule_s`. Steps with prompts
+        are captured whole in FULL mode alone (config/compilation.py, CUDAGraphMode)."""
+        mode = self._mode
+        layer_s = self.rates.compiled_fp8_layer_s if self._is_fp8 else self.rates.compiled_layer_s
         if self.settings.enforce_eager:
             layer_s = self.rates.eager_fp8_layer_s if self._is_fp8 else self.rates.eager_layer_s
-        elif tokens > self._largest_graph:
-            layer_s = self.rates.compiled_layer_s
-        else:
-            layer_s = self.rates.piecewise_layer_s if mixed else 0.0
+        elif tokens <= self._largest_graph:
+            if mode == "FULL" or (mode in ("FULL_AND_PIECEWISE", "FULL_DECODE_ONLY") and not mixed):
+                layer_s = 0.0
+            elif mode in ("PIECEWISE", "FULL_AND_PIECEWISE"):
+                layer_s = self.rates.piecewise_layer_s
         return self.shape.layers * layer_s
 
     def _collectives_s(self, tokens: int) -> float:
@@ -210,6 +270,13 @@ class Steps:
     @cached_property
     def _kv_bytes(self) -> float:
         return kv_bytes_per_token(self.shape, self.settings)
+
+    @cached_property
+    def _mode(self) -> str:
+        """Of the CUDA graphs, as vLLM's attention can do it: whole steps with prompts FlashAttention 3 and Triton can."""
+        settings = self.settings
+        can = settings.attention_backend == "TRITON_ATTN" or self.gpu.capability == (9, 0)
+        return settings.cudagraph_mode if can or settings.cudagraph_mode != "FULL" else "FULL_AND_PIECEWISE"
 
     @cached_property
     def _largest_graph(self) -> int:
