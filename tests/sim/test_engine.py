@@ -9,7 +9,7 @@ from tuner.errors import UsageError
 from tuner.launch.engine import CannotFork
 from tuner.sim.engine import SimEngine
 from tuner.space.files import load_space
-from tuner.types import Failed, FailureKind
+from tuner.types import Failed, FailureKind, Params
 
 T4 = SimEngine(load_space("t4").gpu)
 
@@ -50,7 +50,7 @@ def test_it_is_an_engine_that_forks_nothing() -> None:
         T4.fork((MODEL,), {}, log)
 
 
-def test_what_changes_nothing_here_is_taken_and_resolved_as_vllm_has_it() -> None:
+def test_arguments_of_a_group_are_resolved_as_vllm_has_them() -> None:
     defaults = T4.resolve((MODEL,))
     assert not isinstance(defaults, Failed)
     mode, largest = "compilation_config.cudagraph_mode", "max_cudagraph_capture_size"
@@ -64,6 +64,7 @@ def test_what_changes_nothing_here_is_taken_and_resolved_as_vllm_has_it() -> Non
     assert (eager.settings[mode], eager.settings[largest]) == ("NONE", 0)
     given = T4.resolve((MODEL, f"--{mode.replace('_', '-', 1)}", "FULL", "--cudagraph-capture-sizes", "1", "2"))
     assert not isinstance(given, Failed)
-    assert given.settings == {**defaults.settings, mode: "FULL", "cudagraph_capture_sizes": "[1, 2]"}
+    sizes: Params = {"cudagraph_capture_sizes": "[1, 2]", largest: 2}
+    assert given.settings == {**defaults.settings, mode: "FULL", **sizes}
     refused = T4.resolve((MODEL, "--compilation-config.no_such", "1"))
     assert isinstance(refused, Failed)

@@ -5,9 +5,10 @@ change neither memory nor speed are passed over; those that do, and that tuner c
 not know whether the model fits.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from tuner.errors import UsageError
+from tuner.predict import arguments
 from tuner.predict.shape import Shape
 from tuner.space import gpus
 from tuner.space.gpus import UNSET, Gpu
@@ -19,7 +20,7 @@ LATEST: Version = (0, 32)
 
 #: Quantizations of 16-bit weights while they load (model_executor/layers/quantization/online).
 ONLINE = ("fp8", "fp8_per_tensor", "fp8_per_block", "fp8_per_channel", "mxfp8", "mxfp4", "int8_per_channel_weight_only")
-#: What these change, the prediction does not know.
+#: What these change, the prediction does not know; of a nested config what `arguments.READ` has not.
 NOT_PREDICTED = frozenset(
     (
         "kv_cache_memory_bytes",
@@ -27,19 +28,14 @@ NOT_PREDICTED = frozenset(
         "cpu_offload_gb",
         "pipeline_parallel_size",
         "data_parallel_size",
-        "speculative_config",
         "performance_mode",
         "optimization_level",
         "compilation_config",
-        "cudagraph_capture_sizes",
-        "max_cudagraph_capture_size",
         "enable_lora",
-        "attention_backend",
         "attention_config",
         "kernel_config",
         "moe_backend",
         "linear_backend",
-        "long_prefill_token_threshold",
         "kv_offloading_size",
     )
 )
@@ -60,8 +56,11 @@ _FORMATS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """vLLM's settings by its own names. `quantization` is "none" for weights as they are stored; `dtype` is "auto" for the
-    checkpoint's own (16 bits where it has 32)."""
+    """vLLM's settings. `quantization` is "none" for weights as they are stored; `dtype` is "auto" for the checkpoint's own (16
+    bits where it has 32). None is vLLM's own choice; no method of speculation is none.
+
+    `long_prefill_token_threshold` 0 is no threshold. `speculative_tokens` are drafted in a step, of which with the one that
+    the model says itself `speculative_acceptance_length` count on the mean, where that is known."""
 
     max_num_seqs: int
     max_num_batched_tokens: int
@@ -78,11 +77,22 @@ class Settings:
     enable_prefix_caching: bool = True
     enable_chunked_prefill: bool = True
     async_scheduling: bool = True
+    cudagraph_mode: str = "FULL_AND_PIECEWISE"
+    cudagraph_capture_sizes: tuple[int, ...] | None = None
+    max_cudagraph_capture_size: int | None = None
+    attention_backend: str | None = None
+    long_prefill_token_threshold: int = 0
+    speculative_method: str | None = None
+    speculative_tokens: int = 0
+    speculative_acceptance_length: float | None = None
 
     @property
     def params(self) -> dict[str, Value]:
-        """All of them, by vLLM's names."""
-        return {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        """All that is not left to vLLM, by its names."""
+        told = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        if self.speculative_method is None:
+            del told["speculative_tokens"]
+        return dict(arguments.told(name, value) for name, value in told.items() if value is not None)
 
     @property
     def dtype_bytes(self) -> int:
@@ -94,14 +104,19 @@ def resolve(params: Params, shape: Shape, gpu: Gpu, version: Version = LATEST) -
     """What vLLM makes of `params` on this card; Failed with its own sentence where it refuses them.
 
     Raises UsageError for arguments whose effect cannot be told, and values of another type."""
-    given = {name: value for name, value in params.items() if value != UNSET}
+    try:
+        read, given = arguments.read(params)
+    except ValueError as error:
+        return _rejected(str(error))
     if unknown := sorted(name for name in given if name.partition(".")[0] in NOT_PREDICTED):
         raise UsageError(f"{unknown[0]}: tuner cannot tell what it does to memory and speed; leave it out")
     if (kind := given.get("kv_cache_dtype", "auto")) not in _KV_CACHE_DTYPES:
         raise UsageError(f"kv_cache_dtype {kind}: tuner cannot tell what it takes, only {', '.join(_KV_CACHE_DTYPES)}")
     if why := _ill_typed(given):
         return Failed(kind=FailureKind.REJECTED, message=why)
-    found = _with_defaults(given, shape, gpu, version)
+    found = replace(_with_defaults(given, shape, gpu, version), **read)  # type: ignore[arg-type]
+    if found.enforce_eager or gpu.capability is None:
+        found = replace(found, cudagraph_mode="NONE")
     for check in (_ranges, _positions, _batches, _quantization, _card):
         if failed := check(found, shape, gpu):
             return failed
@@ -109,23 +124,27 @@ def resolve(params: Params, shape: Shape, gpu: Gpu, version: Version = LATEST) -
 
 
 def capture_sizes(settings: Settings, version: Version = LATEST) -> tuple[int, ...]:
-    """The numbers of tokens that a step is padded to and for which a CUDA graph is captured, rising; empty in eager mode
-    (config/vllm.py, _set_cudagraph_sizes). Blackwell's doubled limit is not known here."""
-    if settings.enforce_eager:
+    """The numbers of tokens that a step is padded to and for which a CUDA graph is captured, rising; empty where there are no
+    graphs (config/vllm.py, _set_cudagraph_sizes). Blackwell's doubled limit is not known here."""
+    if settings.enforce_eager or settings.cudagraph_mode == "NONE":
         return ()
-    tokens, sequences = settings.max_num_batched_tokens, settings.max_num_seqs
-    most = min(2 * sequences, 512, tokens)
+    tokens, sequences, step = settings.max_num_batched_tokens, settings.max_num_seqs, 1 + settings.speculative_tokens
+    if settings.cudagraph_capture_sizes is not None:
+        return tuple(size for size in settings.cudagraph_capture_sizes if size <= tokens)
+    most = min(settings.max_cudagraph_capture_size or min(2 * sequences * step, 512), tokens)
     sizes = {1, 2, 4, *range(8, 256, 8), *range(256, most + 1, 16)}
     if tokens <= most:
         sizes.add(tokens)
-    if version > (0, 25) and sequences <= min(2 * sequences, 512):
-        sizes.add(min(sequences, tokens))
+    if version > (0, 25) and settings.max_cudagraph_capture_size is None:
+        widest = min(sequences, 512)
+        requests = {1, 2, 4, *range(8, 256, 8), *range(256, widest + 1, 16)} if step > 1 else set()
+        sizes |= {count * step for count in (*requests, widest) if count <= widest}
     return tuple(sorted(size for size in sizes if size <= most))
 
 
 def _ill_typed(given: Params) -> str | None:
     """The first value that is not of its setting's type, as a sentence like vLLM's."""
-    for entry in fields(Settings):
+    for entry in fields(Settings):  # but for those that `arguments` has read
         value, kind = given.get(entry.name), str(getattr(entry.type, "__name__", entry.type))
         if value is not None and type(value).__name__ not in {kind, *(("int",) if kind == "float" else ())}:
             return f"argument --{entry.name.replace('_', '-')}: invalid {kind} value: {value!r}"
@@ -198,6 +217,11 @@ def _batches(settings: Settings, shape: Shape, gpu: Gpu) -> Failed | None:
             " sequence length to max_num_batched_tokens and makes vLLM reject longer sequences. Please increase"
             " max_num_batched_tokens or decrease max_model_len."
         )
+    if settings.long_prefill_token_threshold > length:
+        return _rejected(
+            f"long_prefill_token_threshold ({settings.long_prefill_token_threshold}) cannot be greater than the max_model_len"
+            f" ({length})."
+        )
     if tokens < sequences:
         return _rejected(
             f"max_num_batched_tokens ({tokens}) must be greater than or equal to max_num_seqs ({sequences})."
@@ -207,8 +231,15 @@ def _batches(settings: Settings, shape: Shape, gpu: Gpu) -> Failed | None:
 
 def _ranges(settings: Settings, shape: Shape, gpu: Gpu) -> Failed | None:
     for entry in fields(settings):
-        if entry.type is int and getattr(settings, entry.name) < 1:
-            return _rejected(f"{entry.name}: Input should be greater than or equal to 1")
+        least = 0 if entry.name in ("long_prefill_token_threshold", "speculative_tokens") else 1
+        if entry.type is int and getattr(settings, entry.name) < least:
+            return _rejected(f"{entry.name}: Input should be greater than or equal to {least}")
+    sizes, largest = capture_sizes(settings), settings.max_cudagraph_capture_size
+    if settings.cudagraph_capture_sizes is not None and largest is not None and sizes and sizes[-1] != largest:
+        return _rejected(
+            f"customized max_cudagraph_capture_size(={largest}) should be consistent with the max value of"
+            f" cudagraph_capture_sizes(={sizes[-1]})"
+        )
     if not 0 < settings.gpu_memory_utilization <= 1:
         bound = "less than or equal to 1" if settings.gpu_memory_utilization > 1 else "greater than 0"
         return _rejected(f"gpu_memory_utilization: Input should be {bound}")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
+from tuner.predict.arguments import READ
 from tuner.predict.unpredicted import UNPREDICTED
 from tuner.types import Value
 from tuner.types.settings import list_text, option
@@ -37,9 +38,12 @@ _NUMBERS: Mapping[str, Callable[[str], int | float]] = {
     "api_server_count": int,
     "tensor_parallel_size": int,
     "block_size": int,
+    "long_prefill_token_threshold": int,
 }
 _CHOICES = {"kv_cache_dtype": _KV_DTYPES, "dtype": _DTYPES}
 _SWITCHES = ("enforce_eager", "enable_prefix_caching", "enable_chunked_prefill", "async_scheduling")
+#: Heeded, and read by tuner.predict.arguments.
+_READ = tuple(sorted(READ))
 #: Taken, and without effect on memory and speed.
 _PASSED_OVER = (
     *("load_format", "tokenizer", "tokenizer_mode", "revision", "download_dir", "seed"),
@@ -73,7 +77,7 @@ class _Parser(argparse.ArgumentParser):
 def known_arguments() -> frozenset[str]:
     """The names of all arguments that are taken."""
     passed_over = (*_PASSED_OVER, *_PASSED_OVER_SWITCHES, *UNPREDICTED)
-    return frozenset((*_NUMBERS, *_CHOICES, *_SWITCHES, "quantization", *passed_over))
+    return frozenset((*_NUMBERS, *_CHOICES, *_SWITCHES, "quantization", *_READ, *passed_over))
 
 
 def parse(argv: Sequence[str]) -> Arguments:
@@ -81,12 +85,13 @@ def parse(argv: Sequence[str]) -> Arguments:
     found = vars(_parser().parse_args([_dashed(part) for part in argv]))
     model = found["model_tag"]
     heeded = (*_NUMBERS, *_CHOICES, *_SWITCHES, "quantization")
+    read = {name: value for name in _READ if (value := _told(found[name])) is not None}
     return Arguments(
         model=model,
         served=(found["served_model_name"] or [model])[0],
         host=found["host"],
         port=found["port"],
-        params={name: found[name] for name in heeded if found[name] is not None},
+        params={name: found[name] for name in heeded if found[name] is not None} | read,
         passed_over={name: value for name in UNPREDICTED if (value := _told(found[name])) is not None},
     )
 
@@ -105,7 +110,7 @@ def _parser() -> _Parser:
         parser.add_argument(_flag(name), action=argparse.BooleanOptionalAction)
     for name in ("quantization", *_PASSED_OVER):
         parser.add_argument(_flag(name))
-    for name in UNPREDICTED:
+    for name in READ | UNPREDICTED.keys():
         parser.add_argument(option(name), nargs="+", dest=name)
     return parser
 

@@ -1,7 +1,7 @@
 """A case in; what `tuner plan` answers out: what starts, the defaults, the best settings, what limits both, their price."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from tuner.decide.gain import LEAST_GAIN
@@ -16,7 +16,7 @@ from tuner.predict.advise.search import Change, Search
 from tuner.predict.error import ERROR, ModelError
 from tuner.predict.memory import Memory
 from tuner.predict.prediction import Prediction
-from tuner.predict.settings import Settings
+from tuner.predict.unpredicted import unpredicted
 from tuner.space.search_space import SearchSpace
 from tuner.types import Failed, Params
 
@@ -80,8 +80,7 @@ def advise(
 
     Raises UsageError for what cannot be predicted, RunError where no settings start."""
     case.check()
-    predicted = {entry.name for entry in fields(Settings)}
-    asked, case = case, replace(case, space=case.space.without(case.space.parameters.keys() - predicted))
+    asked, case = case, replace(case, space=case.space.without(unpredicted(case.space.parameters)))
     default_params = case.default_params()
     drawn = draw(case.space, case.workload.seed, DRAWN)
     search = Search(case, default_params, tell)

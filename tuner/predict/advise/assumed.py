@@ -1,11 +1,11 @@
 """A case in; a sentence for each thing that its predictions take for granted out. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import fields
 
 from tuner.predict.advise.case import OF_A_TRACE, RATE_RESOLUTION, Case
-from tuner.predict.settings import LATEST, Settings
+from tuner.predict.settings import LATEST
 from tuner.predict.step import MEASURED
+from tuner.predict.unpredicted import unpredicted
 from tuner.types import Params
 
 #: Settings that change what the model answers.
@@ -17,7 +17,7 @@ def assumptions(case: Case, changed: Params) -> list[str]:
     said = [*case.shape.assumed, *_of_the_machine(case), *_of_the_load(case)]
     for name, shape in case.quantized.items():
         said += [f"the checkpoint for {name}: {sentence}" for sentence in shape.assumed if sentence not in said]
-    unknown = sorted(case.space.parameters.keys() - {entry.name for entry in fields(Settings)})
+    unknown = sorted(unpredicted(case.space.parameters))
     said += [f"{name} is searched, but what it changes is not predicted" for name in unknown]
     answers = [f"{name}={value}" for name, value in changed.items() if name in _QUALITY]
     said += [f"{setting} changes the model's answers, and how much is not predicted" for setting in answers]

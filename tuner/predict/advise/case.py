@@ -13,13 +13,16 @@ from tuner.decide.objective import Objective, metric_value
 from tuner.decide.rate_search import Bisection
 from tuner.decide.slo import Slo, constraints, limits, violations
 from tuner.errors import UsageError
+from tuner.predict.arguments import BACKEND
 from tuner.predict.conversations import conversations
 from tuner.predict.memory import Memory, predict_memory
 from tuner.predict.prediction import Calibration, Prediction, predict
 from tuner.predict.settings import Settings, resolve
 from tuner.predict.shape import Shape
-from tuner.predict.unpredicted import UNPREDICTED
+from tuner.predict.unpredicted import UNPREDICTED, with_unpredicted
+from tuner.space.gpus import UNSET
 from tuner.space.search_space import SearchSpace
+from tuner.space.speculation import METHOD
 from tuner.types import Failed, Params, Workload
 from tuner.workload.arrivals import schedule
 from tuner.workload.lengths import mean
@@ -124,7 +127,8 @@ class Case:
                 f"workload {self.workload.name} has requests of {self.longest_tokens} tokens and max_model_len is"
                 f" {settings.max_model_len}: raise --max-model-len or take a shorter workload"
             )
-        return self.active({name: value for name, value in settings.params.items() if name in self.space.parameters})
+        told = {METHOD: UNSET, BACKEND: UNSET, **with_unpredicted(settings, {})}
+        return self.active({name: value for name, value in told.items() if name in self.space.parameters})
 
     def active(self, params: Params) -> Params:
         """Without the parameters that do not count beside the others, in the space's order."""

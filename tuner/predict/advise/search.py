@@ -13,6 +13,7 @@ from tuner.decide.gain import LEAST_GAIN
 from tuner.predict.advise.case import Case, Tell
 from tuner.predict.advise.region import thrifty, values
 from tuner.predict.prediction import Prediction
+from tuner.space.gpus import UNSET
 from tuner.space.parameters import Int, Parameter
 from tuner.types import Failed, Params, Value
 
@@ -36,8 +37,9 @@ _Rating = tuple[float, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What differs from vLLM's defaults in the best settings. `gain` is what it brings in the objective, relative to the same
-    settings with the default instead; None where that would not start (`without` says why) or has no prediction."""
+    """What differs from vLLM's defaults in the best settings; `default` is UNSET where these have no such parameter. `gain` is
+    what it brings in the objective, relative to the same settings with the default instead; None where that would not start
+    (`without` says why) or has no prediction."""
 
     name: str
     default: Value
@@ -163,7 +165,6 @@ class Search:
 
     def _change(self, best: Params, name: str) -> Change:
         default, value = self._defaults.get(name), best[name]
-        assert default is not None
         before = self._with(best, [(name, default)])
         without, found = self.predict(before), self.predict(best)
         gain = None
@@ -172,7 +173,7 @@ class Search:
         why = without.message if isinstance(without, Failed) else None
         if isinstance(without, Prediction) and self._case.missed(without) and not self._rating(best)[0]:
             why = "the SLOs are missed"
-        return Change(name=name, default=default, value=value, gain=gain, without=why)
+        return Change(name=name, default=UNSET if default is None else default, value=value, gain=gain, without=why)
 
     def _with(self, params: Params, values: Iterable[tuple[str, Value | None]]) -> Params:
         """With these values; without a parameter that has no default."""
