@@ -194,7 +194,7 @@ def test_drafts_that_are_accepted_shorten_answers_and_every_token_counts_once() 
     for params in ({}, drafts):
         found = server(params)
         for number in range(6):
-            found.submit(number, 100 + number, 40 + number, number * 0.2)
+            found.submit(number, 100 + number, 40 + number, number * 0.001)
         events = run(found)
         assert found.generation_tokens == sum(range(40, 46))
         for number in range(6):

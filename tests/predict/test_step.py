@@ -10,7 +10,7 @@ from tuner.predict.shape import Shape
 from tuner.predict.step import Duration, Rates, Steps
 from tuner.space.files import load_space, shipped_spaces
 from tuner.space.search_space import Gpu
-from tuner.types import Failed, Value
+from tuner.types import Failed, Params, Value
 
 L40S = Gpu(
     names=("NVIDIA L40S",),
@@ -21,8 +21,10 @@ L40S = Gpu(
 )
 
 
-def steps(gpu: Gpu = H200, shape: Shape = SMALL, rates: Rates | None = None, **params: Value) -> Steps:
-    settings = resolve({"max_model_len": 4096, **params}, shape, gpu)
+def steps(
+    gpu: Gpu = H200, shape: Shape = SMALL, rates: Rates | None = None, also: Params | None = None, **params: Value
+) -> Steps:
+    settings = resolve({"max_model_len": 4096, **params, **(also or {})}, shape, gpu)
     assert not isinstance(settings, Failed)
     return Steps(shape=shape, gpu=gpu, settings=settings, rates=rates or Rates())
 
@@ -112,6 +114,7 @@ def test_settings_of_defaults_are_vllm_s() -> None:
     settings: Settings = steps().settings
     assert (settings.max_num_seqs, settings.max_num_batched_tokens) == (1024, 8192)
 
+
 MODE, LARGEST = "compilation_config.cudagraph_mode", "max_cudagraph_capture_size"
 
 
@@ -126,7 +129,7 @@ MODE, LARGEST = "compilation_config.cudagraph_mode", "max_cudagraph_capture_size
     ],
 )
 def test_a_mode_says_which_steps_are_captured_and_how(mode: str, decode: str, mixed: str) -> None:
-    found = steps(**{MODE: mode, LARGEST: 1024})
+    found = steps(also={MODE: mode, LARGEST: 1024})
     rates = Rates()
     cost_s = {"whole": 0.0, "pieces": rates.piecewise_layer_s, "compiled": rates.compiled_layer_s}
     for step, how, prefilled in ((found.decode(32, 1000), decode, 0), (found.step(32, 1000, [(256, 0)]), mixed, 1)):
@@ -136,7 +139,10 @@ def test_a_mode_says_which_steps_are_captured_and_how(mode: str, decode: str, mi
 
 def test_full_graphs_need_attention_that_can() -> None:
     """FlashAttention 2 cannot, so vLLM falls back; Triton can."""
-    l40s, triton = steps(L40S, **{MODE: "FULL"}), steps(L40S, **{MODE: "FULL", "attention_backend": "TRITON_ATTN"})
+    l40s, triton = (
+        steps(L40S, also={MODE: "FULL"}),
+        steps(L40S, also={MODE: "FULL", "attention_backend": "TRITON_ATTN"}),
+    )
     fallen = steps(L40S)
     assert l40s.step(8, 800, [(64, 0)]).host_s == fallen.step(8, 800, [(64, 0)]).host_s
     assert triton.step(8, 800, [(64, 0)]).host_s < fallen.step(8, 800, [(64, 0)]).host_s
@@ -152,7 +158,7 @@ def test_reading_and_computing_overlap_in_part() -> None:
 
 
 def test_small_chunks_of_a_long_prompt_take_longer() -> None:
-    """25,000 tokens in chunks of 512 and of 8,192: attention is less efficient in small ones, wherever they are in the prompt."""
+    """25,000 tokens in chunks of 512 and of 8,192: attention is less efficient in small ones, wherever they are."""
 
     def prompt_s(chunk: int) -> float:
         found = steps(max_model_len=32768)
@@ -170,13 +176,13 @@ def test_triton_attention_is_slower() -> None:
 @pytest.mark.parametrize("method", ["ngram", "eagle"])
 def test_speculation_pays_for_few_sequences_and_not_for_many(method: str) -> None:
     """Time of a token: reading the weights once serves several, but computing the drafts that are refused is for nothing."""
-    drafts = {
+    drafts: Params = {
         "speculative_config.method": method,
         "speculative_config.num_speculative_tokens": 4,
         "speculative_config.synthetic_acceptance_length": 2.0,
     }
     large = replace(SMALL, layers=SMALL.layers * 2)
-    drafting, plain = steps(shape=large, max_num_seqs=1024, **drafts), steps(shape=large, max_num_seqs=1024)
+    drafting, plain = steps(shape=large, max_num_seqs=1024, also=drafts), steps(shape=large, max_num_seqs=1024)
     assert drafting.decode(2, 400).gpu_s < 0.8 * plain.decode(2, 400).gpu_s
     assert drafting.decode(800, 400_000).gpu_s > plain.decode(800, 400_000).gpu_s
     assert drafting.tokens_a_step == 2.0
@@ -184,7 +190,7 @@ def test_speculation_pays_for_few_sequences_and_not_for_many(method: str) -> Non
 
 def test_without_a_measured_acceptance_it_is_a_guess_between_none_and_all() -> None:
     few, many = (
-        steps(**{"speculative_config.method": method, "speculative_config.num_speculative_tokens": 3}).tokens_a_step
+        steps(also={"speculative_config.method": method, "speculative_config.num_speculative_tokens": 3}).tokens_a_step
         for method in ("ngram", "eagle")
     )
     assert 1 < few < many < 4

@@ -12,6 +12,7 @@ from tuner.predict import arguments
 from tuner.predict.shape import Shape
 from tuner.space import gpus
 from tuner.space.gpus import UNSET, Gpu
+from tuner.space.speculation import OF_THE_TEXT
 from tuner.types import Failed, FailureKind, Params, Value
 
 #: vLLM's version, (major, minor).
@@ -162,6 +163,8 @@ def _with_defaults(given: Params, shape: Shape, gpu: Gpu, version: Version) -> S
         known["max_num_batched_tokens"] = min(int(known.get("max_num_seqs", sequences)) * length, tokens)
     known.setdefault("max_num_seqs", min(sequences, int(known["max_num_batched_tokens"])))
     known.setdefault("gpu_memory_utilization", 0.92 if version >= (0, 22) else 0.9)
+    if known.get("speculative_method") in OF_THE_TEXT:
+        known["async_scheduling"] = False  # config/vllm.py; ngram_gpu is not told apart here
     if gpu.capability is None:
         known = {"block_size": 128, **known, "async_scheduling": False}
     elif gpu.capability < (8, 0) and known.get("dtype", "auto") == "auto":

@@ -7,6 +7,7 @@ works (asynchronous scheduling). With speculative decoding a step checks the dra
 It knows nothing of requests, queues or memory limits.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -198,11 +199,11 @@ class Steps:
     def _both_s(self, read_s: float, compute_s: float) -> float:
         """Of a multiplication that reads and computes."""
         longer, shorter = max(read_s, compute_s), min(read_s, compute_s)
-        return longer * (1 + (shorter / longer) ** self.rates.overlap) ** (1 / self.rates.overlap)
+        return longer * math.pow(1 + math.pow(shorter / longer, self.rates.overlap), 1 / self.rates.overlap)
 
     def _drafts_s(self, sequences: int) -> float:
-        """Drafting by weights: a layer and the head for each draft token (EAGLE, MTP). Those of a draft model are not known here:
-        the same stands for them."""
+        """Drafting by weights: a layer and the head for each draft token (EAGLE, MTP). A draft model's are not known here: the
+        same stands for them."""
         drafts, method = self.settings.speculative_tokens, self.settings.speculative_method
         if not drafts or not sequences or method in OF_THE_TEXT:
             return 0.0
