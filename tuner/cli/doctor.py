@@ -6,16 +6,25 @@ import platform
 import shutil
 from dataclasses import asdict
 from importlib.metadata import version
+from pathlib import Path
 
 import typer
 
 from tuner.cli.console import errors, results, say, write_json
 from tuner.errors import EngineError, UsageError
 from tuner.launch.fork_server import ForkServer
+from tuner.launch.host_speed import measure_host
 from tuner.launch.interpreter import find_python
 from tuner.measure.gpu import detect
 from tuner.measure.visible import visible
+from tuner.predict.host import REFERENCE
 from tuner.space.files import space_for
+from tuner.types import HostSpeed
+
+#: Where turns of the same work differ by more, launches do, too.
+_STEADY = 1.5
+#: A ratio that is told as none.
+_ALIKE = 1.1
 
 
 def run(vllm_python: str | None, json: str | None = None) -> None:
@@ -44,11 +53,15 @@ def run(vllm_python: str | None, json: str | None = None) -> None:
         if engine
         else f"engine: {why}",
     )
+    speed, unknown = _host(engine["python"]) if engine else (None, None)
+    for line in [*(speed_words(speed) if speed else ()), *([unknown] if unknown else ())]:
+        say(console, f"host: {line}")
     told = {
         **found,
         "gpus": [{**asdict(gpu), "search_space": _space_name(gpu.name)} for gpu in gpus],
         "compiler": compiler,
         "engine": engine,
+        "host_speed": asdict(speed) if speed else None,
         "problem": why,
     }
     write_json(json, to_json.dumps(told, indent=2, ensure_ascii=False) + "\n")
@@ -64,6 +77,31 @@ def _engine(vllm_python: str | None) -> tuple[dict[str, str] | None, str | None]
             return {"version": engine.info.version, "platform": engine.info.platform, "python": str(python)}, None
     except EngineError as error:
         return None, str(error)
+
+
+def _host(python: str) -> tuple[HostSpeed | None, str | None]:
+    """How fast this host is, or why that is not known."""
+    try:
+        return measure_host(Path(python)), None
+    except EngineError as error:
+        return None, str(error)
+
+
+def speed_words(speed: HostSpeed) -> list[str]:
+    """One sentence, and another where the host is not to be trusted."""
+    slowness = speed.slowness(REFERENCE)
+    if 1 / _ALIKE <= slowness <= _ALIKE:
+        ratio = "as fast as"
+    else:
+        ratio = f"{slowness:.1f} times as slow as" if slowness > 1 else f"{1 / slowness:.1f} times as fast as"
+    took = f"Python work {1000 * speed.python_s:.1f} ms, text {1000 * speed.text_s:.1f} ms, in Python {speed.python_version}"
+    lines = [f"{ratio} the host that predictions are fitted on ({took})"]
+    if speed.spread > _STEADY:
+        lines.append(
+            f"the same work takes up to {speed.spread:.1f} times as long from one moment to the next: others share the"
+            " processor, or its clock changes; launches will differ by as much"
+        )
+    return lines
 
 
 def _space_name(gpu: str) -> str | None:

@@ -66,6 +66,7 @@ def _study(one: Standing) -> dict[str, Any]:
         "model": record.model,
         "workload": record.workload,
         "engine_version": record.fingerprint.engine_version,
+        "host_speed": asdict(speed) if (speed := record.fingerprint.host_speed) else None,
         "objective": record.objective,
         "metric": one.objective.metric,
         "slos": slos if isinstance(slos, list) else [],

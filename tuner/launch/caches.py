@@ -7,7 +7,7 @@ than later ones: its measurement is worth nothing, its caches are.
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from tuner.errors import UsageError
@@ -53,7 +53,7 @@ def caches_of(fingerprint: Fingerprint, root: Path) -> Caches:
 
     Raises UsageError when it cannot be made.
     """
-    known = asdict(fingerprint)
+    known = fingerprint.conditions()
     del known["workload_hash"]
     digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
     folder = root.expanduser().absolute() / digest

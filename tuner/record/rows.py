@@ -96,8 +96,8 @@ class StoredContest:
 
 
 def differences(a: Fingerprint, b: Fingerprint) -> list[str]:
-    """The keys in which two fingerprints differ, with both values: ["engine_version: '0.32.0', now '0.33.0'"]."""
-    before, now = asdict(a), asdict(b)
+    """The conditions in which two fingerprints differ, with both values: ["engine_version: '0.32.0', now '0.33.0'"]."""
+    before, now = a.conditions(), b.conditions()
     return [f"{key}: {before[key]!r}, now {now[key]!r}" for key in before if before[key] != now[key]]
 
 

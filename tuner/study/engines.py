@@ -24,7 +24,7 @@ from tuner.sim.speed import pace_of
 from tuner.space.files import shipped_spaces, space_for
 from tuner.space.search_space import ALL, SearchSpace
 from tuner.study.checks import workload_of
-from tuner.study.fingerprint import unreal_fingerprint
+from tuner.study.fingerprint import unreal_fingerprint, with_host_speed
 from tuner.study.options import Options
 from tuner.study.setup import Setup, choose_space, line_of, make_setup, setup_of, vllm_launcher
 from tuner.types import DetectedGpu
@@ -58,7 +58,8 @@ def _real(
 ) -> Iterator[tuple[Setup, Engine]]:
     with ForkServer(python, space.environment) as engine:
         tell(f"importing vLLM with {python} ...")
-        yield make_setup(options, space, python, engine.info, detected), engine
+        setup = make_setup(options, space, python, engine.info, detected)
+        yield replace(setup, fingerprint=with_host_speed(setup.fingerprint, python, tell)), engine
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from tuner.space.parameters import Categorical
 from tuner.study.budget import Budget
 from tuner.study.decided import slo_texts, study_decision
 from tuner.study.deleting import not_left_empty
+from tuner.study.fingerprint import host_changed
 from tuner.study.gate import Gate, refuse_what_is_not_of_the_settings
 from tuner.study.launches import make_log_folder, run_recorded, started_with, sweep_leftovers
 from tuner.study.lease import holding
@@ -67,6 +68,8 @@ def run_study(setup: Setup, store: Store, engine: Engine, watch: Watch) -> Decis
     ):
         _same_slos(stored, setup)
         _same_start(stored, setup)
+        if changed := host_changed(stored.fingerprint.host_speed, setup.fingerprint.host_speed):
+            watch.note(changed)
         proposer, gate = _proposer(setup, store, resolved.settings), Gate(setup, store, watch)
         try:
             search = _Search(setup, store, engine, watch, proposer, budget, gate, stored)

@@ -5,7 +5,7 @@ Seconds and bytes everywhere; absent is None, never 0. Field names are vLLM's an
 
 from tuner.types.failure import Failed, FailureKind
 from tuner.types.load import ClientMetrics, LoadResult, RequestRecord, Underway
-from tuner.types.machine import DetectedGpu, Endpoint, ProcessId, Target
+from tuner.types.machine import DetectedGpu, Endpoint, HostSpeed, ProcessId, Target
 from tuner.types.measured import (
     Distribution,
     GpuMetrics,
@@ -33,6 +33,7 @@ __all__ = [
     "Fingerprint",
     "GpuMetrics",
     "Histogram",
+    "HostSpeed",
     "Lengths",
     "LoadMetrics",
     "LoadResult",

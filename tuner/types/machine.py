@@ -1,6 +1,7 @@
 """GPUs, processes and servers, as the stages tell one another of them."""
 
 from dataclasses import dataclass, field
+from math import sqrt
 from pathlib import Path
 
 
@@ -16,6 +17,24 @@ class DetectedGpu:
     compute_capability: tuple[int, int]
     driver: str
     card_uuid: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostSpeed:
+    """How fast one thread of a host is in vLLM's interpreter, which is of `python_version`: seconds that a turn of each kind of
+    work took at its fastest (tuner/launch/standalone/ruler.py), and how many times as long the slower turns took (the 90th
+    percentile of `python` or `text`, the larger one)."""
+
+    python_s: float
+    text_s: float
+    memory_s: float
+    wake_s: float
+    spread: float
+    python_version: str
+
+    def slowness(self, than: "HostSpeed") -> float:
+        """How many times as long as on the other host Python and text take: their geometric mean."""
+        return sqrt(self.python_s / than.python_s * self.text_s / than.text_s)
 
 
 @dataclass(frozen=True, slots=True)

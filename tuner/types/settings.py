@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+
+from tuner.types.machine import HostSpeed
 
 #: A list is the text that JSON writes for it, e.g. "[1, 2, 4]" (`list_text`, `as_list`).
 Value = bool | int | float | str
@@ -96,7 +98,9 @@ class Command:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fingerprint:
-    """What must be equal for two trials to be comparable. `gpu` is None without a GPU; `host` is its processor."""
+    """Where and on what a study measures: what must be equal for two trials to be comparable, and `host_speed`, which is never
+    the same twice; None where no server ran, or it could not be measured. `gpu` is None without a GPU; `host` is its
+    processor."""
 
     gpu: str | None
     gpu_count: int
@@ -106,6 +110,11 @@ class Fingerprint:
     model_revision: str | None
     workload_hash: str
     host: str
+    host_speed: HostSpeed | None = field(default=None, compare=False)
+
+    def conditions(self) -> dict[str, str | int | None]:
+        """What must be equal, by its name."""
+        return {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.compare}
 
     @property
     def unreal(self) -> str | None:
