@@ -1,6 +1,6 @@
 """The constants of tuner/predict/step.py, fitted on the training halves of the measurements in benchmarks/data.
 
-    python benchmarks/predict/fit.py [--evaluations 12] [--processes 2]
+    python benchmarks/predict/fit.py [--steps 6] [--processes 2]
 
 Least squares of the logarithms of throughput, TPOT and TTFT, each in units of how well the model can know it, with a
 prior that holds every constant near what it was. Each host has a speed of its own beside, that of REFERENCE is 1: the
@@ -20,7 +20,6 @@ from cards import card
 from numpy.typing import NDArray
 from ours import arrivals, replayed, settings_of, workload_of
 from points import UNSEEN, Point, model_folder, read
-from scipy.optimize import least_squares  # type: ignore[import-untyped]
 from show import console
 
 from tuner.predict import prediction
@@ -40,13 +39,10 @@ SPREAD = {
     "attention_context": 0.7,
     "triton_attention": 0.5,
     "overlap": 0.4,
-    "ngram_s": 1.0,
-    **dict.fromkeys(("layer_s", "step_s", "sequence_s", "activations"), 0.5),
-    **dict.fromkeys(
-        ("piecewise_layer_s", "compiled_layer_s", "eager_layer_s", "eager_fp8_layer_s", "compiled_fp8_layer_s"), 1.0
-    ),
+    **dict.fromkeys(("layer_s", "step_s"), 0.5),
+    **dict.fromkeys(("piecewise_layer_s", "compiled_layer_s", "eager_layer_s", "compiled_fp8_layer_s"), 1.0),
     **dict.fromkeys(("schedule_s", "schedule_sequence_s", "admit_s"), 0.6),
-    **dict.fromkeys(("request_s", "request_turns", "token_s", "chunk_s"), 0.6),
+    **dict.fromkeys(("request_s", "token_s", "chunk_s"), 0.6),
 }
 KNOWN = {"output_throughput": 0.08, "tpot_p50_s": 0.10, "ttft_p50_s": 0.40}
 #: Of a curve over one setting.
@@ -54,8 +50,10 @@ CURVES = {"ttft_mean_s": 0.06}
 SETS = ("h200", "surfaces", "ppas")
 STEP = 0.06
 #: Requests of a simulated window, and of each user at most before it: fewer than a prediction takes, since there are so many.
-REQUESTS, A_USER = (60, 250), 0.8
-WARM_UP_A_USER = 0.7
+REQUESTS, A_USER = (60, 150), 0.5
+WARM_UP_A_USER = 0.6
+#: A step is not longer than so many standard deviations of a constant, and is halved so often.
+MOST, HALVINGS = 2.0, 3
 
 
 #: The host whose speed is 1, whose ruler is the reference of tuner/predict/host.py.
@@ -121,44 +119,57 @@ def on_host(rates: Rates, slower: float) -> Rates:
     return replace(rates, host=rates.host * slower, launch=rates.launch * slower, front=rates.front * slower)
 
 
-def fit(points: Sequence[Seen], evaluations: int, processes: int) -> Rates:
+def fit(points: Sequence[Seen], steps: int, processes: int) -> Rates:
+    """Gauss-Newton with the slopes of the start, which each step corrects by what it saw (Broyden): an evaluation is dear."""
     hosts = sorted({one.host for one in points} - REFERENCE - {one.host for one in points if one.host[0] == "ppas"})
     spreads = np.array([*SPREAD.values(), *(HOST_SPREAD for _ in hosts)])
     curves = [(one.point.gpu, one.point.model, one.point.load) if one.host[0] == "ppas" else None for one in points]
 
-    def rates_of(values: Floats, host: tuple[str, str]) -> Rates:
-        slower = math.exp(values[len(SPREAD) + hosts.index(host)]) if host in hosts else 1.0
-        return on_host(scaled(values), slower)
+    def job(one: Seen, values: Floats) -> tuple[Seen, Rates]:
+        slower = math.exp(values[len(SPREAD) + hosts.index(one.host)]) if one.host in hosts else 1.0
+        return one, on_host(scaled(values), slower)
+
+    def residuals(values: Floats, part: Sequence[list[float]]) -> Floats:
+        return np.concatenate([values / spreads, *shaped(part, curves)])
 
     with get_context("fork").Pool(processes) as pool:
 
-        def residuals(*tried: Floats) -> list[Floats]:
-            jobs = [(one, rates_of(values, one.host)) for values in tried for one in points]
-            found = pool.map(differences, jobs, chunksize=4)
-            parts = [found[start : start + len(points)] for start in range(0, len(jobs), len(points))]
-            return [
-                np.concatenate([values / spreads, *shaped(part, curves)])
-                for values, part in zip(tried, parts, strict=True)
-            ]
+        def evaluated(values: Floats, host: tuple[str, str] | None = None) -> list[list[float]]:
+            some = [one for one in points if host is None or one.host == host]
+            return pool.map(differences, [job(one, values) for one in some], chunksize=2)
 
-        def slopes(values: Floats) -> Floats:
-            here, *there = residuals(values, *(values + STEP * np.eye(len(values))))
-            return np.stack([(moved - here) / STEP for moved in there], axis=1)
+        def slope(place: int) -> Floats:
+            moved = STEP * np.eye(len(spreads))[place]
+            host = hosts[place - len(SPREAD)] if place >= len(SPREAD) else None
+            found = iter(evaluated(moved, host))
+            part = [next(found) if host in (None, one.host) else was for one, was in zip(points, begun, strict=True)]
+            console.print(".", end="")
+            return (residuals(moved, part) - here) / STEP
 
-        found = least_squares(
-            lambda values: residuals(values)[0],
-            np.zeros(len(spreads)),
-            jac=slopes,
-            loss="soft_l1",
-            max_nfev=evaluations,
-            ftol=2e-3,
-            x_scale=spreads,
-            verbose=2,
-        )
-    console.print(f"cost {found.cost:.1f} after {found.nfev} evaluations, of {len(points)} launches")
-    for host, value in zip(hosts, found.x[len(SPREAD) :], strict=True):
+        values, begun = np.zeros(len(spreads)), evaluated(np.zeros(len(spreads)))
+        here = residuals(values, begun)
+        slopes = np.stack([slope(place) for place in range(len(spreads))], axis=1)
+        for number in range(steps):
+            weights = (1 + here**2) ** -0.25  # soft L1
+            step = np.linalg.lstsq(weights[:, None] * slopes, -weights * here)[0]
+            step = np.clip(step, -MOST * spreads, MOST * spreads)
+            for _ in range(HALVINGS):
+                there = residuals(values + step, evaluated(values + step))
+                slopes = slopes + np.outer(there - here - slopes @ step, step) / (step @ step)
+                is_better = cost(there) < cost(here)
+                console.print(f"step {number}: cost {cost(here):.1f} to {cost(there):.1f}")
+                if is_better:
+                    values, here = values + step, there
+                    break
+                step = step / 2
+    for host, value in zip(hosts, values[len(SPREAD) :], strict=True):
         console.print(f"{' '.join(host)}: {math.exp(value):.2f} times as slow")
-    return scaled(found.x)
+    return scaled(values)
+
+
+def cost(found: Floats) -> float:
+    """Soft L1, which grows as the square of what is near and as the size of what is far."""
+    return float((np.sqrt(1 + found**2) - 1).sum())
 
 
 def shaped(part: Sequence[list[float]], curves: Sequence[object]) -> list[list[float]]:
@@ -170,11 +181,11 @@ def shaped(part: Sequence[list[float]], curves: Sequence[object]) -> list[list[f
 def main() -> None:
     prediction._WARM_UP_A_USER = WARM_UP_A_USER
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--evaluations", type=int, default=12)
+    parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--processes", type=int, default=2)
     arguments = parser.parse_args()
     points = [one for name in SETS for one in seen(name)]
-    rates = fit(points, arguments.evaluations, arguments.processes)
+    rates = fit(points, arguments.steps, arguments.processes)
     for name, value in asdict(rates).items():
         console.print(f"{name}: {value * 1e6:.1f} us" if name.endswith("_s") and value < 1 else f"{name}: {value:.3f}")
 

@@ -30,9 +30,9 @@ def steps(
 
 
 def test_decoding_one_sequence_reads_every_weight_once() -> None:
-    """1.78 billion parameters less the embedding, 16 bits, at 74 % of 4.8 TB/s: 0.87 ms, and overheads of the same size."""
+    """1.78 billion parameters less the embedding, 16 bits, at 0.74 x 0.89 of 4.8 TB/s: 1.0 ms, and overheads alike."""
     found = steps().decode(1, 100)
-    read_s = SMALL.matmul_parameters * 2 / (4.8e12 * 0.74)
+    read_s = SMALL.matmul_parameters * 2 / (4.8e12 * 0.74 * 0.89)
     assert read_s < found.gpu_s < 2 * read_s
 
 

@@ -64,56 +64,56 @@ ACCEPTED_OF_THE_TEXT, ACCEPTED_OF_A_MODEL = 0.2, 0.6
 class Rates:
     """Every constant of the step and of the processes around it.
 
-    The first four scale all that is of a kind; calibration learns them: `kernels` is what the GPU reaches of its data sheet
-    (more is faster); `launch` scales the time for starting kernels, `host` EngineCore's, `front` the API servers' (more is
-    slower). The others were fitted by least squares on the training half of the H200 measurements in benchmarks/data (vLLM
-    0.25.1; benchmarks/predict/fit.py), with kernels' shares near the published ones; they hold for hosts like that one.
+    The first four scale all that is of a kind; calibration learns them: `kernels` is what the GPU reaches of `KERNELS` in whole
+    steps (more is faster); `launch` scales the time for starting kernels, `host` EngineCore's, `front` the API servers' (more is
+    slower). They and the others were fitted by least squares on the training halves of our own measurements and of P-PAS in
+    benchmarks/data (vLLM 0.25.1; benchmarks/predict/fit.py); they hold for hosts like that of `tuner.predict.host.REFERENCE`.
     """
 
-    kernels: float = 1.0
+    kernels: float = 0.89
     launch: float = 1.0
     host: float = 1.0
     front: float = 1.0
     #: Share of the bandwidth that decode attention reaches (the tables of `KERNELS`: 0.58-0.77 at 512 and more tokens).
-    kv_bandwidth: float = 0.60
+    kv_bandwidth: float = 0.87
     #: How far reading and computing overlap: their times make a norm of this exponent; 1 is one after the other, much is the
     #: longer of both.
     overlap: float = 2.0
     #: Share of the arithmetic that prefill attention reaches at 1,000 tokens. It grows with their 0.4th power up to 0.6: the
     #: same tables have 0.28 at 1,000, 0.5 at 4,000 and 0.57 at 8,000. Of a chunk late in a prompt, the tokens that count are
     #: between its own and those of all before it: by this share of the way, in logarithms.
-    attention_compute: float = 0.30
-    attention_context: float = 0.30
+    attention_compute: float = 0.365
+    attention_context: float = 0.05
     #: What Triton's attention reaches of FlashAttention's.
-    triton_attention: float = 0.50
+    triton_attention: float = 0.30
     #: GPU time of a layer's small kernels, and the bytes that a token moves through a layer outside its multiplications, in
     #: hidden sizes of 16 bits.
-    layer_s: float = 14 * _US
+    layer_s: float = 15.4 * _US
     activations: float = 22.0
     #: GPU time of a step outside its layers (embedding, sampling, copies), and of each sequence in it.
-    step_s: float = 275 * _US
+    step_s: float = 390 * _US
     sequence_s: float = 1.0 * _US
     #: EngineCore's time to start a layer's kernels: with prompts in a CUDA graph in pieces around attention; in compiled pieces
     #: beyond the largest graph; in eager mode, and there with weights in fp8, whose activations are quantized by more kernels.
-    piecewise_layer_s: float = 85 * _US
-    compiled_layer_s: float = 550 * _US
-    eager_layer_s: float = 405 * _US
-    eager_fp8_layer_s: float = 550 * _US
-    compiled_fp8_layer_s: float = 650 * _US
+    piecewise_layer_s: float = 245 * _US
+    compiled_layer_s: float = 560 * _US
+    eager_layer_s: float = 493 * _US
+    eager_fp8_layer_s: float = 640 * _US
+    compiled_fp8_layer_s: float = 570 * _US
     #: EngineCore, while the GPU works on the step before: a step, each sequence in it, and a request that is admitted.
-    schedule_s: float = 2.0e-3
-    schedule_sequence_s: float = 18 * _US
-    admit_s: float = 130 * _US
+    schedule_s: float = 2.4e-3
+    schedule_sequence_s: float = 21 * _US
+    admit_s: float = 115 * _US
     #: EngineCore, for a sequence whose text is searched for a draft (ngram).
     ngram_s: float = 20 * _US
     #: One all-reduce: its latency, and the bandwidth of the link between two GPUs.
     collective_s: float = 10 * _US
     link_gb_per_s: float = 250.0
     #: An API server: a request until it is in the engine, and the turns of the event loop that takes; a token; a chunk sent.
-    request_s: float = 1.2e-3
+    request_s: float = 0.71e-3
     request_turns: float = 17.0
-    token_s: float = 20 * _US
-    chunk_s: float = 60 * _US
+    token_s: float = 26 * _US
+    chunk_s: float = 57 * _US
 
 
 @dataclass(frozen=True, slots=True)
