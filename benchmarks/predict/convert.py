@@ -323,6 +323,7 @@ def ml_energy(sources: Sequence[Path]) -> Iterator[Point]:
             },
             note="prompts' lengths and vLLM's version not told",
             half="test",
+            curve=run["task"],
         )
 
 

@@ -7,10 +7,11 @@ Classes: "host" (the card is measured, and the model learned of three launches o
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Literal
 
-import numpy as np
 from cards import card
 from points import Point
 from score import COMPARED, Pair, Predicted
@@ -20,6 +21,7 @@ from tuner.predict.step import MEASURED
 Method = Literal["plain", "calibrated", "same", "roofline"]
 SHARE = 0.95
 METRICS = ("throughput", "TTFT", "TPOT", "E2EL")
+Tested = Mapping[str, Mapping[Method, Sequence[Pair]]]
 
 
 def card_class(point: Point, method: Method) -> str:
@@ -28,37 +30,53 @@ def card_class(point: Point, method: Method) -> str:
     return "none" if not known else "host" if method == "calibrated" else "card"
 
 
-def half_widths(pairs: Sequence[Pair]) -> dict[str, float]:
-    """Of each metric: the logarithm of how many times off 95 % of the points are at most."""
+Named = tuple[str, Pair]
+
+
+def half_widths(pairs: Sequence[Named]) -> dict[str, float]:
+    """Of each metric: the logarithm of how many times off 95 % of the points are at most, each set counting the same."""
     found = {}
     for name in METRICS:
-        if off := [value for pair in pairs if (value := _off(pair, name)) is not None]:
+        if off := _weighted(pairs, name):
+            off.sort()
             # of few points the largest is not the quantile: (n + 1) as in a prediction interval
-            found[name] = float(np.quantile(np.abs(off), min(1.0, SHARE * (len(off) + 1) / len(off))))
+            wanted = min(1.0, SHARE * (len(off) + 1) / len(off)) * sum(weight for _, weight in off)
+            below = accumulate(weight for _, weight in off)
+            found[name] = next(
+                (value for (value, _), sum_ in zip(off, below, strict=True) if sum_ >= wanted), off[-1][0]
+            )
     return found
 
 
-def classes(tested: Mapping[str, Mapping[Method, Sequence[Pair]]]) -> dict[str, list[Pair]]:
-    found: dict[str, list[Pair]] = {}
-    for of in tested.values():
+def classes(tested: Tested) -> dict[str, list[Named]]:
+    """The points of each class, with the set that they are from."""
+    found: dict[str, list[Named]] = {}
+    for name, of in tested.items():
         for method in ("plain", "calibrated"):
             for pair in of[method]:
-                found.setdefault(card_class(pair[0], method), []).append(pair)
+                found.setdefault(card_class(pair[0], method), []).append((name, pair))
     return found
 
 
-def covered(tested: Mapping[str, Mapping[Method, Sequence[Pair]]]) -> dict[str, list[bool]]:
-    """Of each class and metric, whether each point is inside an interval that was learned of the other half of them. A launch
-    is in one half with all its loads."""
-    found: dict[str, list[bool]] = {}
+def covered(tested: Tested) -> dict[str, list[tuple[bool, float]]]:
+    """Of each class and metric, whether each point is inside an interval that was learned of the other half of them, and its
+    weight. A launch is in one half with all its loads."""
+    found: dict[str, list[tuple[bool, float]]] = {}
     for kind, pairs in classes(tested).items():
-        halves = [[pair for pair in pairs if _side(pair[0]) == side] for side in (0, 1)]
+        halves = [[one for one in pairs if _side(one[1][0]) == side] for side in (0, 1)]
         for learned, judged in (halves, halves[::-1]):
             widths = half_widths(learned)
-            for name in widths:
-                off = [value for pair in judged if (value := _off(pair, name)) is not None]
-                found.setdefault(f"{name}, {kind}", []).extend(abs(value) <= widths[name] for value in off)
+            for name, width in widths.items():
+                inside = [(value <= width, weight) for value, weight in _weighted(judged, name)]
+                found.setdefault(f"{name}, {kind}", []).extend(inside)
     return found
+
+
+def _weighted(pairs: Sequence[Named], name: str) -> list[tuple[float, float]]:
+    """How far off each point is, and its weight."""
+    off = [(of, abs(value)) for of, pair in pairs if (value := _off(pair, name)) is not None]
+    count = Counter(of for of, _ in off)
+    return [(value, 1 / count[of]) for of, value in off]
 
 
 def _side(point: Point) -> int:

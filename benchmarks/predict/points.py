@@ -49,7 +49,8 @@ class Load:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
     """One launch under one load. `params` is what was set, `resolved` what vLLM made of it where that is known. `load` is
-    None where the server was only started. `metrics` has tuner's names; `memory` holds bytes and tokens from vLLM's log."""
+    None where the server was only started. `metrics` has tuner's names; `memory` holds bytes and tokens from vLLM's log.
+    `curve` tells points that are compared although the users differ: as many as max_num_seqs."""
 
     gpu: str
     host: str
@@ -64,6 +65,7 @@ class Point:
     failure: str | None = None
     note: str = ""
     half: str | None = None
+    curve: str | None = None
 
     @property
     def version(self) -> tuple[int, int]:
@@ -87,6 +89,12 @@ class Point:
         if self.load and self.load.phases:
             return -self.metrics["ttft_mean_s"] if "ttft_mean_s" in self.metrics else None
         return self.metrics.get("gain", self.metrics.get("output_throughput"))
+
+    @property
+    def group(self) -> object:
+        """Of the points whose settings are compared: one card, host, model and load. Gains over the defaults of their own host
+        are compared between hosts, too."""
+        return self.gpu, "gain" not in self.metrics and self.host, self.model, self.curve or self.load
 
     @property
     def is_test(self) -> bool:

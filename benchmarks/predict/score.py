@@ -79,9 +79,8 @@ def _groups(pairs: Sequence[Pair]) -> Iterator[Floats]:
     for point, predicted in pairs:
         measured, told = point.score, _score(point, predicted)
         if point.load is not None and measured is not None and told is not None:
-            group = (point.gpu, "gain" not in point.metrics and point.host, point.model, point.load)
             settings = json.dumps(dict(point.params), sort_keys=True)
-            groups.setdefault(group, {}).setdefault(settings, []).append((measured, told))
+            groups.setdefault(point.group, {}).setdefault(settings, []).append((measured, told))
     for of in groups.values():
         yield np.array([(fmean(m for m, _ in both), fmean(t for _, t in both)) for both in of.values()])
 

@@ -33,7 +33,7 @@ def lines(pairs: Pairs) -> Iterator[str]:
     yield _median("TTFT within 25 % as it is", 0.25, plain, "TTFT")
     yield _median("TPOT within 8 % as it is", 0.08, plain, "TPOT")
     for name, found in covered(tested).items():
-        share = sum(found) / len(found) if found else 0.0
+        share = sum(weight for inside, weight in found if inside) / sum(weight for _, weight in found)
         met = 0.90 <= share <= 0.98 if len(found) >= LEAST_LAUNCHES else None
         yield verdict(f"95 % of measurements inside the interval: {name}", met, f"{share:.1%} of {len(found)}")
 
