@@ -1,11 +1,12 @@
 """An advice of `tuner plan` as tables and sentences. Units are milliseconds, percent and GiB here only."""
 
 from collections.abc import Mapping, Sequence
-from math import floor, isfinite, log10
+from math import isfinite
 
 from rich.markup import escape
 from rich.table import Table
 
+from tuner.cli.answer import estimate_text
 from tuner.cli.rows import ROWS, Row
 from tuner.decide.objective import Objective
 from tuner.decide.slo import Slo
@@ -110,19 +111,8 @@ def interval_table(advice: Advice, case: Case) -> Table:
 
 
 def interval_text(row: Row, found: Estimate | None) -> str:
-    """`22,400 (18,000 to 28,000)`, in the row's unit: three digits, for more are not known."""
-    if found is None:
-        return "-"
-    value, low, high = (three_digits(number * row.factor) for number in (found.value, found.low, found.high))
-    return f"{value} ({low} to {high})"
-
-
-def three_digits(value: float) -> str:
-    """22,400; 1.25; 0.0312."""
-    if not value:
-        return "0"
-    decimals = 2 - floor(log10(abs(value)))
-    return f"{round(value, decimals):,.{max(0, decimals)}f}"
+    """`22,400 (18,000 to 28,000)`, in the row's unit."""
+    return "-" if found is None else estimate_text(found, row.factor)
 
 
 def memory_sentence(name: str, candidate: Candidate, case: Case) -> str:

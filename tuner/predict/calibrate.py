@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares  # type: ignore[import-untyped]  # scipy ships no types
 
 from tuner.predict.prediction import Calibration, predict
+from tuner.predict.settings import LATEST, Version
 from tuner.predict.shape import Shape
 from tuner.predict.step import Rates
 from tuner.space.gpus import Gpu
@@ -44,12 +45,18 @@ class Observation:
 
 
 def calibrate(
-    shape: Shape, gpu: Gpu, observations: Sequence[Observation], calibration: Calibration | None = None
+    shape: Shape,
+    gpu: Gpu,
+    observations: Sequence[Observation],
+    calibration: Calibration | None = None,
+    *,
+    begin: Rates | None = None,
+    version: Version = LATEST,
 ) -> Calibration:
     """`calibration` with rates that fit the observations. Those that cannot be predicted at all are passed over; without
-    any it is returned as it is."""
+    any it is returned as it is. `begin` are the rates that it begins with, near which it ends sooner."""
     before = calibration or Calibration()
-    usable = [one for one in observations if not isinstance(_predict(shape, gpu, one, before), Failed)]
+    usable = [one for one in observations if not isinstance(_predict(shape, gpu, one, before, version), Failed)]
     if not usable:
         return before
 
@@ -57,7 +64,7 @@ def calibrate(
         tried = replace(before, rates=_scaled(before.rates, logarithms))
         found = [value / _SPREAD[name] for name, value in zip(_FACTORS, logarithms, strict=True)]
         for one in usable:
-            predicted = _predict(shape, gpu, one, tried)
+            predicted = _predict(shape, gpu, one, tried, version)
             assert not isinstance(predicted, Failed)
             found += _differences(one.load, predicted)
         return np.array(found)
@@ -67,14 +74,17 @@ def calibrate(
         moved = (residuals(logarithms + _STEP * direction) for direction in np.eye(len(_FACTORS)))
         return np.stack([(there - here) / _STEP for there in moved], axis=1)
 
-    start = np.zeros(len(_FACTORS))
+    start = _logarithms(begin or before.rates, before.rates)
     fit = least_squares(residuals, start, jac=slopes, loss="soft_l1", max_nfev=_EVALUATIONS, ftol=1e-3)
     return replace(before, rates=_scaled(before.rates, fit.x))
 
 
-def _predict(shape: Shape, gpu: Gpu, one: Observation, calibration: Calibration) -> LoadMetrics | Failed:
+def _predict(
+    shape: Shape, gpu: Gpu, one: Observation, calibration: Calibration, version: Version
+) -> LoadMetrics | Failed:
     users = one.workload.users or 0
-    found = predict(shape, gpu, one.params, one.workload, calibration=calibration, requests=max(_REQUESTS, users))
+    requests = max(_REQUESTS, users)
+    found = predict(shape, gpu, one.params, one.workload, calibration=calibration, requests=requests, version=version)
     return found if isinstance(found, Failed) else found.load
 
 
@@ -87,6 +97,11 @@ def _differences(measured: LoadMetrics, predicted: LoadMetrics) -> list[float]:
     if measured.tpot_s and predicted.tpot_s:
         pairs["tpot"] = measured.tpot_s.p50, predicted.tpot_s.p50
     return [log(p / m) / _KNOWN[name] for name, (m, p) in pairs.items() if m > 0 and p > 0]
+
+
+def _logarithms(rates: Rates, of: Rates) -> Floats:
+    """Of the factors from `of` to `rates`."""
+    return np.array([log(getattr(rates, name) / getattr(of, name)) for name in _FACTORS])
 
 
 def _scaled(rates: Rates, logarithms: Floats) -> Rates:

@@ -16,6 +16,7 @@ from tuner.launch.engine import Engine
 from tuner.launch.fork_server import ForkServer
 from tuner.launch.interpreter import find_python
 from tuner.measure.gpu import detect
+from tuner.predict.prediction import Calibration
 from tuner.replay.clock import VirtualClock
 from tuner.replay.surface import ReplayEngine, Surface, open_surface
 from tuner.sim.engine import SimEngine
@@ -93,7 +94,8 @@ def simulated_setup(options: Options, space: SearchSpace, engine: SimEngine) -> 
         workload_hash(pace.workload),
     )
     simulated = SimLauncher.of(launcher, space.gpu, card, pace.speed, options.seed)
-    return setup_of(options, space, simulated, pace.workload, fingerprint, _Unused(Path("-")))
+    setup = setup_of(options, space, simulated, pace.workload, fingerprint, _Unused(Path("-")))
+    return replace(setup, calibration=Calibration())
 
 
 def replayed_setup(options: Options, space: SearchSpace, surface: Surface, engine: ReplayEngine) -> Setup:

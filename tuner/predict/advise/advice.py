@@ -148,7 +148,7 @@ def _candidate(case: Case, search: Search, params: Params) -> Candidate:
 
 def _bases(case: Case, changes: Sequence[Change], known: Known) -> dict[str, Basis]:
     workload = case.workload
-    given = workload.acceptance_rates is not None or workload.acceptance_length is not None
+    given = bool(workload.acceptance_rates) or workload.acceptance_length is not None
     return {
         change.name: basis(change.name, change.default, change.value, case.space.gpu, known, has_acceptance=given)
         for change in changes
