@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from conftest import REPOSITORY
 from record_samples import STUDY, a_trial
 
 from tuner.record.store import Store
+from tuner.types import Estimate, Failed, FailureKind, Predicted
 
 TEXT = (REPOSITORY / "docs" / "json.md").read_text()
 SHOW_ONLY = {"verdict", "launched_again"}
@@ -56,6 +58,31 @@ def test_of_trials_and_of_a_study(folder: Path) -> None:
 
 def test_of_one_trial(folder: Path) -> None:
     assert written(folder, "show", STUDY.name, "0").keys() == fields("A trial")
+
+
+def test_what_was_predicted_stands_beside_what_was_measured(folder: Path) -> None:
+    metrics = {"output_throughput": Estimate(value=50.0, low=30.0, high=83.0)}
+    failed = Failed(kind=FailureKind.OUT_OF_MEMORY, message="no memory left")
+    store = Store.open(f"sqlite:///{folder / 'tuner.db'}")
+    for number, predicted in enumerate(
+        (
+            Predicted(known="measured card", launches=2, metrics=metrics),
+            Predicted(known="measured card", failed=failed),
+        ),
+        1,
+    ):
+        store.finish(STUDY.name, replace(a_trial(number), predicted=predicted))
+    store.close()
+    none, told, failing = (trial["predicted"] for trial in written(folder, "trials", STUDY.name)["list"])
+    assert none is None
+    assert (told["known"], told["launches"], told["failure"]) == ("measured card", 2, None)
+    assert told["metrics"] == {"output_throughput": {"value": 50.0, "low": 30.0, "high": 83.0}}
+    assert failing["failure"] == {"kind": "out of memory", "message": "no memory left"}
+    shown = tuner(folder, "show", STUDY.name, "1").stdout
+    assert re.search(r"^output_throughput +44\.8 +predicted 50\.0 \(30\.0 to 83\.0\)$", shown, re.MULTILINE)
+    assert "(measured card): out of memory: no memory left" in tuner(folder, "show", STUDY.name, "2").stdout
+    whole = tuner(folder, "show", STUDY.name).stdout
+    assert "The model of the server was within 12% in 1 trial; 1 of 1 inside its 95 % intervals." in whole
 
 
 def test_of_a_database_without_a_study(tmp_path: Path) -> None:

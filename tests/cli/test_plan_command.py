@@ -21,6 +21,7 @@ from tuner.errors import RunError, TunerError, UsageError
 from tuner.predict.advise import search
 from tuner.predict.advise.limits import Bottleneck
 from tuner.predict.error import ERROR
+from tuner.predict.uncertainty import SPREAD, Known
 from tuner.space.files import shipped_spaces
 
 APP = typer.Typer()
@@ -245,6 +246,43 @@ def test_the_commands_of_the_document_run_as_written(
     assert "PREDICTED" in done.stdout
     for file in re.findall(r"--json (\S+)", command):
         assert json.loads((tmp_path / file).read_text())
+
+
+def test_each_change_says_what_its_prediction_rests_on_and_each_number_how_sure_it_is(tmp_path: Path) -> None:
+    done = run("--gpu", "h200", "--users", "256", "--slo", "ttft_p99=9s", "--json", str(tmp_path / "plan.json"))
+    assert done.exit_code == 0, done.output
+    found = json.loads((tmp_path / "plan.json").read_text())
+    assert found["known"] == "measured card"
+    assert found["changes"]
+    for change in found["changes"]:
+        why = f"guessed: {change['not_measured']}" if change["not_measured"] else "measured"
+        assert (change["evidence"] == "measured") == (change["not_measured"] is None)
+        assert re.search(rf"^  {change['name']}=.+ \({re.escape(why)}\)$", done.stdout, re.MULTILINE)
+    for candidate in (found["defaults"], found["best"]):
+        for metric in ("output_throughput", "goodput", "ttft_p99_s", "tpot_p50_s", "e2el_p50_s"):
+            low, high = candidate["interval"][metric]
+            assert low < candidate["metrics"][metric] < high
+        assert candidate["interval"].keys() <= {*candidate["metrics"], "kv_cache_tokens"}
+    assert re.search(r"^Begin with .+, [\d,]+ tok/s \([\d,]+ to [\d,]+\)\.$", done.stdout, re.MULTILINE)
+    assert re.search(r"^TTFT p99 +[\d,.]+ \([\d,.]+ to [\d,.]+\) +[\d,.]+ \(", done.stdout, re.MULTILINE)
+
+
+def test_on_a_card_that_nobody_measured_every_change_is_guessed() -> None:
+    found = json.loads(run("--gpu", "t4", "--json", "-").stdout)
+    assert found["known"] == "unmeasured card"
+    told = {change["name"]: (change["evidence"], change["not_measured"]) for change in found["changes"]}
+    assert told
+    assert set(told.values()) == {("guessed", "no measurement of Tesla T4 is in the model")}
+
+
+def test_the_document_has_the_table_of_the_code() -> None:
+    rows = re.findall(
+        r"^\| .+? \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$", section("How sure it is"), re.M
+    )
+    assert [[float(cell) for cell in row] for row in rows] == [
+        [SPREAD[family][known] for family in ("output_throughput", "ttft", "tpot", "e2el", "kv_cache_tokens")]
+        for known in Known
+    ]
 
 
 def test_the_readme_s_commands_are_the_document_s() -> None:

@@ -58,6 +58,7 @@ class Saboteur:
     def note(self, text: str) -> None:
         self.notes.append(text)
 
+    def detail(self, text: str) -> None: ...
     def trial_begins(self, proposal: Proposal, of: int) -> None:
         self.phase(BETWEEN)
 

@@ -20,7 +20,7 @@ from tuner.record.store import Store
 from tuner.record.tables import Base
 from tuner.study.decided import study_decision
 from tuner.study.lease import abandoned
-from tuner.types import Command, Params, ProcessId, Resolved
+from tuner.types import Command, Estimate, Failed, FailureKind, Params, Predicted, ProcessId, Resolved
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -163,6 +163,30 @@ def test_of_an_older_trial_it_is_not_known_what_it_equals(storage_url: str) -> N
     again = Store.open(storage_url)
     assert again.trials("a study") == [a_trial(0)]
     assert twin_of(Resolved(settings=a_trial(0).resolved, digest="abc"), COMMAND, again.trials("a study")) is None
+    again.close()
+
+
+def test_of_an_older_trial_nothing_was_predicted(storage_url: str) -> None:
+    """Up to the sixth schema no model was asked."""
+    store = Store.open(storage_url)
+    store.create_or_get_study(STUDY)
+    failed = Failed(kind=FailureKind.OUT_OF_MEMORY, message="no memory left")
+    metrics = {"output_throughput": Estimate(value=50.0, low=30.0, high=83.0)}
+    told = [
+        replace(a_trial(0), predicted=Predicted(known="measured card", launches=2, metrics=metrics)),
+        replace(a_trial(1), predicted=Predicted(known="unmeasured card", failed=failed)),
+        a_trial(2),
+    ]
+    for one in told:
+        store.finish("a study", one)
+    assert store.trials("a study") == told
+    config = _config()
+    with store._engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0006")
+    store.close()
+    again = Store.open(storage_url)
+    assert again.trials("a study") == [a_trial(number) for number in range(3)]
     again.close()
 
 

@@ -4,6 +4,7 @@ A reader who knows no statistics reads the first sentence; what stands in bracke
 """
 
 from collections.abc import Sequence
+from math import floor, log10
 from statistics import fmean
 
 from rich.table import Table
@@ -12,7 +13,7 @@ from tuner.cli.rows import ROWS, Row
 from tuner.decide.gain import USEFUL_GAINS, Gain
 from tuner.decide.objective import Objective
 from tuner.decide.verdict import Answer, Decision, Missed, Verdict
-from tuner.types import Measured, Outcome, Trial
+from tuner.types import Estimate, Measured, Outcome, Trial
 
 _COMPARED = (
     "output_throughput",
@@ -195,6 +196,20 @@ def number(metric: str, value: float | None, unit: bool = True) -> str:
         return "-"
     row = ROWS[metric]
     return f"{value * row.factor:,.{row.decimals}f}" + (f" {row.unit}" if unit else "")
+
+
+def estimate_text(found: Estimate, factor: float = 1.0) -> str:
+    """`22,400 (18,000 to 28,000)`: three digits, for more are not known."""
+    value, low, high = (three_digits(one * factor) for one in (found.value, found.low, found.high))
+    return f"{value} ({low} to {high})"
+
+
+def three_digits(value: float) -> str:
+    """22,400; 1.25; 0.0312."""
+    if not value:
+        return "0"
+    decimals = 2 - floor(log10(abs(value)))
+    return f"{round(value, decimals):,.{max(0, decimals)}f}"
 
 
 def _spread(metric: str, values: Sequence[float]) -> str:

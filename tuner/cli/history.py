@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tuner.cli.answer import number
+from tuner.cli.answer import estimate_text, number
 from tuner.cli.console import errors, results, say, write_json
 from tuner.cli.display import settings, status
 from tuner.cli.recommendation import value_of, verdict_words
@@ -24,7 +24,7 @@ from tuner.record.store import Store
 from tuner.study.decided import launched_again, study_decision
 from tuner.study.lease import abandoned, is_run
 from tuner.study.options import Options
-from tuner.types import Failed, Trial, Twin
+from tuner.types import Failed, Measured, Predicted, Trial, Twin
 
 
 def studies(storage: str, json: str | None = None) -> None:
@@ -114,6 +114,8 @@ def _show_trial(trial: Trial, console: Console) -> None:
     if isinstance(trial.outcome, Twin):
         prose(console, f"not launched, for it equals trial {trial.outcome.equals}: {trial.outcome.why}")
         return
+    if trial.predicted is not None and (isinstance(trial.outcome, Failed) or trial.predicted.failed is not None):
+        prose(console, _foretold(trial.predicted))
     if isinstance(trial.outcome, Failed):
         prose(console, f"{trial.outcome.kind.value}: {trial.outcome.message}")
         say(console, trial.outcome.log_tail)
@@ -121,14 +123,29 @@ def _show_trial(trial: Trial, console: Console) -> None:
     if trial.outcome.marks:
         marks = ", ".join(mark.value for mark in trial.outcome.marks)
         prose(console, f"to be known: {marks} (see docs/metrics.md)")
+    show_table(console, _trial_table(trial, trial.outcome))
+
+
+def _trial_table(trial: Trial, measured: Measured) -> Table:
+    """A row a number, beside it what was predicted."""
     table = Table(box=None, show_header=False, pad_edge=False)
-    for name, value in trial.outcome.metrics().items():
-        table.add_row(name, f"{value:,.6g}")
+    foretold = trial.predicted.metrics if trial.predicted else {}
+    for name, value in measured.metrics().items():
+        table.add_row(name, f"{value:,.6g}", f"predicted {estimate_text(foretold[name])}" if name in foretold else "")
     for name, missed in trial.violations.items():
         table.add_row(f"SLO {name}", f"{'missed' if missed > 0 else 'met'} ({missed:+.1%} of the limit)")
     for name, setting in trial.resolved.items():
         table.add_row(f"resolved {name}", escape(str(setting)))
-    show_table(console, table)
+    return table
+
+
+def _foretold(predicted: Predicted) -> str:
+    """What the model of a server said, in words."""
+    learned = f", calibrated on {predicted.launches} launches" if predicted.launches else ""
+    told = ", ".join(f"{name} {estimate_text(one)}" for name, one in predicted.metrics.items())
+    if predicted.failed is not None:
+        told = f"{predicted.failed.kind.value}: {predicted.failed.message}"
+    return f"predicted before its launch ({predicted.known}{learned}): {told}"
 
 
 def open_store(storage: str) -> Store:

@@ -6,6 +6,7 @@ import typer
 from rich.table import Table
 
 from tuner.cli.console import errors, heed_signals, interrupted_code, say
+from tuner.cli.refusals import is_debug
 from tuner.cli.result import print_result
 from tuner.cli.tables import show
 from tuner.cli.watch import TerminalWatch
@@ -38,7 +39,8 @@ def _measure(options: Options) -> None:
     try:
         with planned as (setup, engine):
             _print_settings(replace(options, storage=store.name), setup)
-            with TerminalWatch(errors, setup.objective, setup.trials, setup.fingerprint.unreal) as watch:
+            unreal, debug = setup.fingerprint.unreal, is_debug()
+            with TerminalWatch(errors, setup.objective, setup.trials, unreal, debug) as watch:
                 found = run_study(setup, store, engine, watch)
         print_result(store, setup.study, found, options.storage)
         if found.chosen is None:

@@ -14,6 +14,7 @@ from tuner.cli.predictions import (
     answer_sentence,
     change_sentence,
     error_sentence,
+    interval_table,
     limit_sentence,
     load_table,
     memory_sentence,
@@ -112,7 +113,7 @@ def _print(advice: Advice, case: Case, model: str, price: float | None, *, to_st
     console.print()
     prose(console, region_sentence(advice, case))
     show(console, region_table(advice))
-    for table in (memory_table(advice), load_table(advice, price)):
+    for table in (memory_table(advice), load_table(advice, price), interval_table(advice, case)):
         console.print()
         show(console, table)
     console.print()

@@ -6,6 +6,7 @@ from math import isfinite
 from rich.markup import escape
 from rich.table import Table
 
+from tuner.cli.answer import estimate_text
 from tuner.cli.rows import ROWS, Row
 from tuner.decide.objective import Objective
 from tuner.decide.slo import Slo
@@ -14,9 +15,11 @@ from tuner.predict.advise.case import Case
 from tuner.predict.advise.limits import Bottleneck, Knob, first_sentence
 from tuner.predict.advise.search import Change
 from tuner.predict.error import ModelError
+from tuner.predict.evidence import Evidence
 from tuner.predict.memory import Memory
+from tuner.predict.uncertainty import estimates
 from tuner.space.parameters import shown
-from tuner.types import Failed, FailureKind, Measured, Value
+from tuner.types import Estimate, Failed, FailureKind, Measured, Value
 
 _GIB = 1 / 2**30
 _MEMORY: Mapping[str, Row] = {
@@ -90,6 +93,28 @@ def load_table(advice: Advice, price_per_gpu_hour: float | None) -> Table:
     return _beside(advice, rows, [_numbers(candidate, price_per_gpu_hour) for candidate in _candidates(advice)])
 
 
+def interval_table(advice: Advice, case: Case) -> Table:
+    """Of the numbers that decide, between which two 95 of 100 measurements would lie."""
+    usual = ("output_throughput", "ttft_p50_s", "tpot_p50_s", "e2el_p50_s")
+    names = dict.fromkeys((*usual, case.objective.metric, *(slo.metric for slo in case.slos)))
+    found = [estimates(_numbers(candidate, None), advice.known) for candidate in _candidates(advice)]
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("95 % interval")
+    for header in ("defaults", "best")[: len(found)]:
+        table.add_column(header, justify="right")
+    table.add_column("")
+    for name in names:
+        if any(name in numbers for numbers in found):
+            row = ROWS[name]
+            table.add_row(row.label, *(interval_text(row, numbers.get(name)) for numbers in found), row.unit)
+    return table
+
+
+def interval_text(row: Row, found: Estimate | None) -> str:
+    """`22,400 (18,000 to 28,000)`, in the row's unit."""
+    return "-" if found is None else estimate_text(found, row.factor)
+
+
 def memory_sentence(name: str, candidate: Candidate, case: Case) -> str:
     """How many requests the KV cache holds, in words."""
     memory = candidate.memory
@@ -136,7 +161,21 @@ def answer_sentence(advice: Advice, case: Case) -> str:
         return f"Begin with {settings}: vLLM's defaults are predicted not to start."
     if any(by > 0 for by in advice.defaults.violations.values()):
         return f"Begin with {settings}: vLLM's defaults are predicted to miss an SLO."
-    return f"Begin with {settings}: predicted {name} {gain} against vLLM's defaults."
+    told = _objective_text(best, advice, case)
+    return f"Begin with {settings}: predicted {name} {gain} against vLLM's defaults{told}."
+
+
+def _objective_text(candidate: Candidate, advice: Advice, case: Case) -> str:
+    """`, 22,400 tok/s (18,000 to 28,000)`."""
+    metric = case.objective.metric
+    found = estimates(_numbers(candidate, None), advice.known).get(metric)
+    return f", {with_unit(metric, found)}" if found else ""
+
+
+def with_unit(metric: str, found: Estimate) -> str:
+    """`22,400 tok/s (18,000 to 28,000)`."""
+    row = ROWS[metric]
+    return interval_text(row, found).replace(" (", f" {row.unit} (", 1)
 
 
 def change_sentence(change: Change, advice: Advice, objective: Objective) -> str:
@@ -146,7 +185,9 @@ def change_sentence(change: Change, advice: Advice, objective: Objective) -> str
         brings = f"; without it: {first_sentence(change.without)}"
     elif advice.answer is Answer.NOTHING:  # what it brings is less latency, not more of the objective
         brings = ""
-    return f"  {change.name}={shown(change.value)} (default {shown(change.default)}){brings}"
+    rests_on = advice.bases[change.name]
+    known = f"guessed: {rests_on.why}" if rests_on.evidence is Evidence.GUESSED else rests_on.evidence.value
+    return f"  {change.name}={shown(change.value)} (default {shown(change.default)}){brings} ({known})"
 
 
 def slo_sentence(slo: Slo, advice: Advice) -> str:

@@ -8,11 +8,14 @@ import typer
 from tuner.cli.help import Group
 from tuner.errors import TunerError, is_full
 
+_DEBUG: list[bool] = []
+
 
 class Refusing(Group):
     """The root of the commands. With --debug errors go on, with their tracebacks."""
 
     def invoke(self, ctx: Any) -> Any:
+        _DEBUG.append(ctx.params["debug"])
         try:
             return super().invoke(ctx)
         except TunerError as error:
@@ -27,6 +30,11 @@ class Refusing(Group):
                 raise
             _tell(f"Error: {_of_the_system(error)}")
             raise typer.Exit(1) from error
+
+
+def is_debug() -> bool:
+    """Whether the command that runs was given --debug."""
+    return bool(_DEBUG and _DEBUG[-1])
 
 
 def _tell(sentence: str) -> None:

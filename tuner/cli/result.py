@@ -14,6 +14,7 @@ from tuner.decide.objective import Objective, parse_objective
 from tuner.decide.rank import rank
 from tuner.decide.verdict import Decision
 from tuner.export.unreal import unreal_sentence
+from tuner.predict.agreement import Agreement, agreement
 from tuner.record.store import Store
 from tuner.study.decided import launched_again
 from tuner.study.options import Options
@@ -42,12 +43,22 @@ def print_result(store: Store, name: str, found: Decision, storage: str, console
         show(console, table)
     for sentence in recommendation_sentences(found):
         prose(console, f"{sentence[0].upper()}{sentence[1:]}.")
+    if (known := agreement(trials, objective)) is not None:
+        prose(console, _agreement_sentence(known))
     bound = [t.number for t in trials if isinstance(t.outcome, Measured) and Mark.CLIENT_BOUND in t.outcome.marks]
     if bound:
         numbers = ", ".join(map(str, bound))
         prose(console, f"The load generator was the limit in trial {numbers}: the server may do better there.")
     if found.chosen:
         say(console, f"Export it: {next_step(storage, 'export', name)}")
+
+
+def _agreement_sentence(known: Agreement) -> str:
+    """How well the model of the server had predicted the search."""
+    rank = f", rank {known.rank:.1f}" if known.rank is not None else ""
+    trials = "1 trial" if known.trials == 1 else f"the median of {known.trials} trials"
+    inside = f"{known.inside} of {known.trials} inside its 95 % intervals"
+    return f"The model of the server was within {known.error:.0%} in {trials}{rank}; {inside}."
 
 
 def print_trials(

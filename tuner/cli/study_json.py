@@ -9,7 +9,7 @@ from tuner.decide.objective import Objective
 from tuner.decide.verdict import Decision
 from tuner.export.caution import cautions
 from tuner.record.rows import StudyRecord
-from tuner.types import Failed, Outcome, Params, Trial, Twin
+from tuner.types import Failed, Outcome, Params, Predicted, Trial, Twin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,8 +95,19 @@ def _trial(trial: Trial, found: Decision) -> dict[str, Any]:
         "attempts": trial.attempts,
         "compile_key": trial.compile_key,
         "effective": dict(trial.effective),
+        "predicted": _predicted(trial.predicted) if trial.predicted else None,
         "started_at": trial.started_at.isoformat(),
         "ended_at": trial.ended_at.isoformat(),
+    }
+
+
+def _predicted(predicted: Predicted) -> dict[str, Any]:
+    failed = predicted.failed
+    return {
+        "known": predicted.known,
+        "launches": predicted.launches,
+        "metrics": {name: asdict(one) for name, one in predicted.metrics.items()},
+        "failure": {"kind": failed.kind.value, "message": failed.message} if failed else None,
     }
 
 

@@ -19,8 +19,11 @@ _GUESS_S = 5.0
 class TerminalWatch:
     """Progress on stderr: a live line on a terminal, one line per event elsewhere. Use as a context manager."""
 
-    def __init__(self, console: Console, objective: Objective, trials: int, unreal: str | None = None) -> None:
-        """`unreal` is said in every line where nothing is run."""
+    def __init__(
+        self, console: Console, objective: Objective, trials: int, unreal: str | None = None, debug: bool = False
+    ) -> None:
+        """`unreal` is said in every line where nothing is run; details only with `debug`."""
+        self._debug = debug
         self._label = f"{unreal} " if unreal else ""
         self._console, self._objective, self._trials = console, objective, trials
         self._best: Trial | None = None
@@ -99,6 +102,10 @@ class TerminalWatch:
 
     def note(self, text: str) -> None:
         self._print(text)
+
+    def detail(self, text: str) -> None:
+        if self._debug:
+            self._print(text)
 
     def _eta(self) -> str:
         """From the trials that ended; in the first one from how long it has been running."""

@@ -6,15 +6,16 @@ The last three are a processor's work: what it is slower is learned of all of th
 It knows no search; memory is learned apart (tuner.predict.memory.calibrate_memory).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import exp, log
+from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import least_squares  # type: ignore[import-untyped]  # scipy ships no types
 
 from tuner.predict.prediction import Calibration, predict
+from tuner.predict.settings import LATEST, Version
 from tuner.predict.shape import Shape
 from tuner.predict.step import Rates
 from tuner.space.gpus import Gpu
@@ -34,7 +35,8 @@ _KNOWN = {"output_throughput": 0.10, "tpot": 0.12, "ttft": 0.40}
 _REQUESTS = 200
 #: The factors' logarithms are moved by this much to see what it does: more than the noise of so few requests.
 _STEP = 0.06
-_EVALUATIONS = 4
+#: Steps at most, how far one goes at most, and the share of the cost that is not worth another.
+_STEPS, _LONGEST, _ENOUGH = 6, 0.7, 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,12 +49,18 @@ class Observation:
 
 
 def calibrate(
-    shape: Shape, gpu: Gpu, observations: Sequence[Observation], calibration: Calibration | None = None
+    shape: Shape,
+    gpu: Gpu,
+    observations: Sequence[Observation],
+    calibration: Calibration | None = None,
+    *,
+    begin: Rates | None = None,
+    version: Version = LATEST,
 ) -> Calibration:
     """`calibration` with rates that fit the observations. Those that cannot be predicted at all are passed over; without
-    any it is returned as it is."""
+    any it is returned as it is. `begin` are the rates that it begins with, near which it ends sooner."""
     before = calibration or Calibration()
-    usable = [one for one in observations if not isinstance(_predict(shape, gpu, one, before), Failed)]
+    usable = [one for one in observations if not isinstance(_predict(shape, gpu, one, before, version), Failed)]
     if not usable:
         return before
 
@@ -60,24 +68,45 @@ def calibrate(
         tried = replace(before, rates=_scaled(before.rates, logarithms))
         found = [value / _SPREAD[name] for name, value in zip(_LEARNED, logarithms, strict=True)]
         for one in usable:
-            predicted = _predict(shape, gpu, one, tried)
+            predicted = _predict(shape, gpu, one, tried, version)
             assert not isinstance(predicted, Failed)
             found += _differences(one.load, predicted)
         return np.array(found)
 
-    def slopes(logarithms: Floats) -> Floats:
-        here = residuals(logarithms)
-        moved = (residuals(logarithms + _STEP * direction) for direction in np.eye(len(_LEARNED)))
-        return np.stack([(there - here) / _STEP for there in moved], axis=1)
-
-    start = np.zeros(len(_LEARNED))
-    fit = least_squares(residuals, start, jac=slopes, loss="soft_l1", max_nfev=_EVALUATIONS, ftol=1e-3)
-    return replace(before, rates=_scaled(before.rates, fit.x))
+    start = _logarithms(begin or before.rates, before.rates)
+    return replace(before, rates=_scaled(before.rates, _nearest(residuals, start)))
 
 
-def _predict(shape: Shape, gpu: Gpu, one: Observation, calibration: Calibration) -> LoadMetrics | Failed:
+def _nearest(residuals: Callable[[Floats], Floats], start: Floats) -> Floats:
+    """Least squares with a soft L1 loss, by Gauss-Newton: slopes are taken at the start, and each step corrects them by what it
+    saw (C. G. Broyden, 1965), for a prediction is dear and the factors are few."""
+    values, here = start, residuals(start)
+    moved = [residuals(start + _STEP * direction) for direction in np.eye(len(start))]
+    slopes = np.stack([(there - here) / _STEP for there in moved], axis=1)
+    for _ in range(_STEPS):
+        weights = (1 + here**2) ** -0.25
+        step = np.linalg.lstsq(weights[:, None] * slopes, -weights * here)[0]
+        step *= min(1.0, _LONGEST / max(np.abs(step).max(), 1e-12))
+        there = residuals(values + step)
+        slopes += np.outer(there - here - slopes @ step, step) / max(step @ step, 1e-12)
+        gain = _cost(here) - _cost(there)
+        if gain > 0:
+            values, here = values + step, there
+        if abs(gain) < _ENOUGH * _cost(here):
+            break
+    return values
+
+
+def _cost(found: Floats) -> float:
+    return float((np.sqrt(1 + found**2) - 1).sum())
+
+
+def _predict(
+    shape: Shape, gpu: Gpu, one: Observation, calibration: Calibration, version: Version
+) -> LoadMetrics | Failed:
     users = one.workload.users or 0
-    found = predict(shape, gpu, one.params, one.workload, calibration=calibration, requests=max(_REQUESTS, users))
+    requests = max(_REQUESTS, users)
+    found = predict(shape, gpu, one.params, one.workload, calibration=calibration, requests=requests, version=version)
     return found if isinstance(found, Failed) else found.load
 
 
@@ -90,6 +119,13 @@ def _differences(measured: LoadMetrics, predicted: LoadMetrics) -> list[float]:
     if measured.tpot_s and predicted.tpot_s:
         pairs["tpot"] = measured.tpot_s.p50, predicted.tpot_s.p50
     return [log(p / m) / _KNOWN[name] for name, (m, p) in pairs.items() if m > 0 and p > 0]
+
+
+def _logarithms(rates: Rates, of: Rates) -> Floats:
+    """Of what is learned, that leads from `of` to `rates`: the processor is what launch, host and front have in common."""
+    found = {name: log(getattr(rates, name) / getattr(of, name)) for name in ("kernels", *_PROCESSOR)}
+    common = fmean(found[name] for name in _PROCESSOR)
+    return np.array([found["kernels"], common, *(found[name] - common for name in _PROCESSOR)])
 
 
 def _scaled(rates: Rates, logarithms: Floats) -> Rates:

@@ -64,10 +64,11 @@ ACCEPTED_OF_THE_TEXT, ACCEPTED_OF_A_MODEL = 0.2, 0.6
 class Rates:
     """Every constant of the step and of the processes around it.
 
-    The first four scale all that is of a kind; calibration learns them: `kernels` is what the GPU reaches of `KERNELS` in whole
-    steps (more is faster); `launch` scales the time for starting kernels, `host` EngineCore's, `front` the API servers' (more is
-    slower). They and the others were fitted by least squares on the training halves of our own measurements and of P-PAS in
-    benchmarks/data (vLLM 0.25.1; benchmarks/predict/fit.py); they hold for hosts like that of `tuner.predict.host.REFERENCE`.
+    The first four scale all that is of a kind; calibration learns them: `kernels` is what the GPU reaches of `KERNELS` in
+    whole steps (more is faster); `launch` scales the time for starting kernels, `host` EngineCore's, `front` the API servers'
+    (more is slower). They and the others were fitted by least squares on the training halves of our own measurements and of
+    P-PAS in benchmarks/data (vLLM 0.25.1; benchmarks/predict/fit.py); they hold for hosts like that of
+    `tuner.predict.host.REFERENCE`.
     """
 
     kernels: float = 0.89

@@ -13,11 +13,12 @@ from pydantic import JsonValue, TypeAdapter
 
 from tuner.record.tables import ContestRow, LaunchRow, StudyRow, TrialRow, VerificationRow
 from tuner.space.words import is_secret
-from tuner.types import Command, Fingerprint, Outcome, Params, ProcessId, Proposal, Trial, Twin
+from tuner.types import Command, Fingerprint, Outcome, Params, Predicted, ProcessId, Proposal, Trial, Twin
 
 _COMMAND = TypeAdapter(Command)
 _NUMBERS = TypeAdapter(tuple[int, ...])
 _FINGERPRINT = TypeAdapter(Fingerprint)
+_PREDICTED: TypeAdapter[Predicted | None] = TypeAdapter(Predicted | None)
 _OUTCOME: TypeAdapter[Outcome] = TypeAdapter(Outcome)
 _TRIAL_OUTCOME: TypeAdapter[Outcome | Twin] = TypeAdapter(Outcome | Twin)
 _PARAMS: TypeAdapter[Params] = TypeAdapter(Params)
@@ -176,6 +177,7 @@ def trial(row: TrialRow) -> Trial:
         digest=row.digest,
         compile_key=row.compile_key,
         effective=_PARAMS.validate_python(row.effective or {}),
+        predicted=_PREDICTED.validate_python(row.predicted),
     )
 
 
@@ -223,6 +225,11 @@ def command_json(command: Command) -> JsonValue:
         "environment": {**public},
         "secret_names": [*secret],
     }
+
+
+def predicted_json(predicted: Predicted | None) -> JsonValue:
+    tree: JsonValue = _PREDICTED.dump_python(predicted, mode="json")
+    return tree
 
 
 def outcome_json(outcome: Outcome | Twin) -> JsonValue:

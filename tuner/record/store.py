@@ -197,7 +197,7 @@ class Store:
             row.started_at, row.ended_at = trial.started_at, trial.ended_at
             row.failure_kind = failed.kind.value if failed else None
             row.outcome = rows.outcome_json(trial.outcome)
-            row.violations = dict(trial.violations)
+            row.violations, row.predicted = dict(trial.violations), rows.predicted_json(trial.predicted)
             if isinstance(trial.outcome, Measured):
                 row.metrics = [MetricRow(name=name, value=value) for name, value in trial.outcome.metrics().items()]
 

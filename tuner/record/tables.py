@@ -74,7 +74,8 @@ class TrialRow(Base):
     """One trial. `outcome` and `ended_at` are null until it ended; `failure_kind` is null for a measurement.
 
     `state` is "running" or "finished"; `attempts` counts how often it was begun; 0 is what was never launched: refused, or
-    the twin of another, whose number is in `outcome`. `digest`, `compile_key`, `effective` are null where an older tuner wrote.
+    the twin of another, whose number is in `outcome`. `digest`, `compile_key`, `effective` are null where an older tuner wrote;
+    `predicted` is what the model of a server said before the launch, null where it said nothing.
     """
 
     __tablename__ = PREFIX + "trial"
@@ -97,6 +98,7 @@ class TrialRow(Base):
     digest: Mapped[str | None] = mapped_column(Text)
     compile_key: Mapped[str | None] = mapped_column(Text)
     effective: Mapped[JsonValue] = mapped_column(JSON(none_as_null=True), nullable=True)
+    predicted: Mapped[JsonValue] = mapped_column(JSON(none_as_null=True), nullable=True)
 
     study: Mapped[StudyRow] = relationship()
     metrics: Mapped[list["MetricRow"]] = relationship(cascade="all, delete-orphan")

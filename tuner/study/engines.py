@@ -16,6 +16,8 @@ from tuner.launch.engine import Engine
 from tuner.launch.fork_server import ForkServer
 from tuner.launch.interpreter import find_python
 from tuner.measure.gpu import detect
+from tuner.predict.host import rates_on
+from tuner.predict.prediction import Calibration
 from tuner.replay.clock import VirtualClock
 from tuner.replay.surface import ReplayEngine, Surface, open_surface
 from tuner.sim.engine import SimEngine
@@ -59,7 +61,9 @@ def _real(
     with ForkServer(python, space.environment) as engine:
         tell(f"importing vLLM with {python} ...")
         setup = make_setup(options, space, python, engine.info, detected)
-        yield replace(setup, fingerprint=with_host_speed(setup.fingerprint, python, tell)), engine
+        fingerprint = with_host_speed(setup.fingerprint, python, tell)
+        begin = Calibration(rates=rates_on(fingerprint.host_speed))
+        yield replace(setup, fingerprint=fingerprint, calibration=begin), engine
 
 
 @contextmanager
@@ -94,7 +98,8 @@ def simulated_setup(options: Options, space: SearchSpace, engine: SimEngine) -> 
         workload_hash(pace.workload),
     )
     simulated = SimLauncher.of(launcher, space.gpu, card, pace.speed, options.seed)
-    return setup_of(options, space, simulated, pace.workload, fingerprint, _Unused(Path("-")))
+    setup = setup_of(options, space, simulated, pace.workload, fingerprint, _Unused(Path("-")))
+    return replace(setup, calibration=Calibration())
 
 
 def replayed_setup(options: Options, space: SearchSpace, surface: Surface, engine: ReplayEngine) -> Setup:

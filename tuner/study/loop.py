@@ -29,10 +29,11 @@ from tuner.study.fingerprint import host_changed
 from tuner.study.gate import Gate, refuse_what_is_not_of_the_settings
 from tuner.study.launches import make_log_folder, run_recorded, started_with, sweep_leftovers
 from tuner.study.lease import holding
+from tuner.study.model import ServerModel
 from tuner.study.setup import Setup, check_lengths
 from tuner.study.verification import verify
 from tuner.study.watch import Watch
-from tuner.types import Command, Failed, Measured, Outcome, Params, Proposal, Resolved, Trial, Twin, Value
+from tuner.types import Command, Failed, Measured, Outcome, Params, Predicted, Proposal, Resolved, Trial, Twin, Value
 
 #: When this many trials in a row fail from the start, the fault is not in the settings.
 _GIVE_UP_AFTER = 5
@@ -97,6 +98,7 @@ class _Search:
     ) -> None:
         self._setup, self._store, self._engine, self._watch = setup, store, engine, watch
         self._proposer, self._budget, self._gate, self._study = proposer, budget, gate, study
+        self._model = ServerModel(setup, watch.detail)
         self._finished: list[Trial] = []
 
     def reconcile(self) -> None:
@@ -196,6 +198,7 @@ class _Search:
         command, started_at = self._setup.launcher.command(passed), self._setup.clock.now()
         answer = self._resolve(self._setup.launcher.arguments(passed))
         outcome: Outcome | Twin
+        predicted: Predicted | None = None
         effective: Params = {}
         twin = None if isinstance(answer, Failed) else twin_of(answer, command, self._finished)
         if isinstance(answer, Failed):
@@ -203,6 +206,7 @@ class _Search:
         elif twin is not None:
             outcome = twin
         else:
+            predicted = self._model.predict(proposal.params, self._finished)
             outcome = self._launch(proposal, command, passed, answer, started_at)
             effective = started_with(self._setup, proposal.number, answer.settings)
         known = answer if isinstance(answer, Resolved) else None
@@ -220,6 +224,7 @@ class _Search:
             digest=known.digest if known else None,
             compile_key=known.compile_key if known else None,
             effective=effective,
+            predicted=predicted,
         )
 
     def _launch(

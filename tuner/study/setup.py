@@ -16,6 +16,7 @@ from tuner.launch.engine import EngineInfo
 from tuner.launch.job import RunTrial
 from tuner.launch.vllm import VllmLauncher
 from tuner.measure.visible import visible
+from tuner.predict.prediction import Calibration
 from tuner.space.files import load_space, space_for
 from tuner.space.search_space import SearchSpace
 from tuner.space.words import not_a_name
@@ -36,7 +37,8 @@ _PARALLEL = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_si
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
     """A study that can be run. `gpus` are those that its trials use; none on the CPU. With `warm` its servers are forked from
-    one process that has vLLM imported, where that is safe."""
+    one process that has vLLM imported, where that is safe. `calibration` is what the model of a server begins with here; None
+    where trials are not predicted."""
 
     study: str
     storage: str
@@ -58,6 +60,7 @@ class Setup:
     clock: Clock = field(default_factory=SystemClock)
     run: RunTrial = run_trial
     wait_for_gpu_s: float = 0.0
+    calibration: Calibration | None = None
 
     @property
     def constraints(self) -> tuple[Slo, ...]:
@@ -90,7 +93,13 @@ def make_setup(
     caches = caches_of(fingerprint, options.cache_dir or default_root())
     launcher = replace(vllm_launcher(options, space, python), caches=caches.environment())
     setup = setup_of(options, space, launcher, workload, fingerprint, caches)
-    return replace(setup, gpus=gpus, warm=options.start == "warm", wait_for_gpu_s=options.wait_for_gpu)
+    return replace(
+        setup,
+        gpus=gpus,
+        warm=options.start == "warm",
+        wait_for_gpu_s=options.wait_for_gpu,
+        calibration=Calibration(),
+    )
 
 
 def vllm_launcher(options: Options, space: SearchSpace, python: Path) -> VllmLauncher:

@@ -16,6 +16,7 @@ from tuner.types.measured import (
     RateTried,
     ServerMetrics,
 )
+from tuner.types.predicted import Estimate, Predicted
 from tuner.types.resolved import Resolved
 from tuner.types.settings import Command, Fingerprint, Params, Proposal, Value
 from tuner.types.trial import Outcome, Trial, Twin
@@ -28,6 +29,7 @@ __all__ = [
     "DetectedGpu",
     "Distribution",
     "Endpoint",
+    "Estimate",
     "Failed",
     "FailureKind",
     "Fingerprint",
@@ -42,6 +44,7 @@ __all__ = [
     "Measured",
     "Outcome",
     "Params",
+    "Predicted",
     "ProcessId",
     "Proposal",
     "RateFound",

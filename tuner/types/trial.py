@@ -6,6 +6,7 @@ from datetime import datetime
 
 from tuner.types.failure import Failed
 from tuner.types.measured import Measured
+from tuner.types.predicted import Predicted
 from tuner.types.settings import Command, Params
 
 Outcome = Measured | Failed
@@ -27,7 +28,8 @@ class Trial:
     fraction of its limit (<= 0: met; empty without SLOs or without a measurement); `attempts` is how often it was begun,
     0 if vLLM refused it before any launch, or if it is a twin. `digest` and `compile_key` are those of the engine's answer
     (Resolved); None in a study of an older tuner. `effective` are the settings that became others than resolved when the
-    server started, with what they became."""
+    server started, with what they became. `predicted` is what the model of a server said before the launch, None where it
+    could say nothing, or was not asked."""
 
     number: int
     params: Params
@@ -42,3 +44,4 @@ class Trial:
     digest: str | None = None
     compile_key: str | None = None
     effective: Params = field(default_factory=dict)
+    predicted: Predicted | None = None

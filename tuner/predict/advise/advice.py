@@ -14,8 +14,10 @@ from tuner.predict.advise.region import Region, draw, region
 from tuner.predict.advise.remedies import why_nothing_starts
 from tuner.predict.advise.search import Change, Search
 from tuner.predict.error import ERROR, ModelError
+from tuner.predict.evidence import Basis, basis
 from tuner.predict.memory import Memory
 from tuner.predict.prediction import Prediction
+from tuner.predict.uncertainty import Known, known_of
 from tuner.predict.unpredicted import unpredicted
 from tuner.space.search_space import SearchSpace
 from tuner.types import Failed, Params
@@ -57,7 +59,8 @@ class Price:
 class Advice:
     """`best` is None where nothing is better than the defaults. `gain` is its relative gain over the defaults in the
     objective, None without one of both; `least_gain` is what a gain must exceed to be recommended. `changes` are those of the
-    best settings."""
+    best settings, and `bases` by their names what each prediction of their effect rests on; `known` is what was measured of the
+    card."""
 
     answer: Answer
     defaults: Candidate
@@ -65,6 +68,8 @@ class Advice:
     gain: float | None
     least_gain: float
     changes: tuple[Change, ...]
+    bases: Mapping[str, Basis]
+    known: Known
     region: Region
     assumed: tuple[str, ...]
     error: ModelError
@@ -89,7 +94,7 @@ def advise(
         raise RunError(why_nothing_starts(case, others))
     defaults = _candidate(case, search, default_params)
     best = None if best_params == default_params else _candidate(case, search, best_params)
-    gain, changes = _gain(case, defaults, best), search.changes(best_params)
+    gain, changes, known = _gain(case, defaults, best), search.changes(best_params), known_of(case.space.gpu)
     least_gain = max(LEAST_GAIN, _error_of(case, error) or 0.0)
     return Advice(
         answer=_answer(defaults, best, gain, least_gain),
@@ -98,6 +103,8 @@ def advise(
         gain=gain,
         least_gain=least_gain,
         changes=changes,
+        bases=_bases(case, changes, known),
+        known=known,
         region=_region(case, default_params, best_params, drawn),
         assumed=tuple(assumptions(asked, {change.name: change.value for change in changes})),
         error=error,
@@ -136,6 +143,15 @@ def _candidate(case: Case, search: Search, params: Params) -> Candidate:
         violations=violations(found.load, case.constraints),
         limit=limit_of(case, params, found, search.predict),
     )
+
+
+def _bases(case: Case, changes: Sequence[Change], known: Known) -> dict[str, Basis]:
+    workload = case.workload
+    given = bool(workload.acceptance_rates) or workload.acceptance_length is not None
+    return {
+        change.name: basis(change.name, change.default, change.value, case.space.gpu, known, has_acceptance=given)
+        for change in changes
+    }
 
 
 def _error_of(case: Case, error: ModelError) -> float | None:

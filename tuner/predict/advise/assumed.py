@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from tuner.predict.advise.case import OF_A_TRACE, RATE_RESOLUTION, Case
 from tuner.predict.settings import LATEST
 from tuner.predict.step import MEASURED
+from tuner.predict.uncertainty import is_measured
 from tuner.predict.unpredicted import unpredicted
 from tuner.types import Params
 
@@ -36,7 +37,7 @@ def _of_the_machine(case: Case) -> Sequence[str]:
         said.append(
             f"nobody published what kernels reach at compute capability {number}: shares of other cards stand in"
         )
-    elif not any(card in case.card for card in measured):
+    elif not is_measured(gpu):
         said.append(f"kernels reach the shares of the data sheet that were measured on {' and '.join(measured)}")
     sizes = case.space.parameters.get("tensor_parallel_size"), case.space.fixed.get("tensor_parallel_size", 1)
     if sizes != (None, 1):

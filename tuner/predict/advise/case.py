@@ -17,7 +17,7 @@ from tuner.predict.arguments import BACKEND
 from tuner.predict.conversations import conversations
 from tuner.predict.memory import Memory, predict_memory
 from tuner.predict.prediction import Calibration, Prediction, predict
-from tuner.predict.settings import Settings, resolve
+from tuner.predict.settings import LATEST, Settings, Version, resolve
 from tuner.predict.shape import Shape
 from tuner.predict.unpredicted import UNPREDICTED, with_unpredicted
 from tuner.space.gpus import UNSET
@@ -44,7 +44,7 @@ RATE_RESOLUTION = 0.1
 @dataclass(frozen=True, kw_only=True)
 class Case:
     """What is asked. `space` has what the user fixed; `quantized` are the shapes of checkpoints that are quantized already, by
-    quantization; `arrivals` are those of a trace, in seconds."""
+    quantization; `arrivals` are those of a trace, in seconds; `version` is vLLM's."""
 
     space: SearchSpace
     shape: Shape
@@ -54,6 +54,7 @@ class Case:
     quantized: Mapping[str, Shape] = field(default_factory=dict)
     arrivals: Sequence[float] | None = None
     calibration: Calibration = field(default_factory=Calibration)
+    version: Version = LATEST
 
     @property
     def card(self) -> str:
@@ -136,16 +137,16 @@ class Case:
         return {name: params[name] for name in self.space.parameters if name in params and name in counted}
 
     def settings(self, params: Params) -> Settings | Failed:
-        shape, launched = self._launched(params)
-        return resolve(launched, shape, self.space.gpu)
+        shape, launched = self.launched(params)
+        return resolve(launched, shape, self.space.gpu, self.version)
 
     def memory(self, params: Params) -> Memory | Failed:
         """Failed where vLLM refuses the arguments; else what it makes of the memory, which may be `failed` too."""
-        shape, launched = self._launched(params)
-        settings = resolve(launched, shape, self.space.gpu)
+        shape, launched = self.launched(params)
+        settings = resolve(launched, shape, self.space.gpu, self.version)
         if isinstance(settings, Failed):
             return settings
-        return predict_memory(shape, self.space.gpu, settings, self.calibration.memory)
+        return predict_memory(shape, self.space.gpu, settings, self.calibration.memory, self.version)
 
     def why_not(self, params: Params) -> Failed | None:
         """Why a server with these settings would not start; None if it would."""
@@ -193,9 +194,9 @@ class Case:
 
     def shape_for(self, params: Params) -> Shape:
         """Of the checkpoint that these settings load."""
-        return self._launched(params)[0]
+        return self.launched(params)[0]
 
-    def _launched(self, params: Params) -> tuple[Shape, Params]:
+    def launched(self, params: Params) -> tuple[Shape, Params]:
         """As `tuner optimize` launches it, less what is searched and has no formula: a checkpoint that is quantized says so
         itself."""
         searched = {name: value for name, value in params.items() if name not in UNPREDICTED}
@@ -206,7 +207,7 @@ class Case:
         return self.shape, given
 
     def _predict(self, workload: Workload, params: Params, requests: int | None) -> Prediction | Failed:
-        shape, launched = self._launched(params)
+        shape, launched = self.launched(params)
         if self.arrivals is not None:
             requests = min(requests or OF_A_TRACE, len(self.arrivals) * 3 // 4)  # the rest is warm-up
         found = predict(
@@ -218,6 +219,7 @@ class Case:
             offsets=self._offsets(workload),
             limits=limits(self.slos),
             requests=requests,
+            version=self.version,
         )
         if isinstance(found, Failed):
             return found

@@ -10,9 +10,12 @@ from typing import Any
 
 from tuner.predict.advise.advice import Advice, Candidate, price
 from tuner.predict.advise.case import Case
+from tuner.predict.advise.search import Change
+from tuner.predict.evidence import Basis
 from tuner.predict.memory import Memory
 from tuner.predict.prediction import Prediction
 from tuner.predict.settings import LATEST
+from tuner.predict.uncertainty import Known, estimates
 from tuner.types import Failed, Measured
 
 _MEMORY = (
@@ -72,15 +75,21 @@ def plan_json(advice: Advice, case: Case, *, model: str, workload: str, price_pe
                 for span in advice.region.spans
             },
         },
-        "changes": [{**asdict(change), "gain": _finite(change.gain)} for change in advice.changes],
+        "known": advice.known.value,
+        "changes": [_change(change, advice.bases[change.name]) for change in advice.changes],
         "price_per_gpu_hour": price_per_gpu_hour,
-        "defaults": _candidate(case, advice.defaults, price_per_gpu_hour),
-        "best": _candidate(case, advice.best, price_per_gpu_hour) if advice.best else None,
+        "defaults": _candidate(case, advice, advice.defaults, price_per_gpu_hour),
+        "best": _candidate(case, advice, advice.best, price_per_gpu_hour) if advice.best else None,
     }
     return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _candidate(case: Case, candidate: Candidate, price_per_gpu_hour: float | None) -> dict[str, Any]:
+def _change(change: Change, rests_on: Basis) -> dict[str, Any]:
+    basis = {"evidence": rests_on.evidence.value, "not_measured": rests_on.why}
+    return {**asdict(change), "gain": _finite(change.gain), **basis}
+
+
+def _candidate(case: Case, advice: Advice, candidate: Candidate, price_per_gpu_hour: float | None) -> dict[str, Any]:
     prediction = candidate.prediction
     cost = price(prediction, price_per_gpu_hour) if prediction and price_per_gpu_hour is not None else None
     return {
@@ -90,6 +99,7 @@ def _candidate(case: Case, candidate: Candidate, price_per_gpu_hour: float | Non
         "failure": _failure(candidate.failed),
         "memory": _memory(case, candidate.memory) if candidate.memory else None,
         "metrics": _metrics(prediction) if prediction else None,
+        "interval": _intervals(candidate, advice.known) if prediction else None,
         "violations": dict(candidate.violations),
         "limit": {
             "bottleneck": candidate.limit.bottleneck.value,
@@ -117,6 +127,14 @@ def _metrics(prediction: Prediction) -> dict[str, Any]:
     """Under the names of a trial's metrics."""
     load = Measured(load=prediction.load, server=None, gpu=None, server_cpu_cores=None, startup_s=None)
     return {**load.metrics(), **{name: getattr(prediction, name) for name in _STATE}}
+
+
+def _intervals(candidate: Candidate, known: Known) -> dict[str, list[float]]:
+    """Between which 95 of 100 measurements would lie, of the metrics of which it is known."""
+    assert candidate.prediction is not None
+    assert candidate.memory is not None
+    numbers = {**_metrics(candidate.prediction), "kv_cache_tokens": candidate.memory.kv_cache_tokens}
+    return {name: [one.low, one.high] for name, one in estimates(numbers, known).items()}
 
 
 def _finite(value: float | None) -> float | None:

@@ -1,0 +1,283 @@
+"""What a study's model of its server says before each launch, and learns from those before, where the truth is known: on a host
+that is the model with other rates, and noise. Nothing is launched; tests/sim/test_predicted_study.py launches."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from math import exp, log
+from pathlib import Path
+from time import process_time
+
+import pytest
+from samples import trial as a_trial
+
+from tuner.predict.advise.region import draw
+from tuner.predict.prediction import Calibration, predict
+from tuner.predict.shape import read_shape
+from tuner.predict.step import Rates
+from tuner.predict.uncertainty import Known
+from tuner.predict.unpredicted import UNPREDICTED
+from tuner.sim.engine import SimEngine
+from tuner.study.engines import simulated_setup
+from tuner.study.model import ServerModel
+from tuner.study.options import Options
+from tuner.study.setup import Setup, choose_space
+from tuner.types import Distribution, Failed, FailureKind, LoadMetrics, Mark, Measured, Params, Trial
+
+SLOW = Calibration(rates=replace(Rates(), host=1.8, launch=1.8, front=1.8))
+#: On an H200 a small model is limited by its host.
+HOST_BOUND: tuple[Params, ...] = (
+    {},
+    {"max_num_seqs": 16},
+    {"enforce_eager": True},
+    {"max_num_seqs": 32, "stream_interval": 4},
+    {"stream_interval": 8},
+)
+#: What the points of the coverage are drawn of.
+HEEDED = ("max_num_seqs", "max_num_batched_tokens", "stream_interval", "api_server_count", "enforce_eager")
+
+
+def setup_of(gpu: str = "h200", **options: object) -> Setup:
+    told = Options(engine="sim", gpu=gpu, **options)  # type: ignore[arg-type]
+    space = choose_space(told, ())
+    return simulated_setup(told, space, SimEngine(space.gpu))
+
+
+class Host:
+    """A machine whose rates are `truth`; measurements of it are noisy."""
+
+    def __init__(self, setup: Setup, truth: Calibration, seed: int = 0, noise: float = 0.02) -> None:
+        self.setup, self.truth, self.noise = setup, truth, noise
+        self.shape, self.rng = read_shape(setup.launcher.model), random.Random(seed)
+
+    def measure(self, params: Params) -> LoadMetrics | Failed:
+        heeded = {name: value for name, value in params.items() if name not in UNPREDICTED}
+        gpu, given = self.setup.space.gpu, {**self.setup.space.fixed, **heeded}
+        found = predict(self.shape, gpu, given, self.setup.workload, calibration=self.truth, requests=300)
+        return found if isinstance(found, Failed) else self._noisy(found.load)
+
+    def _noisy(self, load: LoadMetrics) -> LoadMetrics:
+        def factor() -> float:
+            return exp(self.rng.gauss(0.0, self.noise))
+
+        def scaled(found: Distribution, by: float) -> Distribution:
+            told = {name: getattr(found, name) * by for name in ("mean", "p50", "p90", "p95", "p99")}
+            return replace(found, **told)
+
+        assert load.tpot_s is not None
+        return replace(
+            load,
+            output_throughput=load.output_throughput * factor(),
+            ttft_s=scaled(load.ttft_s, factor()),
+            tpot_s=scaled(load.tpot_s, factor()),
+            e2el_s=scaled(load.e2el_s, factor()),
+        )
+
+    def study(self, points: Sequence[Params], told: list[str] | None = None) -> tuple[ServerModel, list[Trial]]:
+        """A study over these points, as the loop runs it."""
+        model = ServerModel(self.setup, (told if told is not None else []).append)
+        trials: list[Trial] = []
+        for number, params in enumerate(points):
+            predicted, load = model.predict(params, trials), self.measure(params)
+            outcome = load if isinstance(load, Failed) else measured(load)
+            one = a_trial(number, outcome, params=params, is_default=number == 0)
+            trials.append(replace(one, predicted=predicted))
+        return model, trials
+
+
+def nobody(text: str) -> None:
+    """Is told why something is not predicted."""
+
+
+def measured(load: LoadMetrics, marks: tuple[Mark, ...] = ()) -> Measured:
+    return Measured(load=load, server=None, gpu=None, server_cpu_cores=None, startup_s=30.0, marks=marks)
+
+
+def off(trial: Trial, metric: str = "output_throughput") -> float:
+    assert trial.predicted is not None
+    assert isinstance(trial.outcome, Measured)
+    return abs(log(trial.predicted.metrics[metric].value / trial.outcome.metrics()[metric]))
+
+
+def test_a_slower_host_is_predicted_better_after_three_trials_than_before() -> None:
+    host = Host(setup_of(), SLOW)
+    model, trials = host.study(HOST_BOUND)
+    before = ServerModel(host.setup, nobody)  # that learns nothing
+    for one in trials[3:]:
+        unlearned = replace(one, predicted=before.predict(one.params, ()))
+        assert off(one) < off(unlearned) / 3
+        assert off(one) < 0.15 < off(unlearned)
+    assert model.calibration.rates.host == pytest.approx(1.8, rel=0.2)
+    known = [(one.predicted.known, one.predicted.launches) for one in trials if one.predicted]
+    card, here = Known.CARD.value, Known.HOST.value
+    assert known == [(card, 0), (card, 1), (card, 2), (here, 3), (here, 4)]
+
+
+def test_a_switch_that_was_never_launched_is_known_as_well_as_the_card() -> None:
+    host = Host(setup_of(), SLOW)
+    points: list[Params] = [{"max_num_seqs": seqs, "enforce_eager": False} for seqs in (1024, 16, 32)]
+    model, trials = host.study(points)
+    for eager, known in ((True, Known.CARD), (False, Known.HOST)):
+        found = model.predict({"max_num_seqs": 64, "enforce_eager": eager}, trials)
+        assert found is not None
+        assert (found.known, found.launches) == (known.value, 3)
+
+
+def test_a_study_that_goes_on_has_learned_from_what_is_stored() -> None:
+    host = Host(setup_of(), SLOW)
+    _, trials = host.study(HOST_BOUND[:3])
+    again = ServerModel(host.setup, nobody).predict(HOST_BOUND[3], trials)
+    assert again is not None
+    assert (again.known, again.launches) == (Known.HOST.value, 3)
+    truth = host.measure(HOST_BOUND[3])
+    assert isinstance(truth, LoadMetrics)
+    assert again.metrics["output_throughput"].value == pytest.approx(truth.output_throughput, rel=0.15)
+
+
+def test_the_host_s_own_rates_are_what_it_begins_with() -> None:
+    setup = replace(setup_of(), calibration=SLOW)
+    _, trials = Host(setup, SLOW).study(HOST_BOUND[:1])
+    assert off(trials[0]) < 0.1
+
+
+@pytest.mark.parametrize("gpu", ["h200", "t4"])
+def test_95_of_100_measurements_lie_in_their_intervals(gpu: str) -> None:
+    """Of studies over points of the whole space, on hosts of several speeds."""
+    setup = setup_of(gpu)
+    inside, told = 0, 0
+    for seed, speed in enumerate((0.7, 1.8)):
+        rates = replace(Rates(), host=speed, launch=speed, front=speed, kernels=speed**-0.2)
+        heeded = setup.space.without({*setup.space.parameters} - {*HEEDED})
+        _, trials = Host(setup, Calibration(rates=rates), seed, 0.03).study([{}, *draw(heeded, seed, 5)])
+        for trial in trials:
+            if trial.predicted is None or not isinstance(trial.outcome, Measured):
+                continue
+            numbers = trial.outcome.metrics()
+            for name, found in trial.predicted.metrics.items():
+                if name in numbers:
+                    told, inside = told + 1, inside + (found.low <= numbers[name] <= found.high)
+    assert told > 30
+    assert inside / told >= 0.90
+
+
+def test_what_would_not_start_is_told_with_its_reason() -> None:
+    setup = setup_of("t4", engine_arg=("gpu_memory_utilization=0.2",))
+    found = ServerModel(setup, nobody).predict({}, ())
+    assert found is not None
+    assert found.failed is not None
+    assert found.failed.kind in (FailureKind.OUT_OF_MEMORY, FailureKind.KV_CACHE_TOO_SMALL)
+    assert found.metrics == {}
+
+
+def test_the_objective_and_what_has_an_slo_are_predicted() -> None:
+    setup = setup_of("t4", objective="e2e_p90", slo=("ttft_p99=2s", "tpot_p95=80ms"))
+    found = ServerModel(setup, nobody).predict({}, ())
+    assert found is not None
+    assert {"e2el_p90_s", "ttft_p99_s", "tpot_p95_s", "kv_cache_tokens", "output_throughput"} <= found.metrics.keys()
+
+
+def test_an_slo_of_itl_takes_no_other_prediction_away() -> None:
+    setup = replace(setup_of("t4"), slos=setup_of("t4", slo=("tpot_p99=80ms",)).slos)
+    itl = replace(setup.slos[0], name="itl_p99", metric="itl_p99_s")
+    assert ServerModel(replace(setup, slos=(itl,)), nobody).predict({}, ()) is not None
+
+
+def test_the_highest_rate_is_predicted_and_learned_from() -> None:
+    setup = setup_of("t4", slo=("ttft_p99=1s",))
+    looking = replace(setup.workload, users=None, request_rate=4.0, find_rate=True)
+    setup = replace(setup, workload=looking)
+    model = ServerModel(setup, nobody)
+    first = model.predict({}, ())
+    assert first is not None
+    load = Host(replace(setup, workload=replace(looking, find_rate=False)), Calibration()).measure({})
+    assert isinstance(load, LoadMetrics)
+    ended = a_trial(0, measured(replace(load, request_rate=4.0)), params={}, is_default=True)
+    again = model.predict({"max_num_seqs": 32}, [replace(ended, predicted=first)])
+    assert again is not None
+    assert again.launches == 1
+
+
+def broken(folder: Path, text: str) -> str:
+    folder.mkdir()
+    (folder / "config.json").write_text(text)
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda setup, folder: with_model(setup, broken(folder, "{,}")), "this is not JSON"),
+        (lambda setup, folder: with_model(setup, broken(folder, "[]")), "config.json"),
+        (lambda setup, folder: with_model(setup, broken(folder, '{"architectures": ["T5Model"]}')), "config.json"),
+        (lambda setup, folder: with_model(setup, str(folder / "none")), "none"),
+        (lambda setup, folder: with_model(setup, "nobody/knows"), "tuner does not know its shape"),
+        (lambda setup, folder: replace(setup, space=choose_space(Options(gpu="cpu"), ())), "the CPU engine"),
+        (lambda setup, folder: replace(setup, workload=replace(setup.workload, users=100_000)), "100,000 users"),
+    ],
+)
+def test_what_cannot_be_predicted_is_told_once_and_stops_nothing(change: object, why: str, tmp_path: Path) -> None:
+    setup = change(setup_of("t4"), tmp_path / "model")  # type: ignore[operator]
+    told: list[str] = []
+    model = ServerModel(setup, told.append)
+    ended = a_trial(0, measured(Host(setup_of("t4"), Calibration()).study([{}])[1][0].outcome.load))  # type: ignore[union-attr]
+    assert [model.predict({}, ()), model.predict({"max_num_seqs": 8}, [ended])] == [None, None]
+    assert len(told) == 1
+    assert why in told[0]
+
+
+def with_model(setup: Setup, model: str) -> Setup:
+    return replace(setup, launcher=replace(setup.launcher, model=model))
+
+
+def test_a_setting_that_no_formula_heeds_has_no_prediction_and_teaches_nothing() -> None:
+    told: list[str] = []
+    points: list[Params] = [{"linear_backend": "cutlass"}, {"linear_backend": "marlin"}, {}]
+    _, trials = Host(setup_of(), SLOW).study(points, told)
+    assert [trial.predicted is None for trial in trials] == [False, True, False]
+    assert told == ["no prediction: linear_backend: what it changes is not predicted"]
+    assert trials[2].predicted is not None
+    assert trials[2].predicted.launches == 1
+
+
+@pytest.mark.parametrize("mark", [Mark.CLIENT_BOUND, Mark.GPU_SHARED, Mark.THROTTLED])
+def test_what_a_measurement_says_of_others_is_not_learned(mark: Mark) -> None:
+    host = Host(setup_of(), SLOW)
+    _, trials = host.study(HOST_BOUND[:3])
+    marked = [
+        replace(one, outcome=replace(one.outcome, marks=(mark,))) for one in trials if isinstance(one.outcome, Measured)
+    ]
+    model = ServerModel(host.setup, nobody)
+    found = model.predict(HOST_BOUND[3], marked)
+    assert found is not None
+    assert (found.known, found.launches, model.calibration.rates) == (Known.CARD.value, 0, Rates())
+
+
+def test_failures_and_faults_of_the_model_stop_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    host = Host(setup_of(), SLOW)
+    model = ServerModel(host.setup, told.append)
+    failed = a_trial(0, Failed(kind=FailureKind.OUT_OF_MEMORY, message="no"), params={}, is_default=True)
+    assert model.predict({"max_num_seqs": 8}, [failed]) is not None
+
+    def divides(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("float division by zero")
+
+    monkeypatch.setattr("tuner.predict.advise.case.predict", divides)
+    assert model.predict({"max_num_seqs": 8}, [failed]) is None
+    assert told == ["no prediction: ZeroDivisionError: float division by zero"]
+
+
+def test_a_study_that_is_not_to_be_predicted_is_not() -> None:
+    assert ServerModel(replace(setup_of(), calibration=None), nobody).predict({}, ()) is None
+
+
+@pytest.mark.parametrize(("gpu", "users"), [("h200", 64), ("t4", 256), ("h200", 1000)])
+def test_learning_is_bounded_however_long_the_study(gpu: str, users: int) -> None:
+    """Two seconds of a core are aimed at; a machine under load may take some times as long."""
+    setup = setup_of(gpu, users=users)
+    host = Host(setup, SLOW)
+    _, few = host.study([{}])
+    long = [replace(few[0], number=number, is_default=not number, predicted=None) for number in range(40)]
+    began_s = process_time()
+    assert ServerModel(setup, nobody).predict({"max_num_seqs": 24}, long) is not None
+    assert process_time() - began_s < 10
