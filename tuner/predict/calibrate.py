@@ -51,10 +51,12 @@ def calibrate(
     calibration: Calibration | None = None,
     *,
     begin: Rates | None = None,
+    evaluations: int = _EVALUATIONS,
     version: Version = LATEST,
 ) -> Calibration:
     """`calibration` with rates that fit the observations. Those that cannot be predicted at all are passed over; without
-    any it is returned as it is. `begin` are the rates that it begins with, near which it ends sooner."""
+    any it is returned as it is. `begin` are the rates that it begins with, near which it ends sooner; of the
+    `evaluations` that it makes at most, each predicts every observation five times."""
     before = calibration or Calibration()
     usable = [one for one in observations if not isinstance(_predict(shape, gpu, one, before, version), Failed)]
     if not usable:
@@ -75,7 +77,7 @@ def calibrate(
         return np.stack([(there - here) / _STEP for there in moved], axis=1)
 
     start = _logarithms(begin or before.rates, before.rates)
-    fit = least_squares(residuals, start, jac=slopes, loss="soft_l1", max_nfev=_EVALUATIONS, ftol=1e-3)
+    fit = least_squares(residuals, start, jac=slopes, loss="soft_l1", max_nfev=evaluations, ftol=1e-3)
     return replace(before, rates=_scaled(before.rates, fit.x))
 
 

@@ -31,9 +31,10 @@ _TOLD = ("kv_cache_tokens", "output_throughput", "ttft_p50_s", "tpot_p50_s", "e2
 #: Requests of a prediction, at least; of each rate that is tried where the highest is looked for.
 _REQUESTS, _OF_A_RATE = 200, 80
 #: More users than this are not played through between two trials: it takes 0.1 ms a request.
-_MOST_USERS = 2_000
-#: What calibration may simulate, in requests: 2 s of a core. As often as it usually predicts each observation until it fits.
-_WORK, _PREDICTIONS = 30_000, 20
+_MOST_USERS = 1_000
+#: What calibration may simulate, in requests: 2 s of a core. It predicts each observation five times in an evaluation, of which
+#: it makes so many; what does not fit then goes on with the next trial.
+_WORK, _PREDICTIONS, _LEAST_EVALUATIONS, _EVALUATIONS = 30_000, 5, 2, 5
 #: A trial that was predicted as closely as this, in throughput and TPOT, teaches nothing: launches differ by that.
 _CLOSE = 0.03
 #: Measurements that say something of others than the server.
@@ -196,7 +197,7 @@ def _calibrated(case: Case, trials: Sequence[Trial], start: Calibration, before:
 
     users = case.workload.users or 0
     each = max(_REQUESTS, users) + 2.5 * users  # the warm-up, and the last ones
-    most = max(2, int(_WORK / (each * _PREDICTIONS)))
+    most = max(2, int(_WORK / (each * _PREDICTIONS * _EVALUATIONS)))
     chosen = trials if len(trials) <= most else [trials[0], *trials[1 - most :]]
     observations = []
     for trial in chosen:
@@ -206,4 +207,13 @@ def _calibrated(case: Case, trials: Sequence[Trial], start: Calibration, before:
         workload = replace(case.workload, request_rate=rate, find_rate=False)
         params = case.launched(trial.params)[1]
         observations.append(Observation(params=params, workload=workload, load=load))
-    return calibrate(case.shape, case.space.gpu, observations, start, begin=before.rates, version=case.version)
+    affordable = int(_WORK / (each * _PREDICTIONS * len(chosen)))
+    return calibrate(
+        case.shape,
+        case.space.gpu,
+        observations,
+        start,
+        begin=before.rates,
+        evaluations=min(_EVALUATIONS, max(_LEAST_EVALUATIONS, affordable)),
+        version=case.version,
+    )
