@@ -2,6 +2,7 @@ import re
 from dataclasses import replace
 from io import StringIO
 
+import pytest
 from rich.console import Console
 from rich.table import Table
 from samples import failed, measured, trial
@@ -36,6 +37,16 @@ def test_settings_show_only_what_differs_from_the_defaults() -> None:
 def test_a_failed_trial_has_dashes_and_no_numbers() -> None:
     row = text(trials_table([DEFAULTS, WINNER, trial(2, failed(), params={"a": 3, "b": 0.92})], 1)).splitlines()[-1]
     assert row.split() == ["2", "out", "of", "memory", "-", "-", "-", "-", "a=3"]
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_details_are_told_with_debug_only(debug: bool) -> None:
+    console = Console(file=StringIO(), width=80)
+    with TerminalWatch(console, THROUGHPUT, 2, "SIMULATED", debug) as watch:
+        watch.detail("no prediction: the CPU engine is not modelled")
+    assert isinstance(console.file, StringIO)
+    shown = "SIMULATED no prediction: the CPU engine is not modelled\n"
+    assert console.file.getvalue() == (shown if debug else "")
 
 
 def test_without_a_terminal_progress_is_one_line_an_event() -> None:

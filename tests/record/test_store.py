@@ -22,11 +22,13 @@ from tuner.study.lease import abandoned, holding, me
 from tuner.types import (
     Command,
     Distribution,
+    Estimate,
     Failed,
     FailureKind,
     GpuMetrics,
     LoadMetrics,
     Measured,
+    Predicted,
     ProcessId,
     Proposal,
     Resolved,
@@ -267,6 +269,13 @@ _failed = st.builds(Failed, kind=st.sampled_from(_ended), message=st.text(), log
 _commands = st.builds(
     Command, argv=st.lists(st.text()).map(tuple), environment=st.dictionaries(st.text("ABC_"), st.text(), max_size=2)
 )
+_predicted = st.builds(
+    Predicted,
+    known=st.text(),
+    launches=st.integers(0, 99),
+    metrics=st.dictionaries(st.text(), st.builds(Estimate, value=_numbers, low=_numbers, high=_numbers), max_size=3),
+    failed=st.none() | _failed,
+)
 _trials = st.builds(
     Trial,
     number=st.just(0),
@@ -282,6 +291,7 @@ _trials = st.builds(
     digest=st.none() | st.text("0123456789abcdef"),
     compile_key=st.none() | st.text("0123456789abcdef"),
     effective=_params,
+    predicted=st.none() | _predicted,
 )
 
 

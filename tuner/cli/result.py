@@ -44,7 +44,7 @@ def print_result(store: Store, name: str, found: Decision, storage: str, console
     for sentence in recommendation_sentences(found):
         prose(console, f"{sentence[0].upper()}{sentence[1:]}.")
     if (known := agreement(trials, objective)) is not None:
-        prose(console, _agreement_sentence(known))
+        prose(console, _agreement_sentence(known, record.fingerprint.unreal))
     bound = [t.number for t in trials if isinstance(t.outcome, Measured) and Mark.CLIENT_BOUND in t.outcome.marks]
     if bound:
         numbers = ", ".join(map(str, bound))
@@ -53,12 +53,13 @@ def print_result(store: Store, name: str, found: Decision, storage: str, console
         say(console, f"Export it: {next_step(storage, 'export', name)}")
 
 
-def _agreement_sentence(known: Agreement) -> str:
-    """How well the model of the server had predicted the search."""
+def _agreement_sentence(known: Agreement, unreal: str | None) -> str:
+    """How well the model of the server had predicted the search; of a simulation it is what was simulated."""
+    name = "The model of the server" + (", which the simulation itself runs on," if unreal else "")
     rank = f", rank {known.rank:.1f}" if known.rank is not None else ""
     trials = "1 trial" if known.trials == 1 else f"the median of {known.trials} trials"
     inside = f"{known.inside} of {known.trials} inside its 95 % intervals"
-    return f"The model of the server was within {known.error:.0%} in {trials}{rank}; {inside}."
+    return f"{name} was within {known.error:.0%} in {trials}{rank}; {inside}."
 
 
 def print_trials(

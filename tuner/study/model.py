@@ -31,9 +31,9 @@ _TOLD = ("kv_cache_tokens", "output_throughput", "ttft_p50_s", "tpot_p50_s", "e2
 #: Requests of a prediction, at least; of each rate that is tried where the highest is looked for.
 _REQUESTS, _OF_A_RATE = 200, 80
 #: More users than this are not played through between two trials: it takes 0.1 ms a request.
-_MOST_USERS = 2_000
-#: What calibration may simulate, in requests: 2 s of a core. As often as it usually predicts each observation until it fits.
-_WORK, _PREDICTIONS = 30_000, 20
+_MOST_USERS = 1_000
+#: What calibration may simulate, in requests: 2 s of a core. As often it predicts each observation at most.
+_WORK, _PREDICTIONS = 30_000, 13
 #: A trial that was predicted as closely as this, in throughput and TPOT, teaches nothing: launches differ by that.
 _CLOSE = 0.03
 #: Measurements that say something of others than the server.
