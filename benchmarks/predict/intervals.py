@@ -20,6 +20,8 @@ from tuner.predict.step import MEASURED
 
 Method = Literal["plain", "calibrated", "same", "roofline"]
 SHARE = 0.95
+#: Sets of fewer points count by their points.
+FEW = 20
 METRICS = ("throughput", "TTFT", "TPOT", "E2EL")
 Tested = Mapping[str, Mapping[Method, Sequence[Pair]]]
 
@@ -73,10 +75,10 @@ def covered(tested: Tested) -> dict[str, list[tuple[bool, float]]]:
 
 
 def _weighted(pairs: Sequence[Named], name: str) -> list[tuple[float, float]]:
-    """How far off each point is, and its weight."""
+    """How far off each point is, and its weight: each set counts the same, but those of few points less."""
     off = [(of, abs(value)) for of, pair in pairs if (value := _off(pair, name)) is not None]
     count = Counter(of for of, _ in off)
-    return [(value, 1 / count[of]) for of, value in off]
+    return [(value, 1 / max(count[of], FEW)) for of, value in off]
 
 
 def _side(point: Point) -> int:

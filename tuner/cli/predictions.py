@@ -64,6 +64,8 @@ def region_table(advice: Advice) -> Table:
         table.add_column(header)
     for span in advice.region.spans:
         starts = _values(span.starts) or "none" if span.failed else "all"
+        if span.may_start != span.starts:
+            starts += f" (maybe {_values(span.may_start)})"
         table.add_row(span.name, _values(span.searched), starts, escape(_reason(span.failed)))
     return table
 
@@ -75,9 +77,10 @@ def _reason(failed: Failed | None) -> str:
 
 
 def region_sentence(advice: Advice, case: Case) -> str:
+    maybe = f", {advice.region.maybe:.0%} maybe" if advice.region.maybe else ""
     others = "vLLM's defaults" if advice.region.base == advice.defaults.params else "the best settings below"
     return (
-        f"{advice.region.share:.0%} of the search space {case.space.name} starts ({advice.region.points} points drawn)."
+        f"{advice.region.share:.0%} of the search space {case.space.name} starts{maybe} ({advice.region.points} points drawn)."
         f" Of each parameter, with the others as in {others}:"
     )
 
@@ -121,12 +124,16 @@ def memory_sentence(name: str, candidate: Candidate, case: Case) -> str:
     if memory is None or candidate.prediction is None:
         assert candidate.failed is not None
         return f"{name}: would not start ({candidate.failed.kind.value})"
+    start = ""
+    if memory.at_worst is not None:
+        kind, margin = memory.at_worst.kind.value, memory.margin_bytes * _GIB
+        start = f"; it may not start ({kind}): the memory is predicted to {margin:.1f} GiB"
     mean, longest = (memory.concurrency(tokens) for tokens in (case.mean_tokens, case.longest_tokens))
     admitted = candidate.prediction.settings.max_num_seqs
     most = f"; max_num_seqs admits {admitted:,}" if admitted < mean else ""
     return (
         f"{name}: {memory.kv_cache_tokens:,} tokens of KV cache: {mean:,.0f} requests of this workload at once"
-        f" (mean {case.mean_tokens:,.0f} tokens), {longest:,.0f} of its longest ({case.longest_tokens:,}){most}"
+        f" (mean {case.mean_tokens:,.0f} tokens), {longest:,.0f} of its longest ({case.longest_tokens:,}){most}{start}"
     )
 
 

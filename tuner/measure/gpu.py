@@ -196,6 +196,12 @@ def _memory(handle: Any) -> tuple[int, int]:
     return int(info.used), int(info.total)
 
 
+def _usable_bytes(handle: Any) -> int:
+    """What a CUDA program finds: all but what the driver keeps for itself, which version 1 does not tell."""
+    info = pynvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2)
+    return int(info.total) - int(info.reserved)
+
+
 def _processes(handle: Any) -> list[GpuProcess]:
     running = _read(pynvml.nvmlDeviceGetComputeRunningProcesses, handle)
     return [GpuProcess(pid=process.pid, memory_bytes=process.usedGpuMemory) for process in running or []]
@@ -224,6 +230,7 @@ def _detected(handle: Any, index: int, driver: str, card: DetectedGpu | None = N
         compute_capability=(int(major), int(minor)),
         driver=driver,
         card_uuid=card.uuid if card else None,
+        usable_bytes=_read(_usable_bytes, handle),
     )
 
 

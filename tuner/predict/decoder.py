@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+#: How the sentence in `Shape.assumed` begins for a family of models or a quantization that is a guess.
+UNKNOWN = "tuner does not know"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Experts:
@@ -78,6 +81,11 @@ class Shape:
     stored_bytes: int | None = None
     max_positions: int
     assumed: tuple[str, ...] = ()
+
+    @property
+    def is_guess(self) -> bool:
+        """Whether it is of a kind that tuner does not know, and counted like another."""
+        return any(said.startswith(UNKNOWN) for said in self.assumed)
 
     @property
     def attention_matrices(self) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from statistics import median
 from tuner.errors import UsageError
 from tuner.predict.footprint import activation_bytes, counts_graphs, graph_bytes, kept_bytes, weight_bytes
 from tuner.predict.kv_blocks import KvBlocks
+from tuner.predict.margin import FRAGMENTED, Verdict, margin_bytes
 from tuner.predict.memory_log import Reported, read_log
 from tuner.predict.precision import kv_bytes_per_token
 from tuner.predict.settings import LATEST, Settings, Version
@@ -42,7 +43,10 @@ class Memory:
     """Bytes per GPU. `budget_bytes` is gpu_memory_utilization of all; weights, activations, the rest and the KV cache fill it,
     and the CUDA graphs where this vLLM counts them (`graphs_counted`). `other_bytes` is what is neither.
 
-    `kv_cache_tokens` is what vLLM would report, 0 with `failed`. `largest_length` is the longest request that would fit."""
+    `margin_bytes` is by how much all of that may be off. `failed` is what goes wrong by the likeliest numbers, `at_best` and
+    `at_worst` with the margin in favour and against; None where it starts. `kv_cache_tokens` is what vLLM would report: 0
+    where it does not start even at best, and the least that it starts with where it may. `largest_length` is the longest
+    request that would fit."""
 
     total_bytes: int
     budget_bytes: int
@@ -55,7 +59,16 @@ class Memory:
     kv_cache_bytes: int
     kv_cache_tokens: int
     largest_length: int
+    margin_bytes: int = 0
     failed: Failed | None = None
+    at_best: Failed | None = None
+    at_worst: Failed | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        if self.at_best is not None:
+            return Verdict.FAILS
+        return Verdict.STARTS if self.at_worst is None else Verdict.MAYBE
 
     def concurrency(self, tokens_per_request: float) -> float:
         """How many requests of so many tokens the KV cache holds at once."""
@@ -103,7 +116,9 @@ def predict_memory(
     left = budget - weights - activations - other - (graphs if counted else 0)
     context = _CONTEXT_HOPPER if gpu.capability == (9, 0) else _CONTEXT
     outside = (0 if version >= _COUNTS_ALL else kept) + (0 if counted else graphs)
-    blocks = KvBlocks(shape, settings)
+    blocks, calibrated = KvBlocks(shape, settings), calibration != MemoryCalibration()
+    terms = {"weights": weights, "activations": activations, "graphs": graphs}
+    margin = margin_bytes(shape, gpu, settings, **terms, calibrated=calibrated)
     found = Memory(
         total_bytes=total,
         budget_bytes=budget,
@@ -116,10 +131,18 @@ def predict_memory(
         kv_cache_bytes=max(0, left),
         kv_cache_tokens=blocks.tokens(left),
         largest_length=blocks.largest_length(left),
+        margin_bytes=margin,
     )
     needed = blocks.needed(settings.max_model_len) * blocks.block_bytes
-    failed = _failure(found, settings, left, needed, total - context, outside)
-    return found if failed is None else replace(found, kv_cache_tokens=0, failed=failed)
+    needs = _Needs(needed, total - context, outside)
+    failed = _failure(found, settings, left, needs)
+    at_best = _failure(found, settings, left + margin, needs.shifted(margin))
+    pieces = 0 if activations > 0.5 * budget else round(FRAGMENTED * activations)
+    at_worst = _failure(found, settings, left - margin, needs.shifted(-margin, pieces))
+    tokens = found.kv_cache_tokens
+    if failed is not None:
+        tokens = 0 if at_best else max(tokens, settings.max_model_len)
+    return replace(found, kv_cache_tokens=tokens, failed=failed, at_best=at_best and failed, at_worst=at_worst)
 
 
 def _other_bytes(gpu: Gpu, settings: Settings, version: Version) -> int:
@@ -132,9 +155,21 @@ def _other_bytes(gpu: Gpu, settings: Settings, version: Version) -> int:
     return found + (_ALL_REDUCE if version >= (0, 17) and gpu.capability == (9, 0) else _NCCL_BEFORE_0_17)
 
 
-def _failure(memory: Memory, settings: Settings, left: int, needed: float, free: int, outside: int) -> Failed | None:
-    """The first thing that goes wrong on the way up, in vLLM's words; None if the server starts. `free` is there at its start,
-    `outside` what it takes beside its budget."""
+@dataclass(frozen=True, slots=True)
+class _Needs:
+    """Bytes: of one request of the longest length, `free` when vLLM starts, and `outside` what it takes beside its budget."""
+
+    request: float
+    free: int
+    outside: int
+
+    def shifted(self, margin: int, pieces: int = 0) -> "_Needs":
+        return replace(self, free=self.free + margin, outside=self.outside + pieces)
+
+
+def _failure(memory: Memory, settings: Settings, left: int, needs: _Needs) -> Failed | None:
+    """The first thing that goes wrong on the way up, in vLLM's words; None if the server starts. `left` is for the KV cache."""
+    free, needed, outside = needs.free, needs.request, needs.outside
     if memory.budget_bytes > free:
         return _out_of_memory(
             f"Free memory on device cuda:0 ({_gib(free)}/{_gib(memory.total_bytes)} GiB) on startup is less than desired GPU"

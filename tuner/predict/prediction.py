@@ -99,8 +99,8 @@ def predict(
     if isinstance(settings, Failed):
         return settings
     memory = predict_memory(shape, gpu, settings, calibration.memory, version)
-    if memory.failed:
-        return memory.failed
+    if memory.at_best:  # near the border there is a prediction
+        return memory.at_best
     server = make_server(shape, gpu, settings, memory, calibration.rates)
     served = run_load(server, settings, workload, offsets=offsets, limits=limits, requests=requests)
     known = {entry.name: getattr(served, entry.name) for entry in fields(served)}

@@ -13,7 +13,7 @@ from typing import Any
 from tuner.errors import UsageError
 from tuner.predict.checkpoint import stored_bytes
 from tuner.predict.config_json import Config, read_json
-from tuner.predict.decoder import Experts, Mla, Quantized, Shape
+from tuner.predict.decoder import UNKNOWN, Experts, Mla, Quantized, Shape
 from tuner.predict.families import KNOWN, NOT_LATENT, TIED, UNGATED, text_of, why_not
 from tuner.predict.quantized import read_quantization
 from tuner.predict.tower import TOWERS, tower_parameters
@@ -143,13 +143,13 @@ def _with_quantization(shape: Shape, config: Config, folder: Path | None) -> tup
     weights = shape.stored_bytes - 2 * (shape.embedding_parameters + shape.tower_parameters)
     each = min(2.0, max(0.25, weights / (shape.layers * shape.layer_parameters)))
     found = replace(shape, checkpoint_quantization=method, quantized=Quantized(weight_bytes=each))
-    return found, [f"tuner does not know the quantization {method}: {8 * each:.3g} bits a weight, by its files' sizes"]
+    return found, [f"{UNKNOWN} the quantization {method}: {8 * each:.3g} bits a weight, by its files' sizes"]
 
 
 def _assumed(config: Config, family: str, added: tuple[str, ...], stored: int | None) -> list[str]:
     said = []
     if family not in KNOWN | UNGATED:
-        said.append(f"tuner does not know {family}: its layers are counted like Llama's")
+        said.append(f"{UNKNOWN} {family}: its layers are counted like Llama's")
     if added:
         said.append(
             f"{config.where} leaves out {', '.join(added)}: as the class of {config.get('model_type')} has them"

@@ -160,6 +160,11 @@ class SearchSpace(BaseModel):
             )
         return smaller.model_copy(update={"groups": kept})
 
+    def with_memory(self, memory_bytes: int) -> Self:
+        """The space for a card with so much memory."""
+        gpu = self.gpu.model_copy(update={"memory_gib": memory_bytes / 2**30})
+        return self.model_copy(update={"gpu": gpu})
+
     def without(self, names: Collection[str]) -> Self:
         """The space without these parameters: vLLM's defaults rule for them. A `when` on one of them is decided by its first
         choice, which is vLLM's default in the files that come with tuner."""

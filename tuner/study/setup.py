@@ -77,6 +77,7 @@ def choose_space(options: Options, detected: Sequence[DetectedGpu]) -> SearchSpa
     else:
         space = load_space(options.gpu)
     _check_card(space, detected, options)
+    space = _with_own_memory(space, detected)
     space = space.with_quantized_models(quantized_models(options))
     fixed = {} if options.max_model_len is None else {"max_model_len": options.max_model_len}
     space = space.with_fixed({**engine_arguments(options), **fixed}).with_groups(groups_of(options))
@@ -213,6 +214,14 @@ def _first_visible(detected: Sequence[DetectedGpu]) -> DetectedGpu | None:
     if seen.hidden:
         raise UsageError(f"{seen.hidden}: name one of them there, unset it, or give --gpu cpu")
     return seen.gpus[0] if seen.gpus else None
+
+
+def _with_own_memory(space: SearchSpace, detected: Sequence[DetectedGpu]) -> SearchSpace:
+    """With the memory that this very card has, where it is here: a driver keeps more or less of it, a MIG slice has a part."""
+    first = next(iter(visible(detected, os.environ.get(_VARIABLE)).gpus), None)
+    if first is None or first.usable_bytes is None or not space.gpu.is_called(first.name):
+        return space
+    return space.with_memory(first.usable_bytes)
 
 
 def _gpus_of_a_trial(space: SearchSpace, detected: Sequence[DetectedGpu]) -> tuple[DetectedGpu, ...]:

@@ -8,7 +8,8 @@ from pathlib import Path
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetectedGpu:
     """One GPU, or a MIG slice of the card `card_uuid`, whose index it has. `memory_bytes` is None on boards that share the
-    host's memory; `compute_capability` is (major, minor)."""
+    host's memory; `usable_bytes` is what CUDA sees of it, without what the driver keeps, None where NVML does not tell;
+    `compute_capability` is (major, minor)."""
 
     index: int
     uuid: str
@@ -17,6 +18,7 @@ class DetectedGpu:
     compute_capability: tuple[int, int]
     driver: str
     card_uuid: str | None = None
+    usable_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from tuner.decide.slo import Slo, constraints, limits, violations
 from tuner.errors import UsageError
 from tuner.predict.arguments import BACKEND
 from tuner.predict.conversations import conversations
+from tuner.predict.margin import Verdict
 from tuner.predict.memory import Memory, predict_memory
 from tuner.predict.prediction import Calibration, Prediction, predict
 from tuner.predict.settings import LATEST, Settings, Version, resolve
@@ -149,9 +150,14 @@ class Case:
         return predict_memory(shape, self.space.gpu, settings, self.calibration.memory, self.version)
 
     def why_not(self, params: Params) -> Failed | None:
-        """Why a server with these settings would not start; None if it would."""
+        """Why a server with these settings may not start; None if it would."""
         found = self.memory(params)
-        return found if isinstance(found, Failed) else found.failed
+        return found if isinstance(found, Failed) else found.at_worst
+
+    def verdict(self, params: Params) -> Verdict:
+        """Whether a server with these settings would start."""
+        found = self.memory(params)
+        return Verdict.FAILS if isinstance(found, Failed) else found.verdict
 
     def breaks_rule(self, params: Params) -> bool:
         """Whether a rule of the space forbids it; the defaults may lie outside of its ranges."""

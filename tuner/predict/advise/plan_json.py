@@ -12,6 +12,7 @@ from tuner.predict.advise.advice import Advice, Candidate, price
 from tuner.predict.advise.case import Case
 from tuner.predict.advise.search import Change
 from tuner.predict.evidence import Basis
+from tuner.predict.margin import Verdict
 from tuner.predict.memory import Memory
 from tuner.predict.prediction import Prediction
 from tuner.predict.settings import LATEST
@@ -28,6 +29,7 @@ _MEMORY = (
     "kv_cache_bytes",
     "kv_bytes_per_token",
     "kv_cache_tokens",
+    "margin_bytes",
 )
 _STATE = (
     "running_mean",
@@ -65,11 +67,13 @@ def plan_json(advice: Advice, case: Case, *, model: str, workload: str, price_pe
         "region": {
             "base": dict(advice.region.base),
             "share": advice.region.share,
+            "maybe": advice.region.maybe,
             "points": advice.region.points,
             "parameters": {
                 span.name: {
                     "searched": span.searched,
                     "starts": span.starts,
+                    "may_start": span.may_start,
                     "failure": _failure(span.failed),
                 }
                 for span in advice.region.spans
@@ -97,6 +101,7 @@ def _candidate(case: Case, advice: Advice, candidate: Candidate, price_per_gpu_h
         "settings": prediction.settings.params if prediction else None,
         "gpu_count": prediction.settings.tensor_parallel_size if prediction else None,
         "failure": _failure(candidate.failed),
+        "verdict": (candidate.memory.verdict if candidate.memory else Verdict.FAILS).value,
         "memory": _memory(case, candidate.memory) if candidate.memory else None,
         "metrics": _metrics(prediction) if prediction else None,
         "interval": _intervals(candidate, advice.known) if prediction else None,

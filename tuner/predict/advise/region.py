@@ -5,10 +5,12 @@ Only memory and vLLM's own refusals are asked, nothing is simulated.
 
 import itertools
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tuner.predict.advise.case import Case
+from tuner.predict.margin import Verdict
 from tuner.space.parameters import Categorical, Float, Int, Parameter
 from tuner.space.search_space import SearchSpace
 from tuner.types import Failed, Params, Value
@@ -26,32 +28,36 @@ _EITHER = ("gpu_memory_utilization", "quantization", "kv_cache_dtype", "enforce_
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
     """The values of one parameter that start while the others are as in the region's base: choices, or the ends of a range;
-    none at all if empty. `failed` is why a value that does not start does not, None if all of `searched` start."""
+    none at all if empty. `may_start` has with these the values of which that cannot be told. `failed` is why a value that may
+    not start does not, None if all of `searched` start."""
 
     name: str
     searched: tuple[Value, ...]
     starts: tuple[Value, ...]
+    may_start: tuple[Value, ...]
     failed: Failed | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Region:
-    """`share` of `points` settings start, drawn evenly from those of the space that keep its rules. The spans are around
-    `base`."""
+    """`share` of `points` settings start and of `maybe` that cannot be told, drawn evenly from those of the space that keep its
+    rules. The spans are around `base`."""
 
     base: Params
     spans: tuple[Span, ...]
     share: float
+    maybe: float
     points: int
 
 
 def region(case: Case, base: Params, drawn: Sequence[Params]) -> Region:
     """`drawn` are points of the space, which say what share of it starts."""
-    starting = sum(case.why_not(point) is None for point in drawn)
+    found = Counter(case.verdict(point) for point in drawn)
     return Region(
         base=base,
         spans=tuple(_span(case, base, name, case.space.parameters[name]) for name in base),
-        share=starting / len(drawn) if drawn else 0.0,
+        share=found[Verdict.STARTS] / len(drawn) if drawn else 0.0,
+        maybe=found[Verdict.MAYBE] / len(drawn) if drawn else 0.0,
         points=len(drawn),
     )
 
@@ -108,15 +114,31 @@ def _span(case: Case, base: Params, name: str, parameter: Parameter) -> Span:
             failures.append(failed)
         return failed is None
 
+    def may_start(value: Value) -> bool:
+        return case.verdict({**base, name: value}) is not Verdict.FAILS
+
     tried = values(parameter, _GRID)
-    good = [value for value in tried if starts(value)]
     searched = tuple(tried) if isinstance(parameter, Categorical) else (parameter.low, parameter.high)
-    if good and not isinstance(parameter, Categorical):
-        first, last = tried.index(good[0]), tried.index(good[-1])
-        low = _edge(parameter, tried[first - 1], good[0], starts) if first else good[0]
-        high = _edge(parameter, tried[last + 1], good[-1], starts) if last + 1 < len(tried) else good[-1]
-        good = [low, high]
-    return Span(name=name, searched=searched, starts=tuple(good), failed=failures[0] if failures else None)
+    good = _reach(parameter, tried, starts)
+    possible = _reach(parameter, tried, may_start) if failures else good
+    return Span(
+        name=name,
+        searched=searched,
+        starts=good,
+        may_start=possible,
+        failed=failures[0] if failures else None,
+    )
+
+
+def _reach(parameter: Parameter, tried: Sequence[Value], holds: Callable[[Value], bool]) -> tuple[Value, ...]:
+    """The choices for which it holds, or the ends of the range."""
+    good = [value for value in tried if holds(value)]
+    if not good or isinstance(parameter, Categorical):
+        return tuple(good)
+    first, last = tried.index(good[0]), tried.index(good[-1])
+    low = _edge(parameter, tried[first - 1], good[0], holds) if first else good[0]
+    high = _edge(parameter, tried[last + 1], good[-1], holds) if last + 1 < len(tried) else good[-1]
+    return low, high
 
 
 def _edge(parameter: Int | Float, bad: Value, good: Value, starts: Callable[[Value], bool]) -> Value:

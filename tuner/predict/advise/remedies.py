@@ -35,7 +35,7 @@ def why_nothing_starts(case: Case, others: Sequence[SearchSpace]) -> str:
 
 
 def _remedies(case: Case, tried: Sequence[Memory | Failed], others: Sequence[SearchSpace]) -> Iterator[str]:
-    lengths = [found.largest_length for found in tried if isinstance(found, Memory)]
+    lengths = [_sure_length(found) for found in tried if isinstance(found, Memory)]
     length = max(lengths, default=0) // _ROUND * _ROUND
     if length >= case.longest_tokens and _starts(replace(case, space=case.space.with_fixed({"max_model_len": length}))):
         yield f"--max-model-len {length}"
@@ -54,6 +54,12 @@ def _remedies(case: Case, tried: Sequence[Memory | Failed], others: Sequence[Sea
         if space.gpu.capability is not None and _starts(replace(case, space=_on(case, space))):
             yield f"--gpu {space.name}"
             break
+
+
+def _sure_length(memory: Memory) -> int:
+    """The longest request that fits even if the prediction is off by its margin."""
+    cache = memory.kv_cache_bytes
+    return int(memory.largest_length * max(0, cache - memory.margin_bytes) / cache) if cache else 0
 
 
 def _with_size(case: Case, size: int) -> Case:

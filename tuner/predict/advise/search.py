@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from tuner.decide.gain import LEAST_GAIN
 from tuner.predict.advise.case import Case, Tell
 from tuner.predict.advise.region import thrifty, values
+from tuner.predict.margin import Verdict
 from tuner.predict.prediction import Prediction
 from tuner.space.gpus import UNSET
 from tuner.space.parameters import Int, Parameter
@@ -55,12 +56,17 @@ class Search:
         self._case, self._defaults, self._tell = case, defaults, tell
         self._known: dict[tuple[object, ...], Prediction | Failed] = {}
         tail = any("_p9" in metric for metric in (case.objective.metric, *(slo.metric for slo in case.constraints)))
+        self._sure = True  # only settings that start for certain are looked at
         self._short = (_SHORT_FOR_TAILS if tail else 1) * max(_SHORT, case.workload.users or 0)
 
     def best(self, drawn: Sequence[Params]) -> Params | None:
         """The settings that are predicted to be best; None if none starts."""
         points = self._starting([{}, *self._case.space.enqueue, *drawn])[: self._affordable()]
         points = points or self._starting(thrifty(self._case.space))
+        if not points:  # near the border of the memory nothing is ruled out
+            self._sure = False
+            points = self._starting([{}, *self._case.space.enqueue, *drawn])[: self._affordable()]
+            points = points or self._starting(thrifty(self._case.space))
         if not points:
             return None
         short = self._rated("screening", points, lambda point: self._rating(point, self._short))
@@ -84,7 +90,7 @@ class Search:
         return tuple(self._change(best, name) for name in self._changed(best))
 
     def _starting(self, points: Iterable[Params]) -> list[Params]:
-        """Those that keep the rules and start, each once, with the defaults for what they do not name."""
+        """Those that keep the rules and start (or may, where nothing is sure to), each once, with the defaults for the rest."""
         full = (self._case.active({**self._defaults, **point}) for point in points)
         unique = {tuple(point.items()): point for point in full}
         return [point for point in unique.values() if self._is_possible(point)]
@@ -181,7 +187,10 @@ class Search:
         return self._case.active({name: value for name, value in changed.items() if value is not None})
 
     def _is_possible(self, params: Mapping[str, Value]) -> bool:
-        return not self._case.breaks_rule(params) and self._case.why_not(params) is None
+        if self._case.breaks_rule(params):
+            return False
+        verdict = self._case.verdict(params)
+        return verdict is Verdict.STARTS or (verdict is Verdict.MAYBE and not self._sure)
 
 
 def _round(parameter: Parameter, value: Value | None) -> list[Value]:
