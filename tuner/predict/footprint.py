@@ -37,6 +37,8 @@ _WORKSPACE_HOPPER, _WORKSPACE = 32 * _MIB, 8.125 * _MIB
 _L2_BYTES = {(7, 5): 4e6, (8, 0): 40e6, (8, 6): 6e6, (8, 9): 72e6, (9, 0): 60e6}
 #: CUDA graphs, fitted to 0.05 to 0.97 GiB: all of them, each, and each token of a whole-model graph in hidden states.
 _GRAPHS, _GRAPH, _GRAPH_HIDDEN = 124 * _MIB, 2.2 * _MIB, 8
+#: Up to this size whole graphs of steps with prompts were seen to grow: 2,048 take what 512 do (surfaces of benchmarks/data).
+_GROWS_TO = 512
 #: Measured: what fp8 adds while a model is loaded, be it the weights', the KV cache's, or both.
 _FP8 = 32 * _MIB
 #: MoE models that had model runner V2 by default as early as dense ones (config/vllm.py of 0.25).
@@ -162,17 +164,22 @@ def _widest(shape: Shape) -> float:
 
 
 def graph_bytes(shape: Shape, settings: Settings, version: Version) -> float:
-    """What all CUDA graphs take: of the pieces between attention for each size, of the whole model for decoding batches."""
+    """What all CUDA graphs take, by mode: of the pieces between attention for each size, of the whole model for decoding
+    batches, or, in FULL mode, of the whole model for each size (config/compilation.py, CUDAGraphMode)."""
     sizes = capture_sizes(settings, version)
     if not sizes:
         return 0.0
-    whole = [size for size in sizes if size <= settings.max_num_seqs]
+    pieces = sizes if "PIECEWISE" in settings.cudagraph_mode else ()
+    decoding = settings.max_num_seqs * (1 + settings.speculative_tokens)
+    whole = [size for size in sizes if size <= decoding] if settings.cudagraph_mode != "PIECEWISE" else []
+    if settings.cudagraph_mode == "FULL":
+        pieces, whole = (), [size for size in sizes if size <= _GROWS_TO]
     divided = 1 - _GRAPH_DIVIDED + _GRAPH_DIVIDED / settings.tensor_parallel_size
     captured = sum(whole) * shape.hidden * settings.dtype_bytes * divided
     one = _GRAPH
     if shape.experts is not None:
         one += _GRAPH_EXPERTS if version >= (0, 25) else _GRAPH_EXPERTS_BEFORE_0_25
-    return _GRAPHS + (len(sizes) + len(whole)) * one + _GRAPH_HIDDEN * captured
+    return _GRAPHS + (len(pieces) + len(whole)) * one + _GRAPH_HIDDEN * captured
 
 
 def kept_bytes(shape: Shape, settings: Settings, version: Version) -> float:

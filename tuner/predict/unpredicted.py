@@ -5,7 +5,7 @@ Read in vLLM 0.25.1 and 0.32. They are searched on a card; what they bring there
 
 from collections.abc import Iterable, Mapping
 
-from tuner.predict.arguments import BACKEND, LARGEST, MODE
+from tuner.predict.arguments import BACKEND, LARGEST
 from tuner.predict.settings import Settings, capture_sizes
 from tuner.space.gpus import UNSET
 from tuner.space.speculation import is_of_speculation
@@ -23,8 +23,8 @@ UNPREDICTED: Mapping[str, Value] = {
 }
 
 
-#: Of these the memory is known, and no formula has the time.
-_NOT_TIMED = (MODE, LARGEST, BACKEND, "long_prefill_token_threshold")
+#: Of these one value is timed, on Hopper: too little to choose one.
+_NOT_TIMED = (BACKEND,)
 
 
 def unpredicted(searched: Iterable[str]) -> frozenset[str]:
