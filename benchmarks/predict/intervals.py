@@ -17,7 +17,9 @@ from points import Point
 from score import COMPARED, Pair, Predicted
 
 from tuner.predict.step import MEASURED
+from tuner.predict.uncertainty import Known, estimate
 
+KNOWN = {"host": Known.HOST, "card": Known.CARD, "none": Known.NOTHING}
 Method = Literal["plain", "calibrated", "same", "roofline"]
 SHARE = 0.95
 #: Sets of fewer points count by their points.
@@ -71,6 +73,19 @@ def covered(tested: Tested) -> dict[str, list[tuple[bool, float]]]:
             for name, width in widths.items():
                 inside = [(value <= width, weight) for value, weight in _weighted(judged, name)]
                 found.setdefault(f"{name}, {kind}", []).extend(inside)
+    return found
+
+
+def inside(tested: Tested) -> dict[str, tuple[float, int]]:
+    """Of each class and metric the share of the points in the product's own interval, each set counting the same."""
+    found = {}
+    for kind, pairs in classes(tested).items():
+        for name in METRICS:
+            if off := _weighted(pairs, name):
+                one = estimate(COMPARED[name][0], 1.0, KNOWN[kind])
+                assert one
+                weight = sum(each for value, each in off if value <= math.log(one.high))
+                found[f"{name}, {kind}"] = weight / sum(each for _, each in off), len(off)
     return found
 
 

@@ -16,7 +16,8 @@ from tuner.errors import UsageError, did_you_mean
 from tuner.space import gpus
 from tuner.space.parameters import Categorical, Parameter, Scalar, meeting, never_met, shown, unmet
 from tuner.space.rules import Rule
-from tuner.space.speculation import broken, is_of_speculation, problems, unsaid
+from tuner.space.searched_speculation import problems
+from tuner.space.speculation import broken, is_of_speculation, unsaid
 from tuner.space.words import (
     ARGUMENT,
     SECRET_ARGUMENTS,

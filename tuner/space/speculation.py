@@ -5,12 +5,11 @@ The names are those of vLLM 0.25 to 0.32 (config/speculative.py): `speculative_c
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tuner.errors import did_you_mean
 from tuner.space.gpus import UNSET
-from tuner.space.parameters import Categorical, Parameter
 from tuner.types import Params, Value
 
 CONFIG = "speculative_config"
@@ -87,7 +86,7 @@ def broken(params: Params) -> list[tuple[str, str]]:
         found.append(
             (said[0], f"{said[0]} says how to speculate, and nothing by which method: add {METHOD}, e.g. ngram")
         )
-    if tokens is not None and (why := _why_not_tokens(tokens)):
+    if tokens is not None and (why := why_not_tokens(tokens)):
         found.append(("num_speculative_tokens", why))
     low, high = config.get("prompt_lookup_min"), config.get("prompt_lookup_max")
     if isinstance(low, int) and isinstance(high, int) and low > high:
@@ -101,43 +100,6 @@ def broken(params: Params) -> list[tuple[str, str]]:
 def unsaid(parameters: Iterable[str]) -> Params:
     """The method of a point that does not say it, where that is searched."""
     return {name: UNSET for name in parameters if is_of_speculation(name) and key_of(name) == "method"}
-
-
-def problems(fixed: Params, parameters: Mapping[str, Parameter]) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """What is wrong with the speculation of a search space whatever is chosen: where it is written, and a sentence."""
-    searched = {name: parameter for name, parameter in parameters.items() if is_of_speculation(name)}
-    best = {**fixed, **{name: _likely(name, parameter) for name, parameter in searched.items()}}
-    where = {key_of(name): ("parameters", name) for name in searched}
-    where |= {key_of(name): ("fixed", name) for name in fixed if is_of_speculation(name)}
-    for key, sentence in broken(best):
-        yield where.get(key, ()), sentence
-    for name, parameter in searched.items():
-        for place, value in _values(parameter):
-            if why := _why_not_value(name, value):
-                yield ("parameters", name, *place), why
-    for name, value in fixed.items():
-        if key_of(name) == "method" and (why := _why_not_value(name, value)):
-            yield ("fixed", name), why
-
-
-def _why_not_value(name: str, value: Value) -> str | None:
-    if is_of_speculation(name) and key_of(name) == "method":
-        return why_not_method(value)
-    return _why_not_tokens(value) if key_of(name) == "num_speculative_tokens" else None
-
-
-def _likely(name: str, parameter: Parameter) -> Value:
-    """The value with which a config is the least likely to be refused."""
-    if isinstance(parameter, Categorical):
-        return next((choice for choice in parameter.choices if choice != UNSET), parameter.example)
-    return parameter.high if key_of(name) == "prompt_lookup_max" else max(parameter.low, 1)
-
-
-def _values(parameter: Parameter) -> list[tuple[tuple[str | int, ...], Value]]:
-    """Each choice, or both ends, with where it stands in the parameter."""
-    if isinstance(parameter, Categorical):
-        return [(("choices", index), choice) for index, choice in enumerate(parameter.choices)]
-    return [(("low",), parameter.low), (("high",), parameter.high)]
 
 
 def _given(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -160,7 +122,7 @@ def why_not_method(method: Value) -> str | None:
     return f"vLLM has no method {method!r}{near} for speculation" if near else None
 
 
-def _why_not_tokens(tokens: Value) -> str | None:
+def why_not_tokens(tokens: Value) -> str | None:
     if isinstance(tokens, bool) or not isinstance(tokens, int):
         return f"num_speculative_tokens {tokens} is not a whole number"
     if tokens == 0:
