@@ -30,9 +30,9 @@ class ModelError:
     launches: int | None = None
 
 
-#: Without calibration, of our own held-out loads (benchmarks/data: h200.jsonl and surfaces/, vLLM 0.25.1, dense models of 1.5 to 8
-#: billion parameters, and a host that no constant has seen; `make bench-predict`). The error of a gain is left out: gains of up to
-#: 230 % are among them.
+#: Without calibration, of our own held-out loads (benchmarks/data: h200.jsonl and surfaces/, vLLM 0.25.1, dense models of 1.5
+#: to 8 billion parameters, and a host that no constant has seen; `make bench-predict`). The error of a gain is left out:
+#: gains of up to 230 % are among them.
 ERROR = ModelError(
     output_throughput=0.128,
     output_throughput_p90=0.325,

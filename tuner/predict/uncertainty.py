@@ -27,9 +27,9 @@ class Known(StrEnum):
     NOTHING = "unmeasured card"
 
 
-#: The standard deviation of log(measured / predicted), by metric and by what was measured: half of the logarithm of what 95 % of
-#: the held-out points of benchmarks/predict are off at most, each set counting the same; for TTFT and TPOT of measured cards one
-#: between both classes, and TTFT on other cards not less. Those of `kv_cache_tokens` are guesses.
+#: The standard deviation of log(measured / predicted), by metric and by what was measured: half of the logarithm of what 95 %
+#: of the held-out points of benchmarks/predict are off at most, each set counting the same; for TTFT and TPOT of measured
+#: cards one between both classes, and TTFT on other cards not less. Those of `kv_cache_tokens` are guesses.
 SPREAD: Mapping[str, Mapping[Known, float]] = {
     "output_throughput": {Known.HOST: 0.20, Known.CARD: 0.20, Known.NOTHING: 0.38},
     "ttft": {Known.HOST: 0.80, Known.CARD: 0.80, Known.NOTHING: 0.80},
