@@ -157,7 +157,7 @@ def test_an_unknown_architecture_is_counted_like_llama_and_says_so(tmp_path: Pat
         ({"is_encoder_decoder": True}, "has an encoder and a decoder"),
         ({"architectures": ["BertForMaskedLM"]}, "is not a model that generates text"),
         ({"architectures": ["JambaForCausalLM"], "mamba_d_state": 16}, "has state-space layers"),
-        ({"layer_types": ["linear_attention", "full_attention"]}, "has layers of linear_attention"),
+        ({"layer_types": ["linear_attention", "full_attention"]}, "has linear attention"),
         ({"vision_config": {"hidden_size": 1024}}, "the sizes in its vision_config cannot be told"),
     ],
 )

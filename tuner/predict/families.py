@@ -17,7 +17,8 @@ KNOWN = frozenset((
     "Phi3", "PhiMoE", "Granite", "GraniteMoe", "Olmo", "Olmo2", "Olmo3", "Olmoe", "SmolLM3", "DeepseekV2", "DeepseekV3", "Glm",
     "Glm4", "Glm4Moe", "Glm4MoeLite", "GptOss", "InternLM2", "InternLM3", "Cohere", "Cohere2", "SeedOss", "Ernie4_5",
     "Ernie4_5_Moe", "Baichuan", "QWen", "ChatGLM", "Dbrx", "MiniCPM3", "MiniMaxM2", "Exaone4", "StableLm", "MiMo",
-    "HunYuanDenseV1", "HunYuanMoEV1", "BailingMoe", "BailingMoeV2", "Aquila", "Dots1", "MiniCPM", "Deepseek",
+    "HunYuanDenseV1", "HunYuanMoEV1", "BailingMoe", "BailingMoeV2", "Aquila", "Dots1", "MiniCPM", "Deepseek", "Exaone",
+    "GraniteMoeHybrid", "TeleChat3", "IQuestCoder",
 ))
 #: The same, but the MLP has two matrices instead of three.
 UNGATED = frozenset((
@@ -33,6 +34,11 @@ NOT_LATENT = frozenset({"MiniCPM3"})
 _NESTED = ("text_config", "llm_config", "language_config", "language_model_config", "thinker_config")
 #: What a text model's class takes for the fields that are left out where it is nested (transformers, configuration_*.py).
 _DEFAULTS: Mapping[str, Fields] = {
+    "gemma": {"vocab_size": 256000, "hidden_size": 3072, "intermediate_size": 24576, "num_hidden_layers": 28,
+              "num_attention_heads": 16, "num_key_value_heads": 16, "head_dim": 256, "max_position_embeddings": 8192},
+    "gemma2": {"vocab_size": 256000, "hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 26,
+               "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256, "sliding_window": 4096,
+               "max_position_embeddings": 8192},
     "gemma3_text": {"vocab_size": 262208, "hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 26,
                     "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256, "sliding_window": 4096,
                     "max_position_embeddings": 131072},
@@ -74,9 +80,28 @@ _STATEFUL = {
     "index_topk": "sparse attention with an index",
     "sparse_attention_config": "sparse attention",
     "attention_chunk_size": "attention in chunks",
+    "blocksparse_block_size": "block-sparse attention",
+    "position_encoding_2d": "positions in two dimensions",
+    "num_query_heads": "layers with unlike numbers of heads (num_query_heads)",
 }
+#: The same by the architecture's name, where no field tells.
+_BY_NAME = (
+    (re.compile(r"rwkv|xlstm"), "recurrent layers"),
+    (re.compile(r"mamba|jamba|bamba|hymba"), "state-space layers"),
+    (re.compile(r"deltanet|retnet|^gla(?=for)|linear"), "linear attention"),
+    (re.compile(r"hyena"), "convolutions that keep state"),
+)
+#: Kinds in `layer_types` that are no attention to all tokens or to a window of them, and what to call them.
+_LAYERS = {
+    "linear_attention": "linear attention", "mamba": "state-space layers", "conv": "convolutions that keep state",
+    "chunked_attention": "attention in chunks", "recurrent": "recurrent layers",
+}
+#: How the names of architectures that generate text end (model_executor/models/registry.py).
+_GENERATIVE = (
+    "ForCausalLM", "ForConditionalGeneration", "LMHeadModel", "ChatGLMModel", "VLChatModel", "R1VChatModel", "MiniCPMV",
+    "MiniCPMO", "NVLM_D", "Ovis", "Ovis2_5", "UltravoxModel", "OmniModel", "GritLM",
+)
 # fmt: on
-_GENERATIVE = ("ForCausalLM", "ForConditionalGeneration", "LMHeadModel", "ChatGLMModel", "InternVLChatModel")
 _SUFFIX = re.compile(r"(ForCausalLM|ForConditionalGeneration|LMHeadModel|ChatModel|Model)$")
 _KINDS = {"full_attention", "sliding_attention", "attention"}
 
@@ -113,13 +138,21 @@ def _family(fields: Fields, outer: Fields) -> str:
     return _SUFFIX.sub("", names[-1])
 
 
+#: Types of models whose text is a known family's under another name.
+_ALIASES = {
+    "ministral3": "ministral",
+    "mistral3": "mistral",
+    "kimik2": "deepseekv3",
+    "kimik25": "deepseekv3",
+    "phi3v": "phi3",
+}
+
+
 def _plain(name: str) -> str:
     """Qwen3VLMoe and qwen3_vl_moe_text are Qwen3Moe, as far as the text goes."""
     found = re.sub(r"[_\-.]", "", name.lower()).removesuffix("text")
     found = re.sub(r"^qwen25vl", "qwen2", re.sub(r"^(qwen\d)vl", r"\1", re.sub(r"^(glm\d)v", r"\1", found)))
-    return {"ministral3": "ministral", "mistral3": "mistral", "kimik2": "deepseekv3", "kimik25": "deepseekv3"}.get(
-        found, found
-    )
+    return _ALIASES.get(found, found)
 
 
 def _first_of(names: Any) -> str:
@@ -130,19 +163,37 @@ def why_not(fields: Fields, architecture: str) -> str | None:
     """Why the memory and speed of this model cannot be told, as the end of a sentence; None if they can."""
     if fields.get("is_encoder_decoder") is True:
         return "has an encoder and a decoder"
+    if isinstance(fields.get("talker_config"), dict):
+        return "also speaks (talker_config): vLLM loads a part of it"
     if not architecture.endswith(_GENERATIVE) or (
         str(fields.get("model_type")) in ("bert", "roberta", "electra", "xlm-roberta") and not fields.get("is_decoder")
     ):
         return "is not a model that generates text"
-    types = fields.get("layer_types")
-    if isinstance(types, list) and (others := {str(kind) for kind in types} - _KINDS):
-        return f"has layers of {min(others)}"
-    if what := next((what for key, what in _STATEFUL.items() if fields.get(key) not in (None, [], {})), None):
-        return f"has {what}"
-    if isinstance(kinds := fields.get("attn_type_list"), list) and any(kind != 1 for kind in kinds):  # MiniMax's
-        return "has linear attention"
-    if isinstance(shared := fields.get("num_kv_shared_layers"), int) and shared > 0:
-        return "has layers that share keys and values"
+    what = state_of(fields, architecture) or _unlike(fields)
+    return None if what is None else f"has {what}"
+
+
+def state_of(fields: Fields, architecture: str = "") -> str | None:
+    """What the layers have that is not a cache of keys and values for each token; None if nothing tells of such."""
+    if others := set(_kinds(fields)) - _KINDS:
+        return _LAYERS.get(min(others), f"layers of {min(others)}")
+    told = (what for key, what in _STATEFUL.items() if fields.get(key) or (key == "ssm_cfg" and key in fields))
+    named = (what for name, what in _BY_NAME if name.search(architecture.lower()))
+    if (what := next(told, next(named, None))) is not None:
+        return what
+    kinds, group = fields.get("attn_type_list"), _number(fields, "layer_group_size")
+    if (isinstance(kinds, list) and any(kind != 1 for kind in kinds)) or (group or 0) > 1:  # MiniMax's, Ling's
+        return "linear attention"
+    return None
+
+
+def _unlike(fields: Fields) -> str | None:
+    """What layers or experts share, or have for themselves, that one size for all does not tell."""
+    across = fields.get("use_cla") is True and (_number(fields, "cla_share_factor") or 1) > 1  # Hunyuan's
+    if across or (_number(fields, "num_kv_shared_layers") or 0) > 0:
+        return "layers that share keys and values"
+    if isinstance(fields.get("vision_config"), dict) and isinstance(fields.get("moe_num_experts"), list):  # ERNIE's
+        return "experts for pictures alone"
     return None
 
 
@@ -186,6 +237,10 @@ def _as_llama(fields: dict[str, Any], family: str) -> dict[str, Any]:
         case "MiniCPM3":
             parts = [_number(fields, name) for name in ("qk_nope_head_dim", "qk_rope_head_dim")]
             found["head_dim"] = sum(part for part in parts if part) if all(parts) else None
+        case "GraniteMoeHybrid" if set(_kinds(fields)) == {"attention"}:  # mamba_* is there, but for no layer
+            fields = {name: value for name, value in fields.items() if not name.startswith("mamba_")}
+            if not fields.get("num_local_experts"):
+                found["intermediate_size"] = fields.get("shared_intermediate_size")
         case "Gemma4" if fields.get("enable_moe_block") is True:  # each layer has an MLP and, beside it, experts
             found["shared_expert_intermediate_size"] = fields.get("intermediate_size")
     if "MoEV1" in family and isinstance(shared := fields.get("num_shared_expert"), list):
@@ -194,6 +249,11 @@ def _as_llama(fields: dict[str, Any], family: str) -> dict[str, Any]:
         found["head_dim"] = fields.get("attention_head_dim")
         fields = {name: value for name, value in fields.items() if name != "head_dim"}
     return {**fields, **{name: value for name, value in found.items() if value is not None}}
+
+
+def _kinds(fields: Fields) -> list[str]:
+    value = fields.get("layer_types")
+    return [str(kind) for kind in value] if isinstance(value, list) else []
 
 
 def _inside(fields: Fields, name: str) -> Fields:

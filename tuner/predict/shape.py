@@ -14,7 +14,7 @@ from tuner.errors import UsageError
 from tuner.predict.checkpoint import stored_bytes
 from tuner.predict.config_json import Config, read_json
 from tuner.predict.decoder import UNKNOWN, Experts, Mla, Quantized, Shape
-from tuner.predict.families import KNOWN, NOT_LATENT, TIED, UNGATED, text_of, why_not
+from tuner.predict.families import KNOWN, NOT_LATENT, TIED, UNGATED, state_of, text_of, why_not
 from tuner.predict.quantized import read_quantization
 from tuner.predict.tower import TOWERS, tower_parameters
 
@@ -63,6 +63,8 @@ def _shape(outer: Mapping[str, Any], where: str, folder: Path | None, *assumed: 
     if not isinstance(names, list) or not names:
         if (kind := outer.get("_class_name")) is not None:
             raise UsageError(f"{where}: {kind} is a part of a diffusion pipeline, not a model that generates text")
+        if what := state_of(outer):
+            raise UsageError(f"{where}: this model has {what}, whose memory and speed tuner cannot tell")
         raise UsageError(f"{where}: there is no list of architectures, so it cannot be told what this model is")
     architecture = str(names[0])
     fields, family, added = text_of(outer)

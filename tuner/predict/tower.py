@@ -18,12 +18,20 @@ _INNERS = ("intermediate_size", "encoder_ffn_dim", "ffn_dim", "vt_intermediate_s
 #: Names of layers with three matrices in their MLP.
 _GATED = ("silu", "swiglu", "swish")
 _MOST = 10**6
+#: What a class takes for sizes that are left out (transformers, configuration_*.py), by its model_type.
+_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "pixtral": {"num_hidden_layers": 24, "hidden_size": 1024, "intermediate_size": 4096, "patch_size": 16},
+    "clip_vision_model": {"num_hidden_layers": 12, "hidden_size": 768, "intermediate_size": 3072, "patch_size": 32},
+    "siglip_vision_model": {"num_hidden_layers": 12, "hidden_size": 768, "intermediate_size": 3072, "patch_size": 16},
+    "qwen2_audio_encoder": {"encoder_layers": 32, "d_model": 1280, "encoder_ffn_dim": 5120},
+}
 
 
 def tower_parameters(told: Any) -> int | None:
     """Layers, patches and the merger that follows; None where its sizes are not there."""
     if not isinstance(told, dict):
         return None
+    told = {**_DEFAULTS.get(str(told.get("model_type")), {}), **told}
     depth, width = _first(told, _DEPTHS), _first(told, _WIDTHS)
     if depth is None or width is None:
         return None
