@@ -165,12 +165,14 @@ def why_not(fields: Fields, architecture: str) -> str | None:
         return "has an encoder and a decoder"
     if isinstance(fields.get("talker_config"), dict):
         return "also speaks (talker_config): vLLM loads a part of it"
-    if not architecture.endswith(_GENERATIVE) or (
+    if (what := state_of(fields, architecture)) is not None:
+        return f"has {what}"
+    names = (architecture, _first_of(fields.get("architectures")))  # the whole model's, and the text's own
+    if not any(name.endswith(_GENERATIVE) for name in names) or (
         str(fields.get("model_type")) in ("bert", "roberta", "electra", "xlm-roberta") and not fields.get("is_decoder")
     ):
         return "is not a model that generates text"
-    what = state_of(fields, architecture) or _unlike(fields)
-    return None if what is None else f"has {what}"
+    return None if (what := _unlike(fields)) is None else f"has {what}"
 
 
 def state_of(fields: Fields, architecture: str = "") -> str | None:
