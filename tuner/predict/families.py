@@ -18,7 +18,7 @@ KNOWN = frozenset((
     "Glm4", "Glm4Moe", "Glm4MoeLite", "GptOss", "InternLM2", "InternLM3", "Cohere", "Cohere2", "SeedOss", "Ernie4_5",
     "Ernie4_5_Moe", "Baichuan", "QWen", "ChatGLM", "Dbrx", "MiniCPM3", "MiniMaxM2", "Exaone4", "StableLm", "MiMo",
     "HunYuanDenseV1", "HunYuanMoEV1", "BailingMoe", "BailingMoeV2", "Aquila", "Dots1", "MiniCPM", "Deepseek", "Exaone",
-    "GraniteMoeHybrid", "TeleChat3", "IQuestCoder",
+    "GraniteMoeHybrid", "GraniteMoeShared", "TeleChat3", "IQuestCoder", "Orion",
 ))
 #: The same, but the MLP has two matrices instead of three.
 UNGATED = frozenset((
@@ -82,6 +82,7 @@ _STATEFUL = {
     "attention_chunk_size": "attention in chunks",
     "blocksparse_block_size": "block-sparse attention",
     "position_encoding_2d": "positions in two dimensions",
+    "attention_other_setting": "two kinds of attention with heads of their own (attention_other_setting)",
     "num_query_heads": "layers with unlike numbers of heads (num_query_heads)",
 }
 #: The same by the architecture's name, where no field tells.
@@ -98,7 +99,7 @@ _LAYERS = {
 }
 #: How the names of architectures that generate text end (model_executor/models/registry.py).
 _GENERATIVE = (
-    "ForCausalLM", "ForConditionalGeneration", "LMHeadModel", "ChatGLMModel", "VLChatModel", "R1VChatModel", "MiniCPMV",
+    "CausalLM", "ForConditionalGeneration", "LMHeadModel", "ChatGLMModel", "VLChatModel", "R1VChatModel", "MiniCPMV",
     "MiniCPMO", "NVLM_D", "Ovis", "Ovis2_5", "UltravoxModel", "OmniModel", "GritLM",
 )
 # fmt: on
@@ -145,6 +146,7 @@ _ALIASES = {
     "kimik2": "deepseekv3",
     "kimik25": "deepseekv3",
     "phi3v": "phi3",
+    "stablelmepoch": "stablelm",
 }
 
 

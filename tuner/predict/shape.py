@@ -242,9 +242,11 @@ def _windows(config: Config, family: str, layers: int) -> tuple[int, int | None]
     window = config.size("sliding_window")
     types, pattern = config.get("layer_types"), config.get("sliding_window_pattern")
     if isinstance(types, list):
-        if len(types) != layers:
+        # layers that predict further tokens may follow
+        ahead = config.size("num_nextn_predict_layers", default=0, least=0)
+        if len(types) not in (layers, layers + ahead):
             config.wrong("layer_types", f"a list of num_hidden_layers ({layers}) kinds")
-        count = sum(kind == "sliding_attention" for kind in types)
+        count = sum(kind == "sliding_attention" for kind in types[:layers])
     elif family.startswith("Qwen"):
         first = config.size("max_window_layers", default=layers, least=0)
         count = max(layers - first, 0) if config.get("use_sliding_window") is True else 0
