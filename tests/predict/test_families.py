@@ -161,6 +161,24 @@ def test_a_list_of_kinds_of_attention_that_are_all_full_is_no_reason_to_refuse(t
     assert read_shape(folder).assumed == ()
 
 
+def test_kinds_of_layers_that_predict_further_tokens_may_follow(tmp_path: Path) -> None:
+    kinds = ["full_attention", "sliding_attention"] * 16 + ["sliding_attention"] * 3
+    told = {"layer_types": kinds, "sliding_window": 512}
+    assert read_shape(model(tmp_path, LLAMA_8B, num_nextn_predict_layers=3, **told)).window_layers == 16
+    with pytest.raises(UsageError, match="layer_types is"):
+        read_shape(model(tmp_path, LLAMA_8B, **told))
+
+
+def test_an_encoder_that_is_named_so_is_counted(tmp_path: Path) -> None:
+    encoder = {"hidden_dim": 1024, "num_layers": 16}
+    assert read_shape(model(tmp_path, LLAMA_8B, encoder_config=encoder)).tower_parameters == 16 * 12 * 1024**2
+
+
+def test_the_smallest_length_counts_but_for_model_max_length(tmp_path: Path) -> None:
+    assert read_shape(model(tmp_path, LLAMA_8B, seq_length=8192)).max_positions == 8192
+    assert read_shape(model(tmp_path, LLAMA_8B, seq_length=8192, model_max_length=10**6)).max_positions == 10**6
+
+
 @pytest.mark.parametrize("ratio", [float("inf"), float("nan"), "4", -1, 10**9])
 def test_a_ratio_that_no_mlp_has_is_refused(ratio: Any, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no intermediate_size"):

@@ -1,8 +1,9 @@
 """The published config.json of the most used models: read rightly, or refused with the true reason.
 
 real_configs.json has the fields that matter of each, with `kv_bytes`, what a token's keys and values take in 16 bits, and `how`
-that is reckoned; `billions` are the parameters of the text model as its maker or the hub says, `window_layers` the layers
-with a sliding window, `guess` says that the family is counted like another. Or `refused`: a part of the reason.
+that is reckoned; `billions` are the parameters of the text model as its maker or the hub says, `window_layers` the layers with
+a sliding window, `max_positions` vLLM's longest sequence; `guess` says that the family is counted like another. Or `refused`:
+a part of the reason.
 """
 
 import json
@@ -20,6 +21,7 @@ from tuner.predict.families import KNOWN, UNGATED
 from tuner.predict.shape import read_shape
 
 ENTRIES: list[dict[str, Any]] = json.loads(Path(__file__).with_name("real_configs.json").read_text(encoding="utf-8"))
+NESTED = ("text_config", "llm_config", "language_config")
 READ = [pytest.param(entry, id=entry["name"]) for entry in ENTRIES if "kv_bytes" in entry]
 REFUSED = [pytest.param(entry, id=entry["name"]) for entry in ENTRIES if "refused" in entry]
 
@@ -37,6 +39,7 @@ def test_a_published_config_is_read_rightly(entry: dict[str, Any], tmp_path: Pat
     assert sum(map(math.prod, terms)) == entry["kv_bytes"]
     assert kv_bytes(shape) == entry["kv_bytes"]
     assert shape.window_layers == entry.get("window_layers", shape.window_layers)
+    assert shape.max_positions == entry.get("max_positions", shape.max_positions)
     if "billions" in entry:
         assert shape.parameters / 1e9 == pytest.approx(entry["billions"], rel=0.015)
 
@@ -50,9 +53,7 @@ def test_no_family_is_counted_like_another_without_a_word(entry: dict[str, Any],
 @pytest.mark.parametrize("entry", READ)
 def test_a_name_that_nobody_knows_is_said_to_be_a_guess(entry: dict[str, Any], tmp_path: Path) -> None:
     config = {**entry["config"], "architectures": ["NobodysForCausalLM"], "model_type": "nobodys"}
-    nested = [
-        name for name, value in config.items() if isinstance(value, dict) and name in ("text_config", "llm_config")
-    ]
+    nested = [name for name, value in config.items() if isinstance(value, dict) and name in NESTED]
     for name in nested:
         config[name] = {**config[name], "architectures": None, "model_type": "nobodys_text"}
     try:

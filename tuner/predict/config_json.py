@@ -14,10 +14,12 @@ from tuner.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The fields of the text model, and where they are from. A field that is null counts as absent."""
+    """The fields of the text model, and where they are from. A field that is null counts as absent. `unknown`: the family of
+    models, where it is one that may call its sizes otherwise."""
 
     fields: Mapping[str, Any]
     where: str
+    unknown: str | None = None
 
     def get(self, *names: str) -> Any:
         """The first of these fields that is there, None without any."""
@@ -31,6 +33,10 @@ class Config:
             value = value[0]
         if value is None and default is not None:
             return default
+        if value is None and self.unknown is not None:
+            raise UsageError(
+                f"{self.where}: tuner does not know the models of {self.unknown}, and they do not name {names[0]} as others do"
+            )
         if value is None:
             raise UsageError(f"{self.where}: there is no {names[0]}, so the size of the model cannot be told")
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:

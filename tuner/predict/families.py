@@ -18,7 +18,7 @@ KNOWN = frozenset((
     "Glm4", "Glm4Moe", "Glm4MoeLite", "GptOss", "InternLM2", "InternLM3", "Cohere", "Cohere2", "SeedOss", "Ernie4_5",
     "Ernie4_5_Moe", "Baichuan", "QWen", "ChatGLM", "Dbrx", "MiniCPM3", "MiniMaxM2", "Exaone4", "StableLm", "MiMo",
     "HunYuanDenseV1", "HunYuanMoEV1", "BailingMoe", "BailingMoeV2", "Aquila", "Dots1", "MiniCPM", "Deepseek", "Exaone",
-    "GraniteMoeHybrid", "TeleChat3", "IQuestCoder",
+    "GraniteMoeHybrid", "GraniteMoeShared", "TeleChat3", "IQuestCoder", "Orion",
 ))
 #: The same, but the MLP has two matrices instead of three.
 UNGATED = frozenset((
@@ -82,6 +82,7 @@ _STATEFUL = {
     "attention_chunk_size": "attention in chunks",
     "blocksparse_block_size": "block-sparse attention",
     "position_encoding_2d": "positions in two dimensions",
+    "attention_other_setting": "two kinds of attention with heads of their own (attention_other_setting)",
     "num_query_heads": "layers with unlike numbers of heads (num_query_heads)",
 }
 #: The same by the architecture's name, where no field tells.
@@ -98,7 +99,7 @@ _LAYERS = {
 }
 #: How the names of architectures that generate text end (model_executor/models/registry.py).
 _GENERATIVE = (
-    "ForCausalLM", "ForConditionalGeneration", "LMHeadModel", "ChatGLMModel", "VLChatModel", "R1VChatModel", "MiniCPMV",
+    "CausalLM", "ForConditionalGeneration", "LMHeadModel", "ChatGLMModel", "VLChatModel", "R1VChatModel", "MiniCPMV",
     "MiniCPMO", "NVLM_D", "Ovis", "Ovis2_5", "UltravoxModel", "OmniModel", "GritLM",
 )
 # fmt: on
@@ -145,6 +146,7 @@ _ALIASES = {
     "kimik2": "deepseekv3",
     "kimik25": "deepseekv3",
     "phi3v": "phi3",
+    "stablelmepoch": "stablelm",
 }
 
 
@@ -165,12 +167,14 @@ def why_not(fields: Fields, architecture: str) -> str | None:
         return "has an encoder and a decoder"
     if isinstance(fields.get("talker_config"), dict):
         return "also speaks (talker_config): vLLM loads a part of it"
-    if not architecture.endswith(_GENERATIVE) or (
+    if (what := state_of(fields, architecture)) is not None:
+        return f"has {what}"
+    names = (architecture, _first_of(fields.get("architectures")))  # the whole model's, and the text's own
+    if not any(name.endswith(_GENERATIVE) for name in names) or (
         str(fields.get("model_type")) in ("bert", "roberta", "electra", "xlm-roberta") and not fields.get("is_decoder")
     ):
         return "is not a model that generates text"
-    what = state_of(fields, architecture) or _unlike(fields)
-    return None if what is None else f"has {what}"
+    return None if (what := _unlike(fields)) is None else f"has {what}"
 
 
 def state_of(fields: Fields, architecture: str = "") -> str | None:

@@ -25,7 +25,8 @@ _KNOWN_MODELS = Path(__file__).with_name("models.json")
 #: One layer in so many attends to everything, where config.json does not say which.
 _PATTERNS = {"Gemma2": 2, "Gemma3": 6, "Gemma4": 6, "GptOss": 2, "Cohere2": 4, "Exaone4": 4, "Olmo3": 4}
 _LENGTHS = (
-    "max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "model_max_length", "max_sequence_length"
+    "model_max_length", "max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "max_sequence_length",
+    "max_seq_length", "seq_len",
 )  # fmt: skip
 #: vLLM's length for a model that names none (config/model.py).
 _POSITIONS = 2048
@@ -68,11 +69,11 @@ def _shape(outer: Mapping[str, Any], where: str, folder: Path | None, *assumed: 
         raise UsageError(f"{where}: there is no list of architectures, so it cannot be told what this model is")
     architecture = str(names[0])
     fields, family, added = text_of(outer)
-    config = Config(fields, where)
+    config = Config(fields, where, None if family in KNOWN | UNGATED else family)
     if why := why_not(fields, architecture):
         raise UsageError(f"{where}: {architecture} {why}, whose memory and speed tuner cannot tell")
     layers, hidden, heads = config.size(*_LAYERS), config.size(*_HIDDEN), config.size(*_HEADS)
-    kv_heads = config.size("num_key_value_heads", "num_kv_heads", default=heads)
+    kv_heads = config.size("num_key_value_heads", "num_kv_heads", "num_attention_groups", default=heads)
     experts, mla = _experts(config, layers), _mla(config, family)
     if kv_heads > heads or heads % kv_heads:
         config.wrong("num_key_value_heads", f"a divisor of num_attention_heads ({heads})")
@@ -241,9 +242,11 @@ def _windows(config: Config, family: str, layers: int) -> tuple[int, int | None]
     window = config.size("sliding_window")
     types, pattern = config.get("layer_types"), config.get("sliding_window_pattern")
     if isinstance(types, list):
-        if len(types) != layers:
+        # layers that predict further tokens may follow
+        ahead = config.size("num_nextn_predict_layers", default=0, least=0)
+        if len(types) not in (layers, layers + ahead):
             config.wrong("layer_types", f"a list of num_hidden_layers ({layers}) kinds")
-        count = sum(kind == "sliding_attention" for kind in types)
+        count = sum(kind == "sliding_attention" for kind in types[:layers])
     elif family.startswith("Qwen"):
         first = config.size("max_window_layers", default=layers, least=0)
         count = max(layers - first, 0) if config.get("use_sliding_window") is True else 0
@@ -266,9 +269,12 @@ def _global_heads(config: Config, heads: int) -> tuple[int | None, int | None]:
 
 
 def _max_positions(config: Config) -> int:
-    """The longest sequence, as vLLM derives it (config/model.py): YaRN stretches the original length, other scalings the
-    length itself, Llama 3's and LongRoPE's not at all."""
-    positions = config.size(*_LENGTHS, default=_POSITIONS, most=_LONGEST)
+    """The longest sequence, as vLLM derives it (config/model.py): the smallest of the lengths that are named, but for the first
+    name, which counts alone; YaRN stretches the original length, other scalings the length itself, Llama 3's and LongRoPE's not
+    at all."""
+    named = [name for name in _LENGTHS if config.get(name) is not None]
+    counted = named[:1] if _LENGTHS[0] in named else named
+    positions = min((config.size(name, most=_LONGEST) for name in counted), default=_POSITIONS)
     kind, factor, original = _scaling(config)
     if "gemma3" in str(config.get("model_type")) or factor is None:
         return positions

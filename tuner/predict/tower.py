@@ -9,11 +9,11 @@ from typing import Any
 #: Keys of config.json that hold one.
 TOWERS = (
     "vision_config", "audio_config", "visual", "vit_config", "vision_encoder", "audio_encoder", "img_processor",
-    "audio_processor",
+    "audio_processor", "encoder_config",
 )  # fmt: skip
 _DEPTHS = ("depth", "num_hidden_layers", "num_layers", "n_layers", "layers", "encoder_layers", "vt_num_hidden_layers")
 #: Qwen2-VL's hidden_size is that of the text: embed_dim comes first.
-_WIDTHS = ("embed_dim", "hidden_size", "d_model", "width", "vt_hidden_size")
+_WIDTHS = ("embed_dim", "hidden_size", "d_model", "width", "vt_hidden_size", "hidden_dim")
 _INNERS = ("intermediate_size", "encoder_ffn_dim", "ffn_dim", "vt_intermediate_size")
 #: Names of layers with three matrices in their MLP.
 _GATED = ("silu", "swiglu", "swish")
