@@ -1,5 +1,7 @@
 """The card of a point, as tuner's model takes it. Those that tuner has a search space for are read from there."""
 
+from functools import cache
+
 from tuner.errors import UsageError
 from tuner.space.files import space_for
 from tuner.space.search_space import Gpu
@@ -57,6 +59,7 @@ _OTHERS = (
 )
 
 
+@cache
 def card(name: str) -> Gpu:
     for gpu in _OTHERS:
         if gpu.is_called(name):

@@ -1,6 +1,7 @@
 """The figures of docs/prediction.md, written between its two marks."""
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
@@ -11,6 +12,8 @@ from points import UNSEEN
 from score import COMPARED, LEAST_LAUNCHES, Pair, errors, feasibility, picks, ranks
 from show import percent
 from targets import OWN, held_out
+
+from tuner.predict.error import ERROR
 
 BEGIN, END = "<!-- figures: made by benchmarks/predict -->", "<!-- end of the figures -->"
 _WHAT = {
@@ -34,10 +37,14 @@ def write(path: Path, found: Found, verdicts: Sequence[str]) -> None:
     text = path.read_text(encoding="utf-8")
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
-    path.write_text("\n".join([before + BEGIN, "", *_figures(found, verdicts), "", END]) + after, encoding="utf-8")
+    figures = re.sub(r"(\d)%", r"\1 %", "\n".join(_figures(found, verdicts)))
+    path.write_text(f"{before}{BEGIN}\n\n{figures}\n\n{END}{after}", encoding="utf-8")
 
 
 def _figures(found: Found, verdicts: Sequence[str]) -> Iterator[str]:
+    yield f"Of all our own held-out loads, as it is, in the median: {ERROR.output_throughput:.0%} of throughput,"
+    yield f"{ERROR.ttft:.0%} of TTFT, {ERROR.tpot:.0%} of TPOT, {ERROR.e2el:.0%} of E2E latency (what `tuner plan` tells)."
+    yield ""
     yield "Held-out points, median and 90th percentile of the relative error; ranks and picks of groups of "
     yield f"{LEAST_LAUNCHES} and more settings under one load (for P-PAS and ML.ENERGY, curves over one setting):"
     yield ""
@@ -65,7 +72,7 @@ def _figures(found: Found, verdicts: Sequence[str]) -> Iterator[str]:
         yield f"On a host that no constant has seen (an H100, {len(unseen)} loads): {_cells(unseen).replace(' | ', '; ')}"
         yield "(throughput; TTFT; TPOT; E2E latency)."
     yield ""
-    yield "What 95 % of the held-out measurements are off at most, as a factor: the interval that each prediction carries."
+    yield "What 95 % of the held-out measurements are off at most, as a factor: the intervals of predictions follow from it."
     yield ""
     yield "| | Points | Throughput | TTFT | TPOT | E2E latency |"
     yield "|---|---|---|---|---|---|"
