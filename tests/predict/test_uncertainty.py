@@ -33,7 +33,8 @@ def width(metric: str, known: Known, seen: tuple[float, ...] = ()) -> float:
 def test_the_less_was_measured_the_wider(metric: str) -> None:
     widths = [width(metric, known) for known in Known]
     assert widths == sorted(widths)
-    assert len(set(widths)) == 3
+    if not metric.startswith("ttft"):  # which the model knows nowhere better
+        assert widths[0] < widths[-1]
 
 
 @pytest.mark.parametrize("known", Known)
@@ -45,7 +46,7 @@ def test_without_any_seen_it_is_two_standard_deviations(known: Known) -> None:
 def test_what_a_study_saw_narrows_or_widens() -> None:
     usual = width("output_throughput", Known.HOST)
     assert width("output_throughput", Known.HOST, (1.01, 0.99, 1.0, 1.02) * 3) < 0.7 * usual
-    assert width("output_throughput", Known.HOST, (1.6, 1.5, 0.6)) > 2 * usual
+    assert width("output_throughput", Known.HOST, (2.6, 2.2, 0.4)) > 2 * usual
 
 
 @pytest.mark.parametrize("metric", ["running_mean", "gpu_busy", "window_s", "ttft_std_s", "startup_s", "tpot"])
@@ -58,9 +59,9 @@ def test_a_goodput_of_nothing_has_no_interval() -> None:
     assert estimates({"goodput": 0.0, "output_throughput": 5.0}, Known.CARD).keys() == {"output_throughput"}
 
 
-@pytest.mark.parametrize("deviation", [0.03, 0.10, 0.30])
+@pytest.mark.parametrize("deviation", [0.06, 0.20, 0.60])
 def test_95_of_100_lie_inside_also_where_the_model_is_better_or_worse_than_thought(deviation: float) -> None:
-    """In studies of 20 trials whose predictions are off with a deviation that is, or is not, the table's 0.10."""
+    """In studies of 20 trials whose predictions are off with a deviation that is, or is not, the table's 0.20."""
     rng, inside, all_of_them = random.Random(1), 0, 0
     for _ in range(200):
         seen: list[float] = []
@@ -71,7 +72,7 @@ def test_95_of_100_lie_inside_also_where_the_model_is_better_or_worse_than_thoug
             if trial >= 8:
                 inside, all_of_them = inside + (found.low <= 100 * ratio <= found.high), all_of_them + 1
             seen.append(ratio)
-    assert 0.90 <= inside / all_of_them <= (0.98 if deviation >= 0.10 else 1.0)
+    assert 0.90 <= inside / all_of_them <= (0.98 if deviation >= 0.20 else 1.0)
 
 
 def card(name: str, capability: str) -> Gpu:
