@@ -56,6 +56,7 @@ def teaches(trial: Trial) -> bool:
     return not {Mark.CLIENT_BOUND, Mark.BUNCHED, Mark.OTHER_LENGTHS} & {*trial.outcome.marks}
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_a_study_predicts_its_trials_better_and_better_also_when_it_goes_on(tmp_path: Path) -> None:
     setup = replace(a_setup(tmp_path, 3), calibration=FAST)
@@ -63,6 +64,8 @@ def test_a_study_predicts_its_trials_better_and_better_also_when_it_goes_on(tmp_
     trials = run(tmp_path, replace(setup, trials=6))
     assert trials[:3] == first
     launched = [trial for trial in trials if trial.attempts]
+    if not all(map(teaches, launched)):
+        pytest.skip("the machine was so busy that the client was the limit, not the simulated server")
     assert off(launched[0]) > 0.25
     assert median(map(off, launched[3:])) < off(launched[0]) / 2
     known = [(trial.predicted.known, trial.predicted.launches) for trial in launched if trial.predicted]
