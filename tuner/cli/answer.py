@@ -198,10 +198,10 @@ def number(metric: str, value: float | None, unit: bool = True) -> str:
     return f"{value * row.factor:,.{row.decimals}f}" + (f" {row.unit}" if unit else "")
 
 
-def estimate_text(found: Estimate, factor: float = 1.0) -> str:
-    """`22,400 (18,000 to 28,000)`: three digits, for more are not known."""
+def estimate_text(found: Estimate, factor: float = 1.0, unit: str = "") -> str:
+    """`22,400 tok/s (18,000 to 28,000)`: three digits, for more are not known."""
     value, low, high = (three_digits(one * factor) for one in (found.value, found.low, found.high))
-    return f"{value} ({low} to {high})"
+    return f"{value}{f' {unit}' if unit else ''} ({low} to {high})"
 
 
 def three_digits(value: float) -> str:

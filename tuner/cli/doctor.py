@@ -90,12 +90,9 @@ def _host(python: str) -> tuple[HostSpeed | None, str | None]:
 def speed_words(speed: HostSpeed) -> list[str]:
     """One sentence, and another where the host is not to be trusted."""
     slowness = speed.slowness(REFERENCE)
-    if 1 / _ALIKE <= slowness <= _ALIKE:
-        ratio = "as fast as"
-    else:
-        ratio = f"{slowness:.1f} times as slow as" if slowness > 1 else f"{1 / slowness:.1f} times as fast as"
+    ratio = "as fast" if 1 / _ALIKE <= slowness <= _ALIKE else speed.compared(REFERENCE)
     took = f"Python work {1000 * speed.python_s:.1f} ms, text {1000 * speed.text_s:.1f} ms, in Python {speed.python_version}"
-    lines = [f"{ratio} the host that predictions are fitted on ({took})"]
+    lines = [f"{ratio} as the host that predictions are fitted on ({took})"]
     if speed.spread > _STEADY:
         lines.append(
             f"the same work takes up to {speed.spread:.1f} times as long from one moment to the next: others share the"

@@ -176,13 +176,7 @@ def _objective_text(candidate: Candidate, advice: Advice, case: Case) -> str:
     """`, 22,400 tok/s (18,000 to 28,000)`."""
     metric = case.objective.metric
     found = estimates(_numbers(candidate, None), advice.known).get(metric)
-    return f", {with_unit(metric, found)}" if found else ""
-
-
-def with_unit(metric: str, found: Estimate) -> str:
-    """`22,400 tok/s (18,000 to 28,000)`."""
-    row = ROWS[metric]
-    return interval_text(row, found).replace(" (", f" {row.unit} (", 1)
+    return f", {estimate_text(found, ROWS[metric].factor, ROWS[metric].unit)}" if found else ""
 
 
 def change_sentence(change: Change, advice: Advice, objective: Objective) -> str:

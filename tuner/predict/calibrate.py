@@ -84,20 +84,32 @@ def _nearest(residuals: Callable[[Floats], Floats], start: Floats) -> Floats:
     moved = [residuals(start + _STEP * direction) for direction in np.eye(len(start))]
     slopes = np.stack([(there - here) / _STEP for there in moved], axis=1)
     for _ in range(_STEPS):
-        weights = (1 + here**2) ** -0.25
-        step = np.linalg.lstsq(weights[:, None] * slopes, -weights * here)[0]
+        step = step_of(slopes, here)
         step *= min(1.0, _LONGEST / max(np.abs(step).max(), 1e-12))
         there = residuals(values + step)
-        slopes += np.outer(there - here - slopes @ step, step) / max(step @ step, 1e-12)
-        gain = _cost(here) - _cost(there)
+        slopes = corrected(slopes, here, there, step)
+        gain = cost(here) - cost(there)
         if gain > 0:
             values, here = values + step, there
-        if abs(gain) < _ENOUGH * _cost(here):
+        if abs(gain) < _ENOUGH * cost(here):
             break
     return values
 
 
-def _cost(found: Floats) -> float:
+def step_of(slopes: Floats, here: Floats) -> Floats:
+    """From residuals to where they are least if their slopes hold, with the weights of a soft L1 loss."""
+    weights = (1 + here**2) ** -0.25
+    return np.asarray(np.linalg.lstsq(weights[:, None] * slopes, -weights * here)[0], dtype=np.float64)
+
+
+def corrected(slopes: Floats, here: Floats, there: Floats, step: Floats) -> Floats:
+    """The slopes that lie nearest to these and explain what a step saw (Broyden)."""
+    found: Floats = slopes + np.outer(there - here - slopes @ step, step) / max(float(step @ step), 1e-12)
+    return found
+
+
+def cost(found: Floats) -> float:
+    """Soft L1, which grows as the square of what is near and as the size of what is far."""
     return float((np.sqrt(1 + found**2) - 1).sum())
 
 

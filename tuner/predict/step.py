@@ -191,11 +191,15 @@ class Steps:
             self._layer_bytes * read / self._weights_per_s,
             2 * body * tokens / share / self._compute_per_s,
         )
-        head_s = self._both_s(
-            head * 2 / share / (self._bandwidth * self._kernels.weights16),
-            2 * head * outputs / share / (self._flops16 * self._kernels.compute16),
+        return (body_s + self._wide_s(head, outputs)) / self.rates.kernels
+
+    def _wide_s(self, parameters: float, tokens: int) -> float:
+        """A multiplication with so many weights of 16 bits."""
+        share = self.settings.tensor_parallel_size
+        return self._both_s(
+            parameters * 2 / share / (self._bandwidth * self._kernels.weights16),
+            2 * parameters * tokens / share / (self._flops16 * self._kernels.compute16),
         )
-        return (body_s + head_s) / self.rates.kernels
 
     def _both_s(self, read_s: float, compute_s: float) -> float:
         """Of a multiplication that reads and computes."""
@@ -208,12 +212,7 @@ class Steps:
         drafts, method = self.settings.speculative_tokens, self.settings.speculative_method
         if not drafts or not sequences or method in OF_THE_TEXT:
             return 0.0
-        head = self.shape.head_parameters
-        share, each = self.settings.tensor_parallel_size, head + self.shape.layer_parameters
-        one_s = self._both_s(
-            each * 2 / share / (self._bandwidth * self._kernels.weights16),
-            2 * each * sequences / share / (self._flops16 * self._kernels.compute16),
-        )
+        one_s = self._wide_s(self.shape.head_parameters + self.shape.layer_parameters, sequences)
         return drafts * (one_s / self.rates.kernels + self.rates.layer_s)
 
     def _read_experts(self, tokens: int) -> float:

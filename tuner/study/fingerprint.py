@@ -61,10 +61,9 @@ def host_changed(before: HostSpeed | None, now: HostSpeed | None) -> str | None:
     slowness = now.slowness(before)
     if 1 / _OTHER_SPEED <= slowness <= _OTHER_SPEED:
         return None
-    times = f"{slowness:.1f} times as slow" if slowness > 1 else f"{1 / slowness:.1f} times as fast"
     return (
-        f"this host's processor is {times} as when the study began, and trials of then and of now may differ by as much: "
-        "see what else runs here, or begin another --study"
+        f"this host's processor is {now.compared(before)} as when the study began, and trials of then and of now may differ"
+        " by as much: see what else runs here, or begin another --study"
     )
 
 

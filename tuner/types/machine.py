@@ -38,6 +38,11 @@ class HostSpeed:
         """How many times as long as on the other host Python and text take: their geometric mean."""
         return sqrt(self.python_s / than.python_s * self.text_s / than.text_s)
 
+    def compared(self, than: "HostSpeed") -> str:
+        """`1.8 times as slow`, or as fast."""
+        slowness = self.slowness(than)
+        return f"{slowness:.1f} times as slow" if slowness > 1 else f"{1 / slowness:.1f} times as fast"
+
 
 @dataclass(frozen=True, slots=True)
 class ProcessId:

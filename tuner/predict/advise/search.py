@@ -61,12 +61,10 @@ class Search:
 
     def best(self, drawn: Sequence[Params]) -> Params | None:
         """The settings that are predicted to be best; None if none starts."""
-        points = self._starting([{}, *self._case.space.enqueue, *drawn])[: self._affordable()]
-        points = points or self._starting(thrifty(self._case.space))
+        points = self._begin(drawn)
         if not points:  # near the border of the memory nothing is ruled out
             self._sure = False
-            points = self._starting([{}, *self._case.space.enqueue, *drawn])[: self._affordable()]
-            points = points or self._starting(thrifty(self._case.space))
+            points = self._begin(drawn)
         if not points:
             return None
         short = self._rated("screening", points, lambda point: self._rating(point, self._short))
@@ -88,6 +86,11 @@ class Search:
     def changes(self, best: Params) -> tuple[Change, ...]:
         """What of the best settings differs from the defaults, and what each brings."""
         return tuple(self._change(best, name) for name in self._changed(best))
+
+    def _begin(self, drawn: Sequence[Params]) -> list[Params]:
+        """What is looked at first: as many as can be afforded; where none starts, those that take the least memory."""
+        points = self._starting([{}, *self._case.space.enqueue, *drawn])[: self._affordable()]
+        return points or self._starting(thrifty(self._case.space))
 
     def _starting(self, points: Iterable[Params]) -> list[Params]:
         """Those that keep the rules and start (or may, where nothing is sure to), each once, with the defaults for the rest."""
