@@ -19,14 +19,14 @@ from statistics import median
 import document
 import numpy as np
 from baseline import roofline
-from intervals import METRICS, Method, classes, half_widths
+from intervals import METRICS, Method, Pairs, classes, half_widths
 from ours import Predictor
 from points import SETS, Point, read
 from score import COMPARED, Pair, Ranks, errors, feasibility, ranks
 from show import console, percent, table
 from speed import speed
 from starts import STARTS, show_starts
-from targets import OWN, held_out, lines
+from targets import OWN, all_held_out, held_out, lines
 
 from tuner.errors import UsageError
 from tuner.predict.error import ModelError
@@ -76,11 +76,9 @@ def main() -> None:
     console.print(f"for tuner/predict/error.py: {_model_error(own)}", markup=False, soft_wrap=True)
 
 
-def _intervals(found: Mapping[str, Mapping[Method, Sequence[Pair]]]) -> None:
+def _intervals(found: Pairs) -> None:
     """For tuner/predict/uncertainty.py."""
-    of = classes(
-        {name: {method: held_out(name, some) for method, some in known.items()} for name, known in found.items()}
-    )
+    of = classes(all_held_out(found))
     table(
         "what 95 % of the held-out points are off at most, as a factor",
         ("class", "points", *METRICS),

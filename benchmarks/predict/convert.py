@@ -17,16 +17,14 @@ import json
 import statistics
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from curves import ml_energy, ppas
-from points import SETS, Load, Point, write
+from points import SETS, Load, Point, fixed, memory_of, write
 from show import console
 from starts import converted
 
-from tuner.predict.memory import read_log
 from tuner.types import Lengths, Params
 
 #: What of the measured metrics and of the resolved settings is kept.
@@ -75,8 +73,6 @@ def h200(sources: Sequence[Path]) -> Iterator[Point]:
         host, _, file = str(source).partition("=")
         for line in Path(file).read_text().splitlines():
             point = json.loads(line)
-            log = "\n".join(point.get("log", ()))
-            memory = {name: value for name, value in asdict(read_log(log)).items() if isinstance(value, int | float)}
             failure = point.get("failure")
             metrics = {name: value for name, value in point.get("metrics", {}).items() if name in _METRICS}
             if "startup_s" in point:
@@ -91,7 +87,7 @@ def h200(sources: Sequence[Path]) -> Iterator[Point]:
                 start=point.get("start", "plain"),
                 load=_closed(point["workload"]) if "workload" in point else None,
                 metrics=metrics,
-                memory=memory,
+                memory=memory_of(point.get("log", ())),
                 failure=failure and failure["kind"],
                 note=failure["message"][:300] if failure else "",
             )
@@ -118,7 +114,7 @@ def slo_guard(sources: Sequence[Path]) -> Iterator[Point]:
 
 def _slo_guard_point(trial: dict[str, Any], run: str, file: str) -> Point:
     params = {name: value for name, value in trial["config"].items() if name != "quantization"} | {"dtype": "float16"}
-    load = Load(name="one by one", users=1, input_tokens=_fixed(_PROMPT), output_tokens=_fixed(_ANSWER))
+    load = Load(name="one by one", users=1, input_tokens=fixed(_PROMPT), output_tokens=fixed(_ANSWER))
     metrics: dict[str, float] = {}
     if latency_ms := trial.get("avg_latency_ms"):
         metrics = {"e2el_mean_s": latency_ms / 1e3, "output_throughput": _ANSWER / (latency_ms / 1e3)}
@@ -161,7 +157,7 @@ def _aiconfigurator_point(row: dict[str, str], model: str) -> Point:
     users, isl, osl = int(row["batch_size"]), int(row["isl"]), int(row["osl"])
     ttft_s, tpot_s = float(row["silicon_ttft_ms"]) / 1e3, float(row["silicon_tpot_ms"]) / 1e3
     params: Params = {"tensor_parallel_size": int(row["tp_size"])}
-    prompt, answer = _fixed(isl), _fixed(osl)
+    prompt, answer = fixed(isl), fixed(osl)
     if inference_max := model.startswith("Llama-3.1-70B"):
         # The grid is InferenceMAX's, whose README tells these settings and that lengths are drawn from 0.8 of the number up.
         params = {**params, "max_num_seqs": users, "max_num_batched_tokens": 8192, "gpu_memory_utilization": 0.9}
@@ -235,10 +231,6 @@ def _served(requests: Sequence[dict[str, Any]]) -> dict[str, float]:
     for name, values in (("ttft", ttft), ("tpot", tpot), ("e2el", e2el)):
         found |= {f"{name}_mean_s": statistics.fmean(values), f"{name}_p50_s": statistics.median(values)}
     return found
-
-
-def _fixed(tokens: int) -> Lengths:
-    return Lengths(low=tokens, high=tokens)
 
 
 _CONVERTERS: dict[str, Callable[[Sequence[Path]], Iterator[Point]]] = {

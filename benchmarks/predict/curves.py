@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from points import Load, Point
+from points import Load, Point, fixed
 
 from tuner.types import Lengths
 
@@ -37,7 +37,7 @@ def ppas(sources: Sequence[Path]) -> Iterator[Point]:
     for (gpu, model, tokens, schedule, batched, sequences), some in sorted(runs.items()):
         phases = tuple((float(part.partition(":")[0]), float(part.partition(":")[2])) for part in schedule.split(","))
         load = Load(
-            name=schedule, phases=phases, input_tokens=_fixed(tokens), output_tokens=_fixed(int(some[0]["output_mean"]))
+            name=schedule, phases=phases, input_tokens=fixed(tokens), output_tokens=fixed(int(some[0]["output_mean"]))
         )
         told = {"ttft_mean_s": "avg_ttft", "tpot_mean_s": "avg_tpot", "e2el_mean_s": "avg_latency"}
         yield Point(
@@ -99,7 +99,3 @@ def ml_energy(sources: Sequence[Path]) -> Iterator[Point]:
             half="test",
             curve=run["task"],
         )
-
-
-def _fixed(tokens: int) -> Lengths:
-    return Lengths(low=tokens, high=tokens)

@@ -7,11 +7,11 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-from intervals import METRICS, Method, classes, half_widths
+from intervals import METRICS, Method, Pairs, classes, half_widths
 from points import UNSEEN
 from score import COMPARED, LEAST_LAUNCHES, Pair, errors, feasibility, picks, ranks
 from show import percent
-from targets import OWN, held_out
+from targets import OWN, all_held_out, held_out
 
 from tuner.predict.error import ERROR
 
@@ -29,10 +29,9 @@ _CLASSES = {
     "card": "measured card",
     "none": "another card",
 }
-Found = Mapping[str, Mapping[Method, Sequence[Pair]]]
 
 
-def write(path: Path, found: Found, verdicts: Sequence[str]) -> None:
+def write(path: Path, found: Pairs, verdicts: Sequence[str]) -> None:
     """Raises ValueError where the marks are missing."""
     text = path.read_text(encoding="utf-8")
     before, rest = text.split(BEGIN)
@@ -41,7 +40,7 @@ def write(path: Path, found: Found, verdicts: Sequence[str]) -> None:
     path.write_text(f"{before}{BEGIN}\n\n{figures}\n\n{END}{after}", encoding="utf-8")
 
 
-def _figures(found: Found, verdicts: Sequence[str]) -> Iterator[str]:
+def _figures(found: Pairs, verdicts: Sequence[str]) -> Iterator[str]:
     yield f"Of all our own held-out loads, as it is, in the median: {ERROR.output_throughput:.0%} of throughput,"
     yield f"{ERROR.ttft:.0%} of TTFT, {ERROR.tpot:.0%} of TPOT, {ERROR.e2el:.0%} of E2E latency (what `tuner plan` tells)."
     yield ""
@@ -76,9 +75,7 @@ def _figures(found: Found, verdicts: Sequence[str]) -> Iterator[str]:
     yield ""
     yield "| | Points | Throughput | TTFT | TPOT | E2E latency |"
     yield "|---|---|---|---|---|---|"
-    of_class = classes(
-        {name: {method: held_out(name, some) for method, some in of.items()} for name, of in found.items()}
-    )
+    of_class = classes(all_held_out(found))
     for kind, text in _CLASSES.items():
         if pairs := of_class.get(kind, []):
             widths = half_widths(pairs)

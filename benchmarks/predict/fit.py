@@ -23,6 +23,7 @@ from points import UNSEEN, Point, model_folder, read
 from show import console
 
 from tuner.predict import prediction
+from tuner.predict.calibrate import corrected, cost, step_of
 from tuner.predict.prediction import run_load
 from tuner.predict.serve import Server
 from tuner.predict.settings import Settings
@@ -150,12 +151,10 @@ def fit(points: Sequence[Seen], steps: int, processes: int) -> Rates:
         here = residuals(values, begun)
         slopes = np.stack([slope(place) for place in range(len(spreads))], axis=1)
         for number in range(steps):
-            weights = (1 + here**2) ** -0.25  # soft L1
-            step = np.linalg.lstsq(weights[:, None] * slopes, -weights * here)[0]
-            step = np.clip(step, -MOST * spreads, MOST * spreads)
+            step = np.clip(step_of(slopes, here), -MOST * spreads, MOST * spreads)
             for _ in range(HALVINGS):
                 there = residuals(values + step, evaluated(values + step))
-                slopes = slopes + np.outer(there - here - slopes @ step, step) / (step @ step)
+                slopes = corrected(slopes, here, there, step)
                 is_better = cost(there) < cost(here)
                 console.print(f"step {number}: cost {cost(here):.1f} to {cost(there):.1f}")
                 if is_better:
@@ -165,11 +164,6 @@ def fit(points: Sequence[Seen], steps: int, processes: int) -> Rates:
     for host, value in zip(hosts, values[len(SPREAD) :], strict=True):
         console.print(f"{' '.join(host)}: {math.exp(value):.2f} times as slow")
     return scaled(values)
-
-
-def cost(found: Floats) -> float:
-    """Soft L1, which grows as the square of what is near and as the size of what is far."""
-    return float((np.sqrt(1 + found**2) - 1).sum())
 
 
 def shaped(part: Sequence[list[float]], curves: Sequence[object]) -> list[list[float]]:

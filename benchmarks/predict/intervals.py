@@ -16,8 +16,7 @@ from cards import card
 from points import Point
 from score import COMPARED, Pair, Predicted
 
-from tuner.predict.step import MEASURED
-from tuner.predict.uncertainty import Known, estimate
+from tuner.predict.uncertainty import Known, estimate, is_measured
 
 KNOWN = {"host": Known.HOST, "card": Known.CARD, "none": Known.NOTHING}
 Method = Literal["plain", "calibrated", "same", "roofline"]
@@ -25,13 +24,13 @@ SHARE = 0.95
 #: Sets of fewer points count by their points.
 FEW = 20
 METRICS = ("throughput", "TTFT", "TPOT", "E2EL")
-Tested = Mapping[str, Mapping[Method, Sequence[Pair]]]
+#: By set and method.
+Pairs = Mapping[str, Mapping[Method, Sequence[Pair]]]
 
 
 def card_class(point: Point, method: Method) -> str:
     """Of a prediction for this point."""
-    known = any(name in point.gpu for name in MEASURED.get(card(point.gpu).capability or (0, 0), ()))
-    return "none" if not known else "host" if method == "calibrated" else "card"
+    return "none" if not is_measured(card(point.gpu)) else "host" if method == "calibrated" else "card"
 
 
 Named = tuple[str, Pair]
@@ -52,7 +51,7 @@ def half_widths(pairs: Sequence[Named]) -> dict[str, float]:
     return found
 
 
-def classes(tested: Tested) -> dict[str, list[Named]]:
+def classes(tested: Pairs) -> dict[str, list[Named]]:
     """The points of each class, with the set that they are from."""
     found: dict[str, list[Named]] = {}
     for name, of in tested.items():
@@ -62,7 +61,7 @@ def classes(tested: Tested) -> dict[str, list[Named]]:
     return found
 
 
-def covered(tested: Tested) -> dict[str, list[tuple[bool, float]]]:
+def covered(tested: Pairs) -> dict[str, list[tuple[bool, float]]]:
     """Of each class and metric, whether each point is inside an interval that was learned of the other half of them, and its
     weight. A launch is in one half with all its loads."""
     found: dict[str, list[tuple[bool, float]]] = {}
@@ -76,7 +75,7 @@ def covered(tested: Tested) -> dict[str, list[tuple[bool, float]]]:
     return found
 
 
-def inside(tested: Tested) -> dict[str, tuple[float, int]]:
+def inside(tested: Pairs) -> dict[str, tuple[float, int]]:
     """Of each class and metric the share of the points in the product's own interval, each set counting the same."""
     found = {}
     for kind, pairs in classes(tested).items():

@@ -82,13 +82,12 @@ class Point:
         """Whether the server did not start because of its settings."""
         return self.failure in _REFUSALS
 
-    @property
-    def score(self) -> float | None:
-        """What settings are ranked by, more is better: throughput, where it is known that of the defaults on the same host
-        being 1; the mean TTFT with its sign turned where the load sets the throughput."""
+    def score(self, metrics: Mapping[str, float]) -> float | None:
+        """What settings are ranked by, measured or predicted, more is better: throughput, where it is known that of the
+        defaults on the same host being 1; the mean TTFT with its sign turned where the load sets the throughput."""
         if self.load and self.load.phases:
-            return -self.metrics["ttft_mean_s"] if "ttft_mean_s" in self.metrics else None
-        return self.metrics.get("gain", self.metrics.get("output_throughput"))
+            return -metrics["ttft_mean_s"] if "ttft_mean_s" in metrics else None
+        return metrics.get("gain", metrics.get("output_throughput"))
 
     @property
     def group(self) -> object:
@@ -103,6 +102,16 @@ class Point:
             return self.half == "test"
         text = self.model + json.dumps(dict(self.params), sort_keys=True)
         return hashlib.sha256(text.encode()).digest()[-1] % 2 == 1
+
+
+def fixed(tokens: int) -> Lengths:
+    return Lengths(low=tokens, high=tokens)
+
+
+def memory_of(log: Iterable[str]) -> dict[str, float]:
+    """The bytes and tokens that lines of vLLM's log tell."""
+    told = asdict(read_log("\n".join(log)))
+    return {name: value for name, value in told.items() if isinstance(value, int | float)}
 
 
 def model_folder(name: str) -> Path:
@@ -158,8 +167,6 @@ def read_surface(path: Path) -> Iterator[Point]:
         about, metrics = line["about"], dict(line.get("metrics", {}))
         if metrics:
             metrics["gain"] = metrics["output_throughput"] / median(defaults[about["host"]])
-        log = "\n".join(about["log"])
-        memory = {name: value for name, value in asdict(read_log(log)).items() if isinstance(value, int | float)}
         yield Point(
             gpu=surface["gpu"],
             host=about["host"],
@@ -171,7 +178,7 @@ def read_surface(path: Path) -> Iterator[Point]:
             start=about["start"],
             load=load,
             metrics=metrics,
-            memory=memory,
+            memory=memory_of(about["log"]),
             failure=line.get("failure", {}).get("kind"),
             half=about["half"],
         )

@@ -77,7 +77,7 @@ def _groups(pairs: Sequence[Pair]) -> Iterator[Floats]:
     one, with the mean."""
     groups: dict[object, dict[str, list[tuple[float, float]]]] = {}
     for point, predicted in pairs:
-        measured, told = point.score, _score(point, predicted)
+        measured, told = point.score(point.metrics), point.score(predicted.metrics)
         if point.load is not None and measured is not None and told is not None:
             settings = json.dumps(dict(point.params), sort_keys=True)
             groups.setdefault(point.group, {}).setdefault(settings, []).append((measured, told))
@@ -108,13 +108,6 @@ def ranks(pairs: Sequence[Pair]) -> Ranks:
             correlations.append(0.0 if flat else float(spearmanr(means[:, 0], means[:, 1]).statistic))
     ordered, gain = (fmean(right), median(off)) if right else (None, None)
     return Ranks(tuple(correlations), launches, len(right), ordered, gain)
-
-
-def _score(point: Point, predicted: Predicted) -> float | None:
-    """What the predicted settings are ranked by, as the measured ones are."""
-    if point.load and point.load.phases:
-        return -predicted.metrics["ttft_mean_s"] if "ttft_mean_s" in predicted.metrics else None
-    return predicted.metrics.get("output_throughput")
 
 
 def _pairs(means: Floats) -> Iterator[tuple[Floats, Floats]]:

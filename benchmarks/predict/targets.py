@@ -4,10 +4,10 @@ A target is judged by what no constant was fitted on: the test halves, and all p
 loads of ours are `surfaces` and `h200`; `UNSEEN` are the hosts of `surfaces` that the fit leaves out.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from statistics import median
 
-from intervals import Method, covered, inside
+from intervals import Pairs, covered, inside
 from points import UNSEEN
 from score import LEAST_LAUNCHES, Pair, errors, picks, ranks
 from show import percent, verdict
@@ -15,12 +15,11 @@ from show import percent, verdict
 OWN = ("h200", "surfaces")
 #: Those whose ranks are told; the tables of `h200-tables` have too few rows, and TP and two cards of old versions are others'.
 RANKED = ("h200", "surfaces", "slo-guard", "ppas", "ml-energy")
-Pairs = Mapping[str, Mapping[Method, Sequence[Pair]]]
 
 
 def lines(pairs: Pairs) -> Iterator[str]:
     """One a target."""
-    tested = {name: {method: held_out(name, of) for method, of in known.items()} for name, known in pairs.items()}
+    tested = all_held_out(pairs)
     yield from _ranks(tested)
     yield from _picks(pairs, tested)
     unseen = [pair for pair in pairs.get("surfaces", {}).get("plain", ()) if _unseen("surfaces", pair)]
@@ -36,7 +35,7 @@ def lines(pairs: Pairs) -> Iterator[str]:
         met = 0.90 <= share <= 0.98 if count >= LEAST_LAUNCHES else None
         yield verdict(f"95 % of measurements in the interval that tuner tells: {name}", met, f"{share:.1%} of {count}")
     for name, found in covered(tested).items():
-        share = sum(weight for inside, weight in found if inside) / sum(weight for _, weight in found)
+        share = sum(weight for is_inside, weight in found if is_inside) / sum(weight for _, weight in found)
         met = 0.90 <= share <= 0.98 if len(found) >= LEAST_LAUNCHES else None
         yield verdict(
             f"95 % of measurements in an interval learned of the other half: {name}",
@@ -48,6 +47,10 @@ def lines(pairs: Pairs) -> Iterator[str]:
 def held_out(name: str, of: Sequence[Pair]) -> list[Pair]:
     """The points of a set that no constant was fitted on."""
     return [pair for pair in of if pair[0].is_test or _unseen(name, pair)]
+
+
+def all_held_out(pairs: Pairs) -> Pairs:
+    return {name: {method: held_out(name, of) for method, of in known.items()} for name, known in pairs.items()}
 
 
 def _unseen(name: str, pair: Pair) -> bool:
