@@ -1,5 +1,6 @@
-"""What is expected of a point before it is launched, as a sampler asks for it; and the words in which a trial tells it more than
-its values. It knows no models: whoever has one answers.
+"""What is expected of a point before it is launched, as a sampler asks; and what a trial tells a sampler beside its values.
+
+It knows no models of servers: whoever has one answers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,8 @@ from tuner.types import Params
 ERROR, BOUND, CAUSE = "tuner:error", "tuner:bound", "tuner:cause"
 #: Seconds that the launch took, of which its start.
 TOOK, STARTUP = "tuner:took_s", "tuner:startup_s"
+#: The constraint of every trial: above 0 where its launch failed.
+LAUNCH = "launch"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,13 +35,14 @@ class Prior(Protocol):
     """Who knows something of points before they are launched."""
 
     def expect(self, points: Sequence[Params]) -> Sequence[Expected]:
-        """What is expected of each, in their order. Asked again for the same points with every proposal, so it is quick then."""
+        """What is expected of each, in their order. It is asked again for the same points with every proposal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Earlier:
-    """What an earlier study found at a point, beside what was expected there: `residual` is the logarithm of measured / expected
-    for each objective and SLO by its name (objectives by their metric), `error` its standard deviation here."""
+    """What an earlier study found at a point beside what was expected there: `residual` is the logarithm of measured / expected
+    of each objective, by its metric, and of each latency that has an SLO, by the SLO's name; `error` its standard deviation as
+    a guess at what would be measured here."""
 
     params: Params
     residual: Mapping[str, float]

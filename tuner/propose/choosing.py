@@ -1,0 +1,222 @@
+"""What was launched and what is expected in; the next point out. It knows neither Optuna nor databases.
+
+First a design (tuner.propose.design), then expected improvement over what the surrogates believe. An expectation that does not
+explain what was measured is dropped, and the user told.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from math import expm1
+
+import numpy as np
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from tuner.propose import design
+from tuner.propose.acquisition import below, expected_improvement, launch_s
+from tuner.propose.candidates import Candidates, Key, key_of
+from tuner.propose.encoding import Encoding
+from tuner.propose.feasibility import LEAST, chances
+from tuner.propose.history import Seen
+from tuner.propose.models import Models, fitted
+from tuner.propose.prior import Earlier, Prior
+from tuner.propose.surrogate import Vector
+from tuner.propose.view import Looking, View
+from tuner.types import Params
+
+#: Points beside the best that are looked at: at the beginning, in so many rounds at the most, and with each proposal.
+_CLIMB, _ROUNDS, _NEAR = 40, 4, 10
+#: By how much, in a logarithm, a latency may be off where only an expectation speaks.
+_SLO_UNSURE = 0.3
+#: A point that starts with this chance is as good as any where nothing else is known.
+_LIKELY = 0.5
+_NOTHING = 1e-300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """`promise` is the gain that is expected of it over the best so far (0.01 is 1 %), failures and misses counted as none.
+    None while the design is launched, and where nothing feasible was found yet."""
+
+    params: Params
+    promise: float | None = None
+
+
+class Chooser:
+    """Of one space. `without` names parts that are left out, to see what they are worth (benchmarks/search)."""
+
+    def __init__(
+        self,
+        candidates: Candidates,
+        prior: Prior | None = None,
+        *,
+        signs: Sequence[int] = (1,),
+        metrics: Sequence[str] = ("value",),
+        seed: int = 0,
+        earlier: Sequence[Earlier] = (),
+        tell: Callable[[str], None] = lambda text: None,
+        without: Collection[str] = (),
+    ) -> None:
+        """`signs` are 1 for an objective that is maximized, else -1, `metrics` their names."""
+        self.candidates, self._signs, self._metrics = candidates, tuple(signs), tuple(metrics)
+        self._prior = None if "prior" in without else prior
+        self._seed, self._earlier, self._tell, self._without = seed, tuple(earlier), tell, frozenset(without)
+        self._beside: dict[Key, Params] = {}
+        #: Whether the prior was dropped.
+        self.dropped = False
+
+    def choose(self, seen: Sequence[Seen], tried: Collection[Key]) -> Choice | None:
+        """None where every candidate was tried; what was `tried` need not have been launched."""
+        with threadpool_limits(limits=1, user_api="blas"):  # the matrices are small: threads would wait for each other
+            return _Turn(self, seen, tried).choice()
+
+    def looking(self, turn: int) -> Looking:
+        """With another mixture of several objectives each turn, so that all of a front is looked for (Knowles 2006, ParEGO)."""
+        count = len(self._signs)
+        weights = [1 / count] * count
+        if count > 1 and turn > design.STEPS:
+            weights = list(map(float, np.random.default_rng([self._seed, turn]).dirichlet(np.ones(count))))
+        return Looking(
+            encoding=Encoding(self.candidates.parameters),
+            prior=self._prior,
+            signs=self._signs,
+            metrics=self._metrics,
+            weights=tuple(weights),
+        )
+
+    def untried(self, tried: Collection[Key]) -> list[Params]:
+        """Candidates, and what was looked at beside them."""
+        every = {**{key_of(point): point for point in self.candidates.points}, **self._beside}
+        return [point for key, point in every.items() if key not in tried]
+
+    def beside(self, centers: Sequence[Params], most: int, seed: int, known: Collection[Key]) -> list[Params]:
+        """Points near these that are not known yet, remembered from now on."""
+        near = {key_of(point): point for center in centers for point in self.candidates.near(center, most, seed)}
+        new = {key: point for key, point in near.items() if key not in known}
+        self._beside |= new
+        return list(new.values())
+
+    def models(self, looking: Looking, seen: Sequence[Seen]) -> Models:
+        """Fitted to what was measured; the user is told when the prior is dropped."""
+        found = fitted(looking, seen, self._earlier, dropped=self.dropped)
+        if found.known.trend is not None and not found.believed and not self.dropped:
+            self.dropped = True
+            self._tell(_no_help(found.known.trend, [one.score(looking.weights) for one in seen]))
+        return found
+
+    def leaves_out(self, part: str) -> bool:
+        return part in self._without
+
+    def rng(self, turn: int) -> np.random.Generator:
+        return np.random.default_rng([self._seed, turn, 1])
+
+
+class _Turn:
+    """One choice."""
+
+    def __init__(self, chooser: Chooser, seen: Sequence[Seen], tried: Collection[Key]) -> None:
+        self._chooser, self._seen, self._tried = chooser, seen, tried
+        self._measured = [one for one in seen if one.measured]
+        self._looking = chooser.looking(len(seen))
+
+    def choice(self) -> Choice | None:
+        untried = self._chooser.untried(self._tried)
+        if not untried:
+            untried = self._chooser.beside([one.params for one in self._seen], _CLIMB, 0, self._tried)
+        if not untried:
+            return None
+        view, step = self._at(untried), len(self._measured) - 1  # the defaults are no step
+        says_something = view.says_something and not self._chooser.dropped
+        if says_something and self._chooser.leaves_out("residual"):
+            return self._first(view)
+        if says_something and step < (1 if self._chooser.leaves_out("contrast") else design.STEPS):
+            return self._designed(view, step)
+        if not self._measured or (view.trend is None and step < design.STEPS_WITHOUT):
+            return self._far(view)
+        return self._improving(view)
+
+    def _at(self, points: Sequence[Params]) -> View:
+        view = self._looking.at(points)
+        return replace(view, starts=np.ones(len(points))) if self._chooser.leaves_out("feasibility") else view
+
+    def _starts(self, view: View) -> Vector:
+        return np.maximum(chances(view.points, self._looking.encoding, self._seen, view.starts), LEAST)
+
+    def _first(self, view: View) -> Choice:
+        return Choice(params=view.points[int(self._utility(view).argmax())])
+
+    def _far(self, view: View) -> Choice:
+        """Nothing is known that would prefer a point: one that is far from all others."""
+        starts, launched = self._starts(view), self._looking.encoding.encode([one.params for one in self._seen])
+        possible = [int(i) for i in np.flatnonzero(starts >= min(_LIKELY, float(starts.max())))]
+        rng = self._chooser.rng(len(self._tried))
+        return Choice(params=view.points[design.farthest(view.x, launched, possible, rng)])
+
+    def _utility(self, view: View) -> Vector:
+        """What is expected of each point before anything was learned, less what may go wrong."""
+        assert view.trend is not None
+        found = view.trend + np.log(self._starts(view))
+        for values in view.slos.values():
+            found = found + np.log(np.maximum(below(values, np.full(len(values), _SLO_UNSURE)), LEAST))
+        return found
+
+    def _designed(self, view: View, step: int) -> Choice:
+        if step <= 0:
+            return self._first(self._climbed(view))
+        assert view.trend is not None
+        utility, encoding = self._utility(view), self._looking.encoding
+        launched = [one.params for one in self._measured]
+        if step == 1:
+            groups = {name: p.group for name, p in self._chooser.candidates.parameters.items() if p.group is not None}
+            return Choice(params=view.points[design.second(view.points, utility, encoding, groups, launched)])
+        chosen = design.contrast(view.points, view.x, view.trend, utility, encoding, launched)
+        return Choice(params=view.points[chosen])
+
+    def _climbed(self, view: View) -> View:
+        """With points beside the best one, as long as they are better."""
+        for number in range(_ROUNDS):
+            utility = self._utility(view)
+            top = int(utility.argmax())
+            view = self._wider(view, [view.points[top]], _CLIMB, number)
+            if float(self._utility(view).max()) <= float(utility[top]):
+                break
+        return view
+
+    def _wider(self, view: View, centers: Sequence[Params], most: int, seed: int) -> View:
+        known = {*map(key_of, view.points), *self._tried}
+        new = self._chooser.beside(centers, most, seed, known)
+        return self._at([*view.points, *new]) if new else view
+
+    def _improving(self, view: View) -> Choice:
+        models = self._chooser.models(self._looking, self._measured)
+        best = models.best()
+        rating, gain = self._rated(view, models, best)
+        centers = [view.points[int(rating.argmax())], *([self._measured[best[0]].params] if best else [])]
+        if (wider := self._wider(view, centers, _NEAR, len(self._seen))) is not view:
+            view = wider
+            rating, gain = self._rated(view, models, best)
+        top = int(rating.argmax())
+        return Choice(params=view.points[top], promise=None if gain is None else expm1(float(gain[top])))
+
+    def _rated(self, view: View, models: Models, best: tuple[int, float] | None) -> tuple[Vector, Vector | None]:
+        """What launching each point is worth, a logarithm; and the gain expected of it, None where there is nothing to gain
+        over."""
+        chance, cost = self._starts(view) * np.maximum(models.feasible(view), _NOTHING), self._cost_s(view, models)
+        if best is None:
+            return np.log(np.maximum(chance, _NOTHING)) - np.log(cost), None
+        gain = expected_improvement(*models.predict(view), best[1]) * chance
+        return np.log(np.maximum(gain, _NOTHING)) - np.log(cost), gain
+
+    def _cost_s(self, view: View, models: Models) -> Vector:
+        if self._chooser.leaves_out("order"):
+            return np.ones(len(view.points))
+        return launch_s(view.keys, self._measured, models.known.keys)
+
+
+def _no_help(trend: Vector, score: Sequence[float]) -> str:
+    from scipy.stats import kendalltau  # type: ignore[import-untyped]  # slow to import
+
+    rank = float(kendalltau(trend, score).statistic)
+    return (
+        f"the model of the server does not explain what was measured (rank correlation {rank:.2f} of {len(score)} launches):"
+        " from here on the search goes by measurements alone"
+    )

@@ -1,0 +1,134 @@
+"""What was launched in; a surrogate of the objective and one of each latency that has an SLO out. Pure.
+
+Each learns what is measured beside what is expected. Whether the expectation of the objective is believed is decided here, by
+which of two surrogates, with it and without, makes what was measured more probable (their evidence).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuner.propose.acquisition import below
+from tuner.propose.encoding import Matrix
+from tuner.propose.history import Seen
+from tuner.propose.prior import Earlier
+from tuner.propose.surrogate import Data, Surrogate, Vector
+from tuner.propose.view import Looking, View
+
+#: By how much points are thought to differ from what is expected of them, and from each other without any expectation; by how
+#: much latencies do.
+_RESIDUAL, _SPREAD, _SLO_RESIDUAL = 0.2, 0.3, 0.3
+#: From so many measurements on the expectation is put to the test. It is dropped where they are so many times (a logarithm)
+#: more probable without it.
+_TESTED, _DROPPED = 4, 1.4
+_FEASIBLE = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Values:
+    """What one surrogate is to learn, (points,) each."""
+
+    y: Vector
+    error: Vector
+    bound: NDArray[np.bool_]
+    trend: Vector | None
+    signal: float
+    believed: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Fitted:
+    """A surrogate, and what was taken from its values before."""
+
+    surrogate: Surrogate
+    center: float
+
+    def predict(self, x: Matrix, trend: Vector | None) -> tuple[Vector, Vector]:
+        mean, deviation = self.surrogate.predict(x, trend if self.surrogate.has_trend else None)
+        return mean + self.center, deviation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Models:
+    """`known` are the points that were measured; `believed` is whether the surrogates follow what is expected."""
+
+    objective: _Fitted
+    slos: Mapping[str, _Fitted]
+    known: View
+    exact: NDArray[np.bool_]
+    believed: bool
+
+    def predict(self, view: View) -> tuple[Vector, Vector]:
+        """Mean and standard deviation of the objective's logarithm, the larger the better."""
+        return self.objective.predict(view.x, view.trend)
+
+    def feasible(self, view: View) -> Vector:
+        """The probability that each point meets all SLOs."""
+        found = np.ones(len(view.points))
+        for name, model in self.slos.items():
+            found = found * below(*model.predict(view.x, view.slos.get(name)))
+        return found
+
+    def best(self) -> tuple[int, float] | None:
+        """Which of the known points is believed to be the best feasible one, and what is believed of it."""
+        mean, _ = self.predict(self.known)
+        mean = np.where(self.exact & (self.feasible(self.known) >= _FEASIBLE), mean, -np.inf)
+        top = int(mean.argmax())
+        return (top, float(mean[top])) if np.isfinite(mean[top]) else None
+
+
+def fitted(looking: Looking, seen: Sequence[Seen], earlier: Sequence[Earlier], *, dropped: bool) -> Models:
+    """`seen` are measured, at least one of them exactly; with `dropped` the expectation was dropped before."""
+    known = looking.at([one.params for one in seen])
+    bound = np.array([one.bound for one in seen])
+    bound &= not bound.all()  # bounds alone say nothing
+    y = np.array([one.score(looking.weights) for one in seen])
+    error = np.array([one.error_of(looking.weights) for one in seen])
+    spread = max(_SPREAD, float(np.std(y[~bound])))
+    flat = _fit(looking, known, _Values(y=y, error=error, bound=bound, trend=None, signal=spread))
+    objective, believed = flat, known.trend is not None and not dropped
+    if believed:
+        values = _Values(y=y, error=error, bound=bound, trend=known.trend, signal=_RESIDUAL)
+        objective = _fit(looking, known, values, earlier)
+        alone = objective if not earlier else _fit(looking, known, values)
+        believed = bool((~bound).sum() < _TESTED or flat.surrogate.evidence - alone.surrogate.evidence <= _DROPPED)
+    if not believed and known.trend is not None:
+        values = _Values(y=y, error=error, bound=bound, trend=known.trend, signal=spread, believed=False)
+        objective = _fit(looking, known, values)
+    slos = {
+        name: _fit(looking, known, _slo_values(name, known, seen, error, believed=believed))
+        for name in sorted({name for one in seen for name in one.slos})
+    }
+    return Models(objective=objective, slos=slos, known=known, exact=~bound, believed=believed)
+
+
+def _slo_values(name: str, known: View, seen: Sequence[Seen], error: Vector, *, believed: bool) -> _Values:
+    y = np.array([one.slos.get(name, 0.0) for one in seen])
+    never = np.zeros(len(seen), dtype=bool)
+    return _Values(y=y, error=error, bound=never, trend=known.slos.get(name), signal=_SLO_RESIDUAL, believed=believed)
+
+
+def _fit(looking: Looking, known: View, values: _Values, earlier: Sequence[Earlier] = ()) -> _Fitted:
+    follows = values.trend is not None and values.believed
+    center = 0.0 if follows else float(values.y[~values.bound].mean())
+    x, y, error, bound, trend = known.x, values.y - center, values.error, values.bound, values.trend
+    if trend is not None and (rows := looking.earlier(earlier)):
+        x = np.vstack([x, looking.encoding.encode([row[0] for row in rows])])
+        y, error, trend = (
+            np.concatenate([mine, np.array([row[i] for row in rows], dtype=float)])
+            for mine, i in ((y, 1), (error, 2), (trend, 3))
+        )
+        bound = np.concatenate([bound, np.zeros(len(rows), dtype=bool)])
+    data = Data(
+        x=x,
+        parameter_of=looking.encoding.parameter_of,
+        y=y,
+        error=error,
+        bound=bound,
+        trend=trend,
+        signal=values.signal,
+        believed=values.believed,
+    )
+    return _Fitted(Surrogate(data), center)
