@@ -15,7 +15,7 @@ from tuner.propose import design
 from tuner.propose.acquisition import below, expected_improvement, launch_s
 from tuner.propose.candidates import Candidates, Key, key_of
 from tuner.propose.encoding import Encoding
-from tuner.propose.feasibility import LEAST, chances
+from tuner.propose.feasibility import chances
 from tuner.propose.history import Seen
 from tuner.propose.models import Models, fitted
 from tuner.propose.prior import Earlier, Prior
@@ -65,7 +65,7 @@ class Chooser:
         self.dropped = False
 
     def choose(self, seen: Sequence[Seen], tried: Collection[Key]) -> Choice | None:
-        """None where every candidate was tried; what was `tried` need not have been launched."""
+        """None where every candidate that may start was tried; what was `tried` need not have been launched."""
         with threadpool_limits(limits=1, user_api="blas"):  # the matrices are small: threads would wait for each other
             return _Turn(self, seen, tried).choice()
 
@@ -119,12 +119,12 @@ class _Turn:
         self._looking = chooser.looking(len(seen))
 
     def choice(self) -> Choice | None:
-        untried = self._chooser.untried(self._tried)
-        if not untried:
-            untried = self._chooser.beside([one.params for one in self._seen], _CLIMB, 0, self._tried)
-        if not untried:
+        view = self._at(self._chooser.untried(self._tried))
+        if not view.points:
+            view = self._at(self._chooser.beside([one.params for one in self._seen], _CLIMB, 0, self._tried))
+        if not view.points:
             return None
-        view, step = self._at(untried), len(self._measured) - 1  # the defaults are no step
+        step = len(self._measured) - 1  # the defaults are no step
         says_something = view.says_something and not self._chooser.dropped
         if says_something and self._chooser.leaves_out("residual"):
             return self._first(view)
@@ -135,11 +135,14 @@ class _Turn:
         return self._improving(view)
 
     def _at(self, points: Sequence[Params]) -> View:
+        """Without those that surely do not start."""
         view = self._looking.at(points)
-        return replace(view, starts=np.ones(len(points))) if self._chooser.leaves_out("feasibility") else view
+        if self._chooser.leaves_out("feasibility"):
+            return replace(view, starts=np.ones(len(points)))
+        return view if (view.starts > 0).all() else view.only(view.starts > 0)
 
     def _starts(self, view: View) -> Vector:
-        return np.maximum(chances(view.points, self._looking.encoding, self._seen, view.starts), LEAST)
+        return np.maximum(chances(view.points, self._looking.encoding, self._seen, view.starts), _NOTHING)
 
     def _first(self, view: View) -> Choice:
         return Choice(params=view.points[int(self._utility(view).argmax())])
@@ -156,7 +159,7 @@ class _Turn:
         assert view.trend is not None
         found = view.trend + np.log(self._starts(view))
         for values in view.slos.values():
-            found = found + np.log(np.maximum(below(values, np.full(len(values), _SLO_UNSURE)), LEAST))
+            found = found + np.log(np.maximum(below(values, np.full(len(values), _SLO_UNSURE)), _NOTHING))
         return found
 
     def _designed(self, view: View, step: int) -> Choice:

@@ -14,12 +14,11 @@ from tuner.propose.history import Seen
 from tuner.propose.surrogate import Vector
 from tuner.types import Params, Value
 
-#: What is left of the chance of a point that has all that is suspected, after one failure, two, and more of one cause.
-_LEFT = (1.0, 0.35, 0.02)
+#: A point that has more than a part of what is suspected after one failure has so much of its chance left: the next launch is
+#: to tell which part is to blame. After two failures of a cause nothing that is suspected is launched: none is met three times.
+_PART, _LEFT = 0.5, 0.1
 #: How near points must be to say something of each other, and as how many launches nearby the expectation counts.
 _NEAR, _COUNTS = 0.35, 1.0
-#: A chance that is smaller is none: the point is launched last.
-LEAST = 1e-3
 
 _Suspect = Callable[[Params], bool]
 
@@ -34,11 +33,10 @@ def chances(points: Sequence[Params], encoding: Encoding, seen: Sequence[Seen], 
     for one in bad:
         causes[one.cause or ""].append(one.params)
     for failures in causes.values():
-        suspects = list(_suspects(failures, good))
-        left = _LEFT[min(len(failures), len(_LEFT) - 1)]
-        if suspects:
+        if suspects := _suspects(failures, good):
             has = np.array([sum(suspect(point) for suspect in suspects) / len(suspects) for point in points])
-            found = found * (1 - has * (1 - left))
+            once = (1 - has) * np.where(has > _PART, _LEFT, 1.0) + _LEFT**2
+            found = found * (np.minimum(once, 1.0) if len(failures) == 1 else has == 0)
     return found
 
 

@@ -7,14 +7,14 @@ neither settings nor servers.
 """
 
 from dataclasses import dataclass
-from math import log, pi, sqrt
-from statistics import NormalDist
+from math import exp, log, pi, sqrt
 
 import numpy as np
 from numpy.linalg import LinAlgError
 from numpy.typing import NDArray
 from scipy.linalg import cho_solve, cholesky, solve_triangular  # type: ignore[import-untyped]
 from scipy.optimize import minimize  # type: ignore[import-untyped]
+from scipy.special import log_ndtr  # type: ignore[import-untyped]
 
 from tuner.propose.encoding import Matrix
 
@@ -34,7 +34,6 @@ _SIGNAL_SD, _NOISE, _NOISE_SD = 0.7, 0.03, 0.7
 _MEAN_SD, _TREND_SD, _DOUBTED_SD = 1.5, 0.35, 1.0
 _BOUNDS = 6.0
 _JITTER = 1e-8
-NORMAL = NormalDist()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +97,7 @@ class Surrogate:
         mean, deviation = self.predict(data.x[at], None if data.trend is None else data.trend[at])
         for index, expected, sd in zip(at, mean, deviation, strict=True):
             cut = (y[index] - expected) / sd
-            ratio = NORMAL.pdf(cut) / max(NORMAL.cdf(cut), 1e-12)
+            ratio = exp(-cut * cut / 2 - float(log_ndtr(cut))) / sqrt(2 * pi)
             if cut < 1.0:
                 y[index] = expected - sd * ratio
                 error[index] = max(sd * sqrt(max(1 - cut * ratio - ratio * ratio, 1e-4)), LEAST_ERROR)

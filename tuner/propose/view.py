@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from math import log
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tuner.propose.encoding import Encoding, Matrix
 from tuner.propose.prior import Earlier, Expected, Prior
@@ -26,6 +27,17 @@ class View:
     slos: Mapping[str, Vector]
     starts: Vector
     keys: list[str | None]
+
+    def only(self, at: NDArray[np.bool_]) -> "View":
+        """Of the points at these places."""
+        return View(
+            points=[point for point, kept in zip(self.points, at, strict=True) if kept],
+            x=self.x[at],
+            trend=None if self.trend is None else self.trend[at],
+            slos={name: values[at] for name, values in self.slos.items()},
+            starts=self.starts[at],
+            keys=[key for key, kept in zip(self.keys, at, strict=True) if kept],
+        )
 
     @property
     def says_something(self) -> bool:

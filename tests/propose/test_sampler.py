@@ -1,0 +1,68 @@
+"""The sampler in a study of anyone's own, as Optuna's documentation has them."""
+
+import optuna
+
+from tuner.propose.prior import BOUND, CAUSE, ERROR
+from tuner.propose.sampler import ModelSampler
+
+
+def objective(trial: optuna.Trial) -> float:
+    x = trial.suggest_float("x", -5, 5)
+    n = trial.suggest_int("n", 1, 512, log=True)
+    kind = trial.suggest_categorical("kind", ["a", "b"])
+    return (x - 1) ** 2 + abs(n.bit_length() - 6) + (1.0 if kind == "a" else 0.0) + 1
+
+
+def test_it_minimizes_in_fewer_trials_than_at_random() -> None:
+    def best(sampler: optuna.samplers.BaseSampler) -> float:
+        study = optuna.create_study(sampler=sampler)
+        study.optimize(objective, n_trials=25)
+        return study.best_value
+
+    ours = sum(best(ModelSampler(seed=seed)) for seed in range(4))
+    random = sum(best(optuna.samplers.RandomSampler(seed=seed)) for seed in range(4))
+    assert ours < random
+
+
+def test_it_is_repeatable_and_never_repeats_itself() -> None:
+    def points() -> list[dict[str, object]]:
+        study = optuna.create_study(sampler=ModelSampler(seed=7))
+        study.optimize(objective, n_trials=12)
+        return [dict(trial.params) for trial in study.trials]
+
+    assert points() == points()
+    assert len({tuple(sorted(p.items())) for p in points()}) == 12
+
+
+def test_failures_and_limits_and_bounds_are_learned_from() -> None:
+    study = optuna.create_study(direction="maximize", sampler=ModelSampler(seed=1))
+    for _ in range(20):
+        trial = study.ask()
+        n, kind = trial.suggest_int("n", 1, 16), trial.suggest_categorical("kind", ["a", "b", "bad"])
+        if kind == "bad":
+            trial.set_constraint("launch", 2.0)
+            trial.set_user_attr(CAUSE, "out of memory")
+            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+            continue
+        trial.set_constraint("launch", -1.0)
+        trial.set_constraint("ttft_p99", 1 - 10 / n)  # a limit of 10
+        trial.set_user_attr(ERROR, 0.03)
+        trial.set_user_attr(BOUND, n < 3)
+        study.tell(trial, float(n))
+    bad = [trial for trial in study.trials if trial.params.get("kind") == "bad"]
+    assert len(bad) <= 3
+    assert study.best_value == 10
+
+
+def test_several_objectives_spread_over_the_front() -> None:
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=ModelSampler(seed=0))
+
+    def both(trial: optuna.Trial) -> tuple[float, float]:
+        n = trial.suggest_int("n", 1, 64)
+        trial.suggest_categorical("other", [True, False])
+        return n**0.7, float(n)
+
+    study.optimize(both, n_trials=20)
+    values = [trial.params["n"] for trial in study.best_trials]
+    assert min(values) <= 8
+    assert max(values) >= 48
