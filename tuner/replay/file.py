@@ -52,13 +52,16 @@ Model = TypeVar("Model", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recording:
-    """One line: what a launch with these params came to, and the seconds that it took, its start included."""
+    """One line: what a launch with these params came to, and the seconds that it took, its start included; of these `startup_s`
+    and `duration_s` are those that were recorded."""
 
     line: int
     params: Params
     is_default: bool
     outcome: Outcome
     took_s: float
+    startup_s: float | None = None
+    duration_s: float | None = None
 
 
 class Header(BaseModel):
@@ -205,4 +208,12 @@ def _recording(value: object, path: Path, number: int) -> Recording:
         except ValueError as error:
             raise UsageError(f"{where}: metrics: {error}") from error
     took_s = (STARTUP_S if startup_s is None else startup_s) + (DURATION_S if duration_s is None else duration_s)
-    return Recording(line=number, params=line.params, is_default=line.is_default, outcome=outcome, took_s=took_s)
+    return Recording(
+        line=number,
+        params=line.params,
+        is_default=line.is_default,
+        outcome=outcome,
+        took_s=took_s,
+        startup_s=startup_s,
+        duration_s=duration_s,
+    )
