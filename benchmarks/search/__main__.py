@@ -97,7 +97,7 @@ def _entries(arguments: argparse.Namespace) -> Sequence[Entry]:
 
 
 def _run(entry: Entry, strategies: Sequence[str], arguments: argparse.Namespace) -> dict[str, Any]:
-    pool = open_pool(entry.surface, entry.space, entry.objective, entry.slos)
+    pool = open_pool(entry.surface, entry.space, entry.objective, entry.slos, entry.interpolates)
     try:
         prior, why = prior_of(pool, entry.surface, entry.model, entry.workload), None
     except UsageError as error:

@@ -121,13 +121,21 @@ class Pool:
         return self.objective.value(outcome.load)
 
 
-def open_pool(surface: Path, space: Path | str, objective: str = "throughput", slos: Sequence[str] = ()) -> Pool:
-    """Raises UsageError for a file that cannot be used, or has no number that is asked for."""
+def open_pool(
+    surface: Path,
+    space: Path | str,
+    objective: str = "throughput",
+    slos: Sequence[str] = (),
+    interpolates: bool | None = None,
+) -> Pool:
+    """`interpolates`: as the file says. Raises UsageError for a file that cannot be used, or lacks a number that is needed."""
     opened, asked = open_surface(surface), parse_objective(objective)
     limits = constraints(asked, parse_slos(slos))
     opened.check(asked, limits)
     searched = opened.searched(load_space(space))
     points = opened.within(searched)
+    if interpolates is not None:
+        points = replace(points, interpolates=interpolates)
     true = replace(points, points=tuple(_true(point) for point in points.points))
     return Pool(
         name=surface.stem,

@@ -176,7 +176,7 @@ def _launched(recordings: Sequence[Recording]) -> tuple[Recording, ...]:
 
 
 def _defaults(file: SurfaceFile, space: SearchSpace) -> Params:
-    """The default point with a value for each parameter of the space."""
+    """The default point with a value for each parameter of the space; of one that does not count beside the others any."""
     marked = [recording for recording in file.recordings if recording.is_default]
     if other := next((recording for recording in marked if recording.params != marked[0].params), None):
         raise UsageError(
@@ -195,9 +195,10 @@ def _defaults(file: SurfaceFile, space: SearchSpace) -> Params:
     try:
         _check(space, found)
         for name, parameter in space.parameters.items():
-            if name not in found and not (isinstance(parameter, Categorical) and UNSET in parameter.choices):
+            is_unset = isinstance(parameter, Categorical) and UNSET in parameter.choices
+            if name not in found and not is_unset and name in space.active({**point, **found}):
                 raise ValueError(f"the defaults need a value for {name}, which the search space searches")
-            point[name] = found.get(name, UNSET)
+            point[name] = found.get(name, UNSET if is_unset else parameter.example)
         _place(space, point)
     except ValueError as error:
         raise UsageError(f"{where}: {error}") from error
