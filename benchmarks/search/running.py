@@ -35,8 +35,8 @@ def run(asked: Asked, strategies: Sequence[str], seeds: int, jobs: int) -> dict[
     """Searches by strategy, in the order of their seeds."""
     global _asked
     _asked = asked
-    if asked.prior is not None and asked.pool.is_exact:
-        asked.prior.expect(asked.pool.recorded)
+    if asked.prior is not None and any(name.startswith("ours") for name in strategies):
+        asked.prior.expect(asked.pool.candidates.points)
     tasks = [(name, seed) for name in strategies for seed in range(seeds)]
     if jobs == 1:
         done = [_search(*task) for task in tasks]
