@@ -9,6 +9,7 @@
 #   make bench-startup    what a launch costs, warm against plain
 #   make bench-truth      how often the answers are right, on simulated studies of known truth
 #   make bench-predict    how far the model of a server is off, against measurements
+#   make bench-search     how few launches a search needs, on recorded and simulated surfaces
 #   make soak       a study whose processes are killed at random for MINUTES=60
 #   make check      lint, format, types, layers
 #   make install    tuner alone, in .venv
@@ -23,9 +24,10 @@ BIN := .venv/bin
 DEMO_STORAGE := sqlite:///.demo/demo.db
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test test-long test-fast test-lowest test-repeat check bench-load bench-startup bench-predict bench-truth soak install engine packages migration clean
+.PHONY: demo test test-long test-fast test-lowest test-repeat check bench-load bench-startup bench-predict bench-search bench-truth soak install engine packages migration clean
 MINUTES ?= 60
 ROUNDS ?= 3
+SEEDS ?= 30
 MODEL ?= .demo/model
 # Tests run at once. All that starts a vLLM is run by one of them, so more than two help little.
 JOBS ?= 2
@@ -88,6 +90,9 @@ bench-truth: install
 
 bench-predict: install
 	$(BIN)/python benchmarks/predict
+
+bench-search: install
+	$(BIN)/python benchmarks/search --seeds $(SEEDS)
 
 soak: .venv/.dev engine
 	$(BIN)/python tests/soak.py $(MINUTES) $(TUNER_VLLM_PYTHON)

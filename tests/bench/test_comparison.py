@@ -9,7 +9,7 @@ from samples import failed, load_metrics, measured
 from tuner.bench.comparison import Comparison, Side, Tell, interleaved
 from tuner.decide.objective import OBJECTIVES
 from tuner.errors import LaunchError, RunError
-from tuner.types import FailureKind, Measured
+from tuner.types import FailureKind, Measured, present
 
 THROUGHPUT, GOODPUT = OBJECTIVES["throughput"], OBJECTIVES["goodput"]
 
@@ -38,7 +38,7 @@ class Played:
 
 
 def values(side: tuple[Measured, ...]) -> list[float]:
-    return [measurement.load.output_throughput for measurement in side]
+    return [present(measurement.load.output_throughput) for measurement in side]
 
 
 def test_pairs_alternate_in_order_and_no_salt_is_used_twice() -> None:

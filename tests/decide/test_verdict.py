@@ -11,7 +11,7 @@ from tuner.decide.shortlist import shortlist
 from tuner.decide.slo import Slo, limits, parse_slo, parse_slos
 from tuner.decide.verdict import Answer, Decision, contest_of, decision
 from tuner.errors import UsageError
-from tuner.types import Mark, Measured, Outcome, Trial
+from tuner.types import Mark, Measured, Outcome, Trial, present
 
 THROUGHPUT = OBJECTIVES["throughput"]
 TTFT = OBJECTIVES["ttft_p99"]
@@ -121,7 +121,7 @@ def test_every_objective_is_a_metric_of_a_measurement() -> None:
 
 def test_what_a_measurement_lacks_is_no_value() -> None:
     load = load_metrics()
-    older = replace(load, ttft_s=replace(load.ttft_s, p95=None, std=None), tpot_s=None, goodput=None)
+    older = replace(load, ttft_s=replace(present(load.ttft_s), p95=None, std=None), tpot_s=None, goodput=None)
     assert metric_value(older, "ttft_p95_s") is None
     assert metric_value(older, "tpot_p99_s") is None
     assert metric_value(older, "goodput") is None

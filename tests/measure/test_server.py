@@ -10,7 +10,7 @@ from waiting import in_a_calm_moment
 
 from tuner.errors import LaunchError
 from tuner.measure.server import ServerSampler, _Snapshot, kv_cache_tokens, kv_cache_tokens_of, totals
-from tuner.types import Lengths, LoadResult, ServerMetrics, Workload
+from tuner.types import Lengths, LoadResult, ServerMetrics, Workload, present
 
 PAGE = (Path(__file__).parent / "vllm-0.32.0.metrics.txt").read_text()
 NOTHING = LoadResult(
@@ -64,7 +64,7 @@ def test_client_and_server_agree_on_the_tokens_of_the_window() -> None:
     for group in (1, 8):
         metrics, result = asyncio.run(run(group))
         assert metrics.agreement == pytest.approx(1.0, abs=0.2)
-        assert metrics.generation_tokens > 100
+        assert present(metrics.generation_tokens) > 100
         assert metrics.prefix_cache_hits == 0
         assert metrics.running_mean is not None
         assert 1 <= metrics.running_mean <= 4

@@ -8,7 +8,7 @@ from predict.shapes import H200, SMALL
 from tuner.predict.calibrate import Observation, calibrate
 from tuner.predict.prediction import Calibration, predict
 from tuner.predict.step import Rates
-from tuner.types import Failed, LoadMetrics, Params
+from tuner.types import Failed, LoadMetrics, Params, present
 from tuner.workload.presets import load_workload
 
 WORKLOAD = replace(load_workload("chat"), users=48)
@@ -34,8 +34,8 @@ def machine(**factors: float) -> Calibration:
 
 
 def error(params: Params, truth: Calibration, believed: Calibration) -> float:
-    real = served(params, truth).output_throughput
-    return abs(served(params, believed).output_throughput / real - 1)
+    real = present(served(params, truth).output_throughput)
+    return abs(present(served(params, believed).output_throughput) / real - 1)
 
 
 @pytest.mark.parametrize("factors", [{"host": 1.6, "launch": 1.6, "front": 1.6}, {"host": 0.6, "launch": 0.6}])

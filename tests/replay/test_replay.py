@@ -32,7 +32,7 @@ from tuner.replay.surface import ReplayEngine, Surface, open_surface
 from tuner.space.search_space import SearchSpace
 from tuner.study.loop import run_study
 from tuner.study.setup import Setup
-from tuner.types import Failed, FailureKind, Measured, Outcome, Params, Trial, Value
+from tuner.types import Failed, FailureKind, Measured, Outcome, Params, Trial, Value, present
 from tuner.workload.presets import PRESETS
 
 
@@ -236,7 +236,7 @@ def test_the_same_job_is_answered_alike_and_a_launch_of_it_once_more_may_differ(
             )
             outcome = asyncio.run(setup.run(job, lambda launch: None, lambda text: None, lambda text: None))
             assert isinstance(outcome, Measured)
-            found.append(outcome.load.output_throughput)
+            found.append(present(outcome.load.output_throughput))
         return found
 
     one = answers("one")

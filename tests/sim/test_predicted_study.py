@@ -20,7 +20,7 @@ from tuner.study.engines import simulated_setup
 from tuner.study.loop import run_study
 from tuner.study.options import Options
 from tuner.study.setup import Setup, choose_space
-from tuner.types import Mark, Measured, Trial
+from tuner.types import Mark, Measured, Trial, present
 
 #: The model takes the host for twice as fast as the simulated one is.
 FAST = Calibration(rates=replace(Rates(), host=0.5, launch=0.5, front=0.5))
@@ -47,7 +47,7 @@ def run(folder: Path, setup: Setup, watch: Saboteur | None = None) -> list[Trial
 def off(trial: Trial) -> float:
     assert trial.predicted is not None
     assert isinstance(trial.outcome, Measured)
-    return abs(log(trial.predicted.metrics["output_throughput"].value / trial.outcome.load.output_throughput))
+    return abs(log(trial.predicted.metrics["output_throughput"].value / present(trial.outcome.load.output_throughput)))
 
 
 def teaches(trial: Trial) -> bool:

@@ -22,7 +22,7 @@ from waiting import answers, free_port, wait_for
 from tuner.launch.failures import classify
 from tuner.launch.processes import members
 from tuner.record.store import Store
-from tuner.types import Measured
+from tuner.types import Measured, present
 
 NAME = "sim-t4-DeepSeek-R1-Distill-Qwen-1.5B-chat"
 
@@ -125,7 +125,7 @@ def test_what_is_stored_is_a_simulation_in_simulated_seconds(folder: Path) -> No
     assert found.server.running_mean is not None
     assert 0 < found.server.running_mean <= 64
     # 64 users, by Little's law; the server sees fewer at once where the load generator has to wait for a processor.
-    assert 32 < found.load.request_throughput * found.load.e2el_s.mean < 80
+    assert 32 < present(found.load.request_throughput) * present(present(found.load.e2el_s).mean) < 80
     assert found.kv_cache_tokens
 
 

@@ -22,7 +22,7 @@ from tuner.study.engines import simulated_setup
 from tuner.study.model import ServerModel
 from tuner.study.options import Options
 from tuner.study.setup import Setup, choose_space
-from tuner.types import Distribution, Failed, FailureKind, LoadMetrics, Mark, Measured, Params, Trial
+from tuner.types import Distribution, Failed, FailureKind, LoadMetrics, Mark, Measured, Params, Trial, present
 
 SLOW = Calibration(rates=replace(Rates(), host=1.8, launch=1.8, front=1.8))
 #: On an H200 a small model is limited by its host.
@@ -67,10 +67,10 @@ class Host:
         assert load.tpot_s is not None
         return replace(
             load,
-            output_throughput=load.output_throughput * factor(),
-            ttft_s=scaled(load.ttft_s, factor()),
+            output_throughput=present(load.output_throughput) * factor(),
+            ttft_s=scaled(present(load.ttft_s), factor()),
             tpot_s=scaled(load.tpot_s, factor()),
-            e2el_s=scaled(load.e2el_s, factor()),
+            e2el_s=scaled(present(load.e2el_s), factor()),
         )
 
     def study(self, points: Sequence[Params], told: list[str] | None = None) -> tuple[ServerModel, list[Trial]]:

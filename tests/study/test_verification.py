@@ -21,7 +21,7 @@ from tuner.study.budget import Budget
 from tuner.study.clock import SystemClock
 from tuner.study.decided import study_decision
 from tuner.study.gate import Gate
-from tuner.types import Command, Failed, FailureKind, Outcome, Params
+from tuner.types import Command, Failed, FailureKind, Outcome, Params, present
 
 SLO = parse_slo("ttft_p99=500ms")
 Play = Callable[[int, str], Outcome]
@@ -140,7 +140,7 @@ def test_a_new_leader_has_a_contest_of_its_own_with_new_launches_of_the_defaults
     def faster(number: int, label: str) -> Outcome:
         outcome = alike(number, label)
         assert not isinstance(outcome, Failed)
-        return measured(output_throughput=1.08 * outcome.load.output_throughput)
+        return measured(output_throughput=1.08 * present(outcome.load.output_throughput))
 
     found = launches(store, monkeypatch, faster, verify=3)
     assert {number for number, _, _ in found} >= {0, 2}

@@ -29,8 +29,8 @@ _COMPARED = (
 def measurement_tables(measured: Measured) -> list[Table]:
     """Every metric with its unit: throughputs with the 95% interval, latencies in a row each, then the rest."""
     found = measured.metrics()
-    half = measured.load.output_throughput_ci95
-    interval = f"± {half:,.1f} ({half / measured.load.output_throughput:.1%}), 95% interval" if half else ""
+    half, value = measured.load.output_throughput_ci95, measured.load.output_throughput
+    interval = f"± {half:,.1f} ({half / value:.1%}), 95% interval" if half and value else ""
     latencies = Table(box=None, header_style="bold", pad_edge=False)
     latencies.add_column("ms")
     for statistic in STATISTICS:
@@ -210,7 +210,7 @@ def _sentence(mark: Mark, measured: Measured, workload: Workload) -> str:
         case Mark.PREFIX_CACHE:
             hits = (
                 server.prefix_cache_hits / server.prefix_cache_queries
-                if server and server.prefix_cache_queries
+                if server and server.prefix_cache_hits is not None and server.prefix_cache_queries
                 else None
             )
             share = f"{hits:.0%} of the prompt tokens" if hits is not None else "more of the prompts"
@@ -263,10 +263,10 @@ def _bunched_sentence(load: LoadMetrics) -> str:
 def _width(metric: str, load: LoadMetrics, precision: float) -> str:
     """How well a metric is known that is not known well enough."""
     if metric == "output_throughput":
-        half = load.output_throughput_ci95
-        if half is None or half <= precision * load.output_throughput:
+        half, value = load.output_throughput_ci95, load.output_throughput
+        if half is None or not value or half <= precision * value:
             return "too few requests ended in the window for an interval of throughput"
-        return f"the 95% interval of throughput is ± {half / load.output_throughput:.1%}, asked was ± {precision:.1%}"
+        return f"the 95% interval of throughput is ± {half / value:.1%}, asked was ± {precision:.1%}"
     label = ROWS[metric].label if metric in ROWS else metric
     if not load.ci95 or metric not in load.ci95:
         return f"too few requests for an interval of {label}"

@@ -143,6 +143,6 @@ def _candidate(trial: Trial, value: float, objective: Objective, promise: float)
     assert isinstance(trial.outcome, Measured)
     load = trial.outcome.load
     half = load.output_throughput_ci95 if objective.metric == "output_throughput" else None
-    window = half / 1.96 / load.output_throughput if half is not None and load.output_throughput > 0 else LEAST_ERROR
+    window = half / 1.96 / load.output_throughput if half is not None and load.output_throughput else LEAST_ERROR
     fork = _FORK_ERROR if trial.outcome.start == "warm" else 0.0
     return Candidate(trial, value, sqrt(max(window, LEAST_ERROR) ** 2 + fork**2), promise)

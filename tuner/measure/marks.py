@@ -9,7 +9,17 @@ from statistics import fmean, variance
 
 from tuner.decide.deciding import OTHER_LENGTHS, Deciding
 from tuner.measure.window import sent_in
-from tuner.types import ClientMetrics, GpuMetrics, LoadMetrics, LoadResult, Mark, RequestRecord, ServerMetrics, Workload
+from tuner.types import (
+    ClientMetrics,
+    GpuMetrics,
+    LoadMetrics,
+    LoadResult,
+    Mark,
+    RequestRecord,
+    ServerMetrics,
+    Workload,
+    present,
+)
 
 #: A worker that is busy for more of the time than this sends and reads late.
 BUSY = 0.9
@@ -74,7 +84,7 @@ def marks(
 def client_bound(client: ClientMetrics, load: LoadMetrics) -> bool:
     """Whether the load generator was the limit: a worker had no time left, or its delays are a part of TTFT that matters."""
     delay_s = client.delay_mean_s + client.lag_mean_s
-    late_s = max(LEAST_DELAY_S, TTFT_SHARE * load.ttft_s.mean)
+    late_s = max(LEAST_DELAY_S, TTFT_SHARE * present(present(load.ttft_s).mean))
     return client.cpu >= BUSY or delay_s > late_s or (client.send_delay_mean_s or 0.0) > late_s
 
 
@@ -83,8 +93,8 @@ def unknown(rule: Deciding, load: LoadMetrics, undecided: Sequence[str], users: 
     SLO. With `users` that have ended too few requests the window is far shorter than a request, and its interval has not seen
     how their contexts vary."""
     half = load.output_throughput_ci95
-    is_known = half is not None and load.completed >= LEAST_SHARE * (users or 0)
-    share = half / load.output_throughput if half is not None and is_known else None
+    is_known = half is not None and present(load.completed) >= LEAST_SHARE * (users or 0)
+    share = half / present(load.output_throughput) if half is not None and is_known else None
     return rule.unknown(share, load.ci95 or {}, undecided)
 
 
@@ -96,7 +106,7 @@ def _hits_too_often(result: LoadResult, load: LoadMetrics, server: ServerMetrics
     if not prompts:
         return False
     implied = min(1.0, result.shared_tokens * len(prompts) / sum(prompts))
-    return server.prefix_cache_hits / server.prefix_cache_queries > implied + PREFIX_HITS
+    return present(server.prefix_cache_hits) / server.prefix_cache_queries > implied + PREFIX_HITS
 
 
 def _hides(result: LoadResult) -> bool:
@@ -112,7 +122,7 @@ def _falls_behind(result: LoadResult, load: LoadMetrics) -> bool:
     ended the former alone is no sign of it: until then the number in flight grows on any server."""
     start_s, end_s = result.window_start_s, result.window_end_s
     due = sent_in(result.records, start_s, end_s)
-    if len(due) - load.completed <= max(LEFT_BEHIND * len(due), 3 * sqrt(len(due))):
+    if len(due) - present(load.completed) <= max(LEFT_BEHIND * len(due), 3 * sqrt(len(due))):
         return False
     halves = [[r.ended_s - r.scheduled_s for r in half] for half in _halves(due, (start_s + end_s) / 2)]
     if min(map(len, halves)) < 2:

@@ -124,13 +124,14 @@ def _predict(
 
 def _differences(measured: LoadMetrics, predicted: LoadMetrics) -> list[float]:
     """Of logarithms, in units of how well the model can know each."""
-    pairs = {
-        "output_throughput": (measured.output_throughput, predicted.output_throughput),
-        "ttft": (measured.ttft_s.p50, predicted.ttft_s.p50),
-    }
-    if measured.tpot_s and predicted.tpot_s:
-        pairs["tpot"] = measured.tpot_s.p50, predicted.tpot_s.p50
-    return [log(p / m) / _KNOWN[name] for name, (m, p) in pairs.items() if m > 0 and p > 0]
+    pairs = {"output_throughput": (measured.output_throughput, predicted.output_throughput)}
+    for name, one, other in (
+        ("ttft", measured.ttft_s, predicted.ttft_s),
+        ("tpot", measured.tpot_s, predicted.tpot_s),
+    ):
+        if one and other:
+            pairs[name] = one.p50, other.p50
+    return [log(p / m) / _KNOWN[name] for name, (m, p) in pairs.items() if m and p]
 
 
 def _logarithms(rates: Rates, of: Rates) -> Floats:

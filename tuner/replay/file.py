@@ -5,13 +5,15 @@ It does not know the search space: whether the parameters are those of one is se
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, StrictBool, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, ValidationError, model_validator
 
+from tuner.decide.objective import Objective, metric_value
+from tuner.decide.slo import Slo
 from tuner.errors import UsageError
 from tuner.replay.metrics import measured_of
 from tuner.space.parameters import Scalar
@@ -43,23 +45,28 @@ def _moderate(value: object) -> object:
 
 
 _Number = Annotated[float, BeforeValidator(_number)]
+_Range = tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
 _Params = Mapping[str, Annotated[Scalar, BeforeValidator(_moderate)]]
 Model = TypeVar("Model", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recording:
-    """One line: what a launch with these params came to, and the seconds that it took, its start included."""
+    """One line: what a launch with these params came to, and the seconds that it took, its start included; of these `startup_s`
+    and `duration_s` are those that were recorded."""
 
     line: int
     params: Params
     is_default: bool
     outcome: Outcome
     took_s: float
+    startup_s: float | None = None
+    duration_s: float | None = None
 
 
 class Header(BaseModel):
-    """What the file says of itself; `defaults` is the default point where no line is marked as it."""
+    """What the file says of itself; `defaults` is the default point where no line is marked as it. `users` or `request_rate`,
+    and the tokens, [least, most], say what the load was: the benchmark of searches predicts from them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -68,6 +75,10 @@ class Header(BaseModel):
     engine_version: str | None = None
     workload: str | None = None
     source: str | None = None
+    users: Annotated[int, Field(gt=0)] | None = None
+    request_rate: Annotated[float, Field(gt=0)] | None = None
+    input_tokens: _Range | None = None
+    output_tokens: _Range | None = None
     defaults: _Params | None = None
     answer: Literal["nearest", "interpolate"] = "nearest"
 
@@ -105,6 +116,15 @@ def read_surface(path: Path) -> SurfaceFile:
     if not any(isinstance(recording.outcome, Measured) for recording in recordings):
         raise UsageError(f"{path}: no line has `metrics`, so there is nothing to replay")
     return SurfaceFile(path=path, header=header or Header(), recordings=tuple(recordings), digest=digest.hexdigest())
+
+
+def check_named(file: SurfaceFile, objective: Objective, slos: Sequence[Slo]) -> None:
+    """Raises UsageError "path:line: ..." for a measurement that lacks what the study is about."""
+    asked = {objective.metric: f"--objective {objective.name}", **{slo.metric: f"--slo {slo.name}" for slo in slos}}
+    for recording in file.recordings:
+        for metric, who in asked.items():
+            if isinstance(recording.outcome, Measured) and metric_value(recording.outcome.load, metric) is None:
+                raise UsageError(f"{file.path}:{recording.line}: metrics: {metric} is missing, which {who} needs")
 
 
 class _FirstLine(BaseModel):
@@ -188,4 +208,12 @@ def _recording(value: object, path: Path, number: int) -> Recording:
         except ValueError as error:
             raise UsageError(f"{where}: metrics: {error}") from error
     took_s = (STARTUP_S if startup_s is None else startup_s) + (DURATION_S if duration_s is None else duration_s)
-    return Recording(line=number, params=line.params, is_default=line.is_default, outcome=outcome, took_s=took_s)
+    return Recording(
+        line=number,
+        params=line.params,
+        is_default=line.is_default,
+        outcome=outcome,
+        took_s=took_s,
+        startup_s=startup_s,
+        duration_s=duration_s,
+    )

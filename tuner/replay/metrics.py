@@ -16,13 +16,14 @@ _FIELDS: Mapping[Any, list[tuple[str, object, tuple[object, ...]]]] = {
 
 
 def measured_of(numbers: Mapping[str, float], marks: tuple[Mark, ...] = ()) -> Measured:
-    """What `metrics()` leaves out is not known: a distribution's `count` is taken to be that of the completed requests, the
-    GPUs' indices and reasons to throttle are none.
+    """What the numbers leave out is not known, and None: a distribution's `count` is that of the completed requests where these
+    are told. The GPUs' indices and reasons to throttle are none.
 
     Raises ValueError that names the metric that is missing, or is none of ours.
     """
     left = dict(numbers)
-    count = max(1, round(left.get("completed", 1)))
+    completed = left.get("completed")
+    count = max(1, round(completed)) if completed is not None else None
     latencies: dict[str, Any] = {
         name: _part(Distribution, left, name.removesuffix("_s") + "_{}_s", count=count)
         for name, _, kinds in _FIELDS[LoadMetrics]
@@ -31,7 +32,7 @@ def measured_of(numbers: Mapping[str, float], marks: tuple[Mark, ...] = ()) -> M
     found = _record(
         Measured,
         left,
-        load=_record(LoadMetrics, left, **{name: part for name, part in latencies.items() if part}),
+        load=_record(LoadMetrics, left, **latencies),
         server=_part(ServerMetrics, left, "server_{}", acceptance_rates=_positions(left)),
         gpu=_part(GpuMetrics, left, "gpu_{}", gpus=(), throttle_reasons=()),
         client=_part(ClientMetrics, left, "client_{}"),
@@ -68,5 +69,5 @@ def _record(kind: type[Record], numbers: dict[str, float], naming: str = "{}", *
         elif type(None) in kinds:
             given[field] = None
         elif default is MISSING:
-            raise ValueError(f"{name.removesuffix('_s') + '_mean_s' if Distribution in kinds else name} is missing")
+            raise ValueError(f"{name} is missing")
     return kind(**given)

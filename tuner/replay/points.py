@@ -54,11 +54,14 @@ class Point:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What settings come to, the seconds that a launch of them takes, and in words what that was taken from."""
+    """What settings come to, the seconds that a launch of them takes, and in words what that was taken from. `startup_s` and
+    `duration_s` are the seconds that were recorded."""
 
     outcome: Outcome
     took_s: float
     origin: str
+    startup_s: float | None = None
+    duration_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +98,10 @@ class Points:
                 return self._between([(p.place.distance(at), pick.choice(p.measured)) for p in near])
         return _as_recorded(recording, f"{line} is the nearest recorded point (distance {away:.3g})")
 
+    def place(self, params: Params) -> Place:
+        """Where settings lie that name every parameter. Raises ValueError for what has no place."""
+        return _place(self.space, params)
+
     def _between(self, near: Sequence[tuple[float, Recording]]) -> Answer:
         """The mean of the recordings, each weighted by its inverse distance; only metrics that all have."""
         weights = [away**-POWER for away, _ in near]
@@ -110,6 +117,8 @@ class Points:
         return Answer(
             outcome=measured_of(numbers, tuple(marks)),
             took_s=_mean([recording.took_s for _, recording in near], weights),
+            startup_s=_mean_of([recording.startup_s for _, recording in near], weights),
+            duration_s=_mean_of([recording.duration_s for _, recording in near], weights),
             origin=f"interpolated between lines {lines} of {self.path}",
         )
 
@@ -136,7 +145,13 @@ def points_of(file: SurfaceFile, space: SearchSpace) -> Points:
 
 
 def _as_recorded(recording: Recording, origin: str) -> Answer:
-    return Answer(outcome=recording.outcome, took_s=recording.took_s, origin=origin)
+    return Answer(
+        outcome=recording.outcome,
+        took_s=recording.took_s,
+        origin=origin,
+        startup_s=recording.startup_s,
+        duration_s=recording.duration_s,
+    )
 
 
 def _is_measured(point: Point) -> bool:
@@ -147,6 +162,12 @@ def _mean(values: Sequence[float], weights: Sequence[float]) -> float:
     return sum(value * weight for value, weight in zip(values, weights, strict=True)) / sum(weights)
 
 
+def _mean_of(values: Sequence[float | None], weights: Sequence[float]) -> float | None:
+    """None where one of them is not known."""
+    known = [value for value in values if value is not None]
+    return _mean(known, weights) if len(known) == len(values) else None
+
+
 def _launched(recordings: Sequence[Recording]) -> tuple[Recording, ...]:
     """Without those that vLLM refused, if it accepted these settings at another time."""
     kinds = [getattr(recording.outcome, "kind", None) for recording in recordings]
@@ -155,7 +176,7 @@ def _launched(recordings: Sequence[Recording]) -> tuple[Recording, ...]:
 
 
 def _defaults(file: SurfaceFile, space: SearchSpace) -> Params:
-    """The default point with a value for each parameter of the space."""
+    """The default point with a value for each parameter of the space; of one that does not count beside the others any."""
     marked = [recording for recording in file.recordings if recording.is_default]
     if other := next((recording for recording in marked if recording.params != marked[0].params), None):
         raise UsageError(
@@ -174,9 +195,10 @@ def _defaults(file: SurfaceFile, space: SearchSpace) -> Params:
     try:
         _check(space, found)
         for name, parameter in space.parameters.items():
-            if name not in found and not (isinstance(parameter, Categorical) and UNSET in parameter.choices):
+            is_unset = isinstance(parameter, Categorical) and UNSET in parameter.choices
+            if name not in found and not is_unset and name in space.active({**point, **found}):
                 raise ValueError(f"the defaults need a value for {name}, which the search space searches")
-            point[name] = found.get(name, UNSET)
+            point[name] = found.get(name, UNSET if is_unset else parameter.example)
         _place(space, point)
     except ValueError as error:
         raise UsageError(f"{where}: {error}") from error

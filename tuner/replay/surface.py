@@ -3,18 +3,20 @@
 Nothing is launched. It does not know who asks, or why.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+from tuner.decide.objective import Objective
+from tuner.decide.slo import Slo
 from tuner.launch.engine import CannotFork, EngineInfo
 from tuner.launch.job import Job, RunTrial, Tell
 from tuner.launch.process import ProcessGroup
 from tuner.launch.vllm import Seen
 from tuner.replay.clock import VirtualClock
-from tuner.replay.file import Header, SurfaceFile, read_surface
+from tuner.replay.file import Header, SurfaceFile, check_named, read_surface
 from tuner.replay.points import NEIGHBOURS, Points, points_of
 from tuner.space.gpus import UNSET
 from tuner.space.parameters import Categorical, Int, Parameter
@@ -56,6 +58,10 @@ class Surface:
         if self.header.answer == "interpolate":
             how = f"interpolated between the {NEIGHBOURS} nearest points"
         return f"REPLAYED from {self._file.path}: {points:,} points, {how}"
+
+    def check(self, objective: Objective, slos: Sequence[Slo]) -> None:
+        """Raises UsageError with the line of a measurement that lacks what these are of."""
+        check_named(self._file, objective, slos)
 
     def within(self, space: SearchSpace) -> Points:
         """Its points as those of this space, from now on. Raises UsageError with the line that has no place in it."""

@@ -55,15 +55,15 @@ def _rate(found: RateFound, speed: float) -> RateFound:
 def _load(load: LoadMetrics, speed: float) -> LoadMetrics:
     return replace(
         load,
-        window_s=load.window_s * speed,
-        request_throughput=load.request_throughput / speed,
-        output_throughput=load.output_throughput / speed,
+        window_s=_times(load.window_s, speed),
+        request_throughput=_times(load.request_throughput, 1 / speed),
+        output_throughput=_times(load.output_throughput, 1 / speed),
         output_throughput_ci95=_times(load.output_throughput_ci95, 1 / speed),
-        total_token_throughput=load.total_token_throughput / speed,
-        ttft_s=_distribution(load.ttft_s, speed),
+        total_token_throughput=_times(load.total_token_throughput, 1 / speed),
+        ttft_s=_distribution(load.ttft_s, speed) if load.ttft_s else None,
         tpot_s=_distribution(load.tpot_s, speed) if load.tpot_s else None,
         itl_s=_distribution(load.itl_s, speed) if load.itl_s and speed <= 1 else None,
-        e2el_s=_distribution(load.e2el_s, speed),
+        e2el_s=_distribution(load.e2el_s, speed) if load.e2el_s else None,
         goodput=_times(load.goodput, 1 / speed),
         chunk_tokens=load.chunk_tokens if speed <= 1 else None,
         request_rate=_times(load.request_rate, 1 / speed),
@@ -79,10 +79,10 @@ def _intervals(found: Mapping[str, tuple[float, float]], speed: float) -> dict[s
 def _distribution(found: Distribution, speed: float) -> Distribution:
     return replace(
         found,
-        mean=found.mean * speed,
-        p50=found.p50 * speed,
-        p90=found.p90 * speed,
-        p99=found.p99 * speed,
+        mean=_times(found.mean, speed),
+        p50=_times(found.p50, speed),
+        p90=_times(found.p90, speed),
+        p99=_times(found.p99, speed),
         p95=_times(found.p95, speed),
         std=_times(found.std, speed),
     )

@@ -13,7 +13,7 @@ from tuner.predict.prediction import Prediction, predict
 from tuner.predict.shape import Shape
 from tuner.predict.unpredicted import UNPREDICTED
 from tuner.space.search_space import SearchSpace
-from tuner.types import Failed, Params, Workload
+from tuner.types import Failed, Params, Workload, present
 from tuner.workload.arrivals import schedule
 
 #: What a trial's load may take of our time, beside what any load takes, and how many requests it may send in a second of it.
@@ -47,12 +47,12 @@ def pace_of(shape: Shape, space: SearchSpace, workload: Workload) -> Pace:
     if workload.trace is not None:
         return Pace(speed=rounded(REQUESTS_PER_S / _trace_rate(workload)), workload=workload)
     found = _first_that_starts(shape, space, workload)
-    cycle_s = (found.load.e2el_s.mean if found else _UNKNOWN_S) + workload.think_time_s
+    cycle_s = (present(present(found.load.e2el_s).mean) if found else _UNKNOWN_S) + workload.think_time_s
     rate = workload.request_rate or (workload.users or 1) / cycle_s
     window_s = WINDOW * cycle_s if workload.users else max(WINDOW * cycle_s, _OPEN_LOOP_REQUESTS / rate)
     if workload.find_rate:
         most = _first_that_starts(shape, space, replace(workload, users=_MANY_USERS, request_rate=None))
-        rate = max(rate, most.load.request_throughput if most else 0.0)
+        rate = max(rate, present(most.load.request_throughput) if most else 0.0)
     total_s = (WARMUP + LAST) * cycle_s + window_s
     speed = rounded(min(total_s / TRIAL_S, REQUESTS_PER_S / rate, cycle_s / REQUEST_S))
     return Pace(speed=speed, workload=_with_times(workload, rounded(WARMUP * cycle_s), rounded(window_s)))

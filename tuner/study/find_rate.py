@@ -15,7 +15,7 @@ from tuner.decide.rate_search import Answer, RateSearch
 from tuner.decide.slo import Slo, violations
 from tuner.errors import LaunchError
 from tuner.measure.server import in_flight
-from tuner.types import Failed, FailureKind, Mark, Measured, RateFound, RateTried, Workload
+from tuner.types import Failed, FailureKind, Mark, Measured, RateFound, RateTried, Workload, present
 from tuner.workload.typical import typical_seed
 
 Measure = Callable[[Workload], Awaitable[Measured]]
@@ -86,11 +86,11 @@ class FindRate:
             requests, margin, tried = round(rate * load.window_s), None, {}
             failure: str | None = found.message
         else:
-            requests, margin, tried = found.load.ttft_s.count, self._margin(found), self._seen(found)
+            requests, margin, tried = present(present(found.load.ttft_s).count), self._margin(found), self._seen(found)
             saturated = Mark.SATURATED in found.marks
             failure = "requests arrived faster than they were served" if saturated else None
             self._measured.append(found)
-            if margin <= 0 and rate != self._again and found.load.e2el_s.p90 > _FILLED * load.warmup_s:
+            if margin <= 0 and rate != self._again and _p90_s(found) > _FILLED * load.warmup_s:
                 self._again = rate
                 return None
             margin = None if saturated else margin
@@ -127,7 +127,12 @@ class FindRate:
         """How long answers take at about this rate: as far as is known, of those rates that met the SLOs."""
         met = [found for found in self._measured if self._margin(found) <= 0] or self._measured
         near = min(met, key=lambda found: abs(log((found.load.request_rate or rate) / rate)), default=None)
-        return near.load.e2el_s.p99 if near else None
+        return present(near.load.e2el_s).p99 if near else None
+
+
+def _p90_s(found: Measured) -> float:
+    """Of whole answers."""
+    return present(present(found.load.e2el_s).p90)
 
 
 async def find_rate(

@@ -15,6 +15,7 @@ from tuner.types.measured import (
     RateFound,
     RateTried,
     ServerMetrics,
+    present,
 )
 from tuner.types.predicted import Estimate, Predicted
 from tuner.types.resolved import Resolved
@@ -60,4 +61,5 @@ __all__ = [
     "Underway",
     "Value",
     "Workload",
+    "present",
 ]

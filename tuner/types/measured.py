@@ -3,26 +3,37 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from typing import TypeVar
 
 from tuner.types.load import ClientMetrics
+
+Known = TypeVar("Known")
+
+
+def present(value: Known | None) -> Known:
+    """A number of what tuner measured, simulated or predicted itself: there it is never absent, as it may be in a recording."""
+    assert value is not None, "this number was not recorded"
+    return value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Distribution:
-    """Seconds over the requests (TTFT, TPOT, E2EL) or over the chunk gaps (ITL) of the window; `count` is never 0."""
+    """Seconds over the requests (TTFT, TPOT, E2EL) or over the chunk gaps (ITL) of the window; `count` is never 0. What a
+    recording does not tell (docs/replay.md) is None; tuner itself measures all of them."""
 
-    count: int
-    mean: float
-    p50: float
-    p90: float
-    p99: float
+    count: int | None = None
+    mean: float | None = None
+    p50: float | None = None
+    p90: float | None = None
+    p99: float | None = None
     p95: float | None = None
     std: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadMetrics:
-    """What the client saw in the window. Throughputs are per second; `output_throughput` counts tokens.
+    """What the client saw in the window. Throughputs are per second; `output_throughput` counts tokens. What a recording
+    does not tell is None.
 
     `output_throughput_ci95` is the half width of the 95 % interval of output_throughput, None if too short and in an open loop,
     whose throughput is that of its arrivals. `ci95` are the ends of that of the latencies, in seconds, and of the goodput that
@@ -35,17 +46,17 @@ class LoadMetrics:
     lengths tell.
     """
 
-    window_s: float
-    completed: int
-    failed: int
-    request_throughput: float
-    output_throughput: float
-    output_throughput_ci95: float | None
-    total_token_throughput: float
-    ttft_s: Distribution
-    tpot_s: Distribution | None
-    itl_s: Distribution | None
-    e2el_s: Distribution
+    window_s: float | None = None
+    completed: int | None = None
+    failed: int | None = None
+    request_throughput: float | None = None
+    output_throughput: float | None = None
+    output_throughput_ci95: float | None = None
+    total_token_throughput: float | None = None
+    ttft_s: Distribution | None = None
+    tpot_s: Distribution | None = None
+    itl_s: Distribution | None = None
+    e2el_s: Distribution | None = None
     goodput: float | None = None
     chunk_tokens: float | None = None
     input_tokens: int | None = None
@@ -68,16 +79,16 @@ class ServerMetrics:
     where nothing was drafted.
     """
 
-    prompt_tokens: float
-    generation_tokens: float
-    preemptions: float
-    prefix_cache_queries: float
-    prefix_cache_hits: float
-    kv_cache_usage_mean: float | None
-    kv_cache_usage_max: float | None
-    running_mean: float | None
-    waiting_mean: float | None
-    agreement: float | None
+    prompt_tokens: float | None = None
+    generation_tokens: float | None = None
+    preemptions: float | None = None
+    prefix_cache_queries: float | None = None
+    prefix_cache_hits: float | None = None
+    kv_cache_usage_mean: float | None = None
+    kv_cache_usage_max: float | None = None
+    running_mean: float | None = None
+    waiting_mean: float | None = None
+    agreement: float | None = None
     drafts: float | None = None
     draft_tokens: float | None = None
     accepted_tokens: float | None = None
@@ -96,10 +107,10 @@ class GpuMetrics:
     a part of the window, `throttled` is the share of samples with any of them."""
 
     gpus: tuple[int, ...]
-    samples: int
-    utilization: float
-    memory_used_bytes: int
-    power_w: float | None
+    samples: int | None = None
+    utilization: float | None = None
+    memory_used_bytes: int | None = None
+    power_w: float | None = None
     sm_activity: float | None = None
     tensor_activity: float | None = None
     dram_activity: float | None = None

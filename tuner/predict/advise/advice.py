@@ -20,7 +20,7 @@ from tuner.predict.prediction import Prediction
 from tuner.predict.uncertainty import Known, known_of
 from tuner.predict.unpredicted import unpredicted
 from tuner.space.search_space import SearchSpace
-from tuner.types import Failed, Params
+from tuner.types import Failed, Params, present
 
 #: Points that are drawn from the space.
 DRAWN = 400
@@ -119,7 +119,7 @@ def price(prediction: Prediction, per_gpu_hour: float) -> Price | None:
         return None
     return Price(
         per_million_output_tokens=per_s / load.output_throughput * 1e6,
-        per_million_tokens=per_s / load.total_token_throughput * 1e6,
+        per_million_tokens=per_s / present(load.total_token_throughput) * 1e6,
     )
 
 

@@ -24,7 +24,7 @@ from tuner.predict.unpredicted import UNPREDICTED, with_unpredicted
 from tuner.space.gpus import UNSET
 from tuner.space.search_space import SearchSpace
 from tuner.space.speculation import METHOD
-from tuner.types import Failed, Params, Workload
+from tuner.types import Failed, Params, Workload, present
 from tuner.workload.arrivals import schedule
 from tuner.workload.lengths import mean
 from tuner.workload.presets import max_tokens
@@ -179,7 +179,7 @@ class Case:
             if isinstance(told, Failed):
                 return told
             found[rate] = told
-            search.tell(rate, met=not self.missed(told) and told.load.request_throughput >= _KEPT_UP * rate)
+            search.tell(rate, met=not self.missed(told) and present(told.load.request_throughput) >= _KEPT_UP * rate)
         return found[search.highest_met or min(found)]
 
     def missed(self, prediction: Prediction) -> float:
@@ -189,7 +189,7 @@ class Case:
     def value(self, prediction: Prediction) -> float:
         """Of the objective. In an open loop, throughput is what was asked for as soon as that is served: the rest is chance."""
         rate = self._rate
-        if rate is not None and prediction.load.request_throughput >= _KEPT_UP * rate:
+        if rate is not None and present(prediction.load.request_throughput) >= _KEPT_UP * rate:
             if self.objective.metric == "request_throughput":
                 return rate
             if self.objective.metric == "output_throughput":

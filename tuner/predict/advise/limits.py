@@ -13,7 +13,7 @@ from tuner.predict.memory import Memory
 from tuner.predict.prediction import Prediction
 from tuner.predict.step import Steps
 from tuner.space.parameters import Categorical, Float, Int
-from tuner.types import Failed, FailureKind, Params, Value
+from tuner.types import Failed, FailureKind, Params, Value, present
 
 
 class Bottleneck(StrEnum):
@@ -166,7 +166,7 @@ def _of_the_gpu(case: Case, params: Params, p: Prediction) -> tuple[Bottleneck, 
     sequences = max(1, round(p.running_mean))
     context = p.kv_cache_usage_mean * p.memory.kv_cache_tokens
     each_s = steps.decode(sequences, context).gpu_s
-    decoding = min(1.0, p.load.output_throughput / sequences * each_s / p.gpu_busy)
+    decoding = min(1.0, present(p.load.output_throughput) / sequences * each_s / p.gpu_busy)
     if decoding < 0.5:
         return (
             Bottleneck.PREFILL,

@@ -1,0 +1,122 @@
+"""How few launches a search needs: strategies beside each other on surfaces of recorded or simulated launches.
+
+    python benchmarks/search --surface FILE --space FILE --strategies ours,tpe,gp,random --trials 40 --seeds 30 --json OUT
+    python benchmarks/search [--docs docs/search.md] [--json OUT] [NAME ...]
+
+The first form runs any file that `tuner optimize --engine replay` reads (docs/replay.md), the second those of
+benchmarks/data/search, or some of them by name. The defaults are the first launch and count. docs/search.md says what the
+figures are.
+"""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy is imported: each process has its core
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import document
+from catalogue import ENTRIES, Entry
+from expected import prior_of
+from figures import about, figures
+from pool import open_pool
+from running import Asked, run
+from strategies import PARTS, check
+from tables import show
+
+from tuner.errors import TunerError, UsageError
+
+_MAIN = ("ours", "tpe", "gp", "random")
+_ABLATIONS = tuple(f"ours-{part}" for part in PARTS)
+
+
+def main() -> None:
+    arguments = _parser().parse_args()
+    strategies = tuple(arguments.strategies.split(",")) if arguments.strategies else _MAIN
+    try:
+        check(strategies)
+        entries = _entries(arguments)
+        if arguments.surface is None and arguments.strategies is None:
+            strategies = (*_MAIN, *_ABLATIONS)
+        results = [_run(entry, strategies, arguments) for entry in entries]
+    except TunerError as error:
+        sys.stderr.write(f"search: {error}\n")
+        sys.exit(2 if isinstance(error, UsageError) else 1)
+    found = results[0] if arguments.surface is not None else {"surfaces": results}
+    if arguments.json:
+        arguments.json.write_text(json.dumps(found, indent=1) + "\n")
+    show(results, strategies)
+    if arguments.docs:
+        document.write(arguments.docs, results, strategies)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(entry.name for entry in ENTRIES))
+    parser.add_argument("--surface", type=Path, metavar="FILE", help="recorded launches")
+    parser.add_argument("--space", metavar="FILE", help="the search space, a file or a shipped one's name")
+    parser.add_argument("--objective", default="throughput")
+    parser.add_argument("--slo", action="append", default=[], metavar="NAME=LIMIT")
+    parser.add_argument("--model", type=Path, metavar="FOLDER", help="with the config.json of the model")
+    parser.add_argument("--workload", metavar="NAME|FILE", help="under which it was recorded")
+    parser.add_argument("--strategies", help="with commas; default: ours,tpe,gp,random")
+    parser.add_argument("--trials", type=int, default=40)
+    parser.add_argument("--seeds", type=int, default=30)
+    parser.add_argument("--jobs", type=int, default=2, help="processes")
+    parser.add_argument("--json", type=Path, metavar="OUT")
+    parser.add_argument("--docs", type=Path, metavar="FILE", help="write the figures into docs/search.md")
+    return parser
+
+
+def _entries(arguments: argparse.Namespace) -> Sequence[Entry]:
+    if min(arguments.trials, arguments.seeds, arguments.jobs) < 1:
+        raise UsageError("--trials, --seeds and --jobs are at least 1")
+    if arguments.surface is None:
+        known = {entry.name: entry for entry in ENTRIES}
+        if unknown := [name for name in arguments.names if name not in known]:
+            raise UsageError(f"there is no surface {unknown[0]}: there are {', '.join(known)}")
+        return [known[name] for name in arguments.names] or ENTRIES
+    if arguments.space is None:
+        raise UsageError("--surface needs the --space that it was recorded in")
+    entry = Entry(
+        name=arguments.surface.stem,
+        kind="given",
+        surface=arguments.surface,
+        space=arguments.space,
+        objective=arguments.objective,
+        slos=tuple(arguments.slo),
+        model=arguments.model,
+        workload=arguments.workload,
+    )
+    return [entry]
+
+
+def _run(entry: Entry, strategies: Sequence[str], arguments: argparse.Namespace) -> dict[str, Any]:
+    pool = open_pool(entry.surface, entry.space, entry.objective, entry.slos, entry.interpolates)
+    try:
+        prior, why = prior_of(pool, entry.surface, entry.model, entry.workload), None
+    except UsageError as error:
+        prior, why = None, str(error)
+        sys.stderr.write(f"search: {entry.name}: nothing is predicted: {error}\n")
+    asked = Asked(pool=pool, prior=prior, trials=arguments.trials)
+    searches = run(asked, strategies, arguments.seeds, arguments.jobs)
+    sys.stderr.write(f"search: {entry.name}: done\n")
+    return {
+        "name": entry.name,
+        "kind": entry.kind,
+        **about(pool),
+        "prior": why is None,
+        "why_no_prior": why,
+        "trials": arguments.trials,
+        "seeds": arguments.seeds,
+        "strategies": {name: figures(pool, searches[name]) for name in strategies},
+    }
+
+
+if __name__ == "__main__":
+    main()
