@@ -236,7 +236,7 @@ def _sentence(mark: Mark, measured: Measured, workload: Workload) -> str:
                 " users' text: measure it with a dataset"
             )
         case Mark.STOPPED_EARLY:
-            return "the window ended when the best so far could not be reached any more: the value is known to be worse, not how much"
+            return "the window ended when the best so far could not be reached: the value is worse, it is not known how much"
         case Mark.REPLAYED_ACCEPTANCE:
             return (
                 "vLLM accepted as many drafts as the workload says, whatever they were: the answers are not the model's, and"
