@@ -136,6 +136,18 @@ def latency_so_far(metric: str, latencies: Latencies, look: int) -> SoFar | None
     return SoFar(value, least) if least is not None and least > 0 else None
 
 
+def stopped(outdo: Outdo, value: float, window_s: float) -> tuple[float, SoFar] | None:
+    """After how many seconds a window would have been stopped whose throughput is known (as a record tells), and what it would
+    have told then; None where it would not. It is as noisy as the best one's."""
+    past_s, look = FIRST_LOOK * window_s, 1
+    while outdo.maximize and past_s < window_s:
+        seen = SoFar(value, value * (1 + value_at(1 - level(look), TRANSFORMS) * outdo.noise / sqrt(past_s)))
+        if outdo.is_beyond(seen.at_best):
+            return past_s, seen
+        past_s, look = past_s * (1 + GROWTH), look + 1
+    return None
+
+
 def _window_error(load: LoadMetrics) -> float:
     """The standard error of a throughput, as a share of it: the floor's where there is none."""
     half = load.output_throughput_ci95

@@ -9,17 +9,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+from tuner.decide.early import stopped
 from tuner.launch.engine import CannotFork, EngineInfo
 from tuner.launch.job import Job, RunTrial, Tell
 from tuner.launch.process import ProcessGroup
 from tuner.launch.vllm import Seen
 from tuner.replay.clock import VirtualClock
 from tuner.replay.file import Header, SurfaceFile, read_surface
-from tuner.replay.points import NEIGHBOURS, Points, points_of
+from tuner.replay.points import NEIGHBOURS, Answer, Points, points_of
 from tuner.space.gpus import UNSET
 from tuner.space.parameters import Categorical, Int, Parameter
 from tuner.space.search_space import SearchSpace
-from tuner.types import Failed, FailureKind, Outcome, Resolved, Value
+from tuner.types import Failed, FailureKind, Mark, Measured, Outcome, Resolved, Value
 from tuner.types.resolved import digest_of
 from tuner.types.settings import flag, option
 
@@ -69,7 +70,7 @@ class Surface:
         async def run(job: Job, seen: Seen, phase: Tell, note: Tell) -> Outcome:
             assert self._points is not None, "the surface's space is not known"
             phase("replaying")
-            answer = self._points.answer(job.params, f"{job.workload.seed} {job.log.stem}")
+            answer = _as_far_as_needed(self._points.answer(job.params, f"{job.workload.seed} {job.log.stem}"), job)
             note(f"replayed: {answer.origin}")
             if job.timeout_s is not None and answer.took_s > job.timeout_s:
                 clock.advance(job.timeout_s)
@@ -79,6 +80,21 @@ class Surface:
             return answer.outcome
 
         return run
+
+
+def _as_far_as_needed(answer: Answer, job: Job) -> Answer:
+    """What a launch would have told whose window is stopped as soon as it cannot outdo what it has to: its numbers are those of
+    the record, and it takes less time."""
+    found = answer.outcome
+    if job.outdo is None or not isinstance(found, Measured):
+        return answer
+    window_s = found.load.window_s
+    ended = stopped(job.outdo, found.load.output_throughput, window_s)
+    if ended is None or ended[0] >= answer.took_s:
+        return answer
+    past_s, seen = ended
+    outcome = replace(found, marks=(*found.marks, Mark.STOPPED_EARLY), at_best=seen.at_best / seen.value)
+    return replace(answer, outcome=outcome, took_s=max(past_s, answer.took_s - window_s + past_s))
 
 
 def open_surface(path: Path) -> Surface:
