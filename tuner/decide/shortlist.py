@@ -144,10 +144,11 @@ def _candidate(trial: Trial, value: float, objective: Objective, promise: float)
     return Candidate(trial, value, launch_error(trial.outcome, objective), promise)
 
 
-def launch_error(measured: Measured, objective: Objective) -> float:
-    """The standard deviation of the logarithm of what was measured, as a guess at what another launch would give."""
+def launch_error(measured: Measured, objective: Objective, window: float | None = None) -> float:
+    """The standard deviation of the logarithm of what was measured, as a guess at what another launch would give. `window` is
+    what the window leaves open, where that is counted elsewhere."""
     load = measured.load
     half = load.output_throughput_ci95 if objective.metric == "output_throughput" else None
-    window = half / 1.96 / load.output_throughput if half is not None and load.output_throughput > 0 else LEAST_ERROR
+    known = half / 1.96 / load.output_throughput if half is not None and load.output_throughput > 0 else LEAST_ERROR
     fork = _FORK_ERROR if measured.start == "warm" else 0.0
-    return sqrt(max(window, LEAST_ERROR) ** 2 + fork**2)
+    return sqrt(max(known if window is None else window, LEAST_ERROR) ** 2 + fork**2)
