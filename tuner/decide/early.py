@@ -99,7 +99,7 @@ def outdo(trials: Sequence[Trial], objective: Objective, slos: Sequence[Slo], wo
 
 
 def _margin(best: Trial, window: float, many: int, objective: Objective) -> float:
-    """Both are launches, each with an error of its own; of forked ones it is not known either what a plain launch would give."""
+    """Both are launches, each with an error of its own; what a plain one gives is not known of forked ones either."""
     assert isinstance(best.outcome, Measured)
     launch = max(
         launch_error(best.outcome, objective, window=0.0), LEAST_ERROR if objective.is_throughput else PRIOR_ERROR

@@ -86,14 +86,16 @@ def _as_far_as_needed(answer: Answer, job: Job) -> Answer:
     """What a launch would have told whose window is stopped as soon as it cannot outdo what it has to: its numbers are those of
     the record, and it takes less time."""
     found = answer.outcome
-    if job.outdo is None or not isinstance(found, Measured):
+    if job.outdo is None or not isinstance(found, Measured) or Mark.STOPPED_EARLY in found.marks:
         return answer
     window_s = found.load.window_s
     ended = stopped(job.outdo, found.load.output_throughput, window_s)
     if ended is None or ended[0] >= answer.took_s:
         return answer
     past_s, seen = ended
-    outcome = replace(found, marks=(*found.marks, Mark.STOPPED_EARLY), at_best=seen.at_best / seen.value)
+    load = replace(found.load, window_s=past_s)
+    marks = (*found.marks, Mark.STOPPED_EARLY)
+    outcome = replace(found, load=load, marks=marks, at_best=seen.at_best / seen.value)
     return replace(answer, outcome=outcome, took_s=max(past_s, answer.took_s - window_s + past_s))
 
 
