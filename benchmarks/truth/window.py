@@ -18,6 +18,7 @@ from servers import CHAT, NEWTON, SLOW_CHAT, TICK_S, Floats, Seen, Server, close
 
 from tuner.decide.confidence import half_width, quantile_interval
 from tuner.decide.deciding import Deciding, deciding, latencies_s
+from tuner.decide.early import Outdo
 from tuner.decide.objective import parse_objective
 from tuner.decide.slo import parse_slo
 from tuner.load.generate import ENDED_OPEN_LOOP, ENDED_PER_USER, MAX_WINDOW_FACTOR
@@ -50,25 +51,34 @@ class _Heard:
 
 
 class Window:
-    """One window by tuner's rule: how long it was, what is recorded, and what is said not to be known."""
+    """One window by tuner's rule: how long it was, what is recorded, what is said not to be known, and whether it was stopped
+    early, because it cannot `outdo` another. With `to_the_end` it ends by nothing else before its longest."""
 
-    def __init__(self, seen: Seen, workload: Workload, rule: Deciding) -> None:
+    def __init__(
+        self, seen: Seen, workload: Workload, rule: Deciding, outdo: Outdo | None = None, to_the_end: bool = False
+    ) -> None:
         heard = _Heard(seen)
-        stopping = Stopping(rule, workload, heard, TICK_S)  # type: ignore[arg-type]
+        stopping = Stopping(rule, workload, heard, TICK_S, outdo)  # type: ignore[arg-type]
         ended_s = seen.requests[:, 2]
+        ends_s = np.sort(ended_s[ended_s >= 0])
         needed = ENDED_PER_USER * workload.users if workload.users else ENDED_OPEN_LOOP
-        self.known = False
-        for tick in range(round(_WINDOW_S / TICK_S), round(_LONGEST_S / TICK_S) + 1):
+        self.known = self.stopped = False
+        first = round(_WINDOW_S / TICK_S)
+        for tick in range(1 if outdo else first, round(_LONGEST_S / TICK_S) + 1):
             heard.now_s = self.length_s = tick * TICK_S
-            enough = ((ended_s >= 0) & (ended_s < self.length_s)).sum() >= needed
-            if enough and (known := stopping.is_known(0.0, self.length_s)):
+            ended = int(np.searchsorted(ends_s, self.length_s))
+            is_enough = ended >= needed and tick >= first and not to_the_end
+            if is_enough and (known := stopping.is_known(0.0, self.length_s)):
                 self.known = known
+                break
+            if ended >= (workload.users or needed) and stopping.is_outdone(0.0, self.length_s):
+                self.stopped = True
                 break
         else:
             stopping.look(0.0, self.length_s)
         self.intervals = stopping.intervals or {}
-        ended = seen.requests[(ended_s >= 0) & (ended_s < self.length_s)]
-        self.meets = all(np.quantile(latencies_s(ended)["ttft"], 0.99) <= limit_s for _, limit_s in rule.limits)
+        whole = seen.requests[(ended_s >= 0) & (ended_s < self.length_s)]
+        self.meets = all(np.quantile(latencies_s(whole)["ttft"], 0.99) <= limit_s for _, limit_s in rule.limits)
         self.rate, self.half = float(np.mean(stopping.rates or [0])), relative_half_width(stopping.rates, stopping.mix)
         self.undecided = stopping.undecided
         self.unknown = rule.unknown(self.half, self.intervals, self.undecided)

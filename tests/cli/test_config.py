@@ -72,6 +72,7 @@ def test_every_key_can_be_written(tmp_path: Path) -> None:
         "engine-arg": ["load_format=dummy"],
         "vllm-python": "/opt/python",
         "start": "plain",
+        "stop": "never",
         "startup-timeout": 60,
         "wait-for-gpu": 30,
         "trial-timeout": 600,

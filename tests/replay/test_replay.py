@@ -20,6 +20,7 @@ from samples import FINGERPRINT
 
 from tuner.decide.contest import FINALISTS
 from tuner.decide.objective import OBJECTIVES
+from tuner.decide.rank import stopped_early
 from tuner.errors import UsageError
 from tuner.export.surface import surface_of
 from tuner.launch.caches import Caches
@@ -163,10 +164,16 @@ def test_a_study_of_30_trials_finds_a_point_of_the_surface(tmp_path: Path, surfa
 
 
 def test_time_is_what_was_recorded(tmp_path: Path, surface: Path) -> None:
-    """A trial begins when the one before it has ended, and took the seconds of its line: 40 + 20, or 25 of a failure."""
+    """A trial begins when the one before it has ended, and took the seconds of its line: 40 + 20, or 25 of a failure. Of the
+    10 s of a window those are left that one needs which is stopped early."""
     trials = Replay(tmp_path, surface, trials=12).run()
     took_s = [(trial.ended_at - trial.started_at).total_seconds() for trial in trials]
-    assert took_s == [60.0 if isinstance(trial.outcome, Measured) else 25.0 for trial in trials]
+    windows_s = [trial.outcome.load.window_s if isinstance(trial.outcome, Measured) else None for trial in trials]
+    assert took_s == [25.0 if window_s is None else 50.0 + window_s for window_s in windows_s]
+    assert all(
+        (window_s == 10.0) is not stopped_early(t) for t, window_s in zip(trials, windows_s, strict=True) if window_s
+    )
+    assert any(map(stopped_early, trials))
     assert [trial.started_at for trial in trials[1:]] == [trial.ended_at for trial in trials[:-1]]
 
 

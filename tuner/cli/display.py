@@ -9,7 +9,7 @@ from tuner.cli.answer import number
 from tuner.cli.rows import ROWS
 from tuner.cli.tables import LONG
 from tuner.decide.objective import OBJECTIVES, Objective
-from tuner.decide.rank import defaults_of, feasible, rank
+from tuner.decide.rank import defaults_of, feasible, rank, stopped_early
 from tuner.types import Failed, Mark, Measured, Params, Trial, Twin
 
 #: How many of the best trials are listed.
@@ -37,8 +37,18 @@ def status(trial: Trial) -> str:
         return f"equals trial {trial.outcome.equals}"
     if isinstance(trial.outcome, Failed):
         return trial.outcome.kind.value + ("" if trial.outcome.kind.is_of_the_settings else ", to be run again")
-    found = "measured" if feasible(trial) else "misses " + ", ".join(n for n, v in trial.violations.items() if v > 0)
-    return ", ".join((found, *(mark.value for mark in trial.outcome.marks if mark is not Mark.IMPRECISE)))
+    whole = "" if stopped_early(trial) else "measured"
+    found = whole if feasible(trial) else "misses " + ", ".join(n for n, v in trial.violations.items() if v > 0)
+    return ", ".join(filter(None, (found, *(mark.value for mark in trial.outcome.marks if mark is not Mark.IMPRECISE))))
+
+
+def at_best_text(objective: Objective, trial: Trial) -> str | None:
+    """What is known of one that was stopped early: "at most 812.3 tok/s"."""
+    if not isinstance(trial.outcome, Measured) or trial.outcome.at_best is None:
+        return None
+    value = objective.value(trial.outcome.load)
+    bound = None if value is None else value * trial.outcome.at_best
+    return f"at {'most' if objective.maximize else 'least'} {number(objective.metric, bound)}"
 
 
 def best_first(trials: Sequence[Trial], objective: Objective) -> list[Trial]:

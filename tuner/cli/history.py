@@ -8,13 +8,13 @@ from rich.table import Table
 
 from tuner.cli.answer import estimate_text, number
 from tuner.cli.console import errors, results, say, write_json
-from tuner.cli.display import settings, status
+from tuner.cli.display import at_best_text, settings, status
 from tuner.cli.recommendation import value_of, verdict_words
 from tuner.cli.result import next_step, print_result, print_trials
 from tuner.cli.study_json import Standing, studies_json, study_json, trial_json, trials_json
 from tuner.cli.tables import prose
 from tuner.cli.tables import show as show_table
-from tuner.decide.objective import parse_objective
+from tuner.decide.objective import Objective, parse_objective
 from tuner.decide.twins import became_text
 from tuner.decide.verdict import AGAIN
 from tuner.errors import UsageError
@@ -86,7 +86,7 @@ def show(study: str, trial: int | None, storage: str, json: str | None = None) -
     found = trial_of(store, study, trial)
     if sentence := unreal_sentence(one.record.fingerprint):
         prose(console, sentence)
-    _show_trial(found, console)
+    _show_trial(found, one.objective, console)
     write_json(json, trial_json(one, found))
 
 
@@ -103,7 +103,7 @@ def _standing(store: Store, record: StudyRecord) -> Standing:
     )
 
 
-def _show_trial(trial: Trial, console: Console) -> None:
+def _show_trial(trial: Trial, objective: Objective, console: Console) -> None:
     say(console, f"trial {trial.number}: {status(trial)}" + (" (vLLM's defaults)" if trial.is_default else ""))
     took_s = (trial.ended_at - trial.started_at).total_seconds()
     say(console, f"took {took_s:.0f} s from {trial.started_at:%Y-%m-%d %H:%M:%S} UTC")
@@ -123,6 +123,8 @@ def _show_trial(trial: Trial, console: Console) -> None:
     if trial.outcome.marks:
         marks = ", ".join(mark.value for mark in trial.outcome.marks)
         prose(console, f"to be known: {marks} (see docs/metrics.md)")
+    if (bound := at_best_text(objective, trial)) is not None:
+        prose(console, f"its window ended when it could not be the best any more: {objective.name} is {bound}")
     show_table(console, _trial_table(trial, trial.outcome))
 
 

@@ -235,6 +235,8 @@ def _sentence(mark: Mark, measured: Measured, workload: Workload) -> str:
                 "the server speculates, and the prompts are random words: its drafts are accepted otherwise than on your"
                 " users' text: measure it with a dataset"
             )
+        case Mark.STOPPED_EARLY:
+            return "the window ended when the best so far could not be reached: the value is worse, it is not known how much"
         case Mark.REPLAYED_ACCEPTANCE:
             return (
                 "vLLM accepted as many drafts as the workload says, whatever they were: the answers are not the model's, and"

@@ -9,7 +9,7 @@ from tuner.decide.objective import Objective
 from tuner.decide.verdict import Decision
 from tuner.export.caution import cautions
 from tuner.record.rows import StudyRecord
-from tuner.types import Failed, Outcome, Params, Predicted, Trial, Twin
+from tuner.types import Failed, Measured, Outcome, Params, Predicted, Trial, Twin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +90,7 @@ def _trial(trial: Trial, found: Decision) -> dict[str, Any]:
         "params": dict(trial.params),
         "changes": _changes(trial, found.defaults),
         **_outcome(trial.outcome),
+        "at_best": trial.outcome.at_best if isinstance(trial.outcome, Measured) else None,
         "equals": trial.outcome.equals if isinstance(trial.outcome, Twin) else None,
         "slo_violations": dict(trial.violations),
         "attempts": trial.attempts,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from tuner.cli.display import objective_value, settings, status
+from tuner.cli.display import at_best_text, objective_value, settings, status
 from tuner.cli.live import left_text, underway_text
 from tuner.decide.objective import Objective
 from tuner.decide.rank import defaults_of
@@ -89,7 +89,7 @@ class TerminalWatch:
         elif isinstance(trial.outcome, Twin):
             self._print(f"trial {trial.number}: {status(trial)}, so it is not launched: {trial.outcome.why}")
         else:
-            value = objective_value(self._objective, trial)
+            value = at_best_text(self._objective, trial) or objective_value(self._objective, trial)
             is_best = best is not None and best.number == trial.number and value != before
             mark = ", best so far" if is_best else ""
             took = f"{time.monotonic() - self._began_s:.0f} s"

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from math import log
 
 from tuner.decide.objective import Objective
-from tuner.decide.rank import best, defaults_of, rank, score
+from tuner.decide.rank import best, defaults_of, rank, score, stopped_early
 from tuner.types import Measured, Params, Trial, Value
 
 #: What is expected to bring less is taken to bring nothing: launches of the same settings differ by as much.
@@ -17,6 +17,8 @@ NOTHING = 0.02
 _RIDGE = 0.03
 #: With fewer trials for each coefficient nothing is guessed.
 _TRIALS_EACH = 1.5
+#: What a trial that was stopped early counts for, whose value is known less well.
+_STOPPED = 0.5
 
 
 def changed(params: Params, defaults: Params) -> dict[str, Value]:
@@ -38,7 +40,8 @@ def ballast(trials: Sequence[Trial], objective: Objective, logarithmic: Collecti
     base, value = score(defaults, objective), score(winner, objective)
     if not base or not value or objective.gain(value, base) <= 0:
         return ()
-    brought = _brought(rank(trials, objective), winner, defaults.params, objective, logarithmic)
+    told = [*rank(trials, objective), *filter(stopped_early, trials)]
+    brought = _brought(told, winner, defaults.params, objective, logarithmic)
     light = tuple(name for name, effect in brought.items() if effect < NOTHING)
     return light if len(light) < len(brought) else ()  # nothing left would be the defaults
 
@@ -61,6 +64,8 @@ def _brought(
     scaled = np.hstack([np.ones((len(known), 1)), rows / widths])
     sign = 1 if objective.maximize else -1
     values = np.array([sign * log(score(trial, objective) or 1.0) for trial in known])
+    weights = np.array([_STOPPED if stopped_early(trial) else 1.0 for trial in known])
+    scaled, values = scaled * weights[:, None], values * weights
     penalty = np.diag([0.0, *[_RIDGE] * len(columns)])
     found = np.linalg.solve(scaled.T @ scaled + penalty, scaled.T @ values)[1:] / widths
     places = dict(_place(winner.params, defaults, logarithmic))

@@ -49,8 +49,9 @@ LEAST_PAIRS = 6
 _ENUMERATED_PAIRS = 12
 
 
-def half_width(values: Series, control: Series | None = None) -> float | None:
-    """Half the 95 % interval of the mean of a stationary series in equal time bins; None with fewer than 10.
+def half_width(values: Series, control: Series | None = None, *, level: float = LEVEL) -> float | None:
+    """Half the 95 % interval of the mean of a stationary series in equal time bins; None with fewer than 10. `level`
+    is the chance that the interval misses, where it is another than 5 %.
 
     `control` is a series beside it whose long-run mean is known to be 0, such as by how much more prompts came than the
     workload has on average. What it explains of the values (a regression of their cosine transforms) is then no noise: the
@@ -63,16 +64,16 @@ def half_width(values: Series, control: Series | None = None) -> float | None:
     if series.size < LEAST_VALUES_OF_A_MEAN:
         return None
     if control is None:
-        return value_at(1 - LEVEL / 2, TRANSFORMS) * sqrt(_slow_variance(series) / series.size)
+        return value_at(1 - level / 2, TRANSFORMS) * sqrt(_slow_variance(series) / series.size)
     beside = np.asarray(control, dtype=np.float64)
     transforms = _cosines(series.size)
     slow, slow_beside = transforms @ series, transforms @ (beside - beside[-1])  # exactly zero if it is constant
     square, off = float(slow_beside @ slow_beside), float(beside.mean())
     if square <= 0:
-        return half_width(series)
+        return half_width(series, level=level)
     slope = float(slow @ slow_beside) / square
     variance = _slow_variance(series - slope * beside) * TRANSFORMS / (TRANSFORMS - 1)  # one went for the slope
-    rest = value_at(1 - LEVEL / 2, TRANSFORMS - 1) * sqrt(variance * (1 / series.size + off**2 / square))
+    rest = value_at(1 - level / 2, TRANSFORMS - 1) * sqrt(variance * (1 / series.size + off**2 / square))
     return abs(slope * off) + rest
 
 
@@ -95,6 +96,19 @@ def quantile_interval(values: Series, share: float) -> tuple[float, float] | Non
         return None
     low, high = np.sort(series)[[rank - 1 for rank in ranks]].tolist()
     return low, high
+
+
+def quantile_at_least(values: Series, share: float, level: float) -> float | None:
+    """The lower end of a quantile's one-sided interval: it is below that with the chance `level`, at the most. None with
+    too few values to have one; otherwise as `quantile_interval`."""
+    import numpy as np
+
+    series = np.asarray(values, dtype=np.float64)
+    if series.size < LEAST_VALUES_OF_A_QUANTILE:
+        return None
+    inflation = max(_inflation(series > np.quantile(series, share)), _inflation(_like(series)))
+    rank = floor(_rank_for(1 - level, series.size / inflation, share) * inflation + 1e-6)
+    return float(np.sort(series)[rank - 1]) if rank >= 1 else None
 
 
 def share_above(values: Series, limit: float) -> tuple[float, float] | None:
@@ -141,21 +155,24 @@ def _ranks(count: int, independent: float, share: float) -> tuple[int, int] | No
     The k-th of n independent values is above the quantile with the probability that at most k - 1 are below it, which is
     1 - I_share(k, n - k + 1); n and k need not be whole.
     """
-    from scipy.special import betainc  # type: ignore[import-untyped]  # slow to import
-
-    def rank_for(tail: float) -> float:
-        low, high = 0.0, independent
-        for _ in range(50):
-            middle = (low + high) / 2
-            low, high = (middle, high) if betainc(middle, independent - middle + 1, share) > tail else (low, middle)
-        return high
-
     # the last rank is the highest value: is even that one often enough above the quantile, and the lowest below?
     if share**independent > LEVEL / 2 or (1 - share) ** independent > LEVEL / 2:
         return None
     scale = count / independent
-    lowest, highest = floor(rank_for(1 - LEVEL / 2) * scale + 1e-6), ceil(rank_for(LEVEL / 2) * scale - 1e-6)
+    lowest = floor(_rank_for(1 - LEVEL / 2, independent, share) * scale + 1e-6)
+    highest = ceil(_rank_for(LEVEL / 2, independent, share) * scale - 1e-6)
     return (lowest, highest) if lowest >= 1 and highest <= count else None
+
+
+def _rank_for(tail: float, independent: float, share: float) -> float:
+    """The rank of as many independent values, from 1, below which so many are below the quantile with the chance `tail`."""
+    from scipy.special import betainc  # type: ignore[import-untyped]  # slow to import
+
+    low, high = 0.0, independent
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (middle, high) if betainc(middle, independent - middle + 1, share) > tail else (low, middle)
+    return high
 
 
 def _inflation(flags: NDArray[np.bool_]) -> float:

@@ -74,14 +74,14 @@ class Deciding:
         if metric == "goodput":
             missed = [latencies[name] > limit_s for name, limit_s in self.good]  # NaN misses nothing
             return share_interval(~np.any(missed, axis=0))
-        values, share = _values(metric, latencies)
+        values, share = values_of(metric, latencies)
         if share is not None:
             return quantile_interval(values, share)
         half = half_width(values)
         return None if half is None else (float(values.mean()) - half, float(values.mean()) + half)
 
     def _is_decided(self, metric: str, limit_s: float, latencies: Latencies) -> bool:
-        values, share = _values(metric, latencies)
+        values, share = values_of(metric, latencies)
         if share is None:
             mean = self._interval(metric, latencies)
             return mean is not None and not mean[0] <= limit_s < mean[1]
@@ -89,7 +89,7 @@ class Deciding:
         return above is not None and not above[0] <= 1 - share < above[1]
 
 
-def _values(metric: str, latencies: Latencies) -> tuple[Floats, float | None]:
+def values_of(metric: str, latencies: Latencies) -> tuple[Floats, float | None]:
     """The seconds that a metric is made of, and the share that its quantile is of; None for a mean."""
     import numpy as np
 

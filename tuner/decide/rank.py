@@ -5,12 +5,17 @@ trial that meets all. Pure.
 from collections.abc import Sequence
 
 from tuner.decide.objective import Objective
-from tuner.types import Measured, Trial
+from tuner.types import Mark, Measured, Trial
 
 
 def feasible(trial: Trial) -> bool:
     """Measured, and every SLO met."""
     return isinstance(trial.outcome, Measured) and all(v <= 0 for v in trial.violations.values())
+
+
+def stopped_early(trial: Trial) -> bool:
+    """Measured until it was clear that it is not the best: its value is no measurement like the others'."""
+    return isinstance(trial.outcome, Measured) and Mark.STOPPED_EARLY in trial.outcome.marks
 
 
 def score(trial: Trial, objective: Objective) -> float | None:
@@ -25,9 +30,9 @@ def usual_start(trials: Sequence[Trial]) -> str:
 
 
 def rank(trials: Sequence[Trial], objective: Objective) -> list[Trial]:
-    """Best first: feasible by score, then those that miss an SLO by how much. Failed trials are left out, and those whose
-    server came to be in another way than most (a fork that crashed at its start, settings that cannot be forked): a forked
-    server is slower than a plain one, so the two are not comparable."""
+    """Best first: feasible by score, then those that miss an SLO by how much. Left out are failed trials, those that were
+    stopped early, and those whose server came to be in another way than most (a fork that crashed at its start, settings that
+    cannot be forked): a forked server is slower than a plain one, so the two are not comparable."""
     usual = usual_start(trials)
 
     def key(trial: Trial) -> tuple[float, float]:
@@ -37,7 +42,8 @@ def rank(trials: Sequence[Trial], objective: Objective) -> list[Trial]:
         return missed, -value if objective.maximize else value
 
     known = [trial for trial in trials if isinstance(trial.outcome, Measured) and trial.outcome.start == usual]
-    return sorted((trial for trial in known if score(trial, objective) is not None), key=key)
+    whole = (trial for trial in known if score(trial, objective) is not None and not stopped_early(trial))
+    return sorted(whole, key=key)
 
 
 def best(trials: Sequence[Trial], objective: Objective) -> Trial | None:

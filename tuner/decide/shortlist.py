@@ -10,7 +10,7 @@ from math import inf, log, prod, sqrt
 
 from tuner.decide.ballast import NOTHING, changed, is_lighter
 from tuner.decide.objective import Objective
-from tuner.decide.rank import defaults_of, feasible, score, usual_start
+from tuner.decide.rank import defaults_of, feasible, score, stopped_early, usual_start
 from tuner.decide.repeats import LEAST_ERROR, LEAST_LAUNCHES, PRIOR_ERROR, chance_to_meet
 from tuner.decide.slo import Slo
 from tuner.types import LoadMetrics, Measured, Params, Trial
@@ -18,7 +18,7 @@ from tuner.types import LoadMetrics, Measured, Params, Trial
 #: What missed an SLO in the search by so much that its chance to meet it is smaller is not launched again.
 _LEAST_CHANCE = 0.1
 #: Defaults of which one launch says so surely that they meet the SLOs are taken to meet them.
-_SURE = 0.9
+SURE = 0.9
 #: What a forked server serves of what a plain one does, and how differently settings are slowed down so (standard deviation):
 #: on an H200 forked servers served 7 to 27 % fewer tokens than plain ones.
 _FORKED, _FORK_ERROR = 0.85, 0.06
@@ -40,7 +40,7 @@ class Candidate:
 def shortlist(trials: Sequence[Trial], objective: Objective, slos: Sequence[Slo]) -> list[Candidate]:
     """All that may be better than the defaults, the most promising first, or in its place the same with fewer settings changed,
     if that served as much. Where the defaults miss an SLO or were not measured, all that may meet the SLOs."""
-    known = [trial for trial in trials if score(trial, objective) is not None]
+    known = [trial for trial in trials if score(trial, objective) is not None and not stopped_early(trial)]
     usual, (kept, base) = usual_start(known), _defaults(trials, objective, slos)
     values = {trial.number: _value(trial, usual, objective) for trial in known}
     promises = {t.number: _promise(t, values[t.number], kept, base, objective, slos) for t in known if not t.is_default}
@@ -100,7 +100,7 @@ def _behind(candidate: Candidate, leader: Candidate, objective: Objective) -> fl
     return log(leader.value / candidate.value) * (1 if objective.maximize else -1)
 
 
-def _chance(load: LoadMetrics, slos: Sequence[Slo]) -> float:
+def chance(load: LoadMetrics, slos: Sequence[Slo]) -> float:
     """The chance that one launch that was measured so meets all SLOs in truth."""
     return prod(chance_to_meet(load, slo, slo_error(load, slo) or PRIOR_ERROR) for slo in slos)
 
@@ -122,12 +122,12 @@ def _promise(
     launch. The worth is the gain over the defaults where these can be kept (`kept` is the chance of that), else all that it
     serves."""
     assert isinstance(trial.outcome, Measured)
-    chance = _chance(trial.outcome.load, slos)
-    if chance < _LEAST_CHANCE and not feasible(trial):
+    passes = chance(trial.outcome.load, slos)
+    if passes < _LEAST_CHANCE and not feasible(trial):
         return 0.0
     over = objective.gain(value, base) if base else (value if objective.maximize else 1 / max(value, 1e-9))
     all_it_serves = 1 + over if base else over
-    return (kept * max(over, 0.0) + (1 - kept) * all_it_serves) * chance**LEAST_LAUNCHES
+    return (kept * max(over, 0.0) + (1 - kept) * all_it_serves) * passes**LEAST_LAUNCHES
 
 
 def _defaults(trials: Sequence[Trial], objective: Objective, slos: Sequence[Slo]) -> tuple[float, float | None]:
@@ -135,14 +135,20 @@ def _defaults(trials: Sequence[Trial], objective: Objective, slos: Sequence[Slo]
     defaults = defaults_of(trials)
     if defaults is None or not isinstance(defaults.outcome, Measured):
         return 0.0, None
-    chance = _chance(defaults.outcome.load, slos)
-    return (1.0 if chance >= _SURE else chance), score(defaults, objective)
+    known = chance(defaults.outcome.load, slos)
+    return (1.0 if known >= SURE else known), score(defaults, objective)
 
 
 def _candidate(trial: Trial, value: float, objective: Objective, promise: float) -> Candidate:
     assert isinstance(trial.outcome, Measured)
-    load = trial.outcome.load
+    return Candidate(trial, value, launch_error(trial.outcome, objective), promise)
+
+
+def launch_error(measured: Measured, objective: Objective, window: float | None = None) -> float:
+    """The standard deviation of the logarithm of what was measured, as a guess at what another launch would give. `window` is
+    what the window leaves open, where that is counted elsewhere."""
+    load = measured.load
     half = load.output_throughput_ci95 if objective.metric == "output_throughput" else None
-    window = half / 1.96 / load.output_throughput if half is not None and load.output_throughput else LEAST_ERROR
-    fork = _FORK_ERROR if trial.outcome.start == "warm" else 0.0
-    return Candidate(trial, value, sqrt(max(window, LEAST_ERROR) ** 2 + fork**2), promise)
+    known = half / 1.96 / load.output_throughput if half is not None and load.output_throughput else LEAST_ERROR
+    fork = _FORK_ERROR if measured.start == "warm" else 0.0
+    return sqrt(max(known if window is None else window, LEAST_ERROR) ** 2 + fork**2)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from tuner.decide.early import Outdo
 from tuner.decide.objective import Objective
 from tuner.decide.slo import Slo
 from tuner.launch.engine import Engine
@@ -23,9 +24,9 @@ def _nobody(state: Underway) -> None:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """What one launch needs. `params` are the settings in its command; `gpus` are those that it uses; `salt` makes its prompts
-    differ from another launch's; with an `engine` the server is forked by it; `timeout_s` is for everything, from the start to
-    the last request; `wait_for_gpu_s` is how long others that hold its GPUs' memory are waited for before that; `underway` is
-    told how far the load is."""
+    differ from another launch's; what cannot become as good as `outdo` is not measured to the end; with an `engine` the server
+    is forked by it; `timeout_s` is for everything, from the start to the last request; `wait_for_gpu_s` is how long others that
+    hold its GPUs' memory are waited for before that; `underway` is told how far the load is."""
 
     launcher: VllmLauncher
     command: Command
@@ -36,6 +37,7 @@ class Job:
     salt: int
     slos: tuple[Slo, ...] = ()
     objective: Objective | None = None
+    outdo: Outdo | None = None
     engine: Engine | None = None
     timeout_s: float | None = None
     wait_for_gpu_s: float = 0.0
@@ -46,7 +48,7 @@ class Job:
         use."""
         window_s = min(self.workload.window_s, _DISCARDED_WINDOW_S)
         short = replace(self.workload, window_s=window_s, max_window_s=window_s, find_rate=False)
-        return replace(self, workload=short)
+        return replace(self, workload=short, outdo=None)
 
 
 RunTrial = Callable[[Job, Seen, Tell, Tell], Coroutine[Any, Any, Outcome]]

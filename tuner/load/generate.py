@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import aiohttp
 
 from tuner.decide.deciding import OTHER_LENGTHS, Deciding, deciding
+from tuner.decide.early import Outdo
 from tuner.errors import LaunchError, RunError
 from tuner.load.messages import End, Orders, Report, Stop
 from tuner.load.progress import Heard
@@ -77,6 +78,7 @@ async def generate_load(
     observe: Observe = nullcontext,
     server_alive: Callable[[], bool] = lambda: True,
     rule: Deciding | None = None,
+    outdo: Outdo | None = None,
     tell: Callable[[str], None] = lambda text: None,
     underway: Tell = lambda state: None,
 ) -> LoadResult:
@@ -86,7 +88,8 @@ async def generate_load(
     first token, warmup_s has passed (after ramp_up_s), and the load is stationary, or has not become so for long
     (tuner/load/warm_up.py). Then `observe()` is entered, the window runs, and `observe()` is left; The window ends when it
     is window_s long, two requests a user (20 in the open loop) have ended in it, and all that `rule` names is known (without
-    one: throughput, or an open loop's mean latencies); or after max_window_s. A trace is measured from warmup_s to its end.
+    one: throughput, or an open loop's mean latencies); or after max_window_s; or, if the load was stationary, once it cannot
+    become as good as `outdo`. A trace is measured from warmup_s to its end.
     The load is held until the last request that was due before the window's end has ended. A request that gets no byte for
     stall_s is given up, and is an error; one that still gets bytes when it has taken twice as long as any other, and stall_s,
     is censored. Requests that are due after the window are load only and have no record.
@@ -98,7 +101,7 @@ async def generate_load(
     were sent or ended in the window; CLIENT_BOUND when a worker dies, or this machine refuses it a connection. Raises
     RunError when a trace is too short. When it is cancelled, leaving `workers` closes every request.
     """
-    run = _Run(target, recipe, workers, first_index, rule or deciding(recipe.workload), underway)
+    run = _Run(target, recipe, workers, first_index, rule or deciding(recipe.workload), underway, outdo)
     listening = [run.listen(number) for number in range(workers.count)]
     return await _run_beside(run.measure(observe, tell), _watch(server_alive), run.watch_for_stall(), *listening)
 
@@ -130,7 +133,14 @@ class _Run:
     """One load: what the workers told of it so far."""
 
     def __init__(
-        self, target: Target, recipe: Recipe, workers: Workers, first_index: int, rule: Deciding, tell: Tell
+        self,
+        target: Target,
+        recipe: Recipe,
+        workers: Workers,
+        first_index: int,
+        rule: Deciding,
+        tell: Tell,
+        outdo: Outdo | None,
     ) -> None:
         self._recipe, self._workload, self._workers = recipe, recipe.workload, workers
         ramp_s = min(max(_RAMP_S, (self._workload.users or 0) / _RAMP_USERS_PER_S), self._workload.warmup_s / 2)
@@ -139,7 +149,7 @@ class _Run:
         self._tick_s = min(max(self._workload.warmup_s / _TICKS, _TICK_S[0]), _TICK_S[1])
         self._start_s = perf_counter() + _SETTLE_S
         self._heard = Heard(workers, self._start_s, self._tick_s)
-        self._stopping = Stopping(rule, self._workload, self._heard, self._tick_s)
+        self._stopping = Stopping(rule, self._workload, self._heard, self._tick_s, outdo)
         for number in range(workers.count):
             workers.send(
                 number,
@@ -185,7 +195,7 @@ class _Run:
             tell(f"the server's answers are {share:.0%} as long as what was asked for")
         async with observe():
             start_s = perf_counter()
-            await self._window(start_s)
+            await self._window(start_s, may_stop=stationary)
             end_s = perf_counter()
         reports = await self._hold(start_s, end_s)
         records = tuple(record for report in reports for record in report.records)
@@ -205,6 +215,7 @@ class _Run:
             mix=self._stopping.mix,
             intervals=self._stopping.intervals,
             undecided=self._stopping.undecided,
+            at_best=self._stopping.at_best,
         )
 
     async def _warm_up(self) -> bool:
@@ -232,7 +243,8 @@ class _Run:
         if refused := next((progress.client_error for progress in self._heard.last() if progress.client_error), None):
             raise _client_bound(refused)
 
-    async def _window(self, start_s: float) -> None:
+    async def _window(self, start_s: float, may_stop: bool) -> None:
+        """Until it is over. It `may_stop` early, too, once a request a user has ended (enough in an open loop)."""
         workload, before = self._workload, self._heard.total("ended")
         events = self._heard.total("events")
         longest_s = workload.max_window_s or MAX_WINDOW_FACTOR * workload.window_s
@@ -250,6 +262,8 @@ class _Run:
                 return
             is_enough = workload.trace is None and past_s >= workload.window_s and ended >= needed
             if is_enough and self._stopping.is_known(start_s, perf_counter()):
+                return
+            if may_stop and ended >= (workload.users or needed) and self._stopping.is_outdone(start_s, perf_counter()):
                 return
 
     def _say(self, since_s: float, events: int | None = None, most_s: float | None = None) -> None:

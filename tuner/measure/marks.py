@@ -64,7 +64,7 @@ def marks(
     held = {
         Mark.CLIENT_BOUND: client_bound(result.client, load),
         Mark.UNSTEADY: not result.stationary,
-        Mark.IMPRECISE: bool(unknown(rule, load, result.undecided, workload.users)),
+        Mark.IMPRECISE: result.at_best is None and bool(unknown(rule, load, result.undecided, workload.users)),
         Mark.THROTTLED: gpu is not None and (gpu.throttled or 0.0) >= THROTTLED,
         Mark.GPU_SHARED: others_bytes >= OTHERS_BYTES,
         Mark.PREFIX_CACHE: server is not None and _hits_too_often(result, load, server),
@@ -76,6 +76,7 @@ def marks(
         Mark.HIDDEN_TOKENS: hides,
         Mark.COUNTED: any(r.is_counted for r in result.records),
         Mark.RANDOM_TEXT: workload.dataset is None and server is not None and server.drafts is not None,
+        Mark.STOPPED_EARLY: result.at_best is not None,
         Mark.REPLAYED_ACCEPTANCE: False,  # who starts the server knows
     }
     return tuple(mark for mark in Mark if held[mark])

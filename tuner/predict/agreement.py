@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from statistics import StatisticsError, correlation, median
 
 from tuner.decide.objective import Objective
+from tuner.decide.rank import stopped_early
 from tuner.types import Measured, Trial
 
 #: Fewer say nothing of an order.
@@ -25,7 +26,7 @@ class Agreement:
 def agreement(trials: Sequence[Trial], objective: Objective) -> Agreement | None:
     """None where nothing was both predicted and measured."""
     pairs = []
-    for trial in trials:
+    for trial in (trial for trial in trials if not stopped_early(trial)):
         found = trial.predicted.metrics.get(objective.metric) if trial.predicted else None
         value = objective.value(trial.outcome.load) if isinstance(trial.outcome, Measured) else None
         if found is not None and value:

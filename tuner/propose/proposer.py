@@ -126,6 +126,11 @@ class Proposer:
         self._tried = {_key(t.params) for t in history}
         self._start: str | None = None
 
+    @property
+    def promise(self) -> float | None:
+        """The relative gain over the best that was expected of the last proposal; None where its sampler does not say."""
+        return None
+
     def close(self) -> None:
         """Give the database connections back."""
         self._storage.remove_session()

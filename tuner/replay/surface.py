@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+from tuner.decide.early import stopped
 from tuner.decide.objective import Objective
 from tuner.decide.slo import Slo
 from tuner.launch.engine import CannotFork, EngineInfo
@@ -17,11 +18,11 @@ from tuner.launch.process import ProcessGroup
 from tuner.launch.vllm import Seen
 from tuner.replay.clock import VirtualClock
 from tuner.replay.file import Header, SurfaceFile, check_named, read_surface
-from tuner.replay.points import NEIGHBOURS, Points, points_of
+from tuner.replay.points import NEIGHBOURS, Answer, Points, points_of
 from tuner.space.gpus import UNSET
 from tuner.space.parameters import Categorical, Int, Parameter
 from tuner.space.search_space import SearchSpace
-from tuner.types import Failed, FailureKind, Outcome, Resolved, Value
+from tuner.types import Failed, FailureKind, Mark, Measured, Outcome, Resolved, Value
 from tuner.types.resolved import digest_of
 from tuner.types.settings import flag, option
 
@@ -75,7 +76,7 @@ class Surface:
         async def run(job: Job, seen: Seen, phase: Tell, note: Tell) -> Outcome:
             assert self._points is not None, "the surface's space is not known"
             phase("replaying")
-            answer = self._points.answer(job.params, f"{job.workload.seed} {job.log.stem}")
+            answer = _as_far_as_needed(self._points.answer(job.params, f"{job.workload.seed} {job.log.stem}"), job)
             note(f"replayed: {answer.origin}")
             if job.timeout_s is not None and answer.took_s > job.timeout_s:
                 clock.advance(job.timeout_s)
@@ -85,6 +86,25 @@ class Surface:
             return answer.outcome
 
         return run
+
+
+def _as_far_as_needed(answer: Answer, job: Job) -> Answer:
+    """What a launch would have told whose window is stopped as soon as it cannot outdo what it has to: its numbers are those of
+    the record, and it takes less time."""
+    found = answer.outcome
+    if job.outdo is None or not isinstance(found, Measured) or Mark.STOPPED_EARLY in found.marks:
+        return answer
+    window_s, value = found.load.window_s, found.load.output_throughput
+    if window_s is None or value is None:
+        return answer
+    ended = stopped(job.outdo, value, window_s)
+    if ended is None or ended[0] >= answer.took_s:
+        return answer
+    past_s, seen = ended
+    load = replace(found.load, window_s=past_s)
+    marks = (*found.marks, Mark.STOPPED_EARLY)
+    outcome = replace(found, load=load, marks=marks, at_best=seen.at_best / seen.value)
+    return replace(answer, outcome=outcome, took_s=max(past_s, answer.took_s - window_s + past_s))
 
 
 def open_surface(path: Path) -> Surface:

@@ -7,6 +7,7 @@ import asyncio
 from contextlib import suppress
 from pathlib import Path
 
+from tuner.decide.early import Outdo
 from tuner.errors import RunError, StorageError
 from tuner.launch.effective import effective_settings
 from tuner.launch.engine import Engine
@@ -66,12 +67,14 @@ def run_recorded(
     params: Params,
     *,
     engine: Engine | None = None,
+    outdo: Outdo | None = None,
     label: str = "",
     is_short: bool = False,
 ) -> Outcome:
     """Run `command`, which has `params`, as trial `number`, forked by `engine` if there is one; `label` tells further
     launches of the same trial apart in the names of the logs. The first start on a host is run twice; only the second counts.
-    With `is_short` it is asked whether it starts and serves, not how well.
+    Its window ends once it cannot become as good as `outdo`. With `is_short` it is asked whether it starts and serves, not how
+    well.
 
     Raises RunError when the log cannot be written, or when a process of the server cannot be killed: nothing else is started
     on the GPU that it may hold.
@@ -88,6 +91,7 @@ def run_recorded(
         salt=number,
         slos=setup.slos,
         objective=setup.objective,
+        outdo=outdo,
         engine=engine,
         timeout_s=setup.trial_timeout_s,
         wait_for_gpu_s=setup.wait_for_gpu_s,

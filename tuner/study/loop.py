@@ -7,7 +7,6 @@ shown: it reports what happens to a `Watch`.
 from collections.abc import Sequence
 from datetime import datetime
 
-from tuner.decide.ballast import ballast
 from tuner.decide.rank import best, defaults_of
 from tuner.decide.slo import violations
 from tuner.decide.startup import predicted_trial_s
@@ -25,6 +24,7 @@ from tuner.space.parameters import Categorical
 from tuner.study.budget import Budget
 from tuner.study.decided import slo_texts, study_decision
 from tuner.study.deleting import not_left_empty
+from tuner.study.ending import Ending
 from tuner.study.fingerprint import host_changed
 from tuner.study.gate import Gate, refuse_what_is_not_of_the_settings
 from tuner.study.launches import make_log_folder, run_recorded, started_with, sweep_leftovers
@@ -98,7 +98,7 @@ class _Search:
     ) -> None:
         self._setup, self._store, self._engine, self._watch = setup, store, engine, watch
         self._proposer, self._budget, self._gate, self._study = proposer, budget, gate, study
-        self._model = ServerModel(setup, watch.detail)
+        self._model, self._ending = ServerModel(setup, watch.detail), Ending(setup, watch.note)
         self._finished: list[Trial] = []
 
     def reconcile(self) -> None:
@@ -122,7 +122,7 @@ class _Search:
             self._store.finish(study, measured)
 
     def run(self) -> None:
-        while len(launched := [t for t in self._finished if t.attempts]) < self._setup.trials:
+        while len(launched := [t for t in self._finished if t.attempts]) < self._ending.limit:
             if len(launched) >= _GIVE_UP_AFTER and all(isinstance(t.outcome, Failed) for t in launched):
                 raise RunError(_all_failed(launched))
             if self._is_exhausted():
@@ -173,7 +173,7 @@ class _Search:
             self._watch.note(f"trial {unfinished[0].number} was interrupted and is run again")
             return unfinished[0]
         self._store.check_held(self._setup.study)
-        winner, names = self._ballast()
+        winner, names = self._ending.last(self._finished)
         wished = {name: value for name, value in winner.params.items() if name not in names} if winner else None
         proposal = self._proposer.propose(wished)
         if proposal and winner and wished and wished.items() <= proposal.params.items():
@@ -182,14 +182,6 @@ class _Search:
                 f"trial {proposal.number} is trial {winner.number} without what seems to bring nothing: {told}"
             )
         return proposal
-
-    def _ballast(self) -> tuple[Trial | None, tuple[str, ...]]:
-        """What the last launch of the search is for: the best so far, and its settings that seem to bring nothing."""
-        if sum(trial.attempts > 0 for trial in self._finished) + 1 < self._setup.trials:
-            return None, ()
-        logarithmic = [name for name, known in self._setup.space.parameters.items() if getattr(known, "log", False)]
-        names = ballast(self._finished, self._setup.objective, logarithmic)
-        return best(self._finished, self._setup.objective) if names else None, names
 
     def _run(self, proposal: Proposal) -> Trial:
         """Launch what vLLM accepts and what was not launched yet; all else costs nothing but its sentence."""
@@ -232,7 +224,10 @@ class _Search:
     ) -> Outcome:
         self._store.begin(self._setup.study, proposal, command, resolved, started_at)
         engine = self._engine if self._setup.warm else None
-        outcome = run_recorded(self._setup, self._store, self._watch, proposal.number, command, passed, engine=engine)
+        outdo = self._ending.outdo(proposal, self._finished)
+        outcome = run_recorded(
+            self._setup, self._store, self._watch, proposal.number, command, passed, engine=engine, outdo=outdo
+        )
         return self._gate.judged(outcome, is_default=proposal.is_default)
 
     def _resolve(self, arguments: tuple[str, ...]) -> Resolved | Failed:
@@ -250,6 +245,8 @@ class _Search:
         self._proposer.tell(trial)
         self._finished.append(trial)
         self._watch.trial_ended(trial, best(self._finished, self._setup.objective))
+        if trial.attempts:
+            self._ending.launched(self._proposer.promise, self._finished)
 
 
 def _proposer(setup: Setup, store: Store, resolved: Params) -> Proposer:
@@ -294,6 +291,7 @@ def _record(setup: Setup) -> StudyRecord:
             "seed": setup.seed,
             "verify": setup.verify,
             "start": _start(setup),
+            "stop": "auto" if setup.may_stop else "never",
         },
     )
 

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 
 from tuner.decide.deciding import Deciding, deciding
+from tuner.decide.early import Outdo
 from tuner.decide.objective import Objective
 from tuner.decide.slo import Slo, limits
 from tuner.errors import LaunchError, UsageError
@@ -30,6 +31,8 @@ Tell = Callable[[str], None]
 _MORE_WORKERS = 2
 #: Numbers of requests that one load keeps to itself, so that no other with the same recipe repeats its prompts.
 _REQUESTS_A_LOAD = 1 << 20
+#: With these a server, or what it was asked for, may not be what was measured.
+_MAY_DO_BETTER = frozenset((Mark.CLIENT_BOUND, Mark.THROTTLED, Mark.GPU_SHARED, Mark.OTHER_LENGTHS))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +52,7 @@ async def measure(
     *,
     slos: Sequence[Slo] = (),
     objective: Objective | None = None,
+    outdo: Outdo | None = None,
     gpus: Sequence[int] = (),
     salt: int = 0,
     phase: Tell = lambda text: None,
@@ -57,7 +61,8 @@ async def measure(
     underway: Callable[[Underway], None] = lambda state: None,
 ) -> Measured:
     """Load the server and measure it until what decides is known: the `objective` and the SLOs (tuner/decide/deciding.py).
-    `salt` is a number that no other measurement on its prefix cache has used.
+    `salt` is a number that no other measurement on its prefix cache has used. What cannot become as good as `outdo` is stopped
+    early, unless something else than the server may be why.
 
     When the load generator was the limit, the load is repeated with more workers, as far as there are cores for them; a
     measurement that is marked CLIENT_BOUND says what the server did at least. With `workload.find_rate` it is that of the
@@ -75,6 +80,7 @@ async def measure(
         raise LaunchError(Failed(kind=FailureKind.CLIENT_BOUND, message=why))
     watched = watched or Watched(gpus=gpus)
     speed = watched.speed or 1.0
+    outdo = None if outdo is None else outdo.faster(speed)
     workload, slos = faster(workload, speed), [replace(slo, limit_s=slo.limit_s / speed) for slo in slos]
     async with AsyncExitStack() as stack:
         if workers is None:
@@ -82,7 +88,7 @@ async def measure(
         phase("asking for the tokenizer")
         recipe = await learn(target, workload, salt=salt)
         rule, has_metrics = deciding(workload, objective, slos), await is_vllm(target.base_url)
-        bench = _Bench(target, recipe, slos, rule, watched, workers, phase, has_metrics, underway)
+        bench = _Bench(target, recipe, slos, rule, watched, workers, phase, has_metrics, underway, outdo)
         if workload.find_rate:
             found = await find_rate(bench.measure, workload, slos, drained=bench.drained, phase=phase, speed=speed)
         else:
@@ -104,14 +110,24 @@ class _Bench:
         phase: Tell,
         has_metrics: bool,
         underway: Callable[[Underway], None],
+        outdo: Outdo | None,
     ) -> None:
         self._target, self._recipe, self._slos, self._watched = target, recipe, slos, watched
         self._rule, self._workers, self._phase, self._has_metrics = rule, workers, phase, has_metrics
         self._speed = watched.speed or 1.0
-        self._loads, self._tell = 0, underway
+        self._loads, self._tell, self._outdo = 0, underway, outdo
 
     async def measure(self, workload: Workload) -> Measured:
-        """One measurement, by as many workers as it needs and the machine has."""
+        """One measurement, to its end where it was stopped early and the server may be better than it seemed."""
+        found = await self._with_enough_workers(workload)
+        if Mark.STOPPED_EARLY in found.marks and _MAY_DO_BETTER & {*found.marks}:
+            self._outdo = None
+            self._phase("not the server alone was slow: once more, to the end")
+            found = await self._with_enough_workers(workload)
+        return found
+
+    async def _with_enough_workers(self, workload: Workload) -> Measured:
+        """By as many workers as it needs and the machine has."""
         for _ in range(_MORE_WORKERS):
             found = await self._once(workload)
             if Mark.CLIENT_BOUND not in found.marks or self._workers.count >= most_workers():
@@ -146,6 +162,7 @@ class _Bench:
             observe=observe,
             server_alive=self._watched.alive,
             rule=self._rule,
+            outdo=self._outdo,
             tell=self._phase,
             underway=lambda state: self._tell(_in_its_time(state, self._speed)),
         )
@@ -165,7 +182,8 @@ class _Bench:
             client=result.client,
             warmup_s=result.warmup_s,
             marks=marks(workload, result, load, told, used, self._rule, gpu.others_bytes()),
-            unknown=unknown(self._rule, load, result.undecided, workload.users),
+            unknown=unknown(self._rule, load, result.undecided, workload.users) if result.at_best is None else (),
+            at_best=result.at_best,
         )
 
 

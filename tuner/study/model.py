@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from tuner.decide.rank import defaults_of, usual_start
+from tuner.decide.rank import defaults_of, stopped_early, usual_start
 from tuner.errors import TunerError, UsageError
 from tuner.predict.advise.case import Case
 from tuner.predict.memory import Observed, calibrate_memory
@@ -36,8 +36,13 @@ _MOST_USERS = 1_000
 _WORK, _PREDICTIONS = 30_000, 13
 #: A trial that was predicted as closely as this, in throughput and TPOT, teaches nothing: launches differ by that.
 _CLOSE = 0.03
-#: Measurements that say something of others than the server.
-_UNFIT = frozenset((Mark.CLIENT_BOUND, Mark.GPU_SHARED, Mark.THROTTLED, Mark.OTHER_LENGTHS, Mark.BUNCHED))
+#: Measurements that say something of others than the server, or of a part of a window.
+_UNFIT = frozenset(
+    (
+        *(Mark.CLIENT_BOUND, Mark.GPU_SHARED, Mark.THROTTLED, Mark.OTHER_LENGTHS, Mark.BUNCHED),
+        Mark.STOPPED_EARLY,
+    )
+)
 #: What a fault of the model, or of what it reads, can end in.
 _FAULTS = (TunerError, ArithmeticError, AssertionError, AttributeError, LookupError, OSError, TypeError, ValueError)
 
@@ -150,6 +155,8 @@ def _without_formula(params: Params, finished: Sequence[Trial]) -> str | None:
 def _ratio(trial: Trial, metric: str, known: str) -> float | None:
     """Measured / predicted, of a prediction that knew as much."""
     if trial.predicted is None or trial.predicted.known != known or not isinstance(trial.outcome, Measured):
+        return None
+    if stopped_early(trial):  # part of a window is no measurement like the others
         return None
     before, after = trial.predicted.metrics.get(metric), trial.outcome.metrics().get(metric)
     return after / before.value if before and after else None

@@ -14,6 +14,8 @@ DEFAULT_MODEL = "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B"
 ENGINES = ("vllm", "sim", "replay")
 #: How a trial's server comes to be: `vllm serve`, or a fork of a process that has vLLM imported.
 STARTS = ("warm", "plain")
+#: Whether a search, and the window of a trial, may end before its time.
+STOPS = ("auto", "never")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +61,9 @@ class Options:
     startup_timeout: Annotated[float, "Seconds a server may take to start."] = 900.0
     trial_timeout: Annotated[float | None, "Seconds a launch may take, its load included."] = None
     wait_for_gpu: Annotated[float, "Seconds to wait for a GPU that others use, before a launch."] = 600.0
+    stop: Annotated[
+        str, "auto: end the search, and a trial, when it cannot be worth it any more; never: measure all to the end."
+    ] = "auto"
     max_hours: Annotated[float | None, "Hours this run may take; what would not end in time is not begun."] = None
     verify: Annotated[int, "Times to launch finalists and defaults again at the most; 0: not at all."] = 5
     seed: Annotated[int, "Of the sampler and of the prompts."] = 0

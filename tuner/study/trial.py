@@ -98,6 +98,7 @@ async def _measure(job: Job, endpoint: Endpoint, group: ProcessGroup, workers: W
         job.workload,
         slos=job.slos,
         objective=job.objective,
+        outdo=job.outdo,
         salt=job.salt,
         phase=phase,
         watched=watched,

@@ -73,7 +73,8 @@ class LoadResult:
     none in an open loop, whose throughput is that of its arrivals. `mix` is by how many prompt tokens a second each tick had
     more than its output tokens have on average in the workload, None where that is not known. `intervals` are of the metrics
     that decided, over the requests that had ended: seconds of latencies (ttft_p99_s), of goodput the share of good ones. Of
-    `undecided` ones it was not known whether they meet their SLO."""
+    `undecided` ones it was not known whether they meet their SLO. `at_best` is of a window that was stopped early: the
+    objective is at the best so many times what the window has told of it."""
 
     records: tuple[RequestRecord, ...]
     window_start_s: float
@@ -86,3 +87,4 @@ class LoadResult:
     mix: Sequence[float] | None = None
     intervals: Mapping[str, tuple[float, float]] | None = None
     undecided: tuple[str, ...] = ()
+    at_best: float | None = None

@@ -1,0 +1,57 @@
+"""When a search ends, and a launch of it: the trials so far in, the limits out. It launches nothing and asks no sampler.
+
+It is told of each launch and of what was promised of it. Where another one is not worth it, the search has one launch left, of
+its best without ballast, if there is any.
+"""
+
+from collections.abc import Callable, Sequence
+
+from tuner.decide.ballast import ballast
+from tuner.decide.early import Outdo, outdo
+from tuner.decide.rank import best
+from tuner.decide.startup import predicted_trial_s
+from tuner.decide.stopping import Step, step, why_stop
+from tuner.study.setup import Setup
+from tuner.types import Proposal, Trial
+
+
+class Ending:
+    """Of one run of a search. `limit` is how many launches it may have in all; `tell` is told why it became less."""
+
+    def __init__(self, setup: Setup, tell: Callable[[str], None]) -> None:
+        self._setup, self._tell = setup, tell
+        self._steps: list[Step] = []
+        self.limit = setup.trials
+
+    def outdo(self, proposal: Proposal, finished: Sequence[Trial]) -> Outdo | None:
+        """What its launch has to outdo to be measured to the end; None for the defaults, which all are compared with."""
+        if proposal.is_default or not self._setup.may_stop:
+            return None
+        return outdo(finished, self._setup.objective, self._setup.constraints, self._setup.workload)
+
+    def launched(self, promise: float | None, finished: Sequence[Trial]) -> None:
+        """The last of the finished trials was launched, and so much was promised of it."""
+        objective, now = self._setup.objective, best(finished, self._setup.objective)
+        self._steps.append(step(promise, best(finished[:-1], objective), now, objective))
+        launches = _launches(finished)
+        if not self._setup.may_stop or launches >= self.limit:
+            return
+        launch_s = predicted_trial_s(finished, None, is_known=False)
+        if why := why_stop(self._steps, now, launches=launches, trials=self._setup.trials, launch_s=launch_s):
+            self._tell(why)
+            self.limit = launches + bool(self._ballast(finished))
+
+    def last(self, finished: Sequence[Trial]) -> tuple[Trial | None, tuple[str, ...]]:
+        """What the last launch of the search is for: the best so far, and its settings that seem to bring nothing."""
+        if _launches(finished) + 1 < self.limit:
+            return None, ()
+        names = self._ballast(finished)
+        return best(finished, self._setup.objective) if names else None, names
+
+    def _ballast(self, finished: Sequence[Trial]) -> tuple[str, ...]:
+        logarithmic = [name for name, known in self._setup.space.parameters.items() if getattr(known, "log", False)]
+        return ballast(finished, self._setup.objective, logarithmic)
+
+
+def _launches(finished: Sequence[Trial]) -> int:
+    return sum(trial.attempts > 0 for trial in finished)
