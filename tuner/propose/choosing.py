@@ -30,6 +30,8 @@ _SLO_UNSURE = 0.3
 #: A point that starts with this chance is as good as any where nothing else is known.
 _LIKELY = 0.5
 _NOTHING = 1e-300
+#: An expected gain, a logarithm, from which on a launch shows what the expectation is worth; and how much of it has to be seen.
+_SHOWS, _SHOWN = 0.05, 0.6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,11 +130,22 @@ class _Turn:
         says_something = view.says_something and not self._chooser.dropped
         if says_something and self._chooser.leaves_out("residual"):
             return self._first(view)
-        if says_something and step < (1 if self._chooser.leaves_out("contrast") else design.STEPS):
+        if says_something and step < design.STEPS and (step <= 0 or self._is_to_be_tested()):
             return self._designed(view, step)
         if not self._measured or (view.trend is None and step < design.STEPS_WITHOUT):
             return self._far(view)
         return self._improving(view)
+
+    def _is_to_be_tested(self) -> bool:
+        """Whether nothing that was launched is better than the defaults by as much as was expected, or by most of it. Where
+        something is, the rest of the design would bring nothing (docs/search.md)."""
+        if self._chooser.leaves_out("contrast"):
+            return False
+        trend = self._looking.at([one.params for one in self._measured]).trend
+        assert trend is not None
+        score = [one.score(self._looking.weights) for one in self._measured]
+        expected, measured = trend - trend[0], np.array(score) - score[0]
+        return not ((expected > _SHOWS) & (measured >= _SHOWN * expected)).any()
 
     def _at(self, points: Sequence[Params]) -> View:
         """Without those that surely do not start."""

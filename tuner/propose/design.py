@@ -1,9 +1,8 @@
 """What is expected of points in; which are launched before anything was learned out. Pure.
 
-After the defaults: the best that is expected; the best that differs from it in every group; and a contrast, which is like the
-first but for the parameter that is expected to matter most, at the end where it is expected to be worst. The first shows what
-the expectation is worth where it counts, the others whether it can be believed at all. Without any expectation: points far from
-all others.
+After the defaults: the best that is expected; where that is not what it was expected to be, the best that differs from it in
+every group, and a contrast: the best at the far end of what is expected to matter most. The first shows what the expectation
+is worth where it counts, the others whether it can be believed at all. Without any expectation: points far from all others.
 """
 
 from collections.abc import Mapping, Sequence
