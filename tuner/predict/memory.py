@@ -173,9 +173,7 @@ class _Needs:
 def _slack(memory: Memory, left: int, needs: _Needs) -> float:
     """By how many bytes the first thing that would go wrong (`_failure`) does not."""
     loaded = memory.weights_bytes + memory.activations_bytes + memory.other_bytes
-    return min(
-        needs.free - memory.budget_bytes - needs.outside, needs.free - loaded, left - max(needs.request, 1.0)
-    )
+    return min(needs.free - memory.budget_bytes - needs.outside, needs.free - loaded, left - max(needs.request, 1.0))
 
 
 def _failure(memory: Memory, settings: Settings, left: int, needs: _Needs) -> Failed | None:

@@ -33,7 +33,7 @@ _OF_A_RATE = 80
 #: More users than this are not played through between two trials: it takes 0.1 ms a request.
 _MOST_USERS = 1_000
 #: What a fault of the model, or of what it reads, can end in.
-_FAULTS = (TunerError, ArithmeticError, AssertionError, AttributeError, LookupError, OSError, TypeError, ValueError)
+FAULTS = (TunerError, ArithmeticError, AssertionError, AttributeError, LookupError, OSError, TypeError, ValueError)
 
 
 class ServerModel:
@@ -89,7 +89,7 @@ class ServerModel:
     def _tried(self, work: Callable[[], Found]) -> Found | None:
         try:
             return work()
-        except _FAULTS as error:
+        except FAULTS as error:
             why = f"{error}" if isinstance(error, TunerError) else f"{type(error).__name__}: {error}"
             if why not in self._told:
                 self._told.add(why)

@@ -61,6 +61,7 @@ class Options:
     wait_for_gpu: Annotated[float, "Seconds to wait for a GPU that others use, before a launch."] = 600.0
     max_hours: Annotated[float | None, "Hours this run may take; what would not end in time is not begun."] = None
     verify: Annotated[int, "Times to launch finalists and defaults again at the most; 0: not at all."] = 5
+    warm_start: Annotated[str, "An earlier study to learn from: auto, none, or its name."] = "auto"
     seed: Annotated[int, "Of the sampler and of the prompts."] = 0
     log_dir: Annotated[Path, "Folder of the servers' logs."] = Path("tuner-logs")
     cache_dir: Annotated[Path | None, "Folder of compiled code, kept between trials; default: ~/.cache/tuner."] = None

@@ -1,9 +1,9 @@
 """A study's model of its server in; what is expected of any points before they are launched, as a sampler asks for it, out.
 
-Simulations are dear, so what is alike is simulated once, and each question may take some seconds at first and half a second
-later: of the points that are left over nothing is said but whether they start. All points are told by one calibration; another one
-is taken over when enough launches have taught it, and where it changes what is expected. It launches nothing, and does not
-know who asks.
+Simulations are dear, so what is alike is simulated once, and a question may take some seconds at first and half a second later:
+of the points that are left over nothing is said but whether they start. All points are told by one calibration; another one is
+taken over when enough launches have taught it, and where it changes what is expected. It launches nothing, and does not know
+who asks.
 """
 
 import random
@@ -25,8 +25,8 @@ from tuner.propose.prior import Expected
 from tuner.types import Failed, Params
 
 #: Requests of a simulation of few users, of many, and of an open loop: with them points have the order of ten times as many
-#: (rank 0.98 and more of throughput, TTFT and TPOT, on an H100 and an L4); of each rate where the highest is looked for, of which
-#: about so many are tried.
+#: (rank 0.98 and more of throughput, TTFT and TPOT, on an H100 and an L4); of each rate where the highest is looked for, of
+#: which about so many are tried.
 _CLOSED, _MANY_USERS, _OF_MANY, _OPEN, _OF_A_RATE, _RATES = 256, 128, 128, 120, 60, 8
 #: What a simulation takes a core, and each of its requests, those of the warm-up and the last ones with it.
 _EACH_S, _REQUEST_S, _WARM_UP = 0.018, 0.035e-3, 2.5

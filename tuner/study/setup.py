@@ -38,7 +38,7 @@ _PARALLEL = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_si
 class Setup:
     """A study that can be run. `gpus` are those that its trials use; none on the CPU. With `warm` its servers are forked from
     one process that has vLLM imported, where that is safe. `calibration` is what the model of a server begins with here; None
-    where trials are not predicted."""
+    where trials are not predicted. `warm_start` is the earlier study that it learns from, "auto" or "none"."""
 
     study: str
     storage: str
@@ -61,6 +61,7 @@ class Setup:
     run: RunTrial = run_trial
     wait_for_gpu_s: float = 0.0
     calibration: Calibration | None = None
+    warm_start: str = "none"
 
     @property
     def constraints(self) -> tuple[Slo, ...]:
@@ -152,6 +153,7 @@ def setup_of(
         seed=options.seed,
         logs=options.log_dir.absolute(),
         caches=caches,
+        warm_start=options.warm_start,
     )
 
 
