@@ -70,12 +70,12 @@ def keep(store: Store, host: Host, record: StudyRecord, points: Sequence[Params]
     store.create_or_get_study(record)
     for one in (host.trial(number, params) for number, params in enumerate(points)):
         proposal = Proposal(number=one.number, params=one.params, is_default=one.is_default)
-        store.begin(record.name, proposal, one.command, Resolved(settings={}, digest=None), one.started_at)
+        store.begin(record.name, proposal, one.command, Resolved(settings={}, digest=""), one.started_at)
         store.finish(record.name, one)
 
 
 def a_study(warm_start: str = "auto", **options: object) -> Setup:
-    return replace(setup_of(warm_start=warm_start, **options), study="now")
+    return replace(setup_of(warm_start=warm_start, **options), study="now")  # type: ignore[arg-type]
 
 
 def begun(setup: Setup, store: Store, told: list[str] | None = None) -> Transfer | None:
@@ -83,7 +83,7 @@ def begun(setup: Setup, store: Store, told: list[str] | None = None) -> Transfer
 
 
 def study_of(taught: Transfer | None) -> str | None:
-    return taught and taught.study
+    return None if taught is None else taught.study
 
 
 def test_the_first_predictions_of_a_second_study_are_as_good_as_the_last_of_the_first(store: Store) -> None:
@@ -147,7 +147,7 @@ def test_what_is_not_compatible_teaches_nothing_and_says_why(
     store: Store, changed: dict[str, object], why: str
 ) -> None:
     setup = a_study()
-    keep(store, Host(setup, SLOW), a_record(setup, "before", **changed), POINTS[:3])
+    keep(store, Host(setup, SLOW), a_record(setup, "before", **changed), POINTS[:3])  # type: ignore[arg-type]
     told: list[str] = []
     assert begun(setup, store, told) is None
     assert len(told) == 1
@@ -174,8 +174,8 @@ def test_another_model_and_too_few_launches_teach_nothing(store: Store) -> None:
     for name, why in (("llama", "another family"), ("short", "has 2 launches to learn from, and 3 are the least")):
         with pytest.raises(UsageError, match=why):
             begun(replace(setup, warm_start=name), store)
+    store.create_or_get_study(a_record(setup, "now"))
     with pytest.raises(UsageError, match="is this study itself"):
-        store.create_or_get_study(a_record(setup, "now"))
         begun(replace(setup, warm_start="now"), store)
 
 
