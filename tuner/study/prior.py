@@ -20,7 +20,6 @@ from tuner.predict.likeness import Room, chance_to_start, compiled_alike, simula
 from tuner.predict.memory import predict_memory
 from tuner.predict.prediction import Calibration, Prediction
 from tuner.predict.settings import NOT_PREDICTED, Settings, resolve
-from tuner.predict.shape import Shape
 from tuner.propose.prior import Expected
 from tuner.types import Failed, Params
 
@@ -28,8 +27,8 @@ from tuner.types import Failed, Params
 #: (rank 0.98 and more of throughput, TTFT and TPOT, on an H100 and an L4); of each rate where the highest is looked for, of
 #: which about so many are tried.
 _CLOSED, _MANY_USERS, _OF_MANY, _OPEN, _OF_A_RATE, _RATES = 256, 128, 128, 120, 60, 8
-#: What a simulation takes a core, and each of its requests, those of the warm-up and the last ones with it.
-_EACH_S, _REQUEST_S, _WARM_UP = 0.018, 0.035e-3, 2.5
+#: What a look at a point takes a core, a simulation, and each of its requests, those of the warm-up and the last ones with it.
+_LOOK_S, _EACH_S, _REQUEST_S, _WARM_UP = 0.0004, 0.018, 0.035e-3, 2.5
 #: Seconds for the first question, for each later one, and for all of them with one calibration beyond `_ALWAYS_S` each.
 _FIRST_S, _LATER_S, _ALWAYS_S, _ALL_S = 6.0, 0.5, 0.25, 8.0
 #: Points that fail more surely than this are not simulated.
@@ -49,11 +48,11 @@ def ignore(text: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Point:
-    """What of a point is known without a simulation; `settings` is None where vLLM refuses it or nobody can tell."""
+    """What of a point is known without a simulation; points whose `alike` is equal differ by their KV caches at most; None
+    where vLLM refuses it, or nobody can tell."""
 
     params: Params
-    shape: Shape
-    settings: Settings | None
+    alike: tuple[int, Settings] | None
     kv_cache_tokens: int
     starts: float
     compile_key: str | None
@@ -80,8 +79,9 @@ class StudyPrior:
         self._begin()
 
     def expect(self, points: Sequence[Params]) -> list[Expected]:
+        before = len(self._points)
         known = [self._known(point) for point in points]
-        self._simulate(known)
+        self._simulate(known, _LOOK_S * (len(self._points) - before))
         return [self._expected(point) for point in known]
 
     def learn(self, calibration: Calibration, launches: int) -> None:
@@ -113,32 +113,28 @@ class StudyPrior:
         return self._points[key]
 
     def _run(self, point: _Point) -> _Run | None:
-        runs = self._runs.get(self._alike(point), ()) if point.settings else ()
+        runs = self._runs.get(point.alike, ()) if point.alike else ()
         return next((run for run in runs if run.room.serves_alike(point.kv_cache_tokens)), None)
 
-    def _alike(self, point: _Point) -> tuple[int, Settings]:
-        assert point.settings is not None
-        return id(point.shape), simulated_alike(point.settings, self._case.workload)
-
-    def _simulate(self, points: Sequence[_Point]) -> None:
-        """As many as may be, those that were never asked for first; in an order of chance, so that of a grid not only its first
-        corner is known."""
+    def _simulate(self, points: Sequence[_Point], spent_s: float) -> None:
+        """As many as may be after what was spent, those that were never asked for first; in an order of chance, so that of a
+        grid not only its first corner is known."""
         left = [point for point in points if point.starts >= _HOPELESS and self._run(point) is None]
         random.Random(len(points)).shuffle(left)
         left.sort(key=lambda point: id(point) in self._asked)
         self._asked |= {id(point) for point in points}
-        allowed_s = self._allowance_s()
-        each_s, spent_s = self._cost_s(), 0.0
+        allowed_s, each_s, simulated = self._allowance_s(), self._cost_s(), False
+        spent_s = min(spent_s, allowed_s - _ALWAYS_S)
         for done, point in enumerate(left):
             if spent_s + each_s > allowed_s:
                 break
             if self._run(point) is None:
                 if done % 20 == 0 and len(left) > 20:
                     self._tell(f"predicting settings: {done} of {len(left)}")
-                spent_s += each_s
+                spent_s, simulated = spent_s + each_s, True
                 self._add(point)
         self._left_s -= spent_s
-        self._is_first = self._is_first and not spent_s
+        self._is_first = self._is_first and not simulated
 
     def _allowance_s(self) -> float:
         return max(_ALWAYS_S, min(self._left_s, _FIRST_S if self._is_first else _LATER_S))
@@ -160,8 +156,8 @@ class StudyPrior:
             found = self._case.predict(_heeded(point.params), self._requests())
         except UsageError:
             return
-        if isinstance(found, Prediction):
-            self._runs[self._alike(point)].append(self._told(found))
+        if isinstance(found, Prediction) and point.alike is not None:
+            self._runs[point.alike].append(self._told(found))
 
     def _told(self, found: Prediction) -> _Run:
         values = [_value(self._case, objective, found) for objective in self._objectives]
@@ -197,13 +193,14 @@ def _point(case: Case, params: Params) -> _Point:
     try:
         settings = resolve(launched, shape, case.space.gpu, case.version)
         if isinstance(settings, Failed):
-            return _Point(params, shape, None, 0, 0.0, None)
+            return _Point(params, None, 0, 0.0, None)
         memory = predict_memory(shape, case.space.gpu, settings, case.calibration.memory, case.version)
     except UsageError:  # what it does cannot be told: it may well start
-        return _Point(params, shape, None, 0, 1.0, None)
+        return _Point(params, None, 0, 1.0, None)
     key = compiled_alike(settings, {**case.space.fixed, **params}, case.version)
     quantized = params.get("quantization", "") if shape is not case.shape else ""
-    return _Point(params, shape, settings, memory.kv_cache_tokens, chance_to_start(memory), f"{quantized}{key}")
+    alike = (id(shape), simulated_alike(settings, case.workload))
+    return _Point(params, alike, memory.kv_cache_tokens, chance_to_start(memory), f"{quantized}{key}")
 
 
 def _heeded(params: Params) -> Params:
