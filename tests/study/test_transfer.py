@@ -179,6 +179,20 @@ def test_another_model_and_too_few_launches_teach_nothing(store: Store) -> None:
         begun(replace(setup, warm_start="now"), store)
 
 
+def test_a_study_that_is_not_predicted_is_told_nothing_and_cannot_name_one(store: Store) -> None:
+    setup = a_study()
+    keep(store, Host(setup, SLOW), a_record(setup, "before"), POINTS[:3])
+    many = replace(setup, workload=replace(setup.workload, users=2000))
+    told: list[str] = []
+    assert begun(many, store, told) is None
+    assert begun(replace(setup, calibration=None), store, told) is None
+    assert told == []
+    with pytest.raises(UsageError, match="2,000 users are more than"):
+        begun(replace(many, warm_start="before"), store)
+    with pytest.raises(UsageError, match="nothing to begin with"):
+        begun(replace(setup, calibration=None, warm_start="before"), store)
+
+
 def test_a_first_study_is_told_nothing(store: Store) -> None:
     told: list[str] = []
     assert begun(a_study(), store, told) is None

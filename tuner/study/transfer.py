@@ -69,7 +69,7 @@ def transfer(setup: Setup, stored: StudyRecord, store: Store, tell: Callable[[st
     """What the study that `stored` is about begins with; None where nothing is asked for or found, and `tell` is told why.
     Raises UsageError where the study that is named teaches nothing."""
     asked = setup.warm_start
-    if asked == NONE or (asked == AUTO and setup.calibration is None):
+    if asked == NONE or (asked == AUTO and not _is_predicted(setup)):
         return None
     if asked != AUTO:
         return _named(setup, store, store.study(asked))
@@ -85,6 +85,14 @@ def transfer(setup: Setup, stored: StudyRecord, store: Store, tell: Callable[[st
     if refused:
         tell(f"no earlier study of this database teaches this one anything: {refused[0]}")
     return None
+
+
+def _is_predicted(setup: Setup) -> bool:
+    """Else the model of the server says why it is not."""
+    try:
+        return setup.calibration is not None and case_of(setup, setup.calibration) is not None
+    except FAULTS:
+        return False
 
 
 def _named(setup: Setup, store: Store, record: StudyRecord) -> Transfer:
