@@ -39,7 +39,7 @@ def run(folder: Path, setup: Setup, watch: Saboteur | None = None) -> list[Trial
     store = Store.open(f"sqlite:///{folder / 'tuner.db'}")
     try:
         run_study(setup, store, SimEngine(setup.space.gpu), watch or Saboteur())
-        return store.trials("s")
+        return store.trials(setup.study)
     finally:
         store.close()
 
@@ -101,3 +101,20 @@ def test_a_study_whose_model_cannot_be_read_runs_without_predictions_and_says_wh
         f"no prediction: {Options().model} cannot be read"
     ]
     assert "The model of the server" not in tuner(tmp_path, "show", "s").stdout
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_a_second_study_is_predicted_from_its_first_trial_on(tmp_path: Path) -> None:
+    setup = replace(a_setup(tmp_path, 3), calibration=FAST)
+    first = run(tmp_path, setup)
+    second, alone = (
+        run(tmp_path, replace(setup, study=name, trials=1, warm_start=warm_start))
+        for name, warm_start in (("warm", "auto"), ("alone", "none"))
+    )
+    if not all(map(teaches, (*first, *second, *alone))):
+        pytest.skip("the machine was so busy that the client was the limit, not the simulated server")
+    assert off(alone[0]) > 0.25
+    assert off(second[0]) < off(alone[0]) / 2
+    with pytest.raises(UsageError, match="--warm-start alone: alone has 1 launches to learn from"):
+        run(tmp_path, replace(setup, study="named", trials=1, warm_start="alone"))

@@ -1,28 +1,22 @@
 """What a study's model of its server says before each launch, and learns from those before, where the truth is known: on a host
 that is the model with other rates, and noise. Nothing is launched; tests/sim/test_predicted_study.py launches."""
 
-import random
-from collections.abc import Sequence
 from dataclasses import replace
-from math import exp, log
 from pathlib import Path
 from time import process_time
 
 import pytest
+from modelled_host import Host, measured, nobody, off, setup_of
 from samples import trial as a_trial
 
 from tuner.predict.advise.region import draw
-from tuner.predict.prediction import Calibration, predict
-from tuner.predict.shape import read_shape
+from tuner.predict.prediction import Calibration
 from tuner.predict.step import Rates
 from tuner.predict.uncertainty import Known
-from tuner.predict.unpredicted import UNPREDICTED
-from tuner.sim.engine import SimEngine
-from tuner.study.engines import simulated_setup
 from tuner.study.model import ServerModel
 from tuner.study.options import Options
 from tuner.study.setup import Setup, choose_space
-from tuner.types import Distribution, Failed, FailureKind, LoadMetrics, Mark, Measured, Params, Trial, present
+from tuner.types import Failed, FailureKind, LoadMetrics, Mark, Measured, Params
 
 SLOW = Calibration(rates=replace(Rates(), host=1.8, launch=1.8, front=1.8))
 #: On an H200 a small model is limited by its host.
@@ -35,68 +29,6 @@ HOST_BOUND: tuple[Params, ...] = (
 )
 #: What the points of the coverage are drawn of.
 HEEDED = ("max_num_seqs", "max_num_batched_tokens", "stream_interval", "api_server_count", "enforce_eager")
-
-
-def setup_of(gpu: str = "h200", **options: object) -> Setup:
-    told = Options(engine="sim", gpu=gpu, **options)  # type: ignore[arg-type]
-    space = choose_space(told, ())
-    return simulated_setup(told, space, SimEngine(space.gpu))
-
-
-class Host:
-    """A machine whose rates are `truth`; measurements of it are noisy."""
-
-    def __init__(self, setup: Setup, truth: Calibration, seed: int = 0, noise: float = 0.02) -> None:
-        self.setup, self.truth, self.noise = setup, truth, noise
-        self.shape, self.rng = read_shape(setup.launcher.model), random.Random(seed)
-
-    def measure(self, params: Params) -> LoadMetrics | Failed:
-        heeded = {name: value for name, value in params.items() if name not in UNPREDICTED}
-        gpu, given = self.setup.space.gpu, {**self.setup.space.fixed, **heeded}
-        found = predict(self.shape, gpu, given, self.setup.workload, calibration=self.truth, requests=300)
-        return found if isinstance(found, Failed) else self._noisy(found.load)
-
-    def _noisy(self, load: LoadMetrics) -> LoadMetrics:
-        def factor() -> float:
-            return exp(self.rng.gauss(0.0, self.noise))
-
-        def scaled(found: Distribution, by: float) -> Distribution:
-            told = {name: getattr(found, name) * by for name in ("mean", "p50", "p90", "p95", "p99")}
-            return replace(found, **told)
-
-        assert load.tpot_s is not None
-        return replace(
-            load,
-            output_throughput=present(load.output_throughput) * factor(),
-            ttft_s=scaled(present(load.ttft_s), factor()),
-            tpot_s=scaled(load.tpot_s, factor()),
-            e2el_s=scaled(present(load.e2el_s), factor()),
-        )
-
-    def study(self, points: Sequence[Params], told: list[str] | None = None) -> tuple[ServerModel, list[Trial]]:
-        """A study over these points, as the loop runs it."""
-        model = ServerModel(self.setup, (told if told is not None else []).append)
-        trials: list[Trial] = []
-        for number, params in enumerate(points):
-            predicted, load = model.predict(params, trials), self.measure(params)
-            outcome = load if isinstance(load, Failed) else measured(load)
-            one = a_trial(number, outcome, params=params, is_default=number == 0)
-            trials.append(replace(one, predicted=predicted))
-        return model, trials
-
-
-def nobody(text: str) -> None:
-    """Is told why something is not predicted."""
-
-
-def measured(load: LoadMetrics, marks: tuple[Mark, ...] = ()) -> Measured:
-    return Measured(load=load, server=None, gpu=None, server_cpu_cores=None, startup_s=30.0, marks=marks)
-
-
-def off(trial: Trial, metric: str = "output_throughput") -> float:
-    assert trial.predicted is not None
-    assert isinstance(trial.outcome, Measured)
-    return abs(log(trial.predicted.metrics[metric].value / trial.outcome.metrics()[metric]))
 
 
 def test_a_slower_host_is_predicted_better_after_three_trials_than_before() -> None:

@@ -43,7 +43,8 @@ class Memory:
     """Bytes per GPU. `budget_bytes` is gpu_memory_utilization of all; weights, activations, the rest and the KV cache fill it,
     and the CUDA graphs where this vLLM counts them (`graphs_counted`). `other_bytes` is what is neither.
 
-    `margin_bytes` is by how much all of that may be off. `failed` is what goes wrong by the likeliest numbers, `at_best` and
+    `margin_bytes` is by how much all of that may be off, `slack_bytes` by how much it fits, or fails to by the tightest of what
+    a start needs (below 0). `failed` is what goes wrong by the likeliest numbers, `at_best` and
     `at_worst` with the margin in favour and against; None where it starts. `kv_cache_tokens` is what vLLM would report: 0
     where it does not start even at best, and the least that it starts with where it may. `largest_length` is the longest
     request that would fit."""
@@ -60,6 +61,7 @@ class Memory:
     kv_cache_tokens: int
     largest_length: int
     margin_bytes: int = 0
+    slack_bytes: int = 0
     failed: Failed | None = None
     at_best: Failed | None = None
     at_worst: Failed | None = None
@@ -135,6 +137,7 @@ def predict_memory(
     )
     needed = blocks.needed(settings.max_model_len) * blocks.block_bytes
     needs = _Needs(needed, total - context, outside)
+    found = replace(found, slack_bytes=round(_slack(found, left, needs)))
     failed = _failure(found, settings, left, needs)
     at_best = _failure(found, settings, left + margin, needs.shifted(margin))
     pieces = 0 if activations > 0.5 * budget else round(FRAGMENTED * activations)
@@ -165,6 +168,12 @@ class _Needs:
 
     def shifted(self, margin: int, pieces: int = 0) -> "_Needs":
         return replace(self, free=self.free + margin, outside=self.outside + pieces)
+
+
+def _slack(memory: Memory, left: int, needs: _Needs) -> float:
+    """By how many bytes the first thing that would go wrong (`_failure`) does not."""
+    loaded = memory.weights_bytes + memory.activations_bytes + memory.other_bytes
+    return min(needs.free - memory.budget_bytes - needs.outside, needs.free - loaded, left - max(needs.request, 1.0))
 
 
 def _failure(memory: Memory, settings: Settings, left: int, needs: _Needs) -> Failed | None:

@@ -5,6 +5,7 @@ shown: it reports what happens to a `Watch`.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from tuner.decide.rank import best, defaults_of
@@ -31,9 +32,11 @@ from tuner.study.launches import make_log_folder, run_recorded, started_with, sw
 from tuner.study.lease import holding
 from tuner.study.model import ServerModel
 from tuner.study.setup import Setup, check_lengths
+from tuner.study.transfer import transfer
 from tuner.study.verification import verify
 from tuner.study.watch import Watch
 from tuner.types import Command, Failed, Measured, Outcome, Params, Predicted, Proposal, Resolved, Trial, Twin, Value
+from tuner.workload.stored import workload_json
 
 #: When this many trials in a row fail from the start, the fault is not in the settings.
 _GIVE_UP_AFTER = 5
@@ -69,6 +72,8 @@ def run_study(setup: Setup, store: Store, engine: Engine, watch: Watch) -> Decis
     ):
         _same_slos(stored, setup)
         _same_start(stored, setup)
+        if taught := transfer(setup, stored, store, watch.note):
+            setup = replace(setup, calibration=taught.calibration)
         if changed := host_changed(stored.fingerprint.host_speed, setup.fingerprint.host_speed):
             watch.note(changed)
         proposer, gate = _proposer(setup, store, resolved.settings), Gate(setup, store, watch)
@@ -292,6 +297,7 @@ def _record(setup: Setup) -> StudyRecord:
             "verify": setup.verify,
             "start": _start(setup),
             "stop": "auto" if setup.may_stop else "never",
+            "workload": workload_json(setup.workload),
         },
     )
 

@@ -66,6 +66,7 @@ class Options:
     ] = "auto"
     max_hours: Annotated[float | None, "Hours this run may take; what would not end in time is not begun."] = None
     verify: Annotated[int, "Times to launch finalists and defaults again at the most; 0: not at all."] = 5
+    warm_start: Annotated[str, "An earlier study to learn from: auto, none, or its name."] = "auto"
     seed: Annotated[int, "Of the sampler and of the prompts."] = 0
     log_dir: Annotated[Path, "Folder of the servers' logs."] = Path("tuner-logs")
     cache_dir: Annotated[Path | None, "Folder of compiled code, kept between trials; default: ~/.cache/tuner."] = None

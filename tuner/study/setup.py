@@ -38,7 +38,8 @@ _PARALLEL = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_si
 class Setup:
     """A study that can be run. `gpus` are those that its trials use; none on the CPU. With `warm` its servers are forked from
     one process that has vLLM imported, where that is safe. `calibration` is what the model of a server begins with here; None
-    where trials are not predicted. Without `may_stop` every launch is measured to the end, and all are made."""
+    where trials are not predicted. Without `may_stop` every launch is measured to the end, and all are made. `warm_start` is
+    the earlier study that it learns from, "auto" or "none"."""
 
     study: str
     storage: str
@@ -62,6 +63,7 @@ class Setup:
     wait_for_gpu_s: float = 0.0
     calibration: Calibration | None = None
     may_stop: bool = True
+    warm_start: str = "none"
 
     @property
     def constraints(self) -> tuple[Slo, ...]:
@@ -154,6 +156,7 @@ def setup_of(
         logs=options.log_dir.absolute(),
         caches=caches,
         may_stop=options.stop == "auto",
+        warm_start=options.warm_start,
     )
 
 

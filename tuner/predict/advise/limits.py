@@ -103,7 +103,7 @@ _QUEUE = 0.5
 
 def limit_of(case: Case, params: Params, prediction: Prediction, predict: Predict) -> Limit:
     """What holds these settings back, with the knobs that `predict` says are worth it."""
-    bottleneck, evidence = _found(case, params, prediction)
+    bottleneck, evidence = bottleneck_of(case, params, prediction)
     knobs = _knobs(case, params, bottleneck, prediction, predict)
     if bottleneck is Bottleneck.BATCH and not knobs:  # the queue stands in front of a busy GPU
         bottleneck, evidence = _of_the_gpu(case, params, prediction)
@@ -134,7 +134,8 @@ def first_sentence(text: str) -> str:
     return text.split(". ")[0].rstrip(".")
 
 
-def _found(case: Case, params: Params, p: Prediction) -> tuple[Bottleneck, str]:
+def bottleneck_of(case: Case, params: Params, p: Prediction) -> tuple[Bottleneck, str]:
+    """What these settings are held back by, and the numbers that say so."""
     busiest = max(p.front_busy, p.host_busy, p.gpu_busy)
     queued = p.waiting_mean >= _QUEUE
     served = case.workload.users is None and not case.workload.find_rate and case.objective.maximize

@@ -1,0 +1,141 @@
+"""Which group is searched next, for what was measured of the best settings, and what is predicted of them."""
+
+import re
+from dataclasses import replace
+
+import pytest
+from samples import measured as a_measurement
+from samples import trial
+
+from tuner.decide.objective import parse_objective
+from tuner.predict.advise.limits import Bottleneck
+from tuner.space.files import load_space
+from tuner.space.search_space import SearchSpace
+from tuner.study.opening import Opening
+from tuner.types import GpuMetrics, Measured, Params, ServerMetrics, Trial
+
+THROUGHPUT = parse_objective("throughput")
+GPU = GpuMetrics(gpus=(0,), samples=10, utilization=0.99, memory_used_bytes=1, power_w=500.0)
+DEFAULTS: Params = {
+    "max_num_seqs": 1024,
+    "kv_cache_dtype": "auto",
+    "attention_backend": "none",
+    "quantization": "none",
+    "speculative_config.method": "none",
+}
+
+
+def space(groups: str = "all", gpu: str = "h100-80gb") -> SearchSpace:
+    return load_space(gpu).with_groups(groups.split(","))
+
+
+def measured(server: dict[str, float] | None = None, **gpu: float) -> Measured:
+    found = a_measurement()
+    assert isinstance(found.server, ServerMetrics)
+    return replace(found, server=replace(found.server, **(server or {})), gpu=replace(GPU, **gpu))  # type: ignore[arg-type]
+
+
+def trials(outcome: Measured, count: int = 6, **params: str | int) -> list[Trial]:
+    return [
+        trial(number, outcome, params={**DEFAULTS, **(params if number else {})}, is_default=number == 0)
+        for number in range(count)
+    ]
+
+
+def groups_of(found: SearchSpace, names: frozenset[str]) -> set[str | None]:
+    return {found.parameters[name].group for name in names}
+
+
+def test_the_groups_that_a_space_opens_are_searched_first() -> None:
+    found = space()
+    frozen = Opening(found, THROUGHPUT).first()
+    assert groups_of(found, frozen) == {"attention", "kernels", "offload", "speculation"}
+    assert groups_of(found, frozenset(found.parameters) - frozen) == {"batch", "memory", "graphs", "front_end"}
+
+
+def test_where_only_closed_groups_were_chosen_all_are_searched() -> None:
+    assert Opening(space("attention,kernels"), THROUGHPUT).first() == frozenset()
+    assert Opening(space("batch"), THROUGHPUT).first() == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("outcome", "group", "why"),
+    [
+        (measured({"preemptions": 12.0, "kv_cache_usage_max": 0.99}), "attention", "KV cache.*99% .*12 preemptions"),
+        (
+            measured({"preemptions": 12.0, "prefix_cache_queries": 100.0, "prefix_cache_hits": 50.0}),
+            "attention",  # first; then offload
+            "KV cache",
+        ),
+        (measured(dram_activity=0.8, sm_activity=0.9), "speculation", "memory was busy for 80%"),
+        (measured({"running_mean": 200.0}, dram_activity=0.8, sm_activity=0.9), "attention", "memory was busy"),
+        (measured(tensor_activity=0.7, sm_activity=0.9), "attention", "tensor cores were busy for 70%"),
+    ],
+)
+def test_what_limits_the_best_settings_opens_what_moves_it(outcome: Measured, group: str, why: str) -> None:
+    opening = Opening(space(), THROUGHPUT)
+    opening.first()
+    opened = opening.next(trials(outcome), None)
+    assert opened is not None
+    assert opened.group == group
+    assert re.search(why, opened.why)
+    assert group not in groups_of(space(), opening.frozen)
+
+
+def test_offloading_is_opened_only_where_prompts_return() -> None:
+    for hits, groups in ((0.0, ["attention"]), (50.0, ["attention", "offload"])):
+        outcome = measured({"preemptions": 1.0, "prefix_cache_queries": 100.0, "prefix_cache_hits": hits})
+        opening, opened = Opening(space(), THROUGHPUT), []
+        opening.first()
+        for _ in range(5):
+            if found := opening.next(trials(outcome), 0.001):
+                opened.append(found.group)
+        assert opened == groups
+
+
+def test_kernels_of_quantized_weights_are_opened_where_the_best_settings_have_such() -> None:
+    found = space("batch,memory,kernels")
+    opening = Opening(found.without({"moe_backend"}), THROUGHPUT)
+    outcome = measured(tensor_activity=0.7, sm_activity=0.9)
+    assert opening.next(trials(outcome, quantization="none"), 0.0) is None
+    opened = opening.next(trials(outcome, quantization="fp8_per_tensor")[1:], 0.0)
+    assert opened is not None
+    assert opened.group == "kernels"
+
+
+def test_an_idle_gpu_opens_graphs_and_a_prediction_speaks_where_no_measurement_does() -> None:
+    shut = space("all", "h100-80gb")
+    groups = {name: group.model_copy(update={"open": name == "batch"}) for name, group in shut.groups.items()}
+    shut = shut.model_copy(update={"groups": groups})
+    opened = Opening(shut, THROUGHPUT).next(trials(measured(sm_activity=0.2), enforce_eager=False), None)
+    assert opened is not None
+    assert opened.group == "graphs"
+    predicted = Opening(shut, THROUGHPUT, lambda params: (Bottleneck.API_SERVER, "the API servers work"))
+    opened = predicted.next(trials(measured(sm_activity=0.9)), None)
+    assert opened is not None
+    assert opened.group == "front_end"
+    assert "predicted: the API servers work" in opened.why
+    assert Opening(shut, THROUGHPUT).next(trials(measured(sm_activity=0.9)), 0.0) is None, "nothing is known to limit"
+
+
+def test_a_group_is_given_its_launches_unless_what_is_open_promises_nothing() -> None:
+    outcome = measured({"preemptions": 1.0, "prefix_cache_queries": 100.0, "prefix_cache_hits": 50.0})
+    opening = Opening(space(), THROUGHPUT)
+    opening.first()
+    assert opening.next(trials(outcome, 3), 0.0) is None, "a design says little of what limits"
+    assert opening.next(trials(outcome, 4), 0.5) is not None
+    assert opening.next(trials(outcome, 5), 0.5) is None
+    assert opening.next(trials(outcome, 5), 0.005) is not None
+    assert opening.next(trials(outcome, 20), 0.0) is None, "no other group would help"
+
+
+def test_a_study_that_goes_on_has_the_groups_open_that_it_searched() -> None:
+    found = space()
+    searched = trials(measured(), attention_backend="TRITON_ATTN")
+    assert groups_of(found, Opening(found, THROUGHPUT).first(searched)) == {"kernels", "offload", "speculation"}
+    enqueued = trials(measured(), **found.enqueue[2])  # type: ignore[arg-type]
+    assert "attention" in groups_of(found, Opening(found, THROUGHPUT).first(enqueued))
+
+
+def test_without_a_best_trial_nothing_is_opened() -> None:
+    assert Opening(space(), THROUGHPUT).next([], 0.0) is None
