@@ -14,6 +14,8 @@ DEFAULT_MODEL = "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B"
 ENGINES = ("vllm", "sim", "replay")
 #: How a trial's server comes to be: `vllm serve`, or a fork of a process that has vLLM imported.
 STARTS = ("warm", "plain")
+#: Who proposes settings: ours, with the model of a server and without; and Optuna's.
+SAMPLERS = ("model", "tpe", "gp", "random", "grid")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +63,9 @@ class Options:
     wait_for_gpu: Annotated[float, "Seconds to wait for a GPU that others use, before a launch."] = 600.0
     max_hours: Annotated[float | None, "Hours this run may take; what would not end in time is not begun."] = None
     verify: Annotated[int, "Times to launch finalists and defaults again at the most; 0: not at all."] = 5
+    sampler: Annotated[
+        str, "Who proposes: model (of the server, and what it lacks is learned), gp, tpe, random, grid."
+    ] = "model"
     seed: Annotated[int, "Of the sampler and of the prompts."] = 0
     log_dir: Annotated[Path, "Folder of the servers' logs."] = Path("tuner-logs")
     cache_dir: Annotated[Path | None, "Folder of compiled code, kept between trials; default: ~/.cache/tuner."] = None
