@@ -23,8 +23,15 @@ def completed(space: SearchSpace, given: Params, defaults: Params) -> Params | N
     for rests in _rests(space, given):
         found = [point for rest in rests if (point := _whole(space, given, {**full, **rest}))]
         if found:
-            return min(found, key=lambda point: sum(full[name] != value for name, value in point.items()))
+            return min(found, key=lambda point: _away(point, full))
     return None
+
+
+def _away(point: Params, full: Params) -> tuple[int, float]:
+    """In how many values they differ, and the numbers by how much."""
+    others = [(value, full[name]) for name, value in point.items() if value != full[name]]
+    numbers = [(one, other) for one, other in others if not isinstance(one, str) and not isinstance(other, str)]
+    return len(others), sum(abs(one - other) / max(abs(one), abs(other)) for one, other in numbers)
 
 
 def refusal(space: SearchSpace, given: Params, defaults: Params) -> str:
