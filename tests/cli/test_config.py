@@ -77,6 +77,7 @@ def test_every_key_can_be_written(tmp_path: Path) -> None:
         "trial-timeout": 600,
         "max-hours": 1.5,
         "verify": 0,
+        "sampler": "tpe",
         "seed": 1,
         "log-dir": "logs",
         "cache-dir": "cache",

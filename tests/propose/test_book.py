@@ -15,7 +15,7 @@ from tuner.propose.book import Book
 from tuner.propose.storage import storage
 from tuner.propose.told import Words
 from tuner.record.store import Store
-from tuner.types import Params, Proposal, Trial, Twin
+from tuner.types import Outcome, Params, Proposal, Trial, Twin
 
 POINT: Params = {**DEFAULTS, "max_num_seqs": 16}
 
@@ -55,7 +55,12 @@ def trials() -> list[Trial]:
     """Measured, failed, a twin, measured."""
     numbered = [Proposal(number=0, params=DEFAULTS, is_default=True)]
     numbered += [Proposal(number=n, params={**POINT, "max_num_seqs": 2**n}) for n in range(1, 4)]
-    outcomes = (measured(output_throughput=1.0), failed(), Twin(equals=0, why="alike"), measured(output_throughput=3.0))
+    outcomes: list[Outcome | Twin] = [
+        measured(output_throughput=1.0),
+        failed(),
+        Twin(equals=0, why="alike"),
+        measured(output_throughput=3.0),
+    ]
     return [ended(proposal, outcome) for proposal, outcome in zip(numbered, outcomes, strict=True)]
 
 

@@ -15,7 +15,7 @@ from tuner.decide.slo import parse_slo
 from tuner.propose.book import Book
 from tuner.record.store import Store
 from tuner.space.search_space import SearchSpace
-from tuner.types import Proposal
+from tuner.types import Outcome, Proposal
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 SPACE = SearchSpace.model_validate(
@@ -29,7 +29,11 @@ def database(tmp_path: Path) -> str:
     store = Store.open(f"sqlite:///{tmp_path / 'x.db'}")
     store.close()
     slo = parse_slo("ttft_p99=500ms")
-    outcomes = ((measured(output_throughput=111.5), -0.5), (measured(output_throughput=222.5), 0.5), (failed(), None))
+    outcomes: list[tuple[Outcome, float | None]] = [
+        (measured(output_throughput=111.5), -0.5),
+        (measured(output_throughput=222.5), 0.5),
+        (failed(), None),
+    ]
     trials = [
         ended(
             Proposal(number=number, params={"max_num_seqs": 256 + number}, is_default=number == 0),

@@ -212,8 +212,8 @@ def test_frozen_parameters_stay_as_vllm_has_them_until_they_are_opened() -> None
 
 @pytest.mark.parametrize("sampler", ["model", "gp", "tpe"])
 def test_a_proposal_of_a_long_study_takes_no_second(sampler: str) -> None:
-    numbers = {f"n{i}": {"type": "int", "low": 1, "high": 1024, "log": True} for i in range(8)}
-    words = {f"w{i}": {"type": "categorical", "choices": ["a", "b", "c"]} for i in range(4)}
+    numbers: dict[str, object] = {f"n{i}": {"type": "int", "low": 1, "high": 1024, "log": True} for i in range(8)}
+    words: dict[str, object] = {f"w{i}": {"type": "categorical", "choices": ["a", "b", "c"]} for i in range(4)}
     space, defaults = space_of(numbers | words), dict.fromkeys(numbers, 64) | dict.fromkeys(words, "a")
     drawn, study = Asked(space, defaults, sampler="random"), Asked(space, defaults, sampler=sampler)
     for number in range(40):
