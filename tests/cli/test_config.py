@@ -79,6 +79,7 @@ def test_every_key_can_be_written(tmp_path: Path) -> None:
         "max-hours": 1.5,
         "verify": 0,
         "warm-start": "none",
+        "sampler": "tpe",
         "seed": 1,
         "log-dir": "logs",
         "cache-dir": "cache",

@@ -3,19 +3,19 @@
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from samples import failed, measured, trial
+from propose_samples import ended, words_of
+from samples import failed, measured
 from waiting import answers, free_port, wait_for
 
-from tuner.decide.objective import OBJECTIVES
 from tuner.decide.slo import parse_slo
-from tuner.propose.proposer import Proposer
+from tuner.propose.book import Book
 from tuner.record.store import Store
 from tuner.space.search_space import SearchSpace
+from tuner.types import Outcome, Proposal
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 SPACE = SearchSpace.model_validate(
@@ -28,25 +28,22 @@ def database(tmp_path: Path) -> str:
     """Three trials: a good one, a faster one that misses its SLO, and one that did not start."""
     store = Store.open(f"sqlite:///{tmp_path / 'x.db'}")
     store.close()
-    search = Proposer(
-        store.url,
-        "shown",
-        space=SPACE,
-        objective=OBJECTIVES["throughput"],
-        slos=[parse_slo("ttft_p99=500ms")],
-        defaults={"max_num_seqs": 256},
-        seed=0,
-    )
-    for outcome, missed in (
+    slo = parse_slo("ttft_p99=500ms")
+    outcomes: list[tuple[Outcome, float | None]] = [
         (measured(output_throughput=111.5), -0.5),
         (measured(output_throughput=222.5), 0.5),
         (failed(), None),
-    ):
-        proposal = search.propose()
-        assert proposal is not None
-        ended = trial(proposal.number, outcome, params=proposal.params, is_default=proposal.is_default)
-        search.tell(replace(ended, violations={} if missed is None else {"ttft_p99": missed}))
-    search.close()
+    ]
+    trials = [
+        ended(
+            Proposal(number=number, params={"max_num_seqs": 256 + number}, is_default=number == 0),
+            outcome,
+            {} if missed is None else {slo.name: missed},
+        )
+        for number, (outcome, missed) in enumerate(outcomes)
+    ]
+    with closing(Book(store.url, "shown", words_of(SPACE, (slo,)))) as book:
+        book.write(trials)
     return f"sqlite:///{tmp_path / 'x.db'}"
 
 

@@ -47,7 +47,7 @@ def test_failures_and_limits_and_bounds_are_learned_from() -> None:
         trial.set_constraint("launch", -1.0)
         trial.set_constraint("ttft_p99", 1 - 10 / n)  # a limit of 10
         trial.set_user_attr(ERROR, 0.03)
-        trial.set_user_attr(BOUND, n < 3)
+        trial.set_user_attr(BOUND, 1.0 if n < 3 else None)
         study.tell(trial, float(n))
     bad = [trial for trial in study.trials if trial.params.get("kind") == "bad"]
     assert len(bad) <= 3

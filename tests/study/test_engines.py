@@ -68,6 +68,14 @@ def test_a_space_of_the_users_own_is_simulated(tmp_path: Path) -> None:
             replace(SIM, engine="vllmm"),
             r"--engine is 'vllmm' \(did you mean 'vllm'\?\): choose one of vllm, sim, replay",
         ),
+        (
+            replace(SIM, sampler="modle"),
+            r"--sampler is 'modle' \(did you mean 'model'\?\): choose one of model, tpe, gp, random, grid",
+        ),
+        (
+            replace(SIM, sampler="grid"),
+            r"--sampler grid goes through every setting of t4, and it has [0-9,]+ of them, more",
+        ),
         (replace(SIM, surface=Path("x")), "--engine replay and --surface FILE"),
         (Options(engine="replay"), "--engine replay and --surface FILE"),
         (replace(SIM, model="org/unheard-of"), "org/unheard-of"),

@@ -12,7 +12,7 @@ from record_samples import COMMAND, NOW, STUDY, a_trial
 from waiting import wait_for
 
 from tuner.errors import RunError, StorageError, UsageError
-from tuner.propose.proposer import storage
+from tuner.propose.storage import storage
 from tuner.record.store import Store
 from tuner.study import lease
 from tuner.study.deleting import delete, not_left_empty

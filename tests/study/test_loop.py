@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tuner.decide.verdict import Answer
-from tuner.propose.proposer import storage
+from tuner.propose.storage import storage
 from tuner.record.store import Store
 from tuner.study.decided import study_decision
 from tuner.types import Failed, FailureKind, Measured

@@ -19,7 +19,7 @@ import optuna_dashboard
 from optuna.trial import FrozenTrial
 
 from tuner.errors import UsageError
-from tuner.propose.proposer import quiet, storage
+from tuner.propose.storage import quiet, storage
 
 _REFUSED = "tuner dashboard only shows: nothing can be changed here. `tuner delete STUDY` deletes a study."
 _STRANGE_HOST = "This is asked for under a name that is not this machine's: use its address, or localhost."

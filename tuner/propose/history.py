@@ -51,7 +51,8 @@ def history(trials: Sequence[FrozenTrial], directions: Sequence[StudyDirection])
     least = _least(trials, len(directions))
     for trial in trials:
         if trial.state is TrialState.COMPLETE and trial.values is not None:
-            scores = tuple(_score(v, d, m) for v, d, m in zip(trial.values, directions, least, strict=True))
+            at_best = float(trial.user_attrs.get(BOUND) or 1.0)
+            scores = tuple(_score(v * at_best, d, m) for v, d, m in zip(trial.values, directions, least, strict=True))
             found.append(_seen(trial, scores))
         elif trial.state is TrialState.PRUNED:
             found.append(_seen(trial, ()))
@@ -61,7 +62,7 @@ def history(trials: Sequence[FrozenTrial], directions: Sequence[StudyDirection])
 def _seen(trial: FrozenTrial, scores: tuple[float, ...]) -> Seen:
     attributes = trial.user_attrs
     failed = not scores or trial.constraints.get(LAUNCH, 0.0) > 0
-    slos = {name: -log(1 - min(v, _MOST_VIOLATION)) for name, v in trial.constraints.items() if name != LAUNCH}
+    slos = {name: -log(1 - min(v, _MOST_VIOLATION)) for name, v in trial.constraints.items() if _is_slo(name)}
     return Seen(
         params=dict(trial.params),
         scores=() if failed else scores,
@@ -72,6 +73,11 @@ def _seen(trial: FrozenTrial, scores: tuple[float, ...]) -> Seen:
         took_s=attributes.get(TOOK),
         startup_s=attributes.get(STARTUP),
     )
+
+
+def _is_slo(name: str) -> bool:
+    """Optuna shows the list that optuna-dashboard reads as constraints without names, by their places."""
+    return name != LAUNCH and not name.isdigit()
 
 
 def _least(trials: Sequence[FrozenTrial], objectives: int) -> list[float]:

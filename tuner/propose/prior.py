@@ -9,8 +9,8 @@ from typing import Protocol
 
 from tuner.types import Params
 
-#: User attributes of an Optuna trial: the standard deviation of the logarithm of its value, that the value is only a bound (its
-#: measurement was stopped because it could not become the best: the truth is no better than it), and the cause of a failure.
+#: User attributes of an Optuna trial: the standard deviation of the logarithm of its value; that the truth is no better than so
+#: many times its value, since its measurement was stopped when it could not become the best; and the cause of a failure.
 ERROR, BOUND, CAUSE = "tuner:error", "tuner:bound", "tuner:cause"
 #: Seconds that the launch took, of which its start.
 TOOK, STARTUP = "tuner:took_s", "tuner:startup_s"

@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial
 
 from tuner.propose.candidates import Candidates, key_of
 from tuner.propose.choosing import Chooser
+from tuner.propose.distributions import searched
 from tuner.propose.history import history
 from tuner.propose.prior import Earlier, Prior
 from tuner.space.parameters import Categorical, Float, Int, Parameter
@@ -57,7 +58,7 @@ class ModelSampler(BaseSampler):
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         if self._candidates is not None:
-            return {name: _distribution(parameter) for name, parameter in self._candidates.parameters.items()}
+            return {name: searched(parameter) for name, parameter in self._candidates.parameters.items()}
         found = self._intersection.calculate(study)
         return {name: distribution for name, distribution in found.items() if not distribution.single()}
 
@@ -123,11 +124,3 @@ def _parameter(of: BaseDistribution) -> Parameter:
     if not isinstance(of, CategoricalDistribution) or None in of.choices:
         raise ValueError(f"{of} cannot be searched: a choice is a number, a text, true or false")
     return Categorical(type="categorical", choices=tuple(choice for choice in of.choices if choice is not None))
-
-
-def _distribution(parameter: Parameter) -> BaseDistribution:
-    if isinstance(parameter, Categorical):
-        return CategoricalDistribution(list(parameter.choices))
-    if isinstance(parameter, Int):
-        return IntDistribution(parameter.low, parameter.high, log=parameter.log, step=parameter.step or 1)
-    return FloatDistribution(parameter.low, parameter.high, log=parameter.log, step=parameter.step)

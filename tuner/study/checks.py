@@ -16,7 +16,7 @@ from tuner.space.files import shipped_spaces
 from tuner.space.search_space import ALL
 from tuner.space.words import SECRET_ARGUMENTS, TUNERS_OWN, is_argument, not_a_name, not_a_value, not_printable
 from tuner.space.yaml_file import parse_scalar
-from tuner.study.options import ENGINES, STARTS, STOPS, Options
+from tuner.study.options import ENGINES, SAMPLERS, STARTS, STOPS, Options
 from tuner.types import Value, Workload
 from tuner.types.settings import list_text
 from tuner.workload.lengths import MAX_TOKENS, MAX_USERS
@@ -58,6 +58,8 @@ def check_values(options: Options) -> None:
         raise UsageError(f"--start is {options.start!r}{choose(options.start, STARTS)}")
     if options.stop not in STOPS:
         raise UsageError(f"--stop is {options.stop!r}{choose(options.stop, STOPS)}")
+    if options.sampler not in SAMPLERS:
+        raise UsageError(f"--sampler is {options.sampler!r}{choose(options.sampler, SAMPLERS)}")
     parse_objective(options.objective)
     parse_slos(options.slo)
     quantized_models(options)

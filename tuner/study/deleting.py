@@ -5,7 +5,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tuner.errors import StorageError, TunerError
-from tuner.propose.proposer import forget
+from tuner.propose.storage import forget
 from tuner.record.store import Store
 from tuner.study.launches import sweep_leftovers
 from tuner.study.lease import holding

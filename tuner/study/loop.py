@@ -1,10 +1,11 @@
-"""The loop: propose, run, record, tell; then the winner and the defaults are verified. Resuming is the same loop.
+"""The loop: propose, run, record, write the book; then the winner and the defaults are verified. Resuming is the same loop.
 
 In: a setup, the database, the engine. Out: trials in the database, and what to deploy. It does not know how anything is
 shown: it reports what happens to a `Watch`.
 """
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
 
@@ -16,7 +17,9 @@ from tuner.decide.verdict import Decision
 from tuner.errors import RunError, UsageError
 from tuner.launch.card_lock import holding_cards
 from tuner.launch.engine import Engine
+from tuner.propose.book import Book
 from tuner.propose.proposer import Proposer
+from tuner.propose.told import Words
 from tuner.record.aside import reserved, stored_or_kept, take_back
 from tuner.record.rows import StudyRecord, Verification
 from tuner.record.store import Store
@@ -76,13 +79,14 @@ def run_study(setup: Setup, store: Store, engine: Engine, watch: Watch) -> Decis
             setup = replace(setup, calibration=taught.calibration)
         if changed := host_changed(stored.fingerprint.host_speed, setup.fingerprint.host_speed):
             watch.note(changed)
-        proposer, gate = _proposer(setup, store, resolved.settings), Gate(setup, store, watch)
-        try:
-            search = _Search(setup, store, engine, watch, proposer, budget, gate, stored)
+        if other := _other_sampler(stored, setup):
+            watch.note(other)
+        gate, words = Gate(setup, store, watch), _words(setup)
+        proposer = _proposer(setup, words, resolved.settings, watch)
+        with closing(Book(store.url, setup.study, words, tell=watch.note)) as book:
+            search = _Search(setup, store, engine, watch, proposer, book, budget, gate, stored)
             search.reconcile()
             search.run()
-        finally:
-            proposer.close()
         verify(setup, store, watch, budget, search.plain_launch_s(), gate)
     return study_decision(store, setup.study)
 
@@ -97,23 +101,21 @@ class _Search:
         engine: Engine,
         watch: Watch,
         proposer: Proposer,
+        book: Book,
         budget: Budget,
         gate: Gate,
         study: StudyRecord,
     ) -> None:
         self._setup, self._store, self._engine, self._watch = setup, store, engine, watch
-        self._proposer, self._budget, self._gate, self._study = proposer, budget, gate, study
+        self._proposer, self._book, self._budget, self._gate, self._study = proposer, book, budget, gate, study
         self._model, self._ending = ServerModel(setup, watch.detail), Ending(setup, watch.note)
         self._finished: list[Trial] = []
 
     def reconcile(self) -> None:
-        """Store what the database refused before, and tell Optuna what was finished before a crash kept it from being told."""
+        """Store what the database refused before, and bring Optuna's book up to what is stored."""
         take_back(self._setup.logs / self._setup.study, self._study, self._take_back)
         self._finished = self._store.trials(self._setup.study)
-        finished = [Proposal(number=t.number, params=t.params, is_default=t.is_default) for t in self._finished]
-        self._proposer.restore([*finished, *self._store.running(self._setup.study)])
-        for trial in self._finished:
-            self._proposer.tell(trial)
+        self._write()
         if self._finished:
             self._watch.study_continues(self._finished, best(self._finished, self._setup.objective))
 
@@ -125,6 +127,9 @@ class _Search:
                 self._store.add_verification(study, measured)
         elif measured.number not in {trial.number for trial in self._store.trials(study)}:
             self._store.finish(study, measured)
+
+    def _write(self) -> None:
+        self._book.write(self._finished, self._store.running(self._setup.study))
 
     def run(self) -> None:
         while len(launched := [t for t in self._finished if t.attempts]) < self._ending.limit:
@@ -139,7 +144,7 @@ class _Search:
                 return
             proposal = self._next()
             if proposal is None:
-                self._watch.note("every setting of the search space that can run has been tried")
+                self._watch.note(self._proposer.ended)
                 return
             self._finish(self._run(proposal))
 
@@ -174,13 +179,13 @@ class _Search:
         return longest + 2 * self._setup.verify * self.plain_launch_s()
 
     def _next(self) -> Proposal | None:
-        if unfinished := self._proposer.unfinished():
+        if unfinished := self._store.running(self._setup.study):
             self._watch.note(f"trial {unfinished[0].number} was interrupted and is run again")
             return unfinished[0]
         self._store.check_held(self._setup.study)
         winner, names = self._ending.last(self._finished)
         wished = {name: value for name, value in winner.params.items() if name not in names} if winner else None
-        proposal = self._proposer.propose(wished)
+        proposal = self._proposer.propose(self._finished, wished)
         if proposal and winner and wished and wished.items() <= proposal.params.items():
             told = ", ".join(names)
             self._watch.note(
@@ -228,6 +233,7 @@ class _Search:
         self, proposal: Proposal, command: Command, passed: Params, resolved: Resolved, started_at: datetime
     ) -> Outcome:
         self._store.begin(self._setup.study, proposal, command, resolved, started_at)
+        self._write()
         engine = self._engine if self._setup.warm else None
         outdo = self._ending.outdo(proposal, self._finished)
         outcome = run_recorded(
@@ -247,22 +253,25 @@ class _Search:
         stored_or_kept(lambda: self._store.finish(self._setup.study, trial), folder, self._study, trial)
         if not isinstance(trial.outcome, Twin):
             refuse_what_is_not_of_the_settings(trial.outcome, f"trial {trial.number}")
-        self._proposer.tell(trial)
         self._finished.append(trial)
+        self._write()
         self._watch.trial_ended(trial, best(self._finished, self._setup.objective))
         if trial.attempts:
             self._ending.launched(self._proposer.promise, self._finished)
 
 
-def _proposer(setup: Setup, store: Store, resolved: Params) -> Proposer:
+def _words(setup: Setup) -> Words:
+    return Words(parameters=setup.space.parameters, objectives=(setup.objective,), slos=setup.constraints)
+
+
+def _proposer(setup: Setup, words: Words, resolved: Params, watch: Watch) -> Proposer:
     return Proposer(
-        store.url,
-        setup.study,
-        space=setup.space,
-        objective=setup.objective,
-        slos=setup.constraints,
+        setup.space,
+        words,
         defaults=_searched(setup, resolved),
         seed=setup.seed,
+        sampler=setup.sampler,
+        tell=watch.note,
     )
 
 
@@ -294,6 +303,7 @@ def _record(setup: Setup) -> StudyRecord:
         settings={
             "slos": [f"{slo.name}={slo.limit_s}s" for slo in setup.slos],
             "seed": setup.seed,
+            "sampler": setup.sampler,
             "verify": setup.verify,
             "start": _start(setup),
             "stop": "auto" if setup.may_stop else "never",
@@ -314,6 +324,12 @@ def _same_start(stored: StudyRecord, setup: Setup) -> None:
             f"study {setup.study!r} was begun with --start {before}, whose measurements are not comparable with those of "
             f"--start {_start(setup)}: go on with that, or choose another --study"
         )
+
+
+def _other_sampler(stored: StudyRecord, setup: Setup) -> str | None:
+    """What to say of a study that goes on with another sampler: each learns from all trials, whoever proposed them."""
+    before = stored.settings.get("sampler", setup.sampler)
+    return None if before == setup.sampler else f"begun with --sampler {before}, it goes on with {setup.sampler}"
 
 
 def _same_slos(stored: StudyRecord, setup: Setup) -> None:

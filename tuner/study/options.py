@@ -16,6 +16,8 @@ ENGINES = ("vllm", "sim", "replay")
 STARTS = ("warm", "plain")
 #: Whether a search, and the window of a trial, may end before its time.
 STOPS = ("auto", "never")
+#: Who proposes settings: ours, with the model of a server and without; and Optuna's.
+SAMPLERS = ("model", "tpe", "gp", "random", "grid")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +69,9 @@ class Options:
     max_hours: Annotated[float | None, "Hours this run may take; what would not end in time is not begun."] = None
     verify: Annotated[int, "Times to launch finalists and defaults again at the most; 0: not at all."] = 5
     warm_start: Annotated[str, "An earlier study to learn from: auto, none, or its name."] = "auto"
+    sampler: Annotated[
+        str, "Who proposes: model (of the server, and what it lacks is learned), gp, tpe, random, grid."
+    ] = "model"
     seed: Annotated[int, "Of the sampler and of the prompts."] = 0
     log_dir: Annotated[Path, "Folder of the servers' logs."] = Path("tuner-logs")
     cache_dir: Annotated[Path | None, "Folder of compiled code, kept between trials; default: ~/.cache/tuner."] = None

@@ -17,6 +17,7 @@ from tuner.launch.job import RunTrial
 from tuner.launch.vllm import VllmLauncher
 from tuner.measure.visible import visible
 from tuner.predict.prediction import Calibration
+from tuner.propose.enumeration import check_finite
 from tuner.space.files import load_space, space_for
 from tuner.space.search_space import SearchSpace
 from tuner.space.words import not_a_name
@@ -64,6 +65,7 @@ class Setup:
     calibration: Calibration | None = None
     may_stop: bool = True
     warm_start: str = "none"
+    sampler: str = "model"
 
     @property
     def constraints(self) -> tuple[Slo, ...]:
@@ -134,6 +136,8 @@ def setup_of(
     caches: Caches,
 ) -> Setup:
     """The setup whose servers are started plainly and use no GPU. Raises UsageError."""
+    if options.sampler == "grid":
+        check_finite(space)
     study = options.study or _study_name(options, space, launcher, workload)
     if why := not_a_name(study):
         raise UsageError(f"the study's name would be {study!r}: {why}: give one with --study")
@@ -153,6 +157,7 @@ def setup_of(
         max_hours=options.max_hours,
         verify=options.verify,
         seed=options.seed,
+        sampler=options.sampler,
         logs=options.log_dir.absolute(),
         caches=caches,
         may_stop=options.stop == "auto",

@@ -1,0 +1,52 @@
+"""The URL of our database in; Optuna's tables in the same database out. It knows nothing of what is kept in them."""
+
+import sqlite3
+import warnings
+from contextlib import suppress
+from typing import Any
+
+import optuna
+
+from tuner.errors import StorageError
+
+#: How long a writer waits for another one.
+_BUSY_TIMEOUT_S = 10.0
+
+
+def quiet() -> None:
+    """No log lines of Optuna: the CLI tells what happens."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+
+
+class _Unsynced(sqlite3.Connection):
+    """Its commits survive a crash, but not a power cut, after which Optuna is told again what our own tables, which are synced,
+    have of it. A trial has some fifty attributes, and each is a commit (https://sqlite.org/pragma.html#pragma_synchronous)."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.execute("PRAGMA synchronous=NORMAL")
+
+
+def storage(url: str) -> optuna.storages.RDBStorage:
+    """Optuna's tables in the same database as ours. Raises StorageError."""
+    sqlite = {"timeout": _BUSY_TIMEOUT_S, "factory": _Unsynced}
+    postgresql = {} if "options=" in url else {"options": f"-c lock_timeout={_BUSY_TIMEOUT_S * 1000:.0f}"}
+    connect: dict[str, Any] = sqlite if url.startswith("sqlite") else postgresql
+    try:
+        escaped = url.replace("{", "{{").replace("}", "}}")  # RDBStorage formats the URL
+        return optuna.storages.RDBStorage(escaped, engine_kwargs={"connect_args": connect})
+    except RuntimeError as error:
+        raise StorageError("the database has a newer Optuna schema than this Optuna knows: upgrade optuna") from error
+
+
+def forget(url: str, name: str) -> None:
+    """Delete Optuna's study of that name, if there is one. Raises what the database refuses."""
+    quiet()
+    opened = storage(url)
+    try:
+        with suppress(KeyError):
+            optuna.delete_study(study_name=name, storage=opened)
+    finally:
+        opened.remove_session()
+        opened.engine.dispose()
