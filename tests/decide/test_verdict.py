@@ -113,7 +113,7 @@ def test_a_good_request_meets_the_smallest_limit_of_each_latency() -> None:
 
 def test_every_objective_is_a_metric_of_a_measurement() -> None:
     load = load_metrics(output_throughput=300.0, ttft_s=0.2)
-    values = {name: objective.value(load) for name, objective in OBJECTIVES.items()}
+    values = {name: objective.of_load(load) for name, objective in OBJECTIVES.items()}
     seconds = {"ttft": 0.2, "tpot": 0.01, "e2e": 1.0}
     latencies = {f"{name}_{one}": value for name, value in seconds.items() for one in STATISTICS}
     assert values == {"throughput": 300.0, "requests": 3.0, "goodput": 3.0} | latencies

@@ -32,7 +32,7 @@ def database(tmp_path: Path) -> str:
         store.url,
         "shown",
         space=SPACE,
-        objective=OBJECTIVES["throughput"],
+        objectives=[OBJECTIVES["throughput"]],
         slos=[parse_slo("ttft_p99=500ms")],
         defaults={"max_num_seqs": 256},
         seed=0,

@@ -59,7 +59,7 @@ def proposer() -> Iterator[Make]:
     made = []
 
     def make(url: str, space: SearchSpace = SPACE, **changes: object) -> Proposer:
-        settings = {"objective": OBJECTIVES["throughput"], "slos": [], "defaults": DEFAULTS, "seed": 0} | changes
+        settings = {"objectives": [OBJECTIVES["throughput"]], "slos": [], "defaults": DEFAULTS, "seed": 0} | changes
         made.append(Proposer(url, "s", space=space, **settings))  # type: ignore[arg-type]
         return made[-1]
 

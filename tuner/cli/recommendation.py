@@ -63,6 +63,8 @@ def verdict_words(found: Decision) -> str:
     gain = found.verdict.gain
     if found.chosen is None:
         return "nothing to recommend"
+    if found.front is not None and found.chosen is found.winner and gain is not None:
+        return f"the knee: {gain.gain:+.1%} {found.front.objectives[0].name}"
     if found.verdict.answer is Answer.BETTER and gain is not None:
         return f"{gain.gain:.1%} better"
     return VERDICTS.get(found.verdict.answer, "keep the defaults")
@@ -74,7 +76,7 @@ def value_of(objective: Objective, trial: Trial | None, again: Sequence[tuple[in
         return None
     later = [outcome for n, outcome in again if n == trial.number and isinstance(outcome, Measured)]
     outcomes = later or ([trial.outcome] if isinstance(trial.outcome, Measured) else [])
-    values = [value for outcome in outcomes if (value := objective.value(outcome.load)) is not None]
+    values = [value for outcome in outcomes if (value := objective.value(outcome)) is not None]
     return fmean(values) if values else None
 
 

@@ -141,8 +141,6 @@ def _defaults(trials: Sequence[Trial], objective: Objective, slos: Sequence[Slo]
 
 def _candidate(trial: Trial, value: float, objective: Objective, promise: float) -> Candidate:
     assert isinstance(trial.outcome, Measured)
-    load = trial.outcome.load
-    half = load.output_throughput_ci95 if objective.metric == "output_throughput" else None
-    window = half / 1.96 / load.output_throughput if half is not None and load.output_throughput > 0 else LEAST_ERROR
+    window = (objective.error(trial.outcome) if objective.is_throughput else None) or LEAST_ERROR
     fork = _FORK_ERROR if trial.outcome.start == "warm" else 0.0
     return Candidate(trial, value, sqrt(max(window, LEAST_ERROR) ** 2 + fork**2), promise)

@@ -35,7 +35,7 @@ class Job:
     log: Path
     salt: int
     slos: tuple[Slo, ...] = ()
-    objective: Objective | None = None
+    objectives: tuple[Objective, ...] = ()
     engine: Engine | None = None
     timeout_s: float | None = None
     wait_for_gpu_s: float = 0.0

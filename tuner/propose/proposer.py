@@ -94,27 +94,27 @@ class Proposer:
         name: str,
         *,
         space: SearchSpace,
-        objective: Objective,
+        objectives: Sequence[Objective],
         slos: Sequence[Slo],
         defaults: Params,
         seed: int,
     ) -> None:
         """Open or create the Optuna study. Raises StorageError, or UsageError if its search space was another."""
         quiet()
-        self._space, self._objective, self._slos, self._defaults = space, objective, tuple(slos), defaults
+        self._space, self._objectives, self._slos, self._defaults = space, tuple(objectives), tuple(slos), defaults
         self._distributions = {name: _distribution(p, defaults.get(name)) for name, p in space.parameters.items()}
         self._storage = storage(url)
         self._study = optuna.create_study(
             storage=self._storage,
             study_name=name,
-            direction="maximize" if objective.maximize else "minimize",
+            directions=["maximize" if one.maximize else "minimize" for one in objectives],
             sampler=optuna.samplers.RandomSampler(),  # never asked
             load_if_exists=True,
         )
-        self._study.set_metric_names([objective.metric])
+        self._study.set_metric_names([one.metric for one in objectives])
         history = self._study.get_trials(deepcopy=False)
         self._memory = optuna.create_study(
-            direction=self._study.direction,
+            directions=self._study.directions,
             # A restarted sampler with the same seed would repeat its first points, so the history counts.
             sampler=optuna.samplers.TPESampler(n_startup_trials=_STARTUP_TRIALS, seed=seed + len(history)),
         )
@@ -181,15 +181,15 @@ class Proposer:
             if name not in frozen.constraints:
                 running.set_constraint(name, violation)
         self._study._storage.set_trial_system_attr(frozen._trial_id, _DASHBOARD_CONSTRAINTS, list(constraints.values()))
-        value = score(trial, self._objective)
+        values = [score(trial, objective) for objective in self._objectives]
         if isinstance(trial.outcome, Measured) and trial.outcome.start != self._start:
             self._study.tell(
                 trial.number, state=TrialState.FAIL
             )  # its server was not forked as the others: not comparable
-        elif value is None:
+        elif None in values:
             self._study.tell(trial.number, state=TrialState.PRUNED)
         else:
-            self._study.tell(trial.number, value)
+            self._study.tell(trial.number, [value for value in values if value is not None])
         self._memory.add_trial(self._trials()[trial.number])
 
     def _trials(self) -> list[FrozenTrial]:

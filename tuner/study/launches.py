@@ -87,7 +87,7 @@ def run_recorded(
         log=log,
         salt=number,
         slos=setup.slos,
-        objective=setup.objective,
+        objectives=setup.objectives,
         engine=engine,
         timeout_s=setup.trial_timeout_s,
         wait_for_gpu_s=setup.wait_for_gpu_s,

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from tuner.decide.ballast import ballast
+from tuner.decide.pareto import leading
 from tuner.decide.rank import best, defaults_of
 from tuner.decide.slo import violations
 from tuner.decide.startup import predicted_trial_s
@@ -69,6 +70,7 @@ def run_study(setup: Setup, store: Store, engine: Engine, watch: Watch) -> Decis
     ):
         _same_slos(stored, setup)
         _same_start(stored, setup)
+        _same_price(stored, setup)
         if changed := host_changed(stored.fingerprint.host_speed, setup.fingerprint.host_speed):
             watch.note(changed)
         proposer, gate = _proposer(setup, store, resolved.settings), Gate(setup, store, watch)
@@ -110,7 +112,7 @@ class _Search:
         for trial in self._finished:
             self._proposer.tell(trial)
         if self._finished:
-            self._watch.study_continues(self._finished, best(self._finished, self._setup.objective))
+            self._watch.study_continues(self._finished, self._leading())
 
     def _take_back(self, measured: Trial | Verification) -> None:
         study = self._setup.study
@@ -156,7 +158,7 @@ class _Search:
     def plain_launch_s(self) -> float:
         """What a plain launch of the best settings or of the defaults may take, with the imports that a warm start saves; 0 if
         none was seen."""
-        known = [best(self._finished, self._setup.objective), defaults_of(self._finished)]
+        known = [self._leading(), defaults_of(self._finished)]
         keys = {trial.compile_key for trial in known if trial is not None}
         return self._plain_s(max((predicted_trial_s(self._finished, key) for key in keys), default=0.0))
 
@@ -185,7 +187,7 @@ class _Search:
 
     def _ballast(self) -> tuple[Trial | None, tuple[str, ...]]:
         """What the last launch of the search is for: the best so far, and its settings that seem to bring nothing."""
-        if sum(trial.attempts > 0 for trial in self._finished) + 1 < self._setup.trials:
+        if self._setup.beside or sum(trial.attempts > 0 for trial in self._finished) + 1 < self._setup.trials:
             return None, ()
         logarithmic = [name for name, known in self._setup.space.parameters.items() if getattr(known, "log", False)]
         names = ballast(self._finished, self._setup.objective, logarithmic)
@@ -249,7 +251,10 @@ class _Search:
             refuse_what_is_not_of_the_settings(trial.outcome, f"trial {trial.number}")
         self._proposer.tell(trial)
         self._finished.append(trial)
-        self._watch.trial_ended(trial, best(self._finished, self._setup.objective))
+        self._watch.trial_ended(trial, self._leading())
+
+    def _leading(self) -> Trial | None:
+        return leading(self._finished, self._setup.objectives)
 
 
 def _proposer(setup: Setup, store: Store, resolved: Params) -> Proposer:
@@ -257,7 +262,7 @@ def _proposer(setup: Setup, store: Store, resolved: Params) -> Proposer:
         store.url,
         setup.study,
         space=setup.space,
-        objective=setup.objective,
+        objectives=setup.objectives,
         slos=setup.constraints,
         defaults=_searched(setup, resolved),
         seed=setup.seed,
@@ -278,14 +283,15 @@ def _searched(setup: Setup, resolved: Params) -> Params:
 
 
 def _record(setup: Setup) -> StudyRecord:
+    price = next((one.price_per_hour for one in setup.objectives if one.price_per_hour is not None), None)
     return StudyRecord(
         name=setup.study,
         created_at=setup.clock.now(),
         gpu=setup.space.name,
         model=setup.launcher.model,
         workload=setup.workload.name,
-        objective=setup.objective.name,
-        direction="maximize" if setup.objective.maximize else "minimize",
+        objective=",".join(one.name for one in setup.objectives),
+        direction=",".join("maximize" if one.maximize else "minimize" for one in setup.objectives),
         space_digest=setup.space.digest(),
         space=setup.space.model_dump_json(),
         fingerprint=setup.fingerprint,
@@ -294,6 +300,7 @@ def _record(setup: Setup) -> StudyRecord:
             "seed": setup.seed,
             "verify": setup.verify,
             "start": _start(setup),
+            **({} if price is None else {"price_per_hour": price}),
         },
     )
 
@@ -309,6 +316,16 @@ def _same_start(stored: StudyRecord, setup: Setup) -> None:
         raise UsageError(
             f"study {setup.study!r} was begun with --start {before}, whose measurements are not comparable with those of "
             f"--start {_start(setup)}: go on with that, or choose another --study"
+        )
+
+
+def _same_price(stored: StudyRecord, setup: Setup) -> None:
+    """The cost of all trials of a study is of one price. Raises UsageError."""
+    before, now = (one.settings.get("price_per_hour") for one in (stored, _record(setup)))
+    if before != now:
+        raise UsageError(
+            f"study {setup.study!r} was begun with GPUs of {before} an hour and not {now}: go on with that --price, or choose"
+            " another --study"
         )
 
 

@@ -48,7 +48,7 @@ async def measure(
     workload: Workload,
     *,
     slos: Sequence[Slo] = (),
-    objective: Objective | None = None,
+    objectives: Sequence[Objective] = (),
     gpus: Sequence[int] = (),
     salt: int = 0,
     phase: Tell = lambda text: None,
@@ -56,7 +56,7 @@ async def measure(
     workers: Workers | None = None,
     underway: Callable[[Underway], None] = lambda state: None,
 ) -> Measured:
-    """Load the server and measure it until what decides is known: the `objective` and the SLOs (tuner/decide/deciding.py).
+    """Load the server and measure it until what decides is known: the `objectives` and the SLOs (tuner/decide/deciding.py).
     `salt` is a number that no other measurement on its prefix cache has used.
 
     When the load generator was the limit, the load is repeated with more workers, as far as there are cores for them; a
@@ -81,7 +81,7 @@ async def measure(
             workers = await stack.enter_async_context(Workers(workers_for(workload)))
         phase("asking for the tokenizer")
         recipe = await learn(target, workload, salt=salt)
-        rule, has_metrics = deciding(workload, objective, slos), await is_vllm(target.base_url)
+        rule, has_metrics = deciding(workload, objectives, slos), await is_vllm(target.base_url)
         bench = _Bench(target, recipe, slos, rule, watched, workers, phase, has_metrics, underway)
         if workload.find_rate:
             found = await find_rate(bench.measure, workload, slos, drained=bench.drained, phase=phase, speed=speed)

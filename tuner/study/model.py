@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from tuner.decide.objective import OBJECTIVES, Objective, metrics_of
 from tuner.decide.rank import defaults_of, usual_start
 from tuner.errors import TunerError, UsageError
 from tuner.predict.advise.case import Case
@@ -100,7 +101,7 @@ def _case(setup: Setup, calibration: Calibration) -> Case:
         space=setup.space,
         shape=read_shape(launcher.model),
         workload=workload,
-        objective=setup.objective,
+        objective=_predictable(setup.objectives),
         slos=tuple(slo for slo in setup.slos if not slo.metric.startswith("itl")),
         quantized={name: read_shape(model) for name, model in launcher.quantized_models.items()},
         arrivals=tuple(arrival.offset_s for arrival in schedule(workload)) if workload.trace else None,
@@ -109,6 +110,11 @@ def _case(setup: Setup, calibration: Calibration) -> Case:
     )
     case.check()
     return case
+
+
+def _predictable(objectives: Sequence[Objective]) -> Objective:
+    """The first that a model can tell; throughput where there is none."""
+    return next((one for one in objectives if one.is_of_the_load), OBJECTIVES["throughput"])
 
 
 def _version(text: str) -> Version:
@@ -127,7 +133,7 @@ def _predicted(case: Case, params: Params, finished: Sequence[Trial], learned: _
         return Predicted(known=known.value, launches=len(learned.fit), failed=found)
     told = {}
     for name, value in _numbers(case, found).items():
-        seen = [ratio for trial in finished if (ratio := _ratio(trial, name, known.value)) is not None]
+        seen = [ratio for trial in finished if (ratio := _ratio(trial, name, known.value, case.objective)) is not None]
         told[name] = estimate(name, value, known, seen)
     metrics = {name: one for name, one in told.items() if one is not None}
     return Predicted(known=known.value, launches=len(learned.fit), metrics=metrics)
@@ -147,11 +153,11 @@ def _without_formula(params: Params, finished: Sequence[Trial]) -> str | None:
     return next((n for n, v in params.items() if n in UNPREDICTED and v not in (UNSET, UNPREDICTED[n], usual[n])), None)
 
 
-def _ratio(trial: Trial, metric: str, known: str) -> float | None:
+def _ratio(trial: Trial, metric: str, known: str, objective: Objective) -> float | None:
     """Measured / predicted, of a prediction that knew as much."""
     if trial.predicted is None or trial.predicted.known != known or not isinstance(trial.outcome, Measured):
         return None
-    before, after = trial.predicted.metrics.get(metric), trial.outcome.metrics().get(metric)
+    before, after = trial.predicted.metrics.get(metric), metrics_of(trial.outcome, [objective]).get(metric)
     return after / before.value if before and after else None
 
 
@@ -160,7 +166,7 @@ def _learned(case: Case, finished: Sequence[Trial], before: _Learned) -> _Learne
     fit = [trial for trial in finished if _teaches(case, trial, finished)]
     new = [trial for trial in finished[before.ended :] if trial in fit]
     now = replace(before, fit=tuple(fit), ended=len(finished))
-    if not new or all(map(_is_close, new)):
+    if not new or all(_is_close(trial, case.objective) for trial in new):
         return now
     memory = calibrate_memory(case.shape, case.space.gpu, list(_observed(case, fit)), case.version)
     start = replace(case.calibration, memory=memory)
@@ -174,10 +180,10 @@ def _teaches(case: Case, trial: Trial, finished: Sequence[Trial]) -> bool:
     return not _without_formula(trial.params, finished) and case.shape_for(trial.params) is case.shape
 
 
-def _is_close(trial: Trial) -> bool:
+def _is_close(trial: Trial, objective: Objective) -> bool:
     if trial.predicted is None:
         return False
-    ratios = (_ratio(trial, metric, trial.predicted.known) for metric in ("output_throughput", "tpot_p50_s"))
+    ratios = (_ratio(trial, metric, trial.predicted.known, objective) for metric in ("output_throughput", "tpot_p50_s"))
     return all(ratio is not None and abs(ratio - 1) < _CLOSE for ratio in ratios)
 
 

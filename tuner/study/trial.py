@@ -97,7 +97,7 @@ async def _measure(job: Job, endpoint: Endpoint, group: ProcessGroup, workers: W
         endpoint,
         job.workload,
         slos=job.slos,
-        objective=job.objective,
+        objectives=job.objectives,
         salt=job.salt,
         phase=phase,
         watched=watched,
