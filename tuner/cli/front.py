@@ -9,12 +9,9 @@ from tuner.cli.answer import also, change_text, launches_text, number, others, r
 from tuner.cli.display import settings
 from tuner.cli.rows import ROWS
 from tuner.cli.tables import LONG
-from tuner.decide.gain import Gain
 from tuner.decide.objective import Objective
 from tuner.decide.pareto import Front, FrontPoint, Told
 from tuner.decide.verdict import Answer, Decision, Verdict
-
-_BEYOND = 0.05
 
 
 def front_text(found: Decision, front: Front, unreal: str | None = None) -> str:
@@ -54,13 +51,13 @@ def _status(point: FrontPoint, front: Front, *, is_chosen: bool) -> str:
 def _cell(objective: Objective, told: Told) -> str:
     metric = objective.metric
     low, high = (number(metric, end, unit=False) for end in (told.low, told.high))
-    change = f" {change_text(ROWS[metric], _change(objective, told.gain))}" if told.gain is not None else ""
+    change = f" {change_text(ROWS[metric], change_of(objective, told.gain))}" if told.gain is not None else ""
     return f"{number(metric, told.value, unit=False)} ({low} to {high}){change}"
 
 
-def _change(objective: Objective, gain: Gain) -> float:
+def change_of(objective: Objective, gain: float) -> float:
     """Of the number itself: a gain in a latency is a smaller one."""
-    return gain.gain if objective.maximize or gain.gain <= -1 else 1 / (1 + gain.gain) - 1
+    return gain if objective.maximize or gain <= -1 else 1 / (1 + gain) - 1
 
 
 def _answer(found: Decision, front: Front) -> str:
@@ -101,8 +98,7 @@ def _words(front: Front, point: FrontPoint) -> Iterator[str]:
     for objective, told in zip(front.objectives, point.told, strict=True):
         if told.gain is None:
             continue
-        change = _change(objective, told.gain)
-        is_known = told.gain.p_better <= _BEYOND or told.gain.p_worse <= _BEYOND
+        change, is_known = change_of(objective, told.gain), told.is_better or told.is_worse
         word = "higher" if change > 0 else "lower"
         much = f"{abs(change):.1%} {word}" if is_known else f"the same within noise ({change:+.1%})"
         yield f"its {objective.name} is {much}"

@@ -96,7 +96,8 @@ class TerminalWatch:
         else:
             value = objective_value(self._objectives, trial)
             is_best = best is not None and best.number == trial.number and value != before
-            mark = ", best so far" if is_best else ""
+            word = "best" if len(self._objectives) == 1 else "the knee"
+            mark = f", {word} so far" if is_best else ""
             took = f"{time.monotonic() - self._began_s:.0f} s"
             self._print(f"trial {trial.number}: {status(trial)}, {value}, {took}{mark}")
 

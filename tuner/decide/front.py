@@ -77,10 +77,10 @@ def verdict_of(found: Decision, trial: Trial) -> Verdict | None:
     point = found.front.point(trial.number) if found.front else None
     if point is None or not point.is_verified:
         return None
-    gains = [one.gain for one in point.told if one.gain is not None]
-    worse = any(one.is_worse(_WORSE) for one in gains)
-    answer = Answer.ALONE if not gains else Answer.TRADE if worse else Answer.BETTER
-    return Verdict(answer=answer, trial=trial.number, launches=point.launches, gain=gains[0] if gains else None)
+    first, worse = point.told[0], any(one.is_worse for one in point.told)
+    answer = Answer.ALONE if first.gain is None else Answer.TRADE if worse else Answer.BETTER
+    known = None if first.gain is None else Gain(gain=first.gain, low=first.gain_low, high=first.gain_high)
+    return Verdict(answer=answer, trial=trial.number, launches=point.launches, gain=known)
 
 
 def _unverified(trials: Sequence[Trial], objectives: Sequence[Objective], why: str) -> Decision:
@@ -125,7 +125,9 @@ def _knee(contest: FrontContest, known: Sequence[Place], objectives: Sequence[Ob
 
 
 def _point(contest: FrontContest, side: Side) -> FrontPoint:
-    return FrontPoint(trial=side.trial, told=contest.told(side), launches=len(side.outcomes), is_verified=True)
+    return FrontPoint(
+        trial=side.trial, told=contest.told(side), launches=len(side.outcomes), is_verified=contest.is_known(side)
+    )
 
 
 def _verdict(contest: FrontContest, side: Side, slos: Sequence[Slo], why: str) -> Verdict:

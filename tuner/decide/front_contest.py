@@ -7,6 +7,7 @@ shared among all points and objectives (Bonferroni).
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import exp, log, sqrt
 from statistics import fmean
 
@@ -66,7 +67,7 @@ class FrontContest:
     @property
     def verified(self) -> list[Side]:
         """The points that were launched often enough, and meet every SLO."""
-        return [side for side in self.finalists if self._is_known(side)]
+        return [side for side in self.finalists if self.is_known(side)]
 
     @property
     def leader(self) -> Side | None:
@@ -112,15 +113,24 @@ class FrontContest:
         return tuple(gain(objective, base, own, self.level) for objective, (base, own) in of_all)
 
     def told(self, side: Side) -> tuple[Told, ...]:
-        """The means of its new launches with their 95 % intervals."""
-        place, gains, found = self.place(side), self.gains(side), []
+        """The means of its new launches and their gains over the defaults, with 95 % intervals (of logarithms)."""
+        place, base = self.place(side), self._base(side)
         assert place is not None  # only what was measured is told
+        found = []
         for at, (objective, value, error) in enumerate(zip(self._objectives, place.values, place.errors, strict=True)):
-            factor = exp(value_at(0.975, self._error(objective)[1]) * error)
-            found.append(
-                Told(value=value, low=value / factor, high=value * factor, gain=None if gains is None else gains[at])
-            )
+            quantile = value_at(0.975, self._error(objective)[1])
+            told = Told(value=value, low=value / exp(quantile * error), high=value * exp(quantile * error))
+            if base is not None and base.values[at] > 0 and value > 0:
+                gained, half = objective.gain(value, base.values[at]), quantile * sqrt(error**2 + base.errors[at] ** 2)
+                low, high = ((1 + gained) * exp(end) - 1 for end in (-half, half))
+                told = replace(told, gain=gained, gain_low=low, gain_high=high)
+            found.append(told)
         return tuple(found)
+
+    def _base(self, side: Side) -> Place | None:
+        """The defaults, where the side can be compared with them."""
+        is_compared = self.defaults is not None and side is not self.defaults and self.is_against_the_defaults
+        return self.place(self.defaults) if is_compared and self.defaults is not None else None
 
     @property
     def _tests(self) -> int:
@@ -129,7 +139,8 @@ class FrontContest:
     def _sides(self) -> list[Side]:
         return [*([self.defaults] if self.defaults else []), *self.finalists]
 
-    def _is_known(self, side: Side) -> bool:
+    def is_known(self, side: Side) -> bool:
+        """Whether it was launched often enough and meets every SLO."""
         return (
             side.standing is Standing.RACING
             and len(side.outcomes) >= LEAST_LAUNCHES
@@ -170,7 +181,7 @@ class FrontContest:
     def _unknown(self) -> list[Side]:
         """Who is in the race and has still to show that it meets the SLOs."""
         racing = [side for side in self._sides() if side.standing is Standing.RACING]
-        return [side for side in racing if not self._is_known(side)]
+        return [side for side in racing if not self.is_known(side)]
 
     def _next_round(self) -> None:
         if self.is_decided:

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp, log, sqrt
 
-from tuner.decide.gain import Gain
 from tuner.decide.objective import Objective
 from tuner.decide.rank import best, defaults_of, feasible, rank
 from tuner.decide.repeats import LEAST_ERROR, PRIOR_ERROR
@@ -33,13 +32,25 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
-    """What is known of one objective at a point of a front: its value with the 95 % interval, and the gain over the defaults,
-    which has an interval only where both were launched again; None where the defaults were not measured."""
+    """What is known of one objective at a point of a front: its value and the gain over the defaults (0.25 is 25 % better),
+    each with its 95 % interval. The gain's is None where not both were launched again; the gain itself for the defaults, and
+    where these were not measured."""
 
     value: float
     low: float
     high: float
-    gain: Gain | None
+    gain: float | None = None
+    gain_low: float | None = None
+    gain_high: float | None = None
+
+    @property
+    def is_better(self) -> bool:
+        """Than the defaults, beyond noise."""
+        return self.gain_low is not None and self.gain_low > 0
+
+    @property
+    def is_worse(self) -> bool:
+        return self.gain_high is not None and self.gain_high < 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,18 +153,12 @@ def leading(trials: Sequence[Trial], objectives: Sequence[Objective]) -> Trial |
     return ordered[0].trial if ordered else None
 
 
-def searched_front(trials: Sequence[Trial], objectives: Sequence[Objective]) -> list[FrontPoint]:
-    """The front as the search saw it, one launch each."""
-    places = searched(trials, objectives)
-    return [unverified(place, objectives, trials) for place in front(places, objectives)]
-
-
 def unverified(place: Place, objectives: Sequence[Objective], trials: Sequence[Trial]) -> FrontPoint:
     """As the search saw it, with the gains over what it saw of the defaults."""
     defaults, told = defaults_of(trials), []
     for objective, value, error in zip(objectives, place.values, place.errors, strict=True):
         seen = objective.value(defaults.outcome) if defaults and isinstance(defaults.outcome, Measured) else None
-        found = None if seen is None else Gain(gain=objective.gain(value, seen))
+        found = None if seen is None or place.trial.is_default else objective.gain(value, seen)
         told.append(Told(value=value, low=value * exp(-1.96 * error), high=value * exp(1.96 * error), gain=found))
     return FrontPoint(trial=place.trial, told=tuple(told))
 

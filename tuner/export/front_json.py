@@ -32,12 +32,5 @@ def _point(front: Front, point: FrontPoint) -> dict[str, Any]:
 
 
 def _told(told: Told) -> dict[str, float | None]:
-    gain = told.gain
-    return {
-        "value": told.value,
-        "low": told.low,
-        "high": told.high,
-        "gain": gain.gain if gain else None,
-        "gain_low": gain.low if gain else None,
-        "gain_high": gain.high if gain else None,
-    }
+    ends = {"low": told.low, "high": told.high}
+    return {"value": told.value, **ends, "gain": told.gain, "gain_low": told.gain_low, "gain_high": told.gain_high}

@@ -3,12 +3,14 @@
 Nothing is launched. It does not know who asks, or why.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+from tuner.decide.objective import Objective
+from tuner.errors import UsageError
 from tuner.launch.engine import CannotFork, EngineInfo
 from tuner.launch.job import Job, RunTrial, Tell
 from tuner.launch.process import ProcessGroup
@@ -19,7 +21,7 @@ from tuner.replay.points import NEIGHBOURS, Points, points_of
 from tuner.space.gpus import UNSET
 from tuner.space.parameters import Categorical, Int, Parameter
 from tuner.space.search_space import SearchSpace
-from tuner.types import Failed, FailureKind, Outcome, Resolved, Value
+from tuner.types import Failed, FailureKind, Measured, Outcome, Resolved, Value
 from tuner.types.resolved import digest_of
 from tuner.types.settings import flag, option
 
@@ -61,6 +63,15 @@ class Surface:
         """Its points as those of this space, from now on. Raises UsageError with the line that has no place in it."""
         self._points = points_of(self._file, space)
         return self._points
+
+    def check_tells(self, objectives: Sequence[Objective]) -> None:
+        """Raises UsageError for an objective that no recording has a value of."""
+        found = [one.outcome for one in self._file.recordings if isinstance(one.outcome, Measured)]
+        for objective in objectives:
+            if all(objective.value(measured) is None for measured in found):
+                raise UsageError(
+                    f"--objective {objective.name}: no line of {self._file.path} has {objective.metric}: choose another one"
+                )
 
     def runner(self, clock: VirtualClock) -> RunTrial:
         """What answers a job instead of a launch. The same job is always answered alike; launches of the same settings may

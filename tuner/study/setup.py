@@ -16,6 +16,7 @@ from tuner.launch.caches import Caches, caches_of, default_root
 from tuner.launch.engine import EngineInfo
 from tuner.launch.job import RunTrial
 from tuner.launch.vllm import VllmLauncher
+from tuner.measure.gpu import tells_energy
 from tuner.measure.visible import visible
 from tuner.predict.prediction import Calibration
 from tuner.space.files import load_space, space_for
@@ -101,6 +102,7 @@ def make_setup(
     caches = caches_of(fingerprint, options.cache_dir or default_root())
     launcher = replace(vllm_launcher(options, space, python), caches=caches.environment())
     setup = setup_of(options, space, launcher, workload, fingerprint, caches)
+    _check_energy(setup.objectives, gpus)
     return replace(
         setup,
         gpus=gpus,
@@ -171,6 +173,15 @@ def objectives_of(options: Options, space: SearchSpace) -> tuple[Objective, ...]
         where = "a simulated GPU draws nothing" if space.gpu.names else f"{space.name} is for the CPU"
         raise UsageError(f"--objective energy is what a GPU's own counter says, and {where}: choose another one")
     return found
+
+
+def _check_energy(objectives: Sequence[Objective], gpus: Sequence[DetectedGpu]) -> None:
+    if all(one.metric != ENERGY for one in objectives):
+        return
+    if silent := [gpu.name for gpu in gpus if gpu.card_uuid is not None or not tells_energy(gpu.uuid)]:
+        raise UsageError(
+            f"--objective energy: {silent[0]} does not tell through NVML what energy it takes: choose another one"
+        )
 
 
 def price_per_hour(options: Options, space: SearchSpace) -> float | None:
