@@ -176,6 +176,24 @@ def test_nothing_that_differs_is_seldom_called_better() -> None:
     assert wrong <= 0.05 * runs
 
 
+def test_the_intervals_hold_the_truth_as_often_as_they_say() -> None:
+    """Of values and of gains, of all verified points of 200 studies."""
+    values, gains = [], []
+    for seed in range(200):
+        front = decided(searched(), race(searched(), launches(seed))).front
+        assert front is not None
+        for point in front.points:
+            of_truth = TRUTH[point.trial.number]
+            for objective, told, true, base in zip(BOTH, point.told, of_truth, TRUTH[0], strict=True):
+                if point.is_verified:
+                    values.append(told.low < true < told.high)
+                if told.gain_low is not None and told.gain_high is not None:
+                    gains.append(told.gain_low < objective.gain(true, base) < told.gain_high)
+    assert len(gains) > 600
+    assert values.count(True) >= 0.94 * len(values)
+    assert gains.count(True) >= 0.94 * len(gains)
+
+
 def test_a_gain_of_a_quarter_is_mostly_found() -> None:
     truth = {0: (100.0, 0.50), 1: (125.0, 0.48)}
     found = [

@@ -116,7 +116,10 @@ def test_every_objective_is_a_metric_of_a_measurement() -> None:
     values = {name: parse_objective(name, price_per_hour=1.08).value(found) for name in OBJECTIVES}
     seconds = {"ttft": 0.2, "tpot": 0.01, "e2e": 1.0}
     latencies = {f"{name}_{one}": value for name, value in seconds.items() for one in STATISTICS}
-    assert values == {"throughput": 300.0, "requests": 3.0, "goodput": 3.0, "cost": pytest.approx(1.0), "energy": 7.0} | latencies
+    assert (
+        values
+        == {"throughput": 300.0, "requests": 3.0, "goodput": 3.0, "cost": pytest.approx(1.0), "energy": 7.0} | latencies
+    )
 
 
 def test_what_a_measurement_lacks_is_no_value() -> None:
