@@ -9,6 +9,7 @@ from tuner.types import (
     Failed,
     FailureKind,
     Fingerprint,
+    GpuMetrics,
     LoadMetrics,
     Mark,
     Measured,
@@ -80,7 +81,25 @@ def load_metrics(*, output_throughput: float = 100.0, ttft_s: float = 0.1) -> Lo
     )
 
 
-def measured(*, output_throughput: float = 100.0, ttft_s: float = 0.1, marks: tuple[Mark, ...] = ()) -> Measured:
+def gpu_metrics(energy_j: float | None) -> GpuMetrics:
+    """Of a GPU that takes so many joules for 1,000 output tokens."""
+    return GpuMetrics(
+        gpus=(0,),
+        samples=50,
+        utilization=0.9,
+        memory_used_bytes=1 << 30,
+        power_w=70.0,
+        energy_per_1k_tokens_j=energy_j,
+    )
+
+
+def measured(
+    *,
+    output_throughput: float = 100.0,
+    ttft_s: float = 0.1,
+    marks: tuple[Mark, ...] = (),
+    energy_j: float | None = None,
+) -> Measured:
     return Measured(
         load=load_metrics(output_throughput=output_throughput, ttft_s=ttft_s),
         server=ServerMetrics(
@@ -95,7 +114,7 @@ def measured(*, output_throughput: float = 100.0, ttft_s: float = 0.1, marks: tu
             waiting_mean=0.0,
             agreement=1.0,
         ),
-        gpu=None,
+        gpu=None if energy_j is None else gpu_metrics(energy_j),
         server_cpu_cores=1.0,
         startup_s=30.0,
         client=CLIENT,

@@ -128,10 +128,10 @@ def _closed_latencies(runs: int) -> Iterator[Row]:
     seen = closed(CHAT, runs, _LONGEST_S + 10, seed=2)
     truth = latencies_s(np.concatenate([one.requests for one in seen]))
     for name in ("ttft_p95", "ttft_p99", "e2e_p95", "e2e_p99"):
-        yield _latency(f"chat: objective {name}", seen, workload, deciding(workload, parse_objective(name)), truth)
+        yield _latency(f"chat: objective {name}", seen, workload, deciding(workload, [parse_objective(name)]), truth)
     for share in (3.0, 1.5, 1.2, 1.0, 0.9, 0.7):
         limit_s = share * float(np.quantile(truth["ttft"], 0.99))
-        rule = replace(deciding(workload, None, [parse_slo(f"ttft_p99={limit_s:.6f}s")]), throughput=False)
+        rule = replace(deciding(workload, (), [parse_slo(f"ttft_p99={limit_s:.6f}s")]), throughput=False)
         windows = [Window(one, workload, rule) for one in seen]
         decided = [window.meets for window in windows if not window.undecided]
         wrong = decided.count(share < 1) / runs if share != 1 else 0.0
@@ -203,7 +203,7 @@ def _open_loops(runs: int) -> Iterator[Row]:
         seen = [opened(8.0, 0.05, token_s, _LONGEST_S + 30, random) for _ in range(runs)]
         truth = latencies_s(np.concatenate([one.requests for one in seen]))
         for objective in (None, "ttft_p95", "ttft_p99", "e2e_p99"):
-            rule = deciding(workload, parse_objective(objective) if objective else None)
+            rule = deciding(workload, [parse_objective(objective)] if objective else ())
             name = f"open loop, 8/s, E2E {e2e_s} s: {objective or 'no objective (TTFT mean)'}"
             yield _latency(name, seen, workload, rule, truth)
 

@@ -42,7 +42,7 @@ def test_a_failed_trial_has_dashes_and_no_numbers() -> None:
 @pytest.mark.parametrize("debug", [False, True])
 def test_details_are_told_with_debug_only(debug: bool) -> None:
     console = Console(file=StringIO(), width=80)
-    with TerminalWatch(console, THROUGHPUT, 2, "SIMULATED", debug) as watch:
+    with TerminalWatch(console, [THROUGHPUT], 2, "SIMULATED", debug) as watch:
         watch.detail("no prediction: the CPU engine is not modelled")
     assert isinstance(console.file, StringIO)
     shown = "SIMULATED no prediction: the CPU engine is not modelled\n"
@@ -51,7 +51,7 @@ def test_details_are_told_with_debug_only(debug: bool) -> None:
 
 def test_without_a_terminal_progress_is_one_line_an_event() -> None:
     console = Console(file=StringIO(), width=80)
-    with TerminalWatch(console, THROUGHPUT, 2) as watch:
+    with TerminalWatch(console, [THROUGHPUT], 2) as watch:
         watch.trial_begins(Proposal(number=0, params=DEFAULTS.params, is_default=True), 2)
         watch.phase("starting vLLM")
         watch.trial_ended(DEFAULTS, best([DEFAULTS], THROUGHPUT))
@@ -71,7 +71,7 @@ def test_without_a_terminal_progress_is_one_line_an_event() -> None:
 
 def test_a_continued_study_knows_what_is_finished() -> None:
     console = Console(file=StringIO(), width=120, force_terminal=True)
-    with TerminalWatch(console, THROUGHPUT, 3) as watch:
+    with TerminalWatch(console, [THROUGHPUT], 3) as watch:
         watch.study_continues([DEFAULTS], DEFAULTS)
         watch.trial_begins(Proposal(number=1, params=WINNER.params), 3)
         watch.phase("measuring")
@@ -92,7 +92,7 @@ def test_a_continued_study_knows_what_is_finished() -> None:
 
 def test_on_a_terminal_phase_best_and_time_left_are_shown() -> None:
     console = Console(file=StringIO(), width=120, force_terminal=True)
-    with TerminalWatch(console, THROUGHPUT, 40) as watch:
+    with TerminalWatch(console, [THROUGHPUT], 40) as watch:
         watch.trial_begins(Proposal(number=0, params=DEFAULTS.params, is_default=True), 40)
         watch.trial_ended(DEFAULTS, best([DEFAULTS], THROUGHPUT))
         watch.trial_begins(Proposal(number=1, params=WINNER.params), 40)
@@ -108,7 +108,7 @@ def test_on_a_terminal_phase_best_and_time_left_are_shown() -> None:
 
 def seen_on_a_terminal(verifying: bool) -> str:
     console = Console(file=StringIO(), width=80, force_terminal=True)
-    with TerminalWatch(console, THROUGHPUT, 40) as watch:
+    with TerminalWatch(console, [THROUGHPUT], 40) as watch:
         watch.trial_begins(Proposal(number=0, params=DEFAULTS.params, is_default=True), 40)
         if verifying:
             watch.trial_ended(DEFAULTS, DEFAULTS)
@@ -152,7 +152,7 @@ def test_the_one_that_is_recommended_says_so_in_words() -> None:
 
 def test_the_objective_and_the_slos_have_a_column() -> None:
     limited = replace(trial(1, measured(), params={"a": 2}), violations={"e2e_p50": 0.5})
-    header = text(trials_table([limited], None, OBJECTIVES["goodput"])).splitlines()[0]
+    header = text(trials_table([limited], None, [OBJECTIVES["goodput"]])).splitlines()[0]
     assert "Goodput req/s" in header
     assert "E2E latency p50 ms" in header
 

@@ -29,14 +29,14 @@ SLO = parse_slo("ttft_p99=500ms")
     ],
 )
 def test_what_decides(workload: object, objective: str | None, throughput: bool, metrics: tuple[str, ...]) -> None:
-    found = deciding(workload, parse_objective(objective) if objective else None, [SLO])  # type: ignore[arg-type]
+    found = deciding(workload, [parse_objective(objective)] if objective else [], [SLO])  # type: ignore[arg-type]
     assert (found.throughput, found.metrics) == (throughput, metrics)
     assert found.limits == (() if objective == "goodput" else (("ttft_p99_s", 0.5),))
     assert found.good == (("ttft", 0.5),)
 
 
 def test_limits_on_chunks_decide_no_window() -> None:
-    assert deciding(CHAT, None, [parse_slo("itl_p99=50ms")]).limits == ()
+    assert deciding(CHAT, (), [parse_slo("itl_p99=50ms")]).limits == ()
 
 
 def test_what_is_not_known_is_named_once() -> None:

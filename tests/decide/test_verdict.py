@@ -18,8 +18,8 @@ TTFT = OBJECTIVES["ttft_p99"]
 
 
 def test_a_failed_trial_never_wins_whatever_the_direction() -> None:
-    trials = [trial(0, failed()), trial(1, measured(output_throughput=10.0)), trial(2, failed())]
-    for objective in OBJECTIVES.values():
+    trials = [trial(0, failed()), trial(1, measured(output_throughput=10.0, energy_j=2.0)), trial(2, failed())]
+    for objective in [parse_objective(name, price_per_hour=1.0) for name in OBJECTIVES]:
         assert [t.number for t in rank(trials, objective)] == [1]
         assert best(trials[:1], objective) is None
 
@@ -100,7 +100,7 @@ def test_an_slo_is_measured_as_a_fraction_of_its_limit() -> None:
 
 
 def test_an_unknown_objective_is_refused() -> None:
-    with pytest.raises(UsageError, match="choose one of throughput, requests, goodput, ttft_mean, ttft_p50"):
+    with pytest.raises(UsageError, match="choose one of throughput, requests, goodput, cost, energy, ttft_mean"):
         parse_objective("speed")
 
 
@@ -112,11 +112,14 @@ def test_a_good_request_meets_the_smallest_limit_of_each_latency() -> None:
 
 
 def test_every_objective_is_a_metric_of_a_measurement() -> None:
-    load = load_metrics(output_throughput=300.0, ttft_s=0.2)
-    values = {name: objective.value(load) for name, objective in OBJECTIVES.items()}
+    found = measured(output_throughput=300.0, ttft_s=0.2, energy_j=7.0)
+    values = {name: parse_objective(name, price_per_hour=1.08).value(found) for name in OBJECTIVES}
     seconds = {"ttft": 0.2, "tpot": 0.01, "e2e": 1.0}
     latencies = {f"{name}_{one}": value for name, value in seconds.items() for one in STATISTICS}
-    assert values == {"throughput": 300.0, "requests": 3.0, "goodput": 3.0} | latencies
+    assert (
+        values
+        == {"throughput": 300.0, "requests": 3.0, "goodput": 3.0, "cost": pytest.approx(1.0), "energy": 7.0} | latencies
+    )
 
 
 def test_what_a_measurement_lacks_is_no_value() -> None:

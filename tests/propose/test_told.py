@@ -11,7 +11,7 @@ from samples import failed, measured, seconds
 from tuner.decide.objective import OBJECTIVES
 from tuner.decide.slo import parse_slo
 from tuner.propose.prior import CAUSE, ERROR, LAUNCH, STARTUP, TOOK
-from tuner.propose.told import cause_of, error_of, missed, told
+from tuner.propose.told import cause_of, missed, told
 from tuner.types import Failed, FailureKind, Measured, Proposal
 
 FIRST = Proposal(number=0, params=DEFAULTS, is_default=True)
@@ -30,9 +30,9 @@ def test_a_miss_is_bounded_and_keeps_its_order() -> None:
 def test_the_error_is_that_of_the_interval() -> None:
     exact = measured(output_throughput=100.0)
     known = replace(exact, load=replace(exact.load, output_throughput_ci95=3.92, ci95={"ttft_p99_s": (0.1, 0.2)}))
-    assert error_of(known, OBJECTIVES["throughput"]) == pytest.approx(0.02)
-    assert error_of(known, OBJECTIVES["ttft_p99"]) == pytest.approx(log(2) / 3.92)
-    assert error_of(known, OBJECTIVES["requests"]) is None
+    assert OBJECTIVES["throughput"].error(known) == pytest.approx(0.02)
+    assert OBJECTIVES["ttft_p99"].error(known) == pytest.approx(log(2) / 3.92)
+    assert OBJECTIVES["requests"].error(known) is None
     (one,) = told([ended(FIRST, exact)], (), words_of())
     assert one.user_attrs[ERROR] == 0.02
 

@@ -41,8 +41,8 @@ OPEN = dataclasses.replace(CLOSED, name="open", users=None, request_rate=30.0)
 def bench(workload: Workload, *arguments: str, slos: str = "", objective: str = "", salt: int = 0) -> Measured:
     async def run(url: str) -> Measured:
         limits = [parse_slo(text) for text in slos.split()]
-        goal = parse_objective(objective) if objective else None
-        return await measure(await find_target(url, None, None), workload, slos=limits, objective=goal, salt=salt)
+        goal = [parse_objective(objective)] if objective else []
+        return await measure(await find_target(url, None, None), workload, slos=limits, objectives=goal, salt=salt)
 
     with paced("--ttft", "0.05", "--itl", "0.01", *arguments) as url:
         return asyncio.run(run(url))

@@ -102,7 +102,7 @@ def test_what_would_not_start_is_told_with_its_reason() -> None:
 
 
 def test_the_objective_and_what_has_an_slo_are_predicted() -> None:
-    setup = setup_of("t4", objective="e2e_p90", slo=("ttft_p99=2s", "tpot_p95=80ms"))
+    setup = setup_of("t4", objective=("e2e_p90",), slo=("ttft_p99=2s", "tpot_p95=80ms"))
     found = ServerModel(setup, nobody).predict({}, ())
     assert found is not None
     assert {"e2el_p90_s", "ttft_p99_s", "tpot_p95_s", "kv_cache_tokens", "output_throughput"} <= found.metrics.keys()

@@ -171,12 +171,12 @@ def test_what_can_be_known_to_be_wrong_at_once(options: Options, why: str) -> No
 
 @pytest.mark.parametrize("objective", ["throughput", "requests"])
 def test_an_objective_that_the_arrivals_decide_is_refused_with_what_to_take(objective: str, tmp_path: Path) -> None:
-    opened = Options(gpu="t4", workload="open-chat", objective=objective)
+    opened = Options(gpu="t4", workload="open-chat", objective=(objective,))
     with pytest.raises(UsageError, match=r"--objective ttft_p99, tpot_p99, e2e_p99 or goodput .*find_rate.*--users"):
         check(opened)
     check(opened, is_measured=False)
     check(replace(opened, users=8))
-    check(replace(opened, objective="e2e_p99"))
+    check(replace(opened, objective=("e2e_p99",)))
     searched = tmp_path / "searched.yaml"
     searched.write_text(workload_yaml(replace(PRESETS["open-chat"], find_rate=True)))
     check(replace(opened, workload=str(searched), slo=("ttft_p99=1s",)))

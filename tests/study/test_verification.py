@@ -71,7 +71,7 @@ def launches(
     setup: Any = SimpleNamespace(
         study="a study",
         verify=verify,
-        objective=OBJECTIVES["throughput"],
+        objectives=(OBJECTIVES["throughput"],),
         constraints=(SLO,),
         clock=SystemClock(),
         logs=Path("logs"),

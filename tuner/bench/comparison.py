@@ -42,7 +42,7 @@ class Comparison:
 
     def paired(self, objective: Objective) -> Paired | None:
         """The test over all whole pairs; None without any, or where a value is missing or 0 and so has no ratio."""
-        a, b = ([objective.value(m.load) for m in side[: self.pairs]] for side in (self.a, self.b))
+        a, b = ([objective.value(m) for m in side[: self.pairs]] for side in (self.a, self.b))
         known_a, known_b = ([value for value in values if value] for values in (a, b))
         if not a or len(known_a) < len(a) or len(known_b) < len(b):
             return None

@@ -61,7 +61,7 @@ def url_side(url: str, conditions: Conditions) -> Side:
                 target,
                 conditions.workload,
                 slos=conditions.slos,
-                objective=conditions.objective,
+                objectives=(conditions.objective,) if conditions.objective else (),
                 gpus=gpus,
                 salt=salt,
                 phase=phase,
@@ -123,7 +123,7 @@ def _launched_side(
         log=folder,
         salt=0,
         slos=conditions.slos,
-        objective=conditions.objective,
+        objectives=(conditions.objective,) if conditions.objective else (),
         wait_for_gpu_s=setup.wait_for_gpu_s,
         underway=conditions.underway,
     )

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from tuner.cli.rows import ROWS, Row
 from tuner.decide.gain import USEFUL_GAINS, Gain
-from tuner.decide.objective import Objective
+from tuner.decide.objective import COST, Objective, metrics_of
 from tuner.decide.verdict import Answer, Decision, Missed, Verdict
 from tuner.types import Estimate, Measured, Outcome, Trial
 
@@ -30,6 +30,7 @@ _COMPARED = (
     "gpu_memory_used_bytes",
     "gpu_power_w",
     "gpu_energy_per_1k_tokens_j",
+    COST,
     "server_cpu_cores",
     "startup_s",
 )
@@ -43,11 +44,11 @@ def answer_text(found: Decision, objective: Objective, unreal: str | None = None
 
 def _better(found: Decision, v: Verdict, objective: Objective) -> str:
     assert v.gain is not None
-    return f"Trial {v.trial} is better than vLLM's defaults: {_gained(v.gain, objective)} ({_launches(v)}).{_also(v)}"
+    return f"Trial {v.trial} is better than vLLM's defaults: {_gained(v.gain, objective)} ({_launches(v)}).{also(v)}"
 
 
 def _alone(found: Decision, v: Verdict, objective: Objective) -> str:
-    return f"Deploy trial {v.trial}: it was verified on its own, in {_times(v.launches)}, because {v.why}."
+    return f"Deploy trial {v.trial}: it was verified on its own, in {launches_text(v.launches)}, because {v.why}."
 
 
 def _not_told_apart(found: Decision, v: Verdict, objective: Objective) -> str:
@@ -55,7 +56,7 @@ def _not_told_apart(found: Decision, v: Verdict, objective: Objective) -> str:
     seen = f": a gain of less than {v.gain.least_seen:.0%} would not have been seen" if v.gain.least_seen else ""
     return (
         f"Keep vLLM's defaults: trial {v.trial} looked best in the search, but launched again the two cannot be told apart"
-        f"{seen}{_to_see_more(v, v.gain)} ({_launches(v)}).{_also(v)}"
+        f"{seen}{_to_see_more(v, v.gain)} ({_launches(v)}).{also(v)}"
     )
 
 
@@ -72,22 +73,20 @@ def _worse(found: Decision, v: Verdict, objective: Objective) -> str:
     assert v.gain is not None
     return (
         f"Keep vLLM's defaults: trial {v.trial} looked best in the search, but launched again "
-        f"{_gained(v.gain, objective)} ({_launches(v)}).{_also(v)}"
+        f"{_gained(v.gain, objective)} ({_launches(v)}).{also(v)}"
     )
 
 
-def _crashed(found: Decision, v: Verdict, objective: Objective) -> str:
-    assert v.failure is not None
-    what = f"trial {v.trial} looked best in the search, but launched again it ended as {v.failure.kind.value}"
-    return f"{_instead(found)}: {what} in launch {v.launches}: {v.failure.message}{_others(found)}"
+def _dropped_out(found: Decision, v: Verdict, objective: Objective) -> str:
+    looked = f"trial {v.trial} looked best in the search, but launched again it {reason(v)}"
+    return f"{_instead(found)}: {looked}{others(found)}{_FEW if v.is_cut_short else ''}"
 
 
-def _misses(found: Decision, v: Verdict, objective: Objective) -> str:
-    missed = "; ".join(_missed(one) for one in v.missed) or "stayed too near its limit to be relied on"
-    return (
-        f"{_instead(found)}: trial {v.trial} looked best in the search, but launched again it {missed}{_others(found)}"
-        f"{_FEW if v.is_cut_short else ''}"
-    )
+def reason(v: Verdict) -> str:
+    """What a setting did that is not recommended for it."""
+    if v.failure is not None:
+        return f"ended as {v.failure.kind.value} in launch {v.launches}: {v.failure.message}"
+    return "; ".join(_missed(one) for one in v.missed) or "stayed too near its limit to be relied on"
 
 
 _FEW = " More launches may show that it can: the same command with more --verify."
@@ -106,8 +105,8 @@ _SENTENCES = {
     Answer.ALONE: _alone,
     Answer.NOT_TOLD_APART: _not_told_apart,
     Answer.WORSE: _worse,
-    Answer.CRASHED: _crashed,
-    Answer.MISSES: _misses,
+    Answer.CRASHED: _dropped_out,
+    Answer.MISSES: _dropped_out,
     Answer.NOT_VERIFIED: _not_verified,
     Answer.NOTHING_BETTER: _nothing_better,
 }
@@ -120,12 +119,12 @@ def _instead(found: Decision) -> str:
 def _of_the_defaults(found: Decision) -> str:
     """What speaks against them where no setting is deployed in their place."""
     v = found.verdict
-    if v.answer in (Answer.BETTER, Answer.ALONE) or not v.defaults_missed:
+    if v.answer in (Answer.BETTER, Answer.ALONE, Answer.TRADE) or not v.defaults_missed:
         return ""
     return f" The defaults {'; '.join(_missed(one) for one in v.defaults_missed)}."
 
 
-def _others(found: Decision) -> str:
+def others(found: Decision) -> str:
     """How many further settings of the shortlist went the same way."""
     others = len([side for side in found.finalists if side.outcomes]) - 1
     return f"; so did the next {others} of the search's best." if others > 0 else "."
@@ -145,33 +144,41 @@ def _gained(gain: Gain, objective: Objective) -> str:
 
 def _missed(one: Missed) -> str:
     worst, limit = one.worst_s * 1e3, one.limit_s * 1e3
-    return f"missed {one.slo} in {one.times} of {_times(one.launches)}, at the worst with {worst:,.0f} ms of {limit:,.0f} ms"
+    times = f"{one.times} of {launches_text(one.launches)}"
+    return f"missed {one.slo} in {times}, at the worst with {worst:,.0f} ms of {limit:,.0f} ms"
 
 
 def _launches(v: Verdict) -> str:
     noise = "" if v.gain is None or v.gain.noise is None else f", which differ by {v.gain.noise:.1%} among themselves"
-    return f"{_times(v.launches)} against {v.defaults} of the defaults{noise}"
+    return f"{launches_text(v.launches)} against {v.defaults} of the defaults{noise}"
 
 
-def _times(launches: int) -> str:
+def launches_text(launches: int) -> str:
+    """`3 launches`."""
     return "1 launch" if launches == 1 else f"{launches} launches"
 
 
-def _also(v: Verdict) -> str:
+def also(v: Verdict) -> str:
+    """What is to be known beside the answer, as a sentence."""
     return f" {v.why[0].upper()}{v.why[1:]}." if v.why else ""
 
 
 def comparison_table(
-    defaults: Trial, winner: Trial, again: Sequence[tuple[int, Outcome]] = (), unreal: str | None = None
+    defaults: Trial,
+    winner: Trial,
+    again: Sequence[tuple[int, Outcome]] = (),
+    unreal: str | None = None,
+    objectives: Sequence[Objective] = (),
 ) -> Table:
     """Before (vLLM's defaults) and after, with the change in percent and how far launches of the same settings differ: means
     over what was launched again, if both were, else what the search saw."""
     assert isinstance(defaults.outcome, Measured)
     assert isinstance(winner.outcome, Measured)
-    launched = _later(defaults, again), _later(winner, again)
+    launched = _later(defaults, again, objectives), _later(winner, again, objectives)
     both = all(launched)
     told = f"mean of {len(launched[0])} and {len(launched[1])} new launches" if both else "as the search measured them"
-    old, new = launched if both else ([defaults.outcome.metrics()], [winner.outcome.metrics()])
+    searched = [metrics_of(defaults.outcome, objectives)], [metrics_of(winner.outcome, objectives)]
+    old, new = launched if both else searched
     title = f"Before and after: vLLM's defaults (trial {defaults.number}) against trial {winner.number}, {told}"
     table = Table(
         title=f"{unreal} {title}" if unreal else title,
@@ -220,9 +227,12 @@ def _spread(metric: str, values: Sequence[float]) -> str:
     return shown if len(values) < 2 else f"{shown} ±{number(metric, (max(values) - min(values)) / 2, unit=False)}"
 
 
-def _later(trial: Trial, again: Sequence[tuple[int, Outcome]]) -> list[dict[str, float]]:
+def _later(
+    trial: Trial, again: Sequence[tuple[int, Outcome]], objectives: Sequence[Objective]
+) -> list[dict[str, float]]:
     """The metrics of each later launch of a trial that was measured."""
-    return [outcome.metrics() for number, outcome in again if number == trial.number and isinstance(outcome, Measured)]
+    mine = [outcome for number, outcome in again if number == trial.number]
+    return [metrics_of(outcome, objectives) for outcome in mine if isinstance(outcome, Measured)]
 
 
 def _change(metric: str, before: Sequence[float], after: Sequence[float]) -> str:

@@ -219,12 +219,13 @@ def doctor(options: Options, json: Json = None) -> None:
         "quantized_model": "A quantized checkpoint to consider too, e.g. awq=FOLDER. Repeatable.",
         "engine_arg": "A vLLM argument of every start, e.g. tensor_parallel_size=2. Repeatable.",
         "groups": "Groups of parameters to consider: NAME,NAME or all, the default (see `tuner spaces`).",
+        "objective": "throughput, requests, goodput, cost, ttft_p99, tpot_p99, e2e_p99, ...",
+        "price": "Of one GPU for an hour, in any currency.",
     },
 )
 def plan(
     options: Options,
     find_rate: FindRate = False,
-    price: Annotated[float | None, option("price", "Of one GPU for an hour, in any currency.")] = None,
     seed: Seed = None,
     json: Json = None,
 ) -> None:
@@ -234,7 +235,7 @@ def plan(
     """
     from tuner.cli.plan import run
 
-    run(options, find_rate=find_rate, seed=seed, price=price, json=json)
+    run(options, find_rate=find_rate, seed=seed, json=json)
 
 
 @app.command(cls=Command, epilog=EXAMPLES["bench"])
@@ -263,6 +264,7 @@ def bench(
 @takes(
     *("repeats", "objective", "model", *_LOAD, "slo", *_WINDOW, "seed", "gpu_index", *SERVERS),
     helps={
+        "objective": "throughput, requests, goodput, energy, ttft_p99, tpot_p99, e2e_p99, ...",
         "gpu": "For files: auto, cpu, t4, l4, ... (see `tuner spaces`).",
         "storage": "Database of STUDY:TRIAL.",
         "cache_dir": "Folder of compiled code, kept between launches; default: ~/.cache/tuner.",

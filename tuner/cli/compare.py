@@ -16,7 +16,7 @@ from tuner.cli.live import progress
 from tuner.cli.measurements import compared_table, load_text, mark_sentences, verdict_sentence
 from tuner.cli.tables import prose, show
 from tuner.decide.deciding import OTHER_LENGTHS, check_decides
-from tuner.decide.objective import Objective, parse_objective
+from tuner.decide.objective import Objective, parse_objective, the_only
 from tuner.decide.slo import check_limits, parse_slos
 from tuner.errors import RunError, UsageError
 from tuner.export.bench_json import Asked, comparison_json
@@ -48,7 +48,10 @@ def run(
         raise UsageError(f"--repeats is {repeats} and must be at least 1")
     if answers not in ANSWERS:
         raise UsageError(f"--answers is {answers!r}: choose one of {', '.join(ANSWERS)}")
-    goal = parse_objective(options.objective)
+    name = the_only(options.objective, "`tuner compare`")
+    if name == "cost":
+        raise UsageError("--objective cost: `tuner compare` knows no prices: compare the throughputs")
+    goal = parse_objective(name)
     used = measured_workload(options, seed=seed, find_rate=find_rate)
     asked = Asked(workload=used, yaml=workload_yaml(used), slos=parse_slos(options.slo))
     check_limits(goal, asked.slos)

@@ -1,9 +1,10 @@
 """The YAML of `tuner optimize --config`: the same names as the flags, each with the same meaning."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, create_model
 
 from tuner.cli.options import FIELDS
 from tuner.errors import UsageError
@@ -21,10 +22,16 @@ _Closed = ConfigDict(
 )
 
 
+def _listed(value: object) -> object:
+    """One objective need not be a list."""
+    return [value] if isinstance(value, str) else value
+
+
 def read_config(path: Path) -> dict[str, object]:
     """What the file says, by the option's name. Raises UsageError, with the line also of what only the option knows to be
     wrong."""
     keys: Any = {name: (kind | None, None) for name, kind in FIELDS.items()}
+    keys["objective"] = (Annotated[Sequence[str] | None, BeforeValidator(_listed)], None)
     model: type[BaseModel] = create_model("Config", __config__=_Closed, **keys)
     found = read_yaml(path, model).model_dump(exclude_none=True)
     for name, value in found.items():

@@ -8,7 +8,7 @@ from rich.table import Table
 from tuner.cli.answer import number
 from tuner.cli.rows import ROWS
 from tuner.cli.tables import LONG
-from tuner.decide.objective import OBJECTIVES, Objective
+from tuner.decide.objective import OBJECTIVES, Objective, metrics_of
 from tuner.decide.rank import defaults_of, feasible, rank, stopped_early
 from tuner.types import Failed, Mark, Measured, Params, Trial, Twin
 
@@ -18,10 +18,12 @@ _USUAL = ("output_throughput", "request_throughput", "ttft_p99_s", "tpot_p99_s",
 _SHORT = {"output_throughput": "tok/s", "request_throughput": "req/s", "gpu_utilization": "GPU %"}
 
 
-def objective_value(objective: Objective, trial: Trial | None) -> str:
+def objective_value(objectives: Sequence[Objective], trial: Trial | None) -> str:
     if trial is None or not isinstance(trial.outcome, Measured):
         return "-"
-    return number(objective.metric, objective.value(trial.outcome.load))
+    named = len(objectives) > 1  # two latencies have the same unit
+    words = [f"{number(one.metric, one.value(trial.outcome))}{f' {one.name}' if named else ''}" for one in objectives]
+    return ", ".join(words)
 
 
 def settings(params: Params, defaults: Params | None = None) -> str:
@@ -46,7 +48,7 @@ def at_best_text(objective: Objective, trial: Trial) -> str | None:
     """What is known of one that was stopped early: "at most 812.3 tok/s"."""
     if not isinstance(trial.outcome, Measured) or trial.outcome.at_best is None:
         return None
-    value = objective.value(trial.outcome.load)
+    value = objective.value(trial.outcome)
     bound = None if value is None else value * trial.outcome.at_best
     return f"at {'most' if objective.maximize else 'least'} {number(objective.metric, bound)}"
 
@@ -71,16 +73,18 @@ def listed(trials: Sequence[Trial], objective: Objective, chosen: int | None) ->
 def trials_table(
     trials: Sequence[Trial],
     chosen: int | None,
-    objective: Objective = OBJECTIVES["throughput"],
+    objectives: Sequence[Objective] = (OBJECTIVES["throughput"],),
     defaults: Params | None = None,
 ) -> Table:
     """One row a trial, in the order given; its settings as far as they differ from the defaults'. Beside the usual columns
-    there are those of the objective and of the SLOs."""
+    there are those of the objectives and of the SLOs."""
     table = Table(box=None, header_style="bold", pad_edge=False)
-    found = {t.number: t.outcome.metrics() if isinstance(t.outcome, Measured) else {} for t in trials}
+    found = {t.number: metrics_of(t.outcome, objectives) if isinstance(t.outcome, Measured) else {} for t in trials}
     asked = [f"{name.replace('e2e_', 'e2el_')}_s" for trial in trials for name in trial.violations]
     usual = [name for name in _USUAL if name != "gpu_utilization" or any(name in metrics for metrics in found.values())]
-    columns = list(dict.fromkeys((*usual, objective.metric, *(name for name in asked if name in ROWS))))
+    columns = list(
+        dict.fromkeys((*usual, *(one.metric for one in objectives), *(name for name in asked if name in ROWS)))
+    )
     for header, justify in (("#", "right"), ("status", "left"), *((_header(name), "right") for name in columns)):
         table.add_column(header, justify=justify)  # type: ignore[arg-type]
     table.add_column(LONG)

@@ -1,6 +1,7 @@
 """`tuner export`: the launch config to deploy, or all that a study measured."""
 
 import shlex
+from functools import partial
 from pathlib import Path
 
 import typer
@@ -9,13 +10,14 @@ from tuner.cli.console import check_address, errors, say, write_file
 from tuner.cli.history import open_store, trial_of
 from tuner.cli.recommendation import shown_value
 from tuner.cli.tables import prose
-from tuner.decide.objective import parse_objective
+from tuner.decide.front import verdict_of
 from tuner.errors import RunError, UsageError, choose
 from tuner.export.caution import cautions, environment_words, verdict_sentence
-from tuner.export.formats import EXPORTERS
+from tuner.export.formats import EXPORTERS, Exporter
+from tuner.export.record_json import export_json
 from tuner.export.surface import surface_of
 from tuner.record.store import Store
-from tuner.study.decided import launched_again, study_decision
+from tuner.study.decided import launched_again, objectives_of, study_decision
 from tuner.types import Measured, Twin
 
 #: The export of a study, not of a trial.
@@ -43,15 +45,16 @@ def run(study: str, format: str, trial: int | None, host: str, port: int, output
     if not isinstance(chosen.outcome, Measured):
         raise UsageError(f"trial {chosen.number} failed ({chosen.outcome.kind.value}): export one that was measured")
     fingerprint = store.study(study).fingerprint
-    verdict = found.verdict if found.verdict.trial == chosen.number or chosen is found.chosen else None
-    text = EXPORTERS[format](chosen, fingerprint, host, port, verdict)
+    verdict = verdict_of(found, chosen)
+    exporter: Exporter = partial(export_json, front=found.front) if format == "json" else EXPORTERS[format]
+    text = exporter(chosen, fingerprint, host, port, verdict)
     if output is None:
         typer.echo(text, nl=False)
         return
     write_file("--output", output, text)
-    objective = parse_objective(store.study(study).objective)
+    objectives, again = objectives_of(store.study(study)), launched_again(store, study)
     kind = f"{fingerprint.unreal} " if fingerprint.unreal else ""
-    value = shown_value(objective, chosen, launched_again(store, study))
+    value = ", ".join(shown_value(objective, chosen, again) for objective in objectives)
     say(errors, f"{output}: {kind}trial {chosen.number}, {value}")
     for sentence in filter(None, (verdict_sentence(chosen, verdict), *cautions(chosen, found.defaults))):
         prose(errors, sentence)

@@ -1,6 +1,7 @@
 """The commands that read a database: studies, trials, show."""
 
 import shlex
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.markup import escape
@@ -14,17 +15,17 @@ from tuner.cli.result import next_step, print_result, print_trials
 from tuner.cli.study_json import Standing, studies_json, study_json, trial_json, trials_json
 from tuner.cli.tables import prose
 from tuner.cli.tables import show as show_table
-from tuner.decide.objective import Objective, parse_objective
+from tuner.decide.objective import Objective, metrics_of
 from tuner.decide.twins import became_text
 from tuner.decide.verdict import AGAIN
 from tuner.errors import UsageError
 from tuner.export.unreal import unreal_sentence
 from tuner.record.rows import StudyRecord
 from tuner.record.store import Store
-from tuner.study.decided import launched_again, study_decision
+from tuner.study.decided import launched_again, objectives_of, study_decision
 from tuner.study.lease import abandoned, is_run
 from tuner.study.options import Options
-from tuner.types import Failed, Measured, Predicted, Trial, Twin
+from tuner.types import Failed, Predicted, Trial, Twin
 
 
 def studies(storage: str, json: str | None = None) -> None:
@@ -48,7 +49,9 @@ def studies(storage: str, json: str | None = None) -> None:
     for one in told:
         record = one.record
         best = (
-            f"trial {one.found.chosen.number}, {number(one.objective.metric, one.value)}" if one.found.chosen else "-"
+            f"trial {one.found.chosen.number}, {number(one.objectives[0].metric, one.value)}"
+            if one.found.chosen
+            else "-"
         )
         begun, gpu = (
             f"{record.created_at:%Y-%m-%d %H:%M} UTC",
@@ -70,7 +73,7 @@ def trials(study: str, storage: str, everything: bool = False, json: str | None 
     ended = sorted([*store.trials(study), *store.unfinished(study)], key=lambda trial: trial.number)
     unreal = unreal_sentence(one.record.fingerprint)
     more, console = next_step(storage, "trials", study, "--all"), errors if json == "-" else results
-    print_trials(ended, one.found, one.objective, unreal, everything, console, more)
+    print_trials(ended, one.found, one.objectives, unreal, everything, console, more)
     write_json(json, trials_json(one, ended))
 
 
@@ -86,24 +89,24 @@ def show(study: str, trial: int | None, storage: str, json: str | None = None) -
     found = trial_of(store, study, trial)
     if sentence := unreal_sentence(one.record.fingerprint):
         prose(console, sentence)
-    _show_trial(found, one.objective, console)
+    _show_trial(found, one.objectives, console)
     write_json(json, trial_json(one, found))
 
 
 def _standing(store: Store, record: StudyRecord) -> Standing:
-    objective, found = parse_objective(record.objective), study_decision(store, record.name)
+    objectives, found = objectives_of(record), study_decision(store, record.name)
     return Standing(
         record=record,
-        objective=objective,
+        objectives=objectives,
         found=found,
         trials=len(store.trials(record.name)),
         is_finished=not found.verdict.why.endswith(AGAIN),
         is_run=is_run(store, record.name),
-        value=value_of(objective, found.chosen, launched_again(store, record.name)),
+        value=value_of(objectives[0], found.chosen, launched_again(store, record.name)),
     )
 
 
-def _show_trial(trial: Trial, objective: Objective, console: Console) -> None:
+def _show_trial(trial: Trial, objectives: Sequence[Objective], console: Console) -> None:
     say(console, f"trial {trial.number}: {status(trial)}" + (" (vLLM's defaults)" if trial.is_default else ""))
     took_s = (trial.ended_at - trial.started_at).total_seconds()
     say(console, f"took {took_s:.0f} s from {trial.started_at:%Y-%m-%d %H:%M:%S} UTC")
@@ -123,16 +126,16 @@ def _show_trial(trial: Trial, objective: Objective, console: Console) -> None:
     if trial.outcome.marks:
         marks = ", ".join(mark.value for mark in trial.outcome.marks)
         prose(console, f"to be known: {marks} (see docs/metrics.md)")
-    if (bound := at_best_text(objective, trial)) is not None:
-        prose(console, f"its window ended when it could not be the best any more: {objective.name} is {bound}")
-    show_table(console, _trial_table(trial, trial.outcome))
+    if (bound := at_best_text(objectives[0], trial)) is not None:
+        prose(console, f"its window ended when it could not be the best any more: {objectives[0].name} is {bound}")
+    show_table(console, _trial_table(trial, metrics_of(trial.outcome, objectives)))
 
 
-def _trial_table(trial: Trial, measured: Measured) -> Table:
+def _trial_table(trial: Trial, metrics: Mapping[str, float]) -> Table:
     """A row a number, beside it what was predicted."""
     table = Table(box=None, show_header=False, pad_edge=False)
     foretold = trial.predicted.metrics if trial.predicted else {}
-    for name, value in measured.metrics().items():
+    for name, value in metrics.items():
         table.add_row(name, f"{value:,.6g}", f"predicted {estimate_text(foretold[name])}" if name in foretold else "")
     for name, missed in trial.violations.items():
         table.add_row(f"SLO {name}", f"{'missed' if missed > 0 else 'met'} ({missed:+.1%} of the limit)")

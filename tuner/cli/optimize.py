@@ -40,7 +40,7 @@ def _measure(options: Options) -> None:
         with planned as (setup, engine):
             _print_settings(replace(options, storage=store.name), setup)
             unreal, debug = setup.fingerprint.unreal, is_debug()
-            with TerminalWatch(errors, setup.objective, setup.trials, unreal, debug) as watch:
+            with TerminalWatch(errors, setup.objectives, setup.trials, unreal, debug) as watch:
                 found = run_study(setup, store, engine, watch)
         print_result(store, setup.study, found, options.storage)
         if found.chosen is None:

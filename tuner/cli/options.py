@@ -102,7 +102,7 @@ def _parameter(name: str, helps: Mapping[str, str]) -> inspect.Parameter:
 
 
 def _value(name: str, value: Any) -> Any:
-    return tuple(value or ()) if _is_repeatable(name) else value
+    return tuple(value or getattr(_DEFAULT, name)) if _is_repeatable(name) else value
 
 
 def _is_repeatable(name: str) -> bool:

@@ -1,6 +1,5 @@
 """`tuner plan`: what a model of a vLLM server says of a card, a model and a workload. Nothing is launched."""
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,7 +23,7 @@ from tuner.cli.predictions import (
     slo_sentence,
 )
 from tuner.cli.tables import prose, show
-from tuner.decide.objective import parse_objective
+from tuner.decide.objective import parse_objective, the_only
 from tuner.decide.slo import parse_slos
 from tuner.errors import UsageError
 from tuner.measure.gpu import detect
@@ -38,7 +37,7 @@ from tuner.space.files import load_space, shipped_spaces
 from tuner.space.search_space import ALL
 from tuner.study.checks import check, engine_arguments, measured_workload, quantized_models
 from tuner.study.options import Options
-from tuner.study.setup import choose_space
+from tuner.study.setup import choose_space, price_per_hour
 from tuner.types import Workload
 from tuner.workload.arrivals import schedule
 from tuner.workload.presets import workload_yaml
@@ -47,13 +46,12 @@ from tuner.workload.presets import workload_yaml
 MAX_USERS = 5_000
 
 
-def run(options: Options, *, find_rate: bool, seed: int | None, price: float | None, json: str | None) -> None:
+def run(options: Options, *, find_rate: bool, seed: int | None, json: str | None) -> None:
     """Predict, and show what is predicted."""
     heed_signals()
     options = replace(options, force_gpu=True)  # the card need not be here
+    the_only(options.objective, "`tuner plan`")
     check(options, is_measured=False)
-    if price is not None and not (math.isfinite(price) and price > 0):
-        raise UsageError(f"--price is {price:g} and must be a number above 0")
     if json is not None and json != "-":
         check_writable("--json", Path(json))
     used = measured_workload(options, seed=seed, find_rate=find_rate)
@@ -65,9 +63,10 @@ def run(options: Options, *, find_rate: bool, seed: int | None, price: float | N
     case = _case(options, used)
     with progress() as tell:
         advice = advise(case, [load_space(name) for name in shipped_spaces()], tell)
-    _print(advice, case, options.model, price, to_stdout=json != "-")
+    _print(advice, case, options.model, options.price, to_stdout=json != "-")
     if json is not None:
-        text = plan_json(advice, case, model=options.model, workload=workload_yaml(used), price_per_gpu_hour=price)
+        workload, price = workload_yaml(used), options.price
+        text = plan_json(advice, case, model=options.model, workload=workload, price_per_gpu_hour=price)
         if json == "-":
             typer.echo(text, nl=False)
         else:
@@ -87,7 +86,7 @@ def _case(options: Options, workload: Workload) -> Case:
         space=space,
         shape=read_shape(_folder(options.model)),
         workload=workload,
-        objective=parse_objective(options.objective),
+        objective=parse_objective(options.objective[0], price_per_hour(options, space)),
         slos=parse_slos(options.slo),
     )
     found.check()

@@ -8,7 +8,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from tuner.cli.answer import number
+from tuner.cli.front import change_of
 from tuner.decide.objective import Objective
+from tuner.decide.pareto import Front
 from tuner.decide.verdict import Answer, Decision
 from tuner.export.caution import cautions
 from tuner.types import Measured, Outcome, Trial
@@ -63,9 +65,20 @@ def verdict_words(found: Decision) -> str:
     gain = found.verdict.gain
     if found.chosen is None:
         return "nothing to recommend"
+    if found.front is not None and (words := _knee_words(found.front, found.chosen)):
+        return words
     if found.verdict.answer is Answer.BETTER and gain is not None:
         return f"{gain.gain:.1%} better"
     return VERDICTS.get(found.verdict.answer, "keep the defaults")
+
+
+def _knee_words(front: Front, chosen: Trial) -> str:
+    """`throughput +30.1 %, ttft_p99 -12.0 %`; empty for the defaults, and for what was not launched again."""
+    point = front.point(chosen.number)
+    if point is None or not point.is_verified:
+        return ""
+    of_each = zip(front.objectives, point.told, strict=True)
+    return ", ".join(f"{one.name} {change_of(one, told.gain):+.1%}" for one, told in of_each if told.gain is not None)
 
 
 def value_of(objective: Objective, trial: Trial | None, again: Sequence[tuple[int, Outcome]]) -> float | None:
@@ -74,7 +87,7 @@ def value_of(objective: Objective, trial: Trial | None, again: Sequence[tuple[in
         return None
     later = [outcome for n, outcome in again if n == trial.number and isinstance(outcome, Measured)]
     outcomes = later or ([trial.outcome] if isinstance(trial.outcome, Measured) else [])
-    values = [value for outcome in outcomes if (value := objective.value(outcome.load)) is not None]
+    values = [value for outcome in outcomes if (value := objective.value(outcome)) is not None]
     return fmean(values) if values else None
 
 

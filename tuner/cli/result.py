@@ -8,15 +8,16 @@ from rich.console import Console
 from tuner.cli.answer import answer_text, comparison_table
 from tuner.cli.console import results, say
 from tuner.cli.display import best_first, listed, settings, trials_table
+from tuner.cli.front import front_table, front_text
 from tuner.cli.recommendation import recommendation_sentences, recommendation_table
 from tuner.cli.tables import prose, show
-from tuner.decide.objective import Objective, parse_objective
+from tuner.decide.objective import Objective
 from tuner.decide.rank import rank
 from tuner.decide.verdict import Decision
 from tuner.export.unreal import unreal_sentence
 from tuner.predict.agreement import Agreement, agreement
 from tuner.record.store import Store
-from tuner.study.decided import launched_again
+from tuner.study.decided import launched_again, objectives_of
 from tuner.study.options import Options
 from tuner.types import Mark, Measured, Trial
 
@@ -24,26 +25,31 @@ from tuner.types import Mark, Measured, Trial
 def print_result(store: Store, name: str, found: Decision, storage: str, console: Console = results) -> None:
     """The best trials, the before/after table, the answer with its settings, and the next step, on stdout."""
     record, trials = store.study(name), store.trials(name)
-    objective, unreal = parse_objective(record.objective), record.fingerprint.unreal
+    objectives, unreal = objectives_of(record), record.fingerprint.unreal
     print_trials(
         trials,
         found,
-        objective,
+        objectives,
         unreal_sentence(record.fingerprint),
         console=console,
         more=next_step(storage, "trials", name, "--all"),
     )
-    after, before = _beside_the_defaults(trials, found, objective), found.defaults
+    after, before = _beside_the_defaults(trials, found, objectives[0]), found.defaults
     if before and after and isinstance(before.outcome, Measured) and isinstance(after.outcome, Measured):
         console.print()
-        show(console, comparison_table(before, after, launched_again(store, name), unreal))
+        show(console, comparison_table(before, after, launched_again(store, name), unreal, objectives))
+    if found.front is not None and found.front.points:
+        console.print()
+        say(console, "The front, by the first objective; values with their 95 % intervals:")
+        show(console, front_table(found, found.front))
     console.print()
-    prose(console, answer_text(found, objective, unreal))
+    told = answer_text(found, objectives[0], unreal) if found.front is None else front_text(found, found.front, unreal)
+    prose(console, told)
     if (table := recommendation_table(found)) is not None:
         show(console, table)
     for sentence in recommendation_sentences(found):
         prose(console, f"{sentence[0].upper()}{sentence[1:]}.")
-    if (known := agreement(trials, objective)) is not None:
+    if (known := agreement(trials, objectives[0])) is not None:
         prose(console, _agreement_sentence(known, record.fingerprint.unreal))
     bound = [t.number for t in trials if isinstance(t.outcome, Measured) and Mark.CLIENT_BOUND in t.outcome.marks]
     if bound:
@@ -65,7 +71,7 @@ def _agreement_sentence(known: Agreement, unreal: str | None) -> str:
 def print_trials(
     trials: Sequence[Trial],
     found: Decision,
-    objective: Objective,
+    objectives: Sequence[Objective],
     unreal: str | None,
     everything: bool = False,
     console: Console = results,
@@ -79,12 +85,14 @@ def print_trials(
         prose(
             console, f"vLLM's defaults (trial {found.defaults.number}): {settings(found.defaults.params)}", indent="  "
         )
-    rows = best_first(trials, objective) if everything else listed(trials, objective, chosen)
+    first = objectives[0]
+    rows = best_first(trials, first) if everything else listed(trials, first, chosen)
     if not rows:
         say(console, "no trial has ended yet")
         return
-    say(console, "The search, one launch each, the best first:")
-    show(console, trials_table(rows, chosen, objective, found.defaults.params if found.defaults else None))
+    by = f" by {first.name}" if len(objectives) > 1 else ""
+    say(console, f"The search, one launch each, the best{by} first:")
+    show(console, trials_table(rows, chosen, objectives, found.defaults.params if found.defaults else None))
     if len(rows) < len(trials):
         say(console, f"{len(trials) - len(rows)} more: {more}")
 

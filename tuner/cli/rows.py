@@ -55,6 +55,7 @@ REST: Mapping[str, Row] = {
     "gpu_memory_used_bytes": Row("GPU memory", "GiB", 1 / 1024**3),
     "gpu_power_w": Row("GPU power", "W", 1, 0),
     "gpu_energy_per_1k_tokens_j": Row("Energy per 1,000 tokens", "J", 1, 1, False),
+    "cost_per_million_output_tokens": Row("Cost of 1M output tokens", "", 1, 4, False),
     "gpu_sm_clock_hz": Row("SM clock", "MHz", 1e-6, 0),
     "gpu_throttled": Row("Clocks held down", "%", 100, 0),
     "client_workers": Row("Load workers", "", 1, 0),

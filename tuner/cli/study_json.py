@@ -8,17 +8,18 @@ from typing import Any
 from tuner.decide.objective import Objective
 from tuner.decide.verdict import Decision
 from tuner.export.caution import cautions
+from tuner.export.front_json import front_json, objectives_json
 from tuner.record.rows import StudyRecord
 from tuner.types import Failed, Measured, Outcome, Params, Predicted, Trial, Twin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """A study and what it has decided. `value` is the objective's of what it recommends: the mean of its new launches, else
-    what the search measured; None without one."""
+    """A study and what it has decided. `value` is the first objective's of what it recommends: the mean of its new launches,
+    else what the search measured; None without one."""
 
     record: StudyRecord
-    objective: Objective
+    objectives: tuple[Objective, ...]
     found: Decision
     trials: int
     is_finished: bool
@@ -68,7 +69,8 @@ def _study(one: Standing) -> dict[str, Any]:
         "engine_version": record.fingerprint.engine_version,
         "host_speed": asdict(speed) if (speed := record.fingerprint.host_speed) else None,
         "objective": record.objective,
-        "metric": one.objective.metric,
+        "metric": one.objectives[0].metric,
+        "objectives": objectives_json(one.objectives),
         "slos": slos if isinstance(slos, list) else [],
         "trials": one.trials,
         "answer": found.verdict.answer.value,
@@ -79,6 +81,7 @@ def _study(one: Standing) -> dict[str, Any]:
         "changes": _changes(found.chosen, found.defaults),
         "cautions": cautions(found.chosen, found.defaults) if found.chosen else [],
         "ballast": list(found.ballast),
+        "front": front_json(found.front),
     }
 
 

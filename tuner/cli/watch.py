@@ -20,12 +20,17 @@ class TerminalWatch:
     """Progress on stderr: a live line on a terminal, one line per event elsewhere. Use as a context manager."""
 
     def __init__(
-        self, console: Console, objective: Objective, trials: int, unreal: str | None = None, debug: bool = False
+        self,
+        console: Console,
+        objectives: Sequence[Objective],
+        trials: int,
+        unreal: str | None = None,
+        debug: bool = False,
     ) -> None:
         """`unreal` is said in every line where nothing is run; details only with `debug`."""
         self._debug = debug
         self._label = f"{unreal} " if unreal else ""
-        self._console, self._objective, self._trials = console, objective, trials
+        self._console, self._objectives, self._trials = console, objectives, trials
         self._best: Trial | None = None
         self._defaults: Params | None = None
         self._finished = 0
@@ -68,7 +73,7 @@ class TerminalWatch:
 
     def phase(self, name: str) -> None:
         self._phase = name
-        best = f"best {objective_value(self._objective, self._best)}" if self._best else ""
+        best = f"best {objective_value(self._objectives, self._best)}" if self._best else ""
         self._show(name, best)
 
     def underway(self, state: Underway) -> None:
@@ -79,7 +84,7 @@ class TerminalWatch:
         self._progress.update(self._task, description=text, more=", ".join(filter(None, (more, self._eta()))))
 
     def trial_ended(self, trial: Trial, best: Trial | None) -> None:
-        before, self._best = objective_value(self._objective, self._best), best
+        before, self._best = objective_value(self._objectives, self._best), best
         if trial.attempts:
             self._finished += 1
             self._durations.append(time.monotonic() - self._began_s)
@@ -89,9 +94,10 @@ class TerminalWatch:
         elif isinstance(trial.outcome, Twin):
             self._print(f"trial {trial.number}: {status(trial)}, so it is not launched: {trial.outcome.why}")
         else:
-            value = at_best_text(self._objective, trial) or objective_value(self._objective, trial)
+            value = at_best_text(self._objectives[0], trial) or objective_value(self._objectives, trial)
             is_best = best is not None and best.number == trial.number and value != before
-            mark = ", best so far" if is_best else ""
+            word = "best" if len(self._objectives) == 1 else "the knee"
+            mark = f", {word} so far" if is_best else ""
             took = f"{time.monotonic() - self._began_s:.0f} s"
             self._print(f"trial {trial.number}: {status(trial)}, {value}, {took}{mark}")
 

@@ -57,8 +57,12 @@ class Side:
     standing: Standing = Standing.RACING
 
     @property
+    def measured(self) -> list[Measured]:
+        return [outcome for outcome in self.outcomes if isinstance(outcome, Measured)]
+
+    @property
     def loads(self) -> list[LoadMetrics]:
-        return [outcome.load for outcome in self.outcomes if isinstance(outcome, Measured)]
+        return [measured.load for measured in self.measured]
 
     @property
     def failure(self) -> Failed | None:
@@ -66,7 +70,28 @@ class Side:
 
     def values(self, objective: Objective) -> list[float]:
         """The objective of each launch that has one."""
-        return [value for load in self.loads if (value := objective.value(load)) is not None]
+        return [value for one in self.measured if (value := objective.value(one)) is not None]
+
+
+def bounds_of(sides: Sequence[Side], slos: Sequence[Slo]) -> dict[int, Bound]:
+    """What the launches of each side say of its SLOs, by its trial's number; how noisy a launch is is pooled over all."""
+    loads, noises = [side.loads for side in sides], []
+    for slo in slos:
+        told = [error for side in loads for load in side if (error := slo_error(load, slo)) is not None]
+        noises.append(noise(loads, slo, fmean(told) if told else None))
+    return {side.trial.number: bound(side.loads, slos, noises) for side in sides}
+
+
+def judge(side: Side, found: Bound, rounds: int, *, may_wait: bool) -> None:
+    """At the end of a round: whether the side drops out for its SLOs, for good after `rounds` launches."""
+    if side.standing is not Standing.RACING:
+        return
+    if found is Bound.MISSES:
+        side.standing = Standing.MISSES
+    elif found is not Bound.MEETS and len(side.outcomes) >= rounds:
+        side.standing = Standing.OPEN
+    elif found is Bound.IN_DOUBT and may_wait:
+        side.standing = Standing.IN_DOUBT
 
 
 class Contest:
@@ -144,28 +169,13 @@ class Contest:
 
     def _judge(self) -> None:
         """At the end of a round: who has dropped out, and whether the leader is decided."""
-        bounds = self._bounds()
+        bounds = bounds_of(self._sides(), self._slos)
         for side in self._sides():
-            if side.standing is not Standing.RACING:
-                continue
-            if bounds[side.trial.number] is Bound.MISSES:
-                side.standing = Standing.MISSES
-            elif bounds[side.trial.number] is not Bound.MEETS and len(side.outcomes) >= self._rounds:
-                side.standing = Standing.OPEN
-            elif bounds[side.trial.number] is Bound.IN_DOUBT and side is not self.defaults:
-                side.standing = Standing.IN_DOUBT
+            judge(side, bounds[side.trial.number], self._rounds, may_wait=side is not self.defaults)
         self._compare_finalists()
         leader = next(iter(self._racing()), None)
         if leader is not None and bounds[leader.trial.number] is Bound.MEETS:
             self._decide(leader, bounds)
-
-    def _bounds(self) -> dict[int, Bound]:
-        loads = [side.loads for side in self._sides()]
-        noises = []
-        for slo in self._slos:
-            told = [error for side in loads for load in side if (error := slo_error(load, slo)) is not None]
-            noises.append(noise(loads, slo, fmean(told) if told else None))
-        return {side.trial.number: bound(side.loads, self._slos, noises) for side in self._sides()}
 
     def _compare_finalists(self) -> None:
         """Others stay only while they may become the leader: those that are not ahead of it wait, and the leader waits when

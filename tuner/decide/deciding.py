@@ -98,20 +98,18 @@ def values_of(metric: str, latencies: Latencies) -> tuple[Floats, float | None]:
     return values, None if statistic == "mean" else int(statistic.removeprefix("p")) / 100
 
 
-def deciding(workload: Workload, objective: Objective | None = None, slos: Sequence[Slo] = ()) -> Deciding:
-    """Throughput, or the objective's own metric. An open loop has the throughput of its arrivals: there its mean latencies,
-    where a latency is not the objective (but none where the SLOs say which rate it may have). And each SLO that a request can
-    meet, but none where the objective counts the requests that meet them: those on ITL decide no window, as it is of chunks,
-    nor those on TPOT where a request has one token."""
-    of_all = objective is None or objective.is_throughput
-    metrics: tuple[str, ...] = ()
-    if objective is not None and not objective.is_throughput:
-        metrics = (objective.metric,)
-    elif workload.request_rate is not None and not workload.find_rate:
+def deciding(workload: Workload, objectives: Sequence[Objective] = (), slos: Sequence[Slo] = ()) -> Deciding:
+    """Throughput, or each objective's own metric; energy is known when throughput is, because power is steady. An open loop has
+    the throughput of its arrivals: there its mean latencies, where a latency is no objective (but none where the SLOs say which
+    rate it may have). And each SLO that a request can meet, but none where an objective counts the requests that meet them:
+    those on ITL decide no window, as it is of chunks, nor those on TPOT where a request has one token."""
+    of_all = not objectives or any(o.is_throughput or not o.is_of_the_load for o in objectives)
+    metrics = tuple(o.metric for o in objectives if o.is_of_the_load and not o.is_throughput)
+    if not metrics and workload.request_rate is not None and not workload.find_rate:
         metrics = _OPEN_LOOP
     has_tpot = workload.output_tokens.high > 1 or workload.trace is not None
     told = [name for name in PER_REQUEST if name != "tpot" or has_tpot]
-    counts_good = objective is not None and objective.metric == "goodput"
+    counts_good = "goodput" in metrics
     return Deciding(
         precision=workload.precision,
         throughput=of_all and workload.users is not None,

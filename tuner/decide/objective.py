@@ -1,33 +1,72 @@
-"""What is optimized: a metric of the load by the user's word, and the gain of one value over another. Pure."""
+"""What is optimized: a metric of a measurement by the user's word, and the gain of one value over another. Pure.
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from math import inf
+A study has one objective, or several that are traded off. It knows no trials and no SLOs.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import inf, isfinite, log
 
 from tuner.errors import UsageError, choose
-from tuner.types import Distribution, LoadMetrics
+from tuner.types import Distribution, LoadMetrics, Measured
 
 STATISTICS = ("mean", "p50", "p90", "p95", "p99")
 
 
 LATENCIES = {"ttft": "ttft_s", "tpot": "tpot_s", "itl": "itl_s", "e2e": "e2el_s", "e2el": "e2el_s"}
+#: Metrics that are no number of the load: what the tokens cost, and what they take of the GPUs' energy.
+COST, ENERGY = "cost_per_million_output_tokens", "gpu_energy_per_1k_tokens_j"
+#: Of those that are the same order: on the same GPUs more throughput is a lower cost.
+_SAME_ORDER = ("throughput", "cost")
 
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """What is optimized. `name` is the user's word, `metric` the metric's name with its unit."""
+    """What is optimized. `name` is the user's word, `metric` the metric's name with its unit. `price_per_hour` is that of all
+    GPUs of the server, for the cost; None without one."""
 
     name: str
     metric: str
     maximize: bool
+    price_per_hour: float | None = None
 
     @property
     def is_throughput(self) -> bool:
         """Whether it counts all that the server did, whatever its latency."""
-        return self.metric in ("output_throughput", "request_throughput")
+        return self.metric in ("output_throughput", "request_throughput", COST)
 
-    def value(self, load: LoadMetrics) -> float | None:
-        return metric_value(load, self.metric)
+    @property
+    def is_of_the_load(self) -> bool:
+        """Whether what a client sees tells it, so that it can be predicted; the GPUs' energy cannot."""
+        return self.metric != ENERGY
+
+    def value(self, measured: Measured) -> float | None:
+        """None where this was not measured."""
+        if self.metric == ENERGY:
+            return measured.gpu.energy_per_1k_tokens_j if measured.gpu else None
+        return self.of_load(measured.load)
+
+    def of_load(self, load: LoadMetrics) -> float | None:
+        """Of what a client saw alone; None where that does not tell it."""
+        if self.metric == ENERGY:
+            return None
+        return self.cost(load.output_throughput) if self.metric == COST else metric_value(load, self.metric)
+
+    def cost(self, output_throughput: float | None) -> float | None:
+        """Of a million output tokens at so many a second; None without a price, and where nothing is served."""
+        if self.price_per_hour is None or not output_throughput:
+            return None
+        return self.price_per_hour / 3600 / output_throughput * 1e6
+
+    def error(self, measured: Measured) -> float | None:
+        """What the measurement itself tells of its error: the standard deviation of the value's logarithm. None where it does
+        not tell."""
+        load, value = measured.load, self.value(measured)
+        if self.metric in ("output_throughput", COST):
+            half = load.output_throughput_ci95
+            return half / 1.96 / load.output_throughput if half is not None and load.output_throughput else None
+        low, high = (load.ci95 or {}).get(self.metric, (0.0, 0.0))
+        return log(high / low) / (2 * 1.96) if value and low > 0 and isfinite(high) else None
 
     def gain(self, value: float, baseline: float) -> float:
         """The relative improvement of `value` over `baseline`: 0.25 is 25 % better, negative is worse. Over a goodput of 0
@@ -44,6 +83,8 @@ OBJECTIVES: Mapping[str, Objective] = {
         Objective("throughput", "output_throughput", True),
         Objective("requests", "request_throughput", True),
         Objective("goodput", "goodput", True),
+        Objective("cost", COST, False),
+        Objective("energy", ENERGY, False),
         *(
             Objective(f"{name}_{statistic}", f"{LATENCIES[name].removesuffix('_s')}_{statistic}_s", False)
             for name in ("ttft", "tpot", "e2e")
@@ -53,11 +94,44 @@ OBJECTIVES: Mapping[str, Objective] = {
 }
 
 
-def parse_objective(name: str) -> Objective:
-    """Raises UsageError for an unknown name."""
+def parse_objective(name: str, price_per_hour: float | None = None) -> Objective:
+    """`price_per_hour` is that of all GPUs of a server. Raises UsageError for an unknown name, and for a cost without a
+    price."""
     if name not in OBJECTIVES:
         raise UsageError(f"unknown objective {name!r}{choose(name, OBJECTIVES)}")
-    return OBJECTIVES[name]
+    found = OBJECTIVES[name]
+    if found.metric != COST:
+        return found
+    if price_per_hour is None:
+        raise UsageError("--objective cost needs the price of one GPU for an hour: give --price")
+    return replace(found, price_per_hour=price_per_hour)
+
+
+def parse_objectives(names: Sequence[str], price_per_hour: float | None = None) -> tuple[Objective, ...]:
+    """As `parse_objective`, all of them; also raises UsageError for two that are one."""
+    found = tuple(parse_objective(name, price_per_hour) for name in names)
+    for place, name in enumerate(names):
+        if name in names[:place]:
+            raise UsageError(f"--objective {name} is given twice: leave one of them out")
+    if len(found) > 1 and all(name in names for name in _SAME_ORDER):
+        raise UsageError(
+            "--objective cost says nothing beside --objective throughput: on the same GPUs more tokens a second are always"
+            " cheaper: leave one of them out"
+        )
+    return found
+
+
+def the_only(names: Sequence[str], what: str) -> str:
+    """The one objective of what can have no other. Raises UsageError for several."""
+    if len(names) > 1:
+        raise UsageError(f"--objective is given {len(names)} times, and {what} has one: `tuner optimize` takes several")
+    return names[0]
+
+
+def metrics_of(measured: Measured, objectives: Sequence[Objective]) -> dict[str, float]:
+    """Every number of a measurement by its name, with the objectives' own."""
+    values = {objective.metric: objective.value(measured) for objective in objectives}
+    return {**measured.metrics(), **{name: value for name, value in values.items() if value is not None}}
 
 
 def metric_value(load: LoadMetrics, metric: str) -> float | None:

@@ -20,7 +20,7 @@ def stopped_early(trial: Trial) -> bool:
 
 def score(trial: Trial, objective: Objective) -> float | None:
     """The objective's value; None for a trial without a measurement."""
-    return objective.value(trial.outcome.load) if isinstance(trial.outcome, Measured) else None
+    return objective.value(trial.outcome) if isinstance(trial.outcome, Measured) else None
 
 
 def usual_start(trials: Sequence[Trial]) -> str:

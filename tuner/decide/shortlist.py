@@ -147,8 +147,6 @@ def _candidate(trial: Trial, value: float, objective: Objective, promise: float)
 def launch_error(measured: Measured, objective: Objective, window: float | None = None) -> float:
     """The standard deviation of the logarithm of what was measured, as a guess at what another launch would give. `window` is
     what the window leaves open, where that is counted elsewhere."""
-    load = measured.load
-    half = load.output_throughput_ci95 if objective.metric == "output_throughput" else None
-    known = half / 1.96 / load.output_throughput if half is not None and load.output_throughput else LEAST_ERROR
+    known = (objective.error(measured) if objective.is_throughput else None) or LEAST_ERROR
     fork = _FORK_ERROR if measured.start == "warm" else 0.0
     return sqrt(max(known if window is None else window, LEAST_ERROR) ** 2 + fork**2)

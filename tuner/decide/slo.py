@@ -95,9 +95,9 @@ def check_limits(objective: Objective, slos: Sequence[Slo]) -> None:
         )
 
 
-def constraints(objective: Objective, slos: Sequence[Slo]) -> tuple[Slo, ...]:
-    """The SLOs that a trial must meet: all, but none where the objective itself counts the requests that meet them."""
-    return () if objective.metric == "goodput" else tuple(slos)
+def constraints(objectives: Sequence[Objective], slos: Sequence[Slo]) -> tuple[Slo, ...]:
+    """The SLOs that a trial must meet: all, but none where an objective itself counts the requests that meet them."""
+    return () if any(objective.metric == "goodput" for objective in objectives) else tuple(slos)
 
 
 def limits(slos: Sequence[Slo]) -> dict[str, float]:

@@ -8,6 +8,7 @@ from tuner.decide.ballast import changed
 from tuner.decide.contest import Contest, Side, Standing
 from tuner.decide.gain import Enough, Gain
 from tuner.decide.objective import Objective, metric_value
+from tuner.decide.pareto import Front
 from tuner.decide.rank import best, defaults_of, feasible
 from tuner.decide.shortlist import Candidate, heavier, shortlist
 from tuner.decide.slo import Slo
@@ -22,6 +23,7 @@ class Answer(StrEnum):
 
     BETTER = "better"
     ALONE = "meets the SLOs"  # on its own: the defaults do not, or could not be measured
+    TRADE = "a trade-off"  # better in one objective and worse in another: only of several
     NOT_TOLD_APART = "not told apart"
     WORSE = "worse"
     CRASHED = "crashed"
@@ -66,7 +68,8 @@ class Verdict:
 class Decision:
     """What to deploy. `chosen` is None when nothing that was launched meets the SLOs. `winner` is the setting that the answer
     is about: the leader of the contest, or the best of the search. `finalists` are all that were launched again. `ballast`
-    names the settings of trial `heavier` that are at the defaults in the chosen one, because they brought nothing."""
+    names the settings of trial `heavier` that are at the defaults in the chosen one, because they brought nothing. `front` is
+    the trade-off of several objectives, whose knee is the winner; its verdict's gain is in the first of them."""
 
     chosen: Trial | None
     winner: Trial | None
@@ -75,6 +78,7 @@ class Decision:
     finalists: tuple[Side, ...] = ()
     heavier: int | None = None
     ballast: tuple[str, ...] = ()
+    front: Front | None = None
 
     def since(self, why: str) -> "Decision":
         """The same, with what is to be known beside it: something that was not launched again yet looks better."""
@@ -137,13 +141,14 @@ def _unverified(trials: Sequence[Trial], objective: Objective, slos: Sequence[Sl
     worth = shortlist(trials, objective, slos)
     if not worth or winner is None:
         kept = defaults if defaults is not None and feasible(defaults) else None
-        verdict = Verdict(answer=Answer.NOTHING_BETTER, why=_why_nothing(trials))
+        verdict = Verdict(answer=Answer.NOTHING_BETTER, why=why_nothing(trials))
         return Decision(chosen=kept, winner=kept, defaults=defaults, verdict=verdict)
     verdict = Verdict(answer=Answer.NOT_VERIFIED, trial=winner.number, why=why)
     return Decision(chosen=winner, winner=winner, defaults=defaults, verdict=verdict)
 
 
-def _why_nothing(trials: Sequence[Trial]) -> str:
+def why_nothing(trials: Sequence[Trial]) -> str:
+    """Why the search has nothing that is worth a launch."""
     measured = [trial for trial in trials if isinstance(trial.outcome, Measured)]
     if not measured:
         return "no trial could be measured" if trials else "no trial has ended yet"
@@ -162,10 +167,10 @@ def _verdict(contest: Contest, side: Side, slos: Sequence[Slo], why: str) -> Ver
         defaults=len(defaults.outcomes) if defaults else 0,
         gain=contest.gain if side.standing is Standing.RACING else None,
         level=contest.level if side.standing is Standing.RACING else None,
-        missed=_missed(side, slos),
-        defaults_missed=_missed(defaults, slos) if defaults else (),
+        missed=missed(side, slos),
+        defaults_missed=missed(defaults, slos) if defaults else (),
         failure=side.failure,
-        why=_about_the_defaults(contest) if contest.is_decided else why,
+        why=about_the_defaults(contest.defaults) if contest.is_decided else why,
         is_cut_short=side.standing is Standing.OPEN or (side.standing is Standing.RACING and contest.is_cut_short),
         enough=contest.enough,
     )
@@ -194,12 +199,17 @@ def _chosen(verdict: Verdict, leader: Trial, contest: Contest, defaults: Trial |
     """The defaults may be kept unless they fail or miss an SLO, clearly or in most of their launches."""
     if verdict.answer in (Answer.BETTER, Answer.ALONE, Answer.NOT_VERIFIED):
         return leader
-    kept = contest.defaults is not None and contest.defaults.standing in (Standing.RACING, Standing.OPEN)
-    mostly = any(2 * one.times > one.launches for one in verdict.defaults_missed)
-    return defaults if kept and not mostly else None
+    return defaults if are_kept(contest.defaults, verdict.defaults_missed) else None
 
 
-def _missed(side: Side, slos: Sequence[Slo]) -> tuple[Missed, ...]:
+def are_kept(defaults: Side | None, missed: Sequence[Missed]) -> bool:
+    """Whether the defaults are an answer: not where they fail or miss an SLO, clearly or in most of their launches."""
+    kept = defaults is not None and defaults.standing in (Standing.RACING, Standing.OPEN)
+    return kept and not any(2 * one.times > one.launches for one in missed)
+
+
+def missed(side: Side, slos: Sequence[Slo]) -> tuple[Missed, ...]:
+    """The SLOs that it missed in its launches."""
     found = []
     for slo in slos:
         values = [value for load in side.loads if (value := metric_value(load, slo.metric)) is not None]
@@ -210,12 +220,11 @@ def _missed(side: Side, slos: Sequence[Slo]) -> tuple[Missed, ...]:
     return tuple(found)
 
 
-def _about_the_defaults(contest: Contest) -> str:
+def about_the_defaults(defaults: Side | None) -> str:
     """Why they are no side of the comparison; empty where they are."""
-    if contest.defaults is None:
+    if defaults is None:
         return "the defaults could not be measured"
-    standing = contest.defaults.standing
-    return "" if contest.is_against_the_defaults else f"the defaults {_DEFAULTS_DID[standing]}"
+    return "" if defaults.standing is Standing.RACING else f"the defaults {_DEFAULTS_DID[defaults.standing]}"
 
 
 _DEFAULTS_DID = {

@@ -17,7 +17,7 @@ def verdict_sentence(trial: Trial, verdict: Verdict | None) -> str | None:
         return f"NOT VERIFIED: {verdict.why}"
     if verdict.why.endswith(AGAIN):
         return f"NOT FINISHED: {verdict.why}"
-    if trial.is_default or verdict.answer in (Answer.BETTER, Answer.ALONE):
+    if trial.is_default or verdict.answer in (Answer.BETTER, Answer.ALONE, Answer.TRADE):
         return None
     return f"NOT RECOMMENDED: launched again, trial {trial.number} {_DID[verdict.answer]}"
 

@@ -3,13 +3,22 @@
 import json
 from dataclasses import asdict
 
+from tuner.decide.pareto import Front
 from tuner.decide.verdict import Verdict
 from tuner.export.caution import cautions, verdict_sentence
+from tuner.export.front_json import front_json
 from tuner.export.unreal import unreal_sentence
 from tuner.types import Fingerprint, Measured, Trial
 
 
-def export_json(trial: Trial, fingerprint: Fingerprint, host: str, port: int, verdict: Verdict | None = None) -> str:
+def export_json(
+    trial: Trial,
+    fingerprint: Fingerprint,
+    host: str,
+    port: int,
+    verdict: Verdict | None = None,
+    front: Front | None = None,
+) -> str:
     measured = isinstance(trial.outcome, Measured)
     record = {
         "trial": trial.number,
@@ -26,6 +35,7 @@ def export_json(trial: Trial, fingerprint: Fingerprint, host: str, port: int, ve
         "failure": None if measured else asdict(trial.outcome),
         "cautions": cautions(trial),
         "verdict": None if verdict is None else asdict(verdict),
+        "front": front_json(front),
         "slo_violations": dict(trial.violations),
         "fingerprint": asdict(fingerprint),
         "started_at": trial.started_at.isoformat(),

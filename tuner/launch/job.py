@@ -36,7 +36,7 @@ class Job:
     log: Path
     salt: int
     slos: tuple[Slo, ...] = ()
-    objective: Objective | None = None
+    objectives: tuple[Objective, ...] = ()
     outdo: Outdo | None = None
     engine: Engine | None = None
     timeout_s: float | None = None

@@ -70,6 +70,13 @@ def memory_bytes(uuid: str) -> tuple[int, int] | None:
         return _read(lambda: _memory(pynvml.nvmlDeviceGetHandleByUUID(uuid))) if available else None
 
 
+def tells_energy(uuid: str) -> bool:
+    """Whether the GPU of that UUID counts the energy it takes: Volta and newer do, their MIG slices do not."""
+    with _nvml() as available:
+        handle = _read(pynvml.nvmlDeviceGetHandleByUUID, uuid) if available else None
+        return handle is not None and _read(pynvml.nvmlDeviceGetTotalEnergyConsumption, handle) is not None
+
+
 def processes(uuid: str) -> list[GpuProcess]:
     """The compute processes on the GPU of that UUID; empty without it."""
     with _nvml() as available:

@@ -28,7 +28,7 @@ def agreement(trials: Sequence[Trial], objective: Objective) -> Agreement | None
     pairs = []
     for trial in (trial for trial in trials if not stopped_early(trial)):
         found = trial.predicted.metrics.get(objective.metric) if trial.predicted else None
-        value = objective.value(trial.outcome.load) if isinstance(trial.outcome, Measured) else None
+        value = objective.value(trial.outcome) if isinstance(trial.outcome, Measured) else None
         if found is not None and value:
             pairs.append((found, value))
     if not pairs:

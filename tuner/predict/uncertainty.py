@@ -42,6 +42,7 @@ _KIN = {
     "request_throughput": "output_throughput",
     "total_token_throughput": "output_throughput",
     "goodput": "output_throughput",
+    "cost": "output_throughput",
     "itl": "tpot",
 }
 #: Degrees of freedom of the tails, and as how many measurements SPREAD counts beside those of a study.

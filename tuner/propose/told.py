@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from math import isfinite, log
 from typing import Any
 
 from optuna.study import StudyDirection
@@ -26,8 +25,6 @@ from tuner.types import Failed, Measured, Params, Proposal, Trial, Twin
 
 #: The standard deviation of a value's logarithm where its interval is not known: launches of one setting differ by as much.
 USUAL_ERROR = 0.02
-#: From the half width of a 95 % interval to a standard deviation.
-_HALF_WIDTH = 1.96
 #: Of an SLO on what a trial has no value of, which meets it.
 _MET = -1.0
 #: A user attribute of the trial of vLLM's defaults.
@@ -71,16 +68,6 @@ def missed(violation: float) -> float:
     """By how much an SLO is missed, as 1 - limit / value: below 1 however slow a server is, so that all SLOs together weigh
     less than a failure. `violation` is value / limit - 1."""
     return 1 - 1 / (1 + violation) if violation > -1 else _MET
-
-
-def error_of(measured: Measured, objective: Objective) -> float | None:
-    """The standard deviation of the logarithm of what was measured; None where its interval is not known."""
-    load = measured.load
-    value, half = load.output_throughput, load.output_throughput_ci95
-    if objective.metric == "output_throughput" and half is not None and value:
-        return half / _HALF_WIDTH / value
-    low, high = (load.ci95 or {}).get(objective.metric, (0.0, 0.0))
-    return log(high / low) / (2 * _HALF_WIDTH) if 0 < low <= high and isfinite(high) else None
 
 
 def cause_of(failed: Failed) -> str:
@@ -138,7 +125,7 @@ def _attributes(trial: Trial, words: Words) -> dict[str, float | str | bool]:
     took = {TOOK: (trial.ended_at - trial.started_at).total_seconds()} if trial.attempts else {}
     if isinstance(outcome, Failed):
         return {"status": outcome.kind.value, "failure": outcome.message[:_MESSAGE], CAUSE: cause_of(outcome), **took}
-    errors = [error_of(outcome, objective) for objective in words.objectives]
+    errors = [objective.error(outcome) for objective in words.objectives]
     lacking = [o.metric for o in words.objectives if score(trial, o) is None]
     found: dict[str, float | str | bool] = {"status": _status(trial), **outcome.metrics(), **took}
     found[ERROR] = max(USUAL_ERROR if error is None else error for error in errors)

@@ -118,13 +118,16 @@ def read_surface(path: Path) -> SurfaceFile:
     return SurfaceFile(path=path, header=header or Header(), recordings=tuple(recordings), digest=digest.hexdigest())
 
 
-def check_named(file: SurfaceFile, objective: Objective, slos: Sequence[Slo]) -> None:
+def check_named(file: SurfaceFile, objectives: Sequence[Objective], slos: Sequence[Slo]) -> None:
     """Raises UsageError "path:line: ..." for a measurement that lacks what the study is about."""
-    asked = {objective.metric: f"--objective {objective.name}", **{slo.metric: f"--slo {slo.name}" for slo in slos}}
     for recording in file.recordings:
-        for metric, who in asked.items():
-            if isinstance(recording.outcome, Measured) and metric_value(recording.outcome.load, metric) is None:
-                raise UsageError(f"{file.path}:{recording.line}: metrics: {metric} is missing, which {who} needs")
+        if not isinstance(measured := recording.outcome, Measured):
+            continue
+        lacking = [(one.metric, f"--objective {one.name}") for one in objectives if one.value(measured) is None]
+        lacking += [(s.metric, f"--slo {s.name}") for s in slos if metric_value(measured.load, s.metric) is None]
+        if lacking:
+            metric, who = lacking[0]
+            raise UsageError(f"{file.path}:{recording.line}: metrics: {metric} is missing, which {who} needs")
 
 
 class _FirstLine(BaseModel):

@@ -60,9 +60,9 @@ class Surface:
             how = f"interpolated between the {NEIGHBOURS} nearest points"
         return f"REPLAYED from {self._file.path}: {points:,} points, {how}"
 
-    def check(self, objective: Objective, slos: Sequence[Slo]) -> None:
+    def check(self, objectives: Sequence[Objective], slos: Sequence[Slo]) -> None:
         """Raises UsageError with the line of a measurement that lacks what these are of."""
-        check_named(self._file, objective, slos)
+        check_named(self._file, objectives, slos)
 
     def within(self, space: SearchSpace) -> Points:
         """Its points as those of this space, from now on. Raises UsageError with the line that has no place in it."""

@@ -4,10 +4,11 @@ Nothing is asked here of a GPU, of vLLM or of a database; it does not know what 
 """
 
 from dataclasses import fields, replace
+from math import isfinite
 from pathlib import Path
 
 from tuner.decide.deciding import check_decides
-from tuner.decide.objective import parse_objective
+from tuner.decide.objective import parse_objectives
 from tuner.decide.slo import check_limits, parse_slos
 from tuner.errors import UsageError, choose
 from tuner.load.limits import machine_limits, too_much
@@ -32,12 +33,14 @@ def check(options: Options, *, is_measured: bool = True) -> None:
     check_values(options)
     _check_kind(options)
     slos = parse_slos(options.slo)
-    objective, workload = parse_objective(options.objective), workload_of(options)
-    check_limits(objective, slos)
-    if is_measured:
-        check_decides(workload, objective)
-        if options.engine != "replay" and (why := too_much(workload, workers_for(workload), machine_limits())):
-            raise UsageError(why)
+    objectives, workload = parse_objectives(options.objective, options.price), workload_of(options)
+    for objective in objectives:
+        check_limits(objective, slos)
+        if is_measured:
+            check_decides(workload, objective)
+    is_loaded = is_measured and options.engine != "replay"
+    if is_loaded and (why := too_much(workload, workers_for(workload), machine_limits())):
+        raise UsageError(why)
     if workload.find_rate and not slos:
         raise UsageError(
             f"workload {options.workload} looks for the highest rate that meets the SLOs: give some (--slo)"
@@ -60,7 +63,7 @@ def check_values(options: Options) -> None:
         raise UsageError(f"--stop is {options.stop!r}{choose(options.stop, STOPS)}")
     if options.sampler not in SAMPLERS:
         raise UsageError(f"--sampler is {options.sampler!r}{choose(options.sampler, SAMPLERS)}")
-    parse_objective(options.objective)
+    parse_objectives(options.objective, options.price or 1.0)  # the price may be said elsewhere: see check
     parse_slos(options.slo)
     quantized_models(options)
     engine_arguments(options)
@@ -90,6 +93,8 @@ def _check_numbers(options: Options) -> None:
         raise UsageError(f"--wait-for-gpu is {options.wait_for_gpu:g} and must be a number of seconds, below a week")
     if options.max_hours is not None and not 0 < options.max_hours < 10_000:
         raise UsageError(f"--max-hours is {options.max_hours:g} and must be a number of hours above 0")
+    if options.price is not None and not (isfinite(options.price) and options.price > 0):
+        raise UsageError(f"--price is {options.price:g} and must be a number above 0")
     if options.verify == 1:
         raise UsageError(
             "--verify 1 cannot tell a gain from the noise of one launch: give 2 or more, or 0 not to verify"

@@ -25,7 +25,7 @@ class Ending:
 
     def outdo(self, proposal: Proposal, finished: Sequence[Trial]) -> Outdo | None:
         """What its launch has to outdo to be measured to the end; None for the defaults, which all are compared with."""
-        if proposal.is_default or not self._setup.may_stop:
+        if proposal.is_default or not self._setup.may_stop or self._setup.beside:
             return None
         return outdo(finished, self._setup.objective, self._setup.constraints, self._setup.workload)
 
@@ -49,6 +49,8 @@ class Ending:
         return best(finished, self._setup.objective) if names else None, names
 
     def _ballast(self, finished: Sequence[Trial]) -> tuple[str, ...]:
+        if self._setup.beside:
+            return ()
         logarithmic = [name for name, known in self._setup.space.parameters.items() if getattr(known, "log", False)]
         return ballast(finished, self._setup.objective, logarithmic)
 

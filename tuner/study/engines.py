@@ -111,7 +111,7 @@ def replayed_setup(options: Options, space: SearchSpace, surface: Surface, engin
         engine.info, f"REPLAYED {gpu}", "replayed", surface.header.model or launcher.model, workload_hash(workload)
     )
     setup = setup_of(options, space, launcher, workload, fingerprint, _Unused(Path("-")))
-    surface.check(setup.objective, setup.constraints)
+    surface.check(setup.objectives, setup.constraints)
     return replace(setup, clock=clock, run=surface.runner(clock))
 
 

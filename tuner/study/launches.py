@@ -90,7 +90,7 @@ def run_recorded(
         log=log,
         salt=number,
         slos=setup.slos,
-        objective=setup.objective,
+        objectives=setup.objectives,
         outdo=outdo,
         engine=engine,
         timeout_s=setup.trial_timeout_s,

@@ -6,6 +6,7 @@ It launches nothing and predicts nothing for anyone; it does not know which tria
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from tuner.decide.objective import Objective, metrics_of
 from tuner.decide.rank import defaults_of, stopped_early, usual_start
 from tuner.predict.advise.case import Case
 from tuner.predict.memory import Observed, calibrate_memory
@@ -51,13 +52,13 @@ def without_formula(params: Params, finished: Sequence[Trial]) -> str | None:
     return next((n for n, v in params.items() if n in UNPREDICTED and v not in (UNSET, UNPREDICTED[n], usual[n])), None)
 
 
-def ratio_of(trial: Trial, metric: str, known: str) -> float | None:
+def ratio_of(trial: Trial, metric: str, known: str, objective: Objective) -> float | None:
     """Measured / predicted, of a prediction that knew as much."""
     if trial.predicted is None or trial.predicted.known != known or not isinstance(trial.outcome, Measured):
         return None
     if stopped_early(trial):  # part of a window is no measurement like the others
         return None
-    before, after = trial.predicted.metrics.get(metric), trial.outcome.metrics().get(metric)
+    before, after = trial.predicted.metrics.get(metric), metrics_of(trial.outcome, [objective]).get(metric)
     return after / before.value if before and after else None
 
 
@@ -66,7 +67,7 @@ def learned_of(case: Case, finished: Sequence[Trial], before: Learned) -> Learne
     fit = [trial for trial in finished if _teaches(case, trial, finished)]
     new = [trial for trial in finished[before.ended :] if trial in fit]
     now = replace(before, fit=tuple(fit), ended=len(finished))
-    if not new or all(map(_is_close, new)):
+    if not new or all(_is_close(trial, case.objective) for trial in new):
         return now
     memory = calibrate_memory(case.shape, case.space.gpu, list(_observed(case, fit)), case.version)
     start = replace(case.calibration, memory=memory)
@@ -80,10 +81,12 @@ def _teaches(case: Case, trial: Trial, finished: Sequence[Trial]) -> bool:
     return not without_formula(trial.params, finished) and case.shape_for(trial.params) is case.shape
 
 
-def _is_close(trial: Trial) -> bool:
+def _is_close(trial: Trial, objective: Objective) -> bool:
     if trial.predicted is None:
         return False
-    ratios = (ratio_of(trial, metric, trial.predicted.known) for metric in ("output_throughput", "tpot_p50_s"))
+    ratios = (
+        ratio_of(trial, metric, trial.predicted.known, objective) for metric in ("output_throughput", "tpot_p50_s")
+    )
     return all(ratio is not None and abs(ratio - 1) < _CLOSE for ratio in ratios)
 
 

@@ -9,37 +9,35 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
 
-from tuner.decide.rank import best, defaults_of
+from tuner.decide.pareto import leading
+from tuner.decide.rank import defaults_of
 from tuner.decide.slo import violations
 from tuner.decide.startup import predicted_trial_s
 from tuner.decide.twins import twin_of
 from tuner.decide.verdict import Decision
-from tuner.errors import RunError, UsageError
+from tuner.errors import RunError
 from tuner.launch.card_lock import holding_cards
 from tuner.launch.engine import Engine
 from tuner.propose.book import Book
-from tuner.propose.proposer import Proposer
-from tuner.propose.told import Words
 from tuner.record.aside import reserved, stored_or_kept, take_back
 from tuner.record.rows import StudyRecord, Verification
 from tuner.record.store import Store
-from tuner.space.gpus import UNSET
-from tuner.space.parameters import Categorical
 from tuner.study.budget import Budget
-from tuner.study.decided import slo_texts, study_decision
+from tuner.study.decided import study_decision
 from tuner.study.deleting import not_left_empty
 from tuner.study.ending import Ending
 from tuner.study.fingerprint import host_changed
 from tuner.study.gate import Gate, refuse_what_is_not_of_the_settings
+from tuner.study.identity import check_same, other_sampler, record_of
 from tuner.study.launches import make_log_folder, run_recorded, started_with, sweep_leftovers
 from tuner.study.lease import holding
 from tuner.study.model import ServerModel
+from tuner.study.proposing import Proposing, words_of
 from tuner.study.setup import Setup, check_lengths
 from tuner.study.transfer import transfer
 from tuner.study.verification import verify
 from tuner.study.watch import Watch
-from tuner.types import Command, Failed, Measured, Outcome, Params, Predicted, Proposal, Resolved, Trial, Twin, Value
-from tuner.workload.stored import workload_json
+from tuner.types import Command, Failed, Measured, Outcome, Params, Predicted, Proposal, Resolved, Trial, Twin
 
 #: When this many trials in a row fail from the start, the fault is not in the settings.
 _GIVE_UP_AFTER = 5
@@ -65,7 +63,7 @@ def run_study(setup: Setup, store: Store, engine: Engine, watch: Watch) -> Decis
         raise RunError(f"vLLM refuses model {setup.launcher.model} with its own defaults: {resolved.message}")
     check_lengths(setup, resolved.settings)
     make_log_folder(setup.logs / setup.study)
-    stored = store.create_or_get_study(_record(setup))
+    stored = store.create_or_get_study(record_of(setup))
     with (
         store.errors(),
         holding(store, setup.study, watch.note),
@@ -73,18 +71,17 @@ def run_study(setup: Setup, store: Store, engine: Engine, watch: Watch) -> Decis
         reserved(setup.logs / setup.study),
         holding_cards(setup.gpus, setup.wait_for_gpu_s, watch.note),
     ):
-        _same_slos(stored, setup)
-        _same_start(stored, setup)
+        check_same(stored, setup)
         if taught := transfer(setup, stored, store, watch.note):
             setup = replace(setup, calibration=taught.calibration)
         if changed := host_changed(stored.fingerprint.host_speed, setup.fingerprint.host_speed):
             watch.note(changed)
-        if other := _other_sampler(stored, setup):
+        if other := other_sampler(stored, setup):
             watch.note(other)
-        gate, words = Gate(setup, store, watch), _words(setup)
-        proposer = _proposer(setup, words, resolved.settings, watch)
-        with closing(Book(store.url, setup.study, words, tell=watch.note)) as book:
-            search = _Search(setup, store, engine, watch, proposer, book, budget, gate, stored)
+        gate, model = Gate(setup, store, watch), ServerModel(setup, watch.detail)
+        proposing = Proposing(setup, resolved.settings, model, watch, taught.earlier if taught else ())
+        with closing(Book(store.url, setup.study, words_of(setup), tell=watch.note)) as book:
+            search = _Search(setup, store, engine, watch, model, proposing, book, budget, gate, stored)
             search.reconcile()
             search.run()
         verify(setup, store, watch, budget, search.plain_launch_s(), gate)
@@ -100,15 +97,16 @@ class _Search:
         store: Store,
         engine: Engine,
         watch: Watch,
-        proposer: Proposer,
+        model: ServerModel,
+        proposing: Proposing,
         book: Book,
         budget: Budget,
         gate: Gate,
         study: StudyRecord,
     ) -> None:
         self._setup, self._store, self._engine, self._watch = setup, store, engine, watch
-        self._proposer, self._book, self._budget, self._gate, self._study = proposer, book, budget, gate, study
-        self._model, self._ending = ServerModel(setup, watch.detail), Ending(setup, watch.note)
+        self._proposing, self._book, self._budget, self._gate, self._study = proposing, book, budget, gate, study
+        self._model, self._ending = model, Ending(setup, watch.note)
         self._finished: list[Trial] = []
 
     def reconcile(self) -> None:
@@ -116,8 +114,9 @@ class _Search:
         take_back(self._setup.logs / self._setup.study, self._study, self._take_back)
         self._finished = self._store.trials(self._setup.study)
         self._write()
+        self._proposing.begin(self._finished)
         if self._finished:
-            self._watch.study_continues(self._finished, best(self._finished, self._setup.objective))
+            self._watch.study_continues(self._finished, self._leading())
 
     def _take_back(self, measured: Trial | Verification) -> None:
         study = self._setup.study
@@ -144,7 +143,7 @@ class _Search:
                 return
             proposal = self._next()
             if proposal is None:
-                self._watch.note(self._proposer.ended)
+                self._watch.note(self._proposing.ended)
                 return
             self._finish(self._run(proposal))
 
@@ -166,7 +165,7 @@ class _Search:
     def plain_launch_s(self) -> float:
         """What a plain launch of the best settings or of the defaults may take, with the imports that a warm start saves; 0 if
         none was seen."""
-        known = [best(self._finished, self._setup.objective), defaults_of(self._finished)]
+        known = [self._leading(), defaults_of(self._finished)]
         keys = {trial.compile_key for trial in known if trial is not None}
         return self._plain_s(max((predicted_trial_s(self._finished, key) for key in keys), default=0.0))
 
@@ -185,7 +184,7 @@ class _Search:
         self._store.check_held(self._setup.study)
         winner, names = self._ending.last(self._finished)
         wished = {name: value for name, value in winner.params.items() if name not in names} if winner else None
-        proposal = self._proposer.propose(self._finished, wished)
+        proposal = self._proposing.next(self._finished, wished)
         if proposal and winner and wished and wished.items() <= proposal.params.items():
             told = ", ".join(names)
             self._watch.note(
@@ -255,91 +254,12 @@ class _Search:
             refuse_what_is_not_of_the_settings(trial.outcome, f"trial {trial.number}")
         self._finished.append(trial)
         self._write()
-        self._watch.trial_ended(trial, best(self._finished, self._setup.objective))
+        self._watch.trial_ended(trial, self._leading())
         if trial.attempts:
-            self._ending.launched(self._proposer.promise, self._finished)
+            self._ending.launched(self._proposing.promised(self._finished), self._finished)
 
-
-def _words(setup: Setup) -> Words:
-    return Words(parameters=setup.space.parameters, objectives=(setup.objective,), slos=setup.constraints)
-
-
-def _proposer(setup: Setup, words: Words, resolved: Params, watch: Watch) -> Proposer:
-    return Proposer(
-        setup.space,
-        words,
-        defaults=_searched(setup, resolved),
-        seed=setup.seed,
-        sampler=setup.sampler,
-        tell=watch.note,
-    )
-
-
-def _searched(setup: Setup, resolved: Params) -> Params:
-    """The defaults as a point of the space: each searched parameter as vLLM resolved it; "none" where it leaves it unset."""
-    point: dict[str, Value] = {}
-    for name in setup.space.parameters:
-        value = resolved.get(name, UNSET)
-        if value == UNSET and not isinstance(setup.space.parameters[name], Categorical):
-            if name not in setup.space.active(point):
-                continue
-            raise RunError(f"vLLM does not say what its default of {name} is: take it out of the search space")
-        point[name] = value
-    return point
-
-
-def _record(setup: Setup) -> StudyRecord:
-    return StudyRecord(
-        name=setup.study,
-        created_at=setup.clock.now(),
-        gpu=setup.space.name,
-        model=setup.launcher.model,
-        workload=setup.workload.name,
-        objective=setup.objective.name,
-        direction="maximize" if setup.objective.maximize else "minimize",
-        space_digest=setup.space.digest(),
-        space=setup.space.model_dump_json(),
-        fingerprint=setup.fingerprint,
-        settings={
-            "slos": [f"{slo.name}={slo.limit_s}s" for slo in setup.slos],
-            "seed": setup.seed,
-            "sampler": setup.sampler,
-            "verify": setup.verify,
-            "start": _start(setup),
-            "stop": "auto" if setup.may_stop else "never",
-            "workload": workload_json(setup.workload),
-        },
-    )
-
-
-def _start(setup: Setup) -> str:
-    return "warm" if setup.warm else "plain"
-
-
-def _same_start(stored: StudyRecord, setup: Setup) -> None:
-    """Forked servers are slower than plain ones, so their measurements are not ranked together. Raises UsageError."""
-    before = stored.settings.get("start", _start(setup))
-    if before != _start(setup):
-        raise UsageError(
-            f"study {setup.study!r} was begun with --start {before}, whose measurements are not comparable with those of "
-            f"--start {_start(setup)}: go on with that, or choose another --study"
-        )
-
-
-def _other_sampler(stored: StudyRecord, setup: Setup) -> str | None:
-    """What to say of a study that goes on with another sampler: each learns from all trials, whoever proposed them."""
-    before = stored.settings.get("sampler", setup.sampler)
-    return None if before == setup.sampler else f"begun with --sampler {before}, it goes on with {setup.sampler}"
-
-
-def _same_slos(stored: StudyRecord, setup: Setup) -> None:
-    """Feasible must mean the same for all trials of a study. Raises UsageError."""
-    before, now = slo_texts(stored), slo_texts(_record(setup))
-    if sorted(before) != sorted(now):
-        raise UsageError(
-            f"study {setup.study!r} was begun with SLOs {', '.join(before) or 'none'} and not {', '.join(now) or 'none'}: "
-            "choose another --study"
-        )
+    def _leading(self) -> Trial | None:
+        return leading(self._finished, self._setup.objectives)
 
 
 def _all_refused(trials: Sequence[Trial]) -> str:

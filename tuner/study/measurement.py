@@ -51,7 +51,7 @@ async def measure(
     workload: Workload,
     *,
     slos: Sequence[Slo] = (),
-    objective: Objective | None = None,
+    objectives: Sequence[Objective] = (),
     outdo: Outdo | None = None,
     gpus: Sequence[int] = (),
     salt: int = 0,
@@ -60,7 +60,7 @@ async def measure(
     workers: Workers | None = None,
     underway: Callable[[Underway], None] = lambda state: None,
 ) -> Measured:
-    """Load the server and measure it until what decides is known: the `objective` and the SLOs (tuner/decide/deciding.py).
+    """Load the server and measure it until what decides is known: the `objectives` and the SLOs (tuner/decide/deciding.py).
     `salt` is a number that no other measurement on its prefix cache has used. What cannot become as good as `outdo` is stopped
     early, unless something else than the server may be why.
 
@@ -87,7 +87,7 @@ async def measure(
             workers = await stack.enter_async_context(Workers(workers_for(workload)))
         phase("asking for the tokenizer")
         recipe = await learn(target, workload, salt=salt)
-        rule, has_metrics = deciding(workload, objective, slos), await is_vllm(target.base_url)
+        rule, has_metrics = deciding(workload, objectives, slos), await is_vllm(target.base_url)
         bench = _Bench(target, recipe, slos, rule, watched, workers, phase, has_metrics, underway, outdo)
         if workload.find_rate:
             found = await find_rate(bench.measure, workload, slos, drained=bench.drained, phase=phase, speed=speed)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from tuner.decide.objective import Objective
+from tuner.decide.objective import OBJECTIVES, Objective
 from tuner.errors import TunerError, UsageError
 from tuner.predict.advise.case import Case
 from tuner.predict.advise.limits import Bottleneck, bottleneck_of
@@ -106,7 +106,7 @@ def case_of(setup: Setup, calibration: Calibration) -> Case:
         space=setup.space,
         shape=read_shape(launcher.model),
         workload=workload,
-        objective=setup.objective,
+        objective=predictable(setup.objectives),
         slos=tuple(slo for slo in setup.slos if not slo.metric.startswith("itl")),
         quantized={name: read_shape(model) for name, model in launcher.quantized_models.items()},
         arrivals=tuple(arrival.offset_s for arrival in schedule(workload)) if workload.trace else None,
@@ -115,6 +115,11 @@ def case_of(setup: Setup, calibration: Calibration) -> Case:
     )
     case.check()
     return case
+
+
+def predictable(objectives: Sequence[Objective]) -> Objective:
+    """The first that a model can tell; throughput where there is none."""
+    return next((one for one in objectives if one.is_of_the_load), OBJECTIVES["throughput"])
 
 
 def version_of(text: str) -> Version:
@@ -132,7 +137,7 @@ def _predicted(case: Case, params: Params, finished: Sequence[Trial], learned: L
         return Predicted(known=known.value, launches=len(learned.fit), failed=found)
     told = {}
     for name, value in _numbers(case, found).items():
-        seen = [ratio for trial in finished if (ratio := ratio_of(trial, name, known.value)) is not None]
+        seen = [r for trial in finished if (r := ratio_of(trial, name, known.value, case.objective)) is not None]
         told[name] = estimate(name, value, known, seen)
     metrics = {name: one for name, one in told.items() if one is not None}
     return Predicted(known=known.value, launches=len(learned.fit), metrics=metrics)

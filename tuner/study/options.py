@@ -41,8 +41,12 @@ class Options:
     precision: Annotated[
         float | None, "Measure until throughput is known to this share; default: the workload's, 0.02."
     ] = None
-    objective: Annotated[str, "throughput, requests, goodput, ttft_p99, tpot_p99, e2e_p99, ..."] = "throughput"
+    objective: Annotated[
+        Sequence[str],
+        "throughput, requests, goodput, cost, energy, ttft_p99, tpot_p99, e2e_p99, ... Repeatable: they are traded off.",
+    ] = ("throughput",)
     slo: Annotated[Sequence[str], "A limit, e.g. ttft_p99=500ms. Repeatable."] = ()
+    price: Annotated[float | None, "Of one GPU for an hour, in any currency; for --objective cost."] = None
     study: Annotated[str | None, "Name; default: gpu-model-workload."] = None
     storage: Annotated[str, "Database: a file (SQLite), or postgresql://..."] = "sqlite:///tuner.db"
     space: Annotated[Path | None, "Your own search space, instead of --gpu's."] = None

@@ -6,15 +6,17 @@ Everything that can be known to be wrong is found here, before anything is launc
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from math import prod
 from pathlib import Path
 
-from tuner.decide.objective import Objective, parse_objective
+from tuner.decide.objective import ENERGY, Objective, parse_objectives
 from tuner.decide.slo import Slo, constraints, parse_slos
 from tuner.errors import EngineError, UsageError, did_you_mean
 from tuner.launch.caches import Caches, caches_of, default_root
 from tuner.launch.engine import EngineInfo
 from tuner.launch.job import RunTrial
 from tuner.launch.vllm import VllmLauncher
+from tuner.measure.gpu import tells_energy
 from tuner.measure.visible import visible
 from tuner.predict.prediction import Calibration
 from tuner.propose.enumeration import check_finite
@@ -40,7 +42,7 @@ class Setup:
     """A study that can be run. `gpus` are those that its trials use; none on the CPU. With `warm` its servers are forked from
     one process that has vLLM imported, where that is safe. `calibration` is what the model of a server begins with here; None
     where trials are not predicted. Without `may_stop` every launch is measured to the end, and all are made. `warm_start` is
-    the earlier study that it learns from, "auto" or "none"."""
+    the earlier study that it learns from, "auto" or "none". What is traded off with the `objective` stands `beside` it."""
 
     study: str
     storage: str
@@ -66,11 +68,17 @@ class Setup:
     may_stop: bool = True
     warm_start: str = "none"
     sampler: str = "model"
+    beside: tuple[Objective, ...] = ()
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """All, in the user's order: the first one is `objective`."""
+        return (self.objective, *self.beside)
 
     @property
     def constraints(self) -> tuple[Slo, ...]:
         """The SLOs that a trial must meet to be feasible."""
-        return constraints(self.objective, self.slos)
+        return constraints(self.objectives, self.slos)
 
 
 def choose_space(options: Options, detected: Sequence[DetectedGpu]) -> SearchSpace:
@@ -99,6 +107,7 @@ def make_setup(
     caches = caches_of(fingerprint, options.cache_dir or default_root())
     launcher = replace(vllm_launcher(options, space, python), caches=caches.environment())
     setup = setup_of(options, space, launcher, workload, fingerprint, caches)
+    _check_energy(setup.objectives, gpus)
     return replace(
         setup,
         gpus=gpus,
@@ -141,13 +150,15 @@ def setup_of(
     study = options.study or _study_name(options, space, launcher, workload)
     if why := not_a_name(study):
         raise UsageError(f"the study's name would be {study!r}: {why}: give one with --study")
+    first, *others = objectives_of(options, space)
     return Setup(
         study=study,
         storage=options.storage,
         space=space,
         launcher=launcher,
         workload=workload,
-        objective=parse_objective(options.objective),
+        objective=first,
+        beside=tuple(others),
         slos=parse_slos(options.slo),
         gpus=(),
         fingerprint=fingerprint,
@@ -163,6 +174,34 @@ def setup_of(
         may_stop=options.stop == "auto",
         warm_start=options.warm_start,
     )
+
+
+def objectives_of(options: Options, space: SearchSpace) -> tuple[Objective, ...]:
+    """What is optimized; a price is that of all GPUs of a server. Raises UsageError, also for the energy of no GPU."""
+    found = parse_objectives(options.objective, price_per_hour(options, space))
+    if any(one.metric == ENERGY for one in found) and (not space.gpu.names or options.engine == "sim"):
+        where = "a simulated GPU draws nothing" if space.gpu.names else f"{space.name} is for the CPU"
+        raise UsageError(f"--objective energy is what a GPU's own counter says, and {where}: choose another one")
+    return found
+
+
+def _check_energy(objectives: Sequence[Objective], gpus: Sequence[DetectedGpu]) -> None:
+    if all(one.metric != ENERGY for one in objectives):
+        return
+    if silent := [gpu.name for gpu in gpus if gpu.card_uuid is not None or not tells_energy(gpu.uuid)]:
+        raise UsageError(
+            f"--objective energy: {silent[0]} does not tell through NVML what energy it takes: choose another one"
+        )
+
+
+def price_per_hour(options: Options, space: SearchSpace) -> float | None:
+    """Of all GPUs that a server needs; None without a price."""
+    return None if options.price is None else options.price * prod(gpus_of_a_server(space).values())
+
+
+def gpus_of_a_server(space: SearchSpace) -> dict[str, int]:
+    """The parallel sizes; their product is how many GPUs a server needs."""
+    return {name: int(space.fixed.get(name, 1)) for name in _PARALLEL}
 
 
 def _study_name(options: Options, space: SearchSpace, launcher: VllmLauncher, workload: Workload) -> str:
@@ -238,10 +277,8 @@ def _gpus_of_a_trial(space: SearchSpace, detected: Sequence[DetectedGpu]) -> tup
     """The first of the visible GPUs, as many as the fixed parallel sizes need. Raises UsageError where fewer are visible."""
     if not space.gpu.names:
         return ()
-    seen, count = visible(detected, os.environ.get(_VARIABLE)), 1
-    sizes = {name: int(space.fixed.get(name, 1)) for name in _PARALLEL}
-    for size in sizes.values():
-        count *= size
+    seen, sizes = visible(detected, os.environ.get(_VARIABLE)), gpus_of_a_server(space)
+    count = prod(sizes.values())
     if seen.gpus and count > len(seen.gpus):
         asked = ", ".join(f"{name} {size}" for name, size in sizes.items() if size > 1)
         why = f" ({_VARIABLE} ends at {seen.cut!r}, which names none)" if seen.cut is not None else ""

@@ -97,7 +97,7 @@ async def _measure(job: Job, endpoint: Endpoint, group: ProcessGroup, workers: W
         endpoint,
         job.workload,
         slos=job.slos,
-        objective=job.objective,
+        objectives=job.objectives,
         outdo=job.outdo,
         salt=job.salt,
         phase=phase,

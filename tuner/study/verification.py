@@ -6,12 +6,11 @@ In: a study in the database. Out: the launches of its contest in it; the decisio
 from collections.abc import Sequence
 from functools import partial
 
-from tuner.decide.shortlist import Candidate, shortlist
 from tuner.record.aside import stored_or_kept
 from tuner.record.rows import StoredContest, Verification
 from tuner.record.store import Store
 from tuner.study.budget import Budget
-from tuner.study.decided import replayed
+from tuner.study.decided import finalists, replayed
 from tuner.study.gate import Gate, refuse_what_is_not_of_the_settings
 from tuner.study.launches import run_recorded
 from tuner.study.setup import Setup
@@ -28,13 +27,13 @@ def verify(setup: Setup, store: Store, watch: Watch, budget: Budget, launch_s: f
     nor when a launch of `launch_s` would not end within the budget. Raises RunError for a launch that failed for what no
     settings would change: it is not kept, and the next run goes on there.
     """
-    trials, objective, slos = store.trials(setup.study), setup.objective, setup.constraints
-    candidates = shortlist(trials, objective, slos)
+    trials, objectives, slos = store.trials(setup.study), setup.objectives, setup.constraints
+    candidates = finalists(trials, objectives, slos)
     if not setup.verify or not candidates:
         return
     stored = _current(setup, store, candidates)
     study = store.study(setup.study)
-    contest = replayed(store, setup.study, stored, trials, objective, slos)
+    contest = replayed(store, setup.study, stored, trials, objectives, slos)
     while due := contest.due:
         trial = due[0]
         if not budget.has(launch_s):
@@ -48,9 +47,9 @@ def verify(setup: Setup, store: Store, watch: Watch, budget: Budget, launch_s: f
         contest.take(trial.number, launched.outcome)
 
 
-def _current(setup: Setup, store: Store, candidates: Sequence[Candidate]) -> StoredContest:
+def _current(setup: Setup, store: Store, numbers: Sequence[int]) -> StoredContest:
     """The contest that goes on: the last one, unless the search has found another leader since."""
-    contests, numbers = store.contests(setup.study), [candidate.trial.number for candidate in candidates]
+    contests = store.contests(setup.study)
     if not contests or numbers[0] not in contests[-1].candidates:
         return store.begin_contest(setup.study, numbers, setup.verify, setup.clock.now())
     last = contests[-1]

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
+from math import inf
 from statistics import fmean
 
-from tuner.decide.objective import Objective, metric_value
+from tuner.decide.objective import COST, Objective
 from tuner.decide.rate_search import Bisection
 from tuner.decide.slo import Slo, constraints, limits, violations
 from tuner.errors import UsageError
@@ -64,7 +65,7 @@ class Case:
     @property
     def constraints(self) -> tuple[Slo, ...]:
         """The SLOs that settings must meet."""
-        return constraints(self.objective, self.slos)
+        return constraints((self.objective,), self.slos)
 
     def check(self) -> None:
         """Raises UsageError for what cannot be predicted."""
@@ -91,6 +92,10 @@ class Case:
             )
         if itl := [slo.name for slo in self.slos if slo.metric.startswith("itl")]:
             raise UsageError(f"--slo {itl[0]}: ITL is not predicted; limit TPOT, the mean of a request's")
+        if not self.objective.is_of_the_load:
+            raise UsageError(
+                f"--objective {self.objective.name}: what a GPU draws is not predicted: choose another one"
+            )
         if workload.output_tokens.high == 1 and self.objective.metric.startswith("tpot"):
             raise UsageError(
                 f"workload {workload.name} has answers of one token, which have no TPOT: choose another objective"
@@ -194,7 +199,11 @@ class Case:
                 return rate
             if self.objective.metric == "output_throughput":
                 return rate * self._mean_output
-        value = metric_value(prediction.load, self.objective.metric)
+            if self.objective.metric == COST:
+                return self.objective.cost(rate * self._mean_output) or inf
+        value = self.objective.of_load(prediction.load)
+        if value is None and self.objective.metric == COST:
+            return inf  # nothing is served
         assert value is not None  # see check
         return value
 

@@ -1,0 +1,69 @@
+"""What may be optimized, alone and beside others: its value of a measurement, its error, and what is refused."""
+
+from dataclasses import replace
+from math import log
+
+import pytest
+from samples import load_metrics, measured
+
+from tuner.decide.objective import COST, ENERGY, OBJECTIVES, metrics_of, parse_objectives, the_only
+from tuner.errors import UsageError
+
+
+def test_the_cost_of_a_million_output_tokens_is_the_price_of_the_time_that_they_take() -> None:
+    (cost,) = parse_objectives(["cost"], 3.6)
+    assert cost.value(measured(output_throughput=1000.0)) == pytest.approx(3.6 / 3600 / 1000 * 1e6)
+    assert cost.value(measured(output_throughput=0.0)) is None
+    assert not cost.maximize
+    assert cost.gain(1.0, 2.0) == 1.0
+
+
+def test_energy_is_the_gpu_s_and_absent_where_it_does_not_tell() -> None:
+    (energy,) = parse_objectives(["energy"])
+    assert energy.value(measured(energy_j=12.5)) == 12.5
+    assert energy.value(measured()) is None
+    assert energy.of_load(load_metrics()) is None
+    assert not energy.is_of_the_load
+
+
+def test_metrics_have_those_of_the_objectives_beside_them() -> None:
+    found = metrics_of(measured(output_throughput=100.0, energy_j=5.0), parse_objectives(["cost", "energy"], 0.36))
+    assert found[COST] == pytest.approx(1.0)
+    assert found[ENERGY] == 5.0
+    assert found["output_throughput"] == 100.0
+    assert COST not in metrics_of(measured(), [])
+
+
+def test_the_error_of_a_value_is_that_of_its_own_interval() -> None:
+    known = replace(load_metrics(), output_throughput_ci95=1.96, ci95={"ttft_p99_s": (0.08, 0.125)})
+    found = replace(measured(), load=known)
+    assert OBJECTIVES["throughput"].error(found) == pytest.approx(0.01)
+    assert parse_objectives(["cost"], 1.0)[0].error(found) == pytest.approx(0.01)
+    assert OBJECTIVES["ttft_p99"].error(found) == pytest.approx(log(0.125 / 0.08) / 3.92)
+    assert OBJECTIVES["ttft_p50"].error(found) is None
+    assert OBJECTIVES["throughput"].error(measured()) is None
+
+
+@pytest.mark.parametrize(
+    ("names", "why"),
+    [
+        (["speed"], "unknown objective 'speed'"),
+        (["cost"], "--objective cost needs the price of one GPU for an hour: give --price"),
+        (["ttft_p99", "throughput", "ttft_p99"], "--objective ttft_p99 is given twice: leave one of them out"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(names: list[str], why: str) -> None:
+    with pytest.raises(UsageError, match=why):
+        parse_objectives(names)
+
+
+def test_two_that_are_one_order_are_refused() -> None:
+    with pytest.raises(UsageError, match="cost says nothing beside --objective throughput"):
+        parse_objectives(["cost", "throughput"], 1.0)
+    assert [one.name for one in parse_objectives(["cost", "ttft_p99"], 1.0)] == ["cost", "ttft_p99"]
+
+
+def test_what_can_have_one_objective_refuses_several() -> None:
+    assert the_only(["ttft_p99"], "`tuner plan`") == "ttft_p99"
+    with pytest.raises(UsageError, match="--objective is given 2 times, and `tuner plan` has one"):
+        the_only(["ttft_p99", "throughput"], "`tuner plan`")

@@ -1,0 +1,88 @@
+"""The finished trials of a study in, its next proposal out: the sampler, what the model of the server expects, and the groups
+that are searched by now. It launches nothing and stores nothing.
+"""
+
+from collections.abc import Sequence
+
+from tuner.errors import RunError
+from tuner.propose.prior import Earlier
+from tuner.propose.proposer import Proposer
+from tuner.propose.samplers import OURS
+from tuner.propose.told import Words
+from tuner.space.gpus import UNSET
+from tuner.space.parameters import Categorical
+from tuner.study.model import ServerModel
+from tuner.study.opening import Opening
+from tuner.study.setup import Setup
+from tuner.study.watch import Watch
+from tuner.types import Params, Proposal, Trial, Value
+
+
+class Proposing:
+    """Of one run of a study. `resolved` are vLLM's defaults, `earlier` is what another study found."""
+
+    def __init__(
+        self, setup: Setup, resolved: Params, model: ServerModel, watch: Watch, earlier: Sequence[Earlier] = ()
+    ) -> None:
+        """Raises RunError where vLLM does not tell a default, UsageError where a grid would have no end."""
+        self._model, self._watch = model, watch
+        by_need = setup.sampler in OURS
+        self._opening = Opening(setup.space, setup.objective, model.limit_of) if by_need else None
+        self._proposer = Proposer(
+            setup.space,
+            words_of(setup),
+            defaults=_searched(setup, resolved),
+            seed=setup.seed,
+            sampler=setup.sampler,
+            prior=model.prior(setup.objectives, watch.phase) if setup.sampler == "model" else None,
+            earlier=earlier,
+            tell=watch.note,
+        )
+
+    def begin(self, finished: Sequence[Trial]) -> None:
+        """After these trials, of an earlier run."""
+        if self._opening is not None and (frozen := self._opening.first(finished)):
+            self._proposer.freeze(frozen)
+
+    def next(self, finished: Sequence[Trial], wished: Params | None) -> Proposal | None:
+        """None when nothing is left to propose; `ended` says why."""
+        self._model.learn(finished)
+        proposal = self._proposer.propose(finished, wished)
+        while proposal is None and self._opens(finished, 0.0):
+            proposal = self._proposer.propose(finished, wished)
+        return proposal
+
+    @property
+    def ended(self) -> str:
+        return self._proposer.ended
+
+    def promised(self, finished: Sequence[Trial]) -> float | None:
+        """The gain that was expected of the last of the finished trials; None where nobody said, and where more is searched
+        from here on."""
+        promise = self._proposer.promise
+        return None if self._opens(finished, promise) else promise
+
+    def _opens(self, finished: Sequence[Trial], promise: float | None) -> bool:
+        """Whether another group is searched from now on."""
+        if self._opening is None or (opened := self._opening.next(finished, promise)) is None:
+            return False
+        self._watch.note(opened.why)
+        self._proposer.freeze(self._opening.frozen)
+        return True
+
+
+def words_of(setup: Setup) -> Words:
+    return Words(parameters=setup.space.parameters, objectives=setup.objectives, slos=setup.constraints)
+
+
+def _searched(setup: Setup, resolved: Params) -> Params:
+    """The defaults as a point of the space: each searched parameter as vLLM resolved it; "none" where it leaves it unset."""
+    point: dict[str, Value] = {}
+    for name in setup.space.parameters:
+        value = resolved.get(name, UNSET)
+        if value == UNSET and not isinstance(setup.space.parameters[name], Categorical):
+            if name not in setup.space.active(point):
+                continue
+            raise RunError(f"vLLM does not say what its default of {name} is: take it out of the search space")
+        point[name] = value
+    return point
