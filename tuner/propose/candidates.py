@@ -71,6 +71,10 @@ class Candidates:
         point = self._counted(full)
         return point if self._is_legal(point) else None
 
+    def changed(self, params: Params) -> int:
+        """How many settings are others than the defaults."""
+        return sum(value != self._defaults.get(name, value) for name, value in params.items())
+
     def near(self, params: Params, most: int, seed: int = 0) -> list[Params]:
         """Legal points that differ from this one in one parameter; where that are more than `most`, a draw of them."""
         moves = [

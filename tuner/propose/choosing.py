@@ -32,6 +32,8 @@ _LIKELY = 0.5
 _NOTHING = 1e-300
 #: An expected gain, a logarithm, from which on a launch shows what the expectation is worth; and how much of it has to be seen.
 _SHOWS, _SHOWN = 0.05, 0.6
+#: Points that are expected to be this near to the best, in a logarithm, are as good: a prediction is no finer.
+_AS_GOOD = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +160,11 @@ class _Turn:
         return np.maximum(chances(view.points, self._looking.encoding, self._seen, view.starts), _NOTHING)
 
     def _first(self, view: View) -> Choice:
-        return Choice(params=view.points[int(self._utility(view).argmax())])
+        """The best that is expected; of those that are as good the one with the fewest settings changed."""
+        utility = self._utility(view)
+        good = np.flatnonzero(utility >= utility.max() - _AS_GOOD)
+        changed = [self._chooser.candidates.changed(view.points[i]) for i in good]
+        return Choice(params=view.points[min(zip(changed, -utility[good], good, strict=True))[2]])
 
     def _far(self, view: View) -> Choice:
         """Nothing is known that would prefer a point: one that is far from all others."""
