@@ -159,7 +159,7 @@ def test_the_cost_is_that_of_the_price_and_the_verdict_that_of_the_throughput(fo
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        ("--objective energy", "no line of surface.jsonl has gpu_energy_per_1k_tokens_j"),
+        ("--objective energy", "gpu_energy_per_1k_tokens_j is missing, which --objective energy needs"),
         ("--objective cost", "--objective cost needs the price of one GPU for an hour: give --price"),
         ("--objective cost --price 0", "--price is 0 and must be a number above 0"),
         ("--objective ttft_p99 --objective ttft_p99", "--objective ttft_p99 is given twice"),

@@ -48,6 +48,7 @@ class Replay:
     verify: int = 0
     max_hours: float | None = None
     timeout_s: float | None = None
+    may_stop: bool = False
     clock: VirtualClock = field(default_factory=VirtualClock)
     watch: Saboteur = field(default_factory=Saboteur)
     calls: list[int] = field(default_factory=list)
@@ -82,6 +83,7 @@ class Replay:
             caches=caches,
             clock=clock,
             run=run,
+            may_stop=self.may_stop,
         )
 
     def run(self) -> list[Trial]:
@@ -155,18 +157,18 @@ def test_a_study_of_30_trials_finds_a_point_of_the_surface(tmp_path: Path, surfa
         30:
     ]  # the verification: the leader and the defaults in turn, others while they may be ahead
     assert [number for number in others if number in (leader, 0)] == [0, 0, leader]
-    assert len(others) - 3 <= FINALISTS - 1
+    assert len(others) - 3 <= 2 * (FINALISTS - 1)  # in each of the two rounds
     told = [note for note in replay.watch.notes if note.startswith("replayed: ")]
     (last,) = set(replay.watch.notes) - set(told)
     assert "without what seems to bring nothing" in last
-    assert len(told) == 36
+    assert len(told) == len(replay.calls)
     assert "surface.jsonl:2 is a recording of these settings" in replay.watch.notes[0]
 
 
 def test_time_is_what_was_recorded(tmp_path: Path, surface: Path) -> None:
     """A trial begins when the one before it has ended, and took the seconds of its line: 40 + 20, or 25 of a failure. Of the
     10 s of a window those are left that one needs which is stopped early."""
-    trials = Replay(tmp_path, surface, trials=12).run()
+    trials = Replay(tmp_path, surface, trials=12, may_stop=True).run()
     took_s = [(trial.ended_at - trial.started_at).total_seconds() for trial in trials]
     windows_s = [trial.outcome.load.window_s if isinstance(trial.outcome, Measured) else None for trial in trials]
     assert took_s == [25.0 if window_s is None else 50.0 + window_s for window_s in windows_s]

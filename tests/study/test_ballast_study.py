@@ -39,7 +39,16 @@ def study(folder: Path, *, eager_brings: float, trials: int = 8) -> commands.Don
     return commands.tuner(
         folder,
         *("optimize", "--engine", "replay", "--surface", str(surface), "--space", "space.yaml", "--study", "s"),
-        *("--trials", str(trials), "--verify", "3", "--sampler", "tpe"),  # which launches what is enqueued in its order
+        *(
+            "--trials",
+            str(trials),
+            "--verify",
+            "3",
+            "--sampler",
+            "tpe",
+            "--stop",
+            "never",
+        ),  # which launches what is enqueued in its order
     )
 
 

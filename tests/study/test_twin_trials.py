@@ -107,6 +107,7 @@ class Study:
             caches=caches,
             clock=clock,
             run=run,
+            may_stop=False,
         )
 
     def run(self) -> list[Trial]:

@@ -108,7 +108,8 @@ def parse_objective(name: str, price_per_hour: float | None = None) -> Objective
 
 
 def parse_objectives(names: Sequence[str], price_per_hour: float | None = None) -> tuple[Objective, ...]:
-    """As `parse_objective`, all of them; also raises UsageError for two that are one."""
+    """As `parse_objective`, all of them; also raises UsageError for two that are one. A single name is one of them."""
+    names = (names,) if isinstance(names, str) else names
     found = tuple(parse_objective(name, price_per_hour) for name in names)
     for place, name in enumerate(names):
         if name in names[:place]:

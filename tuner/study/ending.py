@@ -34,7 +34,7 @@ class Ending:
         objective, now = self._setup.objective, best(finished, self._setup.objective)
         self._steps.append(step(promise, best(finished[:-1], objective), now, objective))
         launches = _launches(finished)
-        if not self._setup.may_stop or launches >= self.limit:
+        if not self._setup.may_stop or self._setup.beside or launches >= self.limit:
             return
         launch_s = predicted_trial_s(finished, None, is_known=False)
         if why := why_stop(self._steps, now, launches=launches, trials=self._setup.trials, launch_s=launch_s):
