@@ -49,6 +49,7 @@ class Replay:
     max_hours: float | None = None
     timeout_s: float | None = None
     may_stop: bool = False
+    sampler: str = "model"
     clock: VirtualClock = field(default_factory=VirtualClock)
     watch: Saboteur = field(default_factory=Saboteur)
     calls: list[int] = field(default_factory=list)
@@ -84,6 +85,7 @@ class Replay:
             clock=clock,
             run=run,
             may_stop=self.may_stop,
+            sampler=self.sampler,
         )
 
     def run(self) -> list[Trial]:
@@ -146,7 +148,7 @@ def throughput(trial: Trial) -> float | None:
 
 
 def test_a_study_of_30_trials_finds_a_point_of_the_surface(tmp_path: Path, surface: Path) -> None:
-    replay = Replay(tmp_path, surface, verify=3)
+    replay = Replay(tmp_path, surface, verify=3, sampler="tpe")
     trials = replay.run()
     assert [trial.number for trial in trials if trial.attempts] == replay.calls[:30]
     assert (trials[0].is_default, trials[0].params) == (True, DEFAULTS)
