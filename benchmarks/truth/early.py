@@ -48,7 +48,7 @@ def _row(name: str, runs: int) -> Row:
 
 
 def _said(source: Source, workload: Workload, objective: Objective, runs: int, seed: int) -> Iterator[str]:
-    random, rule = np.random.default_rng(seed), deciding(workload, objective)
+    random, rule = np.random.default_rng(seed), deciding(workload, (objective,))
     launches = LEAST_ERROR if objective.is_throughput else PRIOR_ERROR
     before = [_load(one, Window(one, workload, rule), objective) for one in source(np.ones(runs), seed)]
     mine = np.exp(launches * random.normal(size=runs))
