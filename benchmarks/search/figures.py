@@ -5,10 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from loop import Launched, cause_of
+from loop import Launched
 from pool import Pool
 from verifying import Verified
 
+from tuner.propose.told import cause_of
 from tuner.types import Failed
 
 WITHIN = {"1%": 0.01, "2%": 0.02, "5%": 0.05}
@@ -69,14 +70,15 @@ def about(pool: Pool) -> Mapping[str, Any]:
 
 
 def first(pool: Pool, one: Searched, share: float) -> int | None:
-    """The launch, from 1, that is the first whose true value is so near to the best."""
-    near = (n for n, each in enumerate(one.launches, 1) if each.truth and pool.ratio(each.truth) >= 1 - share)
-    return next(near, None)
+    """The launch, from 1, that is the first whose true value is so near to the best; none that was stopped is."""
+    whole = [(n, each.truth) for n, each in enumerate(one.launches, 1) if not each.is_stopped]
+    return next((n for n, truth in whole if truth and pool.ratio(truth) >= 1 - share), None)
 
 
 def best_ratio(pool: Pool, one: Searched, count: int) -> float | None:
     """Of the best of the first launches to the best there is; None where none was feasible."""
-    ratios = [pool.ratio(launch.truth) for launch in one.launches[:count] if launch.truth is not None]
+    whole = [launch for launch in one.launches[:count] if not launch.is_stopped]
+    ratios = [pool.ratio(launch.truth) for launch in whole if launch.truth is not None]
     return max(ratios, default=None)
 
 
