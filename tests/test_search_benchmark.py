@@ -20,7 +20,7 @@ parameters:
 STRATEGIES = ("ours", "tpe", "gp", "random", "ours-prior")
 LISTS = {
     *("launches", "failed_launches", "failures_of_one_cause", "optimism", "reported_gain", "recommended_over_defaults"),
-    *("kept_defaults", "prior_dropped", "proposal_s"),
+    *("stopped_near_best", "kept_defaults", "prior_dropped", "proposal_s"),
 }
 
 

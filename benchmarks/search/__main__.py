@@ -4,7 +4,7 @@
     python benchmarks/search [--docs docs/search.md] [--json OUT] [NAME ...]
 
 The first form runs any file that `tuner optimize --engine replay` reads (docs/replay.md), the second those of
-benchmarks/data/search, or some of them by name. The defaults are the first launch and count. docs/search.md says what the
+benchmarks/data/search that are answered point by point, or some by name. The defaults are the first launch and count. docs/search.md says what the
 figures are.
 """
 
@@ -82,7 +82,7 @@ def _entries(arguments: argparse.Namespace) -> Sequence[Entry]:
         known = {entry.name: entry for entry in ENTRIES}
         if unknown := [name for name in arguments.names if name not in known]:
             raise UsageError(f"there is no surface {unknown[0]}: there are {', '.join(known)}")
-        return [known[name] for name in arguments.names] or ENTRIES
+        return [known[name] for name in arguments.names] or [entry for entry in ENTRIES if not entry.interpolates]
     if arguments.space is None:
         raise UsageError("--surface needs the --space that it was recorded in")
     entry = Entry(

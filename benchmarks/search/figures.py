@@ -39,6 +39,7 @@ def figures(pool: Pool, searches: Sequence[Searched]) -> dict[str, Any]:
         "launches": each(lambda one: len(one.launches)),
         "failed_launches": each(failed),
         "failures_of_one_cause": each(of_one_cause),
+        "stopped_near_best": each(lambda one: stopped_near(pool, one)),
         "virtual_gpu_minutes": {
             "to_within_2%": each(lambda one: minutes(one, first(pool, one, _NEAR))),
             "search": each(lambda one: minutes(one, len(one.launches))),
@@ -70,20 +71,27 @@ def about(pool: Pool) -> Mapping[str, Any]:
 
 
 def first(pool: Pool, one: Searched, share: float) -> int | None:
-    """The launch, from 1, that is the first whose true value is so near to the best; none that was stopped is."""
-    whole = [(n, each.truth) for n, each in enumerate(one.launches, 1) if not each.is_stopped]
-    return next((n for n, truth in whole if truth and pool.ratio(truth) >= 1 - share), None)
+    """The launch, from 1, that that is the first whose true value is so near to the best."""
+    return next((n for n, each in enumerate(one.launches, 1) if _is_near(pool, each, share)), None)
 
 
 def best_ratio(pool: Pool, one: Searched, count: int) -> float | None:
     """Of the best of the first launches to the best there is; None where none was feasible."""
-    whole = [launch for launch in one.launches[:count] if not launch.is_stopped]
-    ratios = [pool.ratio(launch.truth) for launch in whole if launch.truth is not None]
+    ratios = [pool.ratio(launch.truth) for launch in one.launches[:count] if launch.truth is not None]
     return max(ratios, default=None)
 
 
 def failed(one: Searched) -> int:
     return sum(isinstance(launch.outcome, Failed) for launch in one.launches)
+
+
+def stopped_near(pool: Pool, one: Searched) -> int:
+    """Launches that are so near to the best and were stopped all the same: they can no longer be deployed."""
+    return sum(each.is_stopped and _is_near(pool, each, _NEAR) for each in one.launches)
+
+
+def _is_near(pool: Pool, launched: Launched, share: float) -> bool:
+    return bool(launched.truth) and pool.ratio(launched.truth or 0.0) >= 1 - share
 
 
 def of_one_cause(one: Searched) -> int:

@@ -95,7 +95,9 @@ class StudyPrior:
         if stage <= self._stage or calibration == self._case.calibration:
             return
         self._stage = stage
-        newer = StudyPrior(replace(self._case, calibration=calibration), self._objectives, tell=self._tell, whole=self._whole)
+        newer = StudyPrior(
+            replace(self._case, calibration=calibration), self._objectives, tell=self._tell, whole=self._whole
+        )
         if self._moves(newer):
             self._case = newer._case
             self._begin()
