@@ -4,8 +4,8 @@
     python benchmarks/search [--docs docs/search.md] [--json OUT] [NAME ...]
 
 The first form runs any file that `tuner optimize --engine replay` reads (docs/replay.md), the second those of
-benchmarks/data/search that are answered point by point, or some by name. The defaults are the first launch and count. docs/search.md says what the
-figures are.
+benchmarks/data/search that are answered point by point, or some by name. The defaults are the first launch and count.
+docs/search.md says what the figures are.
 """
 
 import os

@@ -31,7 +31,8 @@ _REPEATS = 300
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launched:
-    """One launch of a search. `truth` is None where the settings fail or miss an SLO; `took_s` is virtual, `proposal_s` real."""
+    """One launch of a search. `truth` is None where the settings fail or miss an SLO; `took_s` is virtual, `proposal_s`
+    real."""
 
     params: Params
     outcome: Measured | Failed

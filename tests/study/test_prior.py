@@ -138,3 +138,15 @@ def test_what_limits_is_predicted() -> None:
     found = ServerModel(setup_of(users=512), nobody).limit_of({})
     assert found is not None
     assert found[0] in ("EngineCore", "API server")
+
+
+def test_a_whole_answer_is_of_every_point_and_is_kept() -> None:
+    """What no simulation says anything of is not simulated again either."""
+    setup = setup_of("l4", users=32)
+    points = draw(setup.space, 1, 60)
+    whole = StudyPrior(case_of(setup, Calibration()), whole=True)
+    told = whole.expect(points)
+    assert all(one.values for one in told if one.starts > 0.5)
+    began_s = process_time()
+    assert whole.expect(points) == told
+    assert process_time() - began_s < 0.25
