@@ -16,7 +16,7 @@ from pool import Pool, seed_of
 from strategies import make
 from verifying import verify
 
-from tuner.propose.proposer import quiet
+from tuner.propose.storage import quiet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
