@@ -20,7 +20,7 @@ parameters:
 STRATEGIES = ("ours", "tpe", "gp", "random", "ours-prior")
 LISTS = {
     *("launches", "failed_launches", "failures_of_one_cause", "optimism", "reported_gain", "recommended_over_defaults"),
-    *("kept_defaults", "prior_dropped", "proposal_s"),
+    *("stopped_near_best", "kept_defaults", "prior_dropped", "proposal_s"),
 }
 
 
@@ -96,6 +96,18 @@ def test_without_a_model_nothing_is_predicted_and_that_is_said(tmp_path: Path) -
     done = bench(*surface(tmp_path), "--strategies", "ours", "--trials", "3", "--seeds", "1")
     assert done.returncode == 0, done.stderr
     assert "nothing is predicted: its header does not name its model: give --model" in done.stderr
+
+
+def test_ablations_have_fewer_seeds(tmp_path: Path) -> None:
+    how = ("--trials", "3", "--seeds", "2", "--ablation-seeds", "1", "--json", str(tmp_path / "out.json"))
+    done = bench("ppas-5090-1", *how)
+    assert done.returncode == 0, done.stderr
+    told = json.loads((tmp_path / "out.json").read_text())["surfaces"][0]["strategies"]
+    seeds = {name: len(one["launches"]) for name, one in told.items()}
+    assert seeds.pop("ours") == seeds.pop("tpe") == seeds.pop("gp") == seeds.pop("random") == 2
+    assert seeds
+    assert set(seeds.values()) == {1}
+    assert "1 seeds of 1 surfaces" in " ".join(done.stdout.split())
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@
     python benchmarks/search [--docs docs/search.md] [--json OUT] [NAME ...]
 
 The first form runs any file that `tuner optimize --engine replay` reads (docs/replay.md), the second those of
-benchmarks/data/search, or some of them by name. The defaults are the first launch and count. docs/search.md says what the
-figures are.
+benchmarks/data/search that are answered point by point, or some by name. The defaults are the first launch and count.
+docs/search.md says what the figures are.
 """
 
 import os
@@ -16,13 +16,14 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import document
 from catalogue import ENTRIES, Entry
-from expected import prior_of
+from expected import server_of
 from figures import about, figures
 from pool import open_pool
 from running import Asked, run
@@ -43,7 +44,7 @@ def main() -> None:
         entries = _entries(arguments)
         if arguments.surface is None and arguments.strategies is None:
             strategies = (*_MAIN, *_ABLATIONS)
-        results = [_run(entry, strategies, arguments) for entry in entries]
+        results = [_run(entry, _seeds(entry, strategies, arguments), arguments) for entry in entries]
     except TunerError as error:
         sys.stderr.write(f"search: {error}\n")
         sys.exit(2 if isinstance(error, UsageError) else 1)
@@ -67,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--strategies", help="with commas; default: ours,tpe,gp,random")
     parser.add_argument("--trials", type=int, default=40)
     parser.add_argument("--seeds", type=int, default=30)
+    parser.add_argument("--ablation-seeds", type=int, default=10, help="of what each part is worth; 0 for none")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--json", type=Path, metavar="OUT")
     parser.add_argument("--docs", type=Path, metavar="FILE", help="write the figures into docs/search.md")
@@ -80,7 +82,7 @@ def _entries(arguments: argparse.Namespace) -> Sequence[Entry]:
         known = {entry.name: entry for entry in ENTRIES}
         if unknown := [name for name in arguments.names if name not in known]:
             raise UsageError(f"there is no surface {unknown[0]}: there are {', '.join(known)}")
-        return [known[name] for name in arguments.names] or ENTRIES
+        return [known[name] for name in arguments.names] or [entry for entry in ENTRIES if not entry.interpolates]
     if arguments.space is None:
         raise UsageError("--surface needs the --space that it was recorded in")
     entry = Entry(
@@ -96,16 +98,25 @@ def _entries(arguments: argparse.Namespace) -> Sequence[Entry]:
     return [entry]
 
 
-def _run(entry: Entry, strategies: Sequence[str], arguments: argparse.Namespace) -> dict[str, Any]:
+def _seeds(entry: Entry, strategies: Sequence[str], arguments: argparse.Namespace) -> Mapping[str, int]:
+    """How many searches of each strategy: where none was named ablations have fewer, on some surfaces."""
+    if arguments.surface is not None or arguments.strategies is not None:
+        return dict.fromkeys(strategies, arguments.seeds)
+    fewer = min(arguments.ablation_seeds, arguments.seeds) if entry.ablates else 0
+    asked = {name: fewer if name in _ABLATIONS else arguments.seeds for name in strategies}
+    return {name: seeds for name, seeds in asked.items() if seeds}
+
+
+def _run(entry: Entry, strategies: Mapping[str, int], arguments: argparse.Namespace) -> dict[str, Any]:
     pool = open_pool(entry.surface, entry.space, entry.objective, entry.slos, entry.interpolates)
     try:
-        prior, why = prior_of(pool, entry.surface, entry.model, entry.workload), None
+        server, why = server_of(pool, entry.surface, entry.model, entry.workload), None
     except UsageError as error:
-        prior, why = None, str(error)
+        server, why = None, str(error)
         sys.stderr.write(f"search: {entry.name}: nothing is predicted: {error}\n")
-    asked = Asked(pool=pool, prior=prior, trials=arguments.trials)
-    searches = run(asked, strategies, arguments.seeds, arguments.jobs)
-    sys.stderr.write(f"search: {entry.name}: done\n")
+    asked, began_s = Asked(pool=pool, server=server, trials=arguments.trials), time.monotonic()
+    searches = run(asked, strategies, arguments.jobs)
+    sys.stderr.write(f"search: {entry.name}: {time.monotonic() - began_s:.0f} s\n")
     return {
         "name": entry.name,
         "kind": entry.kind,

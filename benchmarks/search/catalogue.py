@@ -7,12 +7,15 @@ from typing import Literal
 
 FOLDER = Path(__file__).parents[1] / "data" / "search"
 Kind = Literal["recorded", "simulated", "given"]
+#: Of the simulated ones, those that do.
+_ABLATED = ("h100-slow-host", "h100-slow-fp8", "l4-less-memory", "h100-reversed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """`space` is a file or a shipped space's name. Without `model` or `workload` the surface's header says which they are.
-    `interpolates` is whether settings between the recorded ones are answered, too; the file says so itself where it is None."""
+    `interpolates` is whether settings between the recorded ones are answered, too; the file says so itself where it is None.
+    `ablates`: it is one of those on which `ours` is run without each of its parts."""
 
     name: str
     kind: Kind
@@ -23,6 +26,7 @@ class Entry:
     model: Path | None = None
     workload: str | None = None
     interpolates: bool | None = None
+    ablates: bool = False
 
 
 def _own(name: str, *, interpolates: bool) -> Entry:
@@ -33,6 +37,7 @@ def _own(name: str, *, interpolates: bool) -> Entry:
         surface=FOLDER / f"{name}.jsonl",
         space=str(FOLDER / f"{name}.yaml"),
         interpolates=interpolates,
+        ablates=not interpolates,
     )
 
 
@@ -44,6 +49,7 @@ def _entry(name: str, kind: Kind, objective: str = "throughput", *slos: str) -> 
         space=str(FOLDER / f"{name}.yaml"),
         objective=objective,
         slos=slos,
+        ablates=kind == "recorded" or name in _ABLATED,
     )
 
 
@@ -73,4 +79,5 @@ ENTRIES: Sequence[Entry] = (
     _entry("h100-open-loop", "simulated", "e2e_mean"),
     _entry("h100-defaults-best", "simulated"),
     _entry("h100-reversed", "simulated"),
+    _entry("h100-partly-reversed", "simulated"),
 )

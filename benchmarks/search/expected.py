@@ -1,68 +1,54 @@
 """A pool, its model's folder and its workload in; what tuner's model of a server expects of its points, out, or why it cannot.
 
-The rates are those that tuner ships, and stay: in a study they are calibrated by its launches. Predictions are kept, so that
-searches of one surface do not predict the same point again.
+The rates are those that tuner ships, and stay: in a study they are calibrated by its launches. What is expected is kept, so
+that searches of one surface simulate no point again.
 """
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
-from compiled import compile_key
-from pool import Pool, key
+from pool import Key, Pool, key
 
-from tuner.decide.objective import metric_value
-from tuner.errors import TunerError, UsageError
+from tuner.errors import UsageError
 from tuner.predict.advise.case import Case
-from tuner.predict.margin import Verdict
-from tuner.predict.prediction import Prediction
+from tuner.predict.likeness import compiled_alike
 from tuner.predict.settings import LATEST, Version
 from tuner.predict.shape import read_shape
-from tuner.propose.prior import Expected
 from tuner.replay.file import Header
-from tuner.types import Lengths, Params, Workload
+from tuner.study.prior import StudyPrior
+from tuner.types import Failed, Lengths, Params, Workload
 from tuner.workload.presets import PRESETS, load_workload
 
 MODELS = Path(__file__).parents[1] / "data" / "models"
-#: Requests that are simulated of a closed loop and of an open one: points have the order of ten times as many.
-_CLOSED, _OPEN = 256, 120
-#: The chance that a server starts whose memory is enough, may be, or is not.
-_STARTS = {Verdict.STARTS: 0.98, Verdict.MAYBE: 0.5, Verdict.FAILS: 0.02}
 _NUMBER = r"(\d+(?:\.\d+)?)"
 _RANGE = r"([\d,]+)(?:\s*-\s*([\d,]+))?"
 _LOAD = re.compile(rf"{_NUMBER} (users|requests/s), {_RANGE} tokens in, {_RANGE}(?: tokens)? out")
 
 
-class CasePrior:
-    """A tuner.propose.prior.Prior."""
+class Server:
+    """The model of it: `prior` is what is expected of points, as in a study whose questions take as long as they take."""
 
     def __init__(self, case: Case) -> None:
-        self._case = case
-        self._known: dict[object, Expected] = {}
+        self.workload, self.prior = case.workload, StudyPrior(case, whole=True)
+        self._case, self._codes = case, dict[Key, str]()
 
-    def expect(self, points: Sequence[Params]) -> list[Expected]:
-        for point in points:
-            if key(point) not in self._known:
-                self._known[key(point)] = self._expected(point)
-        return [self._known[key(point)] for point in points]
+    def code(self, params: Params) -> str:
+        """Equal for settings whose compiled code is the same; what vLLM refuses has none in common with others."""
+        if key(params) not in self._codes:
+            self._codes[key(params)] = self._code(params)
+        return self._codes[key(params)]
 
-    def _expected(self, point: Params) -> Expected:
-        code = compile_key(point)
+    def _code(self, params: Params) -> str:
         try:
-            starts = _STARTS[self._case.verdict(point)]
-            found = self._case.predict(point, _OPEN if self._case.workload.users is None else _CLOSED)
-        except (TunerError, ArithmeticError, AssertionError, LookupError, TypeError, ValueError):
-            return Expected(compile_key=code)
-        if not isinstance(found, Prediction):
-            return Expected(starts=starts, compile_key=code)
-        value = self._case.value(found)
-        slos = {slo.name: metric_value(found.load, slo.metric) for slo in self._case.constraints}
-        limits = {slo.name: slo.limit_s for slo in self._case.constraints}
-        shares = {name: seen / limits[name] for name, seen in slos.items() if seen}
-        return Expected(values=(value,) if value > 0 else (), slos=shares, starts=starts, compile_key=code)
+            settings = self._case.settings(params)
+        except UsageError:
+            return repr(key(params))
+        if isinstance(settings, Failed):
+            return repr(key(params))
+        return compiled_alike(settings, {**self._case.space.fixed, **params}, self._case.version)
 
 
-def prior_of(pool: Pool, surface: Path, model: Path | None, workload: str | None) -> CasePrior:
+def server_of(pool: Pool, surface: Path, model: Path | None, workload: str | None) -> Server:
     """Raises UsageError where the model of a server cannot be used."""
     folder = model or _model_of(pool.header, surface)
     case = Case(
@@ -74,7 +60,7 @@ def prior_of(pool: Pool, surface: Path, model: Path | None, workload: str | None
         version=version_of(pool.header),
     )
     case.check()
-    return CasePrior(case)
+    return Server(case)
 
 
 def workload_of(header: Header) -> Workload:

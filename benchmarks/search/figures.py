@@ -5,10 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from loop import Launched, cause_of
+from loop import Launched
 from pool import Pool
 from verifying import Verified
 
+from tuner.propose.told import cause_of
 from tuner.types import Failed
 
 WITHIN = {"1%": 0.01, "2%": 0.02, "5%": 0.05}
@@ -38,6 +39,7 @@ def figures(pool: Pool, searches: Sequence[Searched]) -> dict[str, Any]:
         "launches": each(lambda one: len(one.launches)),
         "failed_launches": each(failed),
         "failures_of_one_cause": each(of_one_cause),
+        "stopped_near_best": each(lambda one: stopped_near(pool, one)),
         "virtual_gpu_minutes": {
             "to_within_2%": each(lambda one: minutes(one, first(pool, one, _NEAR))),
             "search": each(lambda one: minutes(one, len(one.launches))),
@@ -69,9 +71,8 @@ def about(pool: Pool) -> Mapping[str, Any]:
 
 
 def first(pool: Pool, one: Searched, share: float) -> int | None:
-    """The launch, from 1, that is the first whose true value is so near to the best."""
-    near = (n for n, each in enumerate(one.launches, 1) if each.truth and pool.ratio(each.truth) >= 1 - share)
-    return next(near, None)
+    """The launch, from 1, that that is the first whose true value is so near to the best."""
+    return next((n for n, each in enumerate(one.launches, 1) if _is_near(pool, each, share)), None)
 
 
 def best_ratio(pool: Pool, one: Searched, count: int) -> float | None:
@@ -82,6 +83,15 @@ def best_ratio(pool: Pool, one: Searched, count: int) -> float | None:
 
 def failed(one: Searched) -> int:
     return sum(isinstance(launch.outcome, Failed) for launch in one.launches)
+
+
+def stopped_near(pool: Pool, one: Searched) -> int:
+    """Launches that are so near to the best and were stopped all the same: they can no longer be deployed."""
+    return sum(each.is_stopped and _is_near(pool, each, _NEAR) for each in one.launches)
+
+
+def _is_near(pool: Pool, launched: Launched, share: float) -> bool:
+    return bool(launched.truth) and pool.ratio(launched.truth or 0.0) >= 1 - share
 
 
 def of_one_cause(one: Searched) -> int:

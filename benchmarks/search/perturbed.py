@@ -9,7 +9,7 @@ deterministic: the files in benchmarks/data/search are what it makes.
 import json
 import random
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import exp
 from pathlib import Path
@@ -43,7 +43,8 @@ Twist = Callable[[Params, LoadMetrics, LoadMetrics], float]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Truth:
     """`processor` and `kernels` scale the shipped rates, `memory` the card's; `as_if` says under which settings a point runs in
-    truth, and `twist` by how much its speed is another one. `noise` is the standard deviation between launches."""
+    truth, and `twist` by how much its speed is another one; what `turned` parameters bring has the other sign. `noise` is the
+    standard deviation between launches."""
 
     name: str
     what: str
@@ -60,6 +61,7 @@ class Truth:
     noise: float = 0.03
     as_if: Callable[[Params], Params] = dict
     twist: Twist = lambda params, found, usual: 1.0
+    turned: Collection[str] = ()
 
 
 def main() -> None:
@@ -86,7 +88,7 @@ def write(truth: Truth, points: int = POINTS, folder: Path = FOLDER) -> int:
             failures += 1
             lines.append({**first, "failure": {"kind": found.kind.value, "message": found.message.split(";")[0][:120]}})
             continue
-        faster = truth.twist(params, found, base)
+        faster = truth.twist(params, found, base) * _turned(case, truth, params, usual, found)
         lines += [{**first, "metrics": _launched(found, faster, truth.noise, rng)} for _ in range(LAUNCHES)]
     _write(truth, case.space, usual, lines, folder)
     return failures
@@ -125,6 +127,15 @@ def _truth(case: Case, truth: Truth, params: Params) -> LoadMetrics | Failed:
     return found if isinstance(found, Failed) else found.load
 
 
+def _turned(case: Case, truth: Truth, params: Params, usual: Params, found: LoadMetrics) -> float:
+    """By how much the speed is another one where what these parameters bring is as much, and of the other sign."""
+    if not truth.turned:
+        return 1.0
+    without = case.active({**params, **{name: usual[name] for name in truth.turned if name in usual}})
+    beside = _truth(case, truth, without)
+    return 1.0 if isinstance(beside, Failed) else _ratio(found, beside) ** -2
+
+
 def _launched(found: LoadMetrics, faster: float, noise: float, rng: random.Random) -> Mapping[str, float]:
     """Throughput and latencies of one launch: where one is better, so are the others."""
     speed = faster * exp(noise * rng.gauss(0, 1))
@@ -161,6 +172,7 @@ def _write(truth: Truth, space: SearchSpace, usual: Params, lines: Sequence[Mapp
 
 
 _GRAPHS = ("enforce_eager", "max_cudagraph_capture_size", "compilation_config.cudagraph_mode")
+_FRONT_END = ("stream_interval", "api_server_count")
 
 
 def _without_graphs(params: Params) -> Params:
@@ -254,6 +266,13 @@ TRUTHS: Sequence[Truth] = (
         name="h100-reversed",
         what="the logarithms of all predicted gains have the other sign",
         twist=_reversed,
+        **_SMALL,
+    ),
+    Truth(
+        name="h100-partly-reversed",
+        what="what graphs and the front end bring has the other sign, the host takes 1.3 times as long",
+        turned=(*_GRAPHS, *_FRONT_END),
+        processor=1.3,
         **_SMALL,
     ),
 )

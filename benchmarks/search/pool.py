@@ -29,6 +29,9 @@ from tuner.types import Failed, Measured, Params, Value
 NEW_S, KNOWN_S, WINDOW_S = 60.0, 20.0, 22.0
 
 
+Key = tuple[tuple[str, str], ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
     """What a launch said, and the seconds that were recorded of its start and of its measurement."""
@@ -36,6 +39,12 @@ class Told:
     outcome: Measured | Failed
     startup_s: float | None
     window_s: float
+
+    @property
+    def measured_s(self) -> float:
+        """Of its window, those that count."""
+        known = self.outcome.load.window_s if isinstance(self.outcome, Measured) else None
+        return min(known or self.window_s, self.window_s)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +127,7 @@ class Pool:
     def _value(self, outcome: Measured | Failed) -> float | None:
         if isinstance(outcome, Failed) or any(by > 0 for by in violations(outcome.load, self.slos).values()):
             return None
-        return self.objective.value(outcome.load)
+        return self.objective.value(outcome)
 
 
 def open_pool(
@@ -130,8 +139,8 @@ def open_pool(
 ) -> Pool:
     """`interpolates`: as the file says. Raises UsageError for a file that cannot be used, or lacks a number that is needed."""
     opened, asked = open_surface(surface), parse_objective(objective)
-    limits = constraints(asked, parse_slos(slos))
-    opened.check(asked, limits)
+    limits = constraints((asked,), parse_slos(slos))
+    opened.check((asked,), limits)
     searched = opened.searched(load_space(space))
     points = opened.within(searched)
     if interpolates is not None:
@@ -148,7 +157,7 @@ def open_pool(
     )
 
 
-def key(params: Params) -> tuple[tuple[str, str], ...]:
+def key(params: Params) -> Key:
     """Equal for equal points; true is not 1."""
     return tuple(sorted((name, repr(value)) for name, value in params.items()))
 

@@ -5,18 +5,18 @@ expected of its points.
 """
 
 import multiprocessing
-from collections.abc import Sequence
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
-from expected import CasePrior
+from expected import Server
 from figures import Searched
 from loop import search
 from pool import Pool, seed_of
 from strategies import make
 from verifying import verify
 
-from tuner.propose.proposer import quiet
+from tuner.propose.storage import quiet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,26 +24,26 @@ class Asked:
     """What every search of a run is about."""
 
     pool: Pool
-    prior: CasePrior | None
+    server: Server | None
     trials: int
 
 
 _asked: Asked | None = None
 
 
-def run(asked: Asked, strategies: Sequence[str], seeds: int, jobs: int) -> dict[str, list[Searched]]:
-    """Searches by strategy, in the order of their seeds."""
+def run(asked: Asked, strategies: Mapping[str, int], jobs: int) -> dict[str, list[Searched]]:
+    """So many searches of each strategy, in the order of their seeds."""
     global _asked
     _asked = asked
-    if asked.prior is not None and any(name.startswith("ours") for name in strategies):
-        asked.prior.expect(asked.pool.candidates.points)
-    tasks = [(name, seed) for name in strategies for seed in range(seeds)]
+    if asked.server is not None and any(name.startswith("ours") for name in strategies):
+        asked.server.prior.expect(asked.pool.candidates.points)
+    tasks = [(name, seed) for name, seeds in strategies.items() for seed in range(seeds)]
     if jobs == 1:
         done = [_search(*task) for task in tasks]
     else:
         forked = multiprocessing.get_context("fork")
         with ProcessPoolExecutor(jobs, mp_context=forked) as processes:
-            done = list(processes.map(_search, *zip(*tasks, strict=True), chunksize=max(1, seeds // 6)))
+            done = list(processes.map(_search, *zip(*tasks, strict=True), chunksize=max(1, len(tasks) // (8 * jobs))))
     found: dict[str, list[Searched]] = {name: [] for name in strategies}
     for (name, _), one in zip(tasks, done, strict=True):
         found[name].append(one)
@@ -53,7 +53,8 @@ def run(asked: Asked, strategies: Sequence[str], seeds: int, jobs: int) -> dict[
 def _search(name: str, seed: int) -> Searched:
     assert _asked is not None
     quiet()
-    pool, told = _asked.pool, list[str]()
-    strategy = make(name, pool.candidates, _asked.prior, seed_of(pool.name, seed), told.append)
-    launches = search(pool, strategy, _asked.trials, seed)
+    pool, server, told = _asked.pool, _asked.server, list[str]()
+    prior = server.prior if server is not None else None
+    strategy = make(name, pool.candidates, prior, seed_of(pool.name, seed), told.append)
+    launches = search(pool, server, strategy, _asked.trials, seed)
     return Searched(launches=launches, verified=verify(pool, launches, seed), prior_dropped=bool(told))

@@ -20,8 +20,9 @@ from tuner.propose.candidates import Candidates, key_of
 from tuner.propose.prior import Prior
 from tuner.propose.sampler import ModelSampler
 
-#: Parts of `ours` that can be left out; `early` and `order` say how launches end, and in which order.
-PARTS = ("prior", "residual", "contrast", "groups", "early", "feasibility", "order")
+#: Parts of `ours` that can be left out; `early` and `order` say how launches end, and in which order. Groups are
+#: none: no pool has one that waits to be opened.
+PARTS = ("prior", "residual", "contrast", "early", "feasibility", "order")
 NAMES = ("ours", "tpe", "gp", "random", *(f"ours-{part}" for part in PARTS), "optuna-gp")
 #: Random points before TPE models anything: what `--sampler tpe` takes.
 _TPE_STARTUP = 6

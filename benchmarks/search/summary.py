@@ -15,6 +15,23 @@ _NOISE = 0.02
 _AS_GOOD = 0.01
 
 
+def alike(results: Sequence[Result], strategies: Sequence[str]) -> list[Result]:
+    """The results of surfaces on which all of these were run, with the searches of the seeds that all of them had."""
+    return [_shortened(result, strategies) for result in results if _has(result, *strategies)]
+
+
+def _shortened(result: Result, strategies: Sequence[str]) -> Result:
+    told = {name: result["strategies"][name] for name in strategies}
+    seeds = min(len(one["launches"]) for one in told.values())
+    return {**result, "seeds": seeds, "strategies": {name: _first(one, seeds) for name, one in told.items()}}
+
+
+def _first(told: Any, seeds: int) -> Any:
+    if isinstance(told, Mapping):
+        return {name: _first(of, seeds) for name, of in told.items()}
+    return told[:seeds]
+
+
 def launches(result: Result, strategy: str, within: str = "2%") -> float:
     """The median over the seeds."""
     told = result["strategies"][strategy]["launches_to_within"][within]
@@ -57,6 +74,12 @@ def most_of_one_cause(results: Sequence[Result], strategy: str) -> int:
     return max(
         (max(r["strategies"][strategy]["failures_of_one_cause"]) for r in results if _has(r, strategy)), default=0
     )
+
+
+def stopped_near_best(results: Sequence[Result], strategy: str) -> float:
+    """The share of searches that stopped a launch that was near the best."""
+    told = [x for r in results if _has(r, strategy) for x in r["strategies"][strategy]["stopped_near_best"]]
+    return sum(x > 0 for x in told) / len(told) if told else 0.0
 
 
 def optimism(results: Sequence[Result], strategy: str) -> float | None:

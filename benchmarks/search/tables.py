@@ -24,7 +24,8 @@ def tables(results: Sequence[Result], strategies: Sequence[str]) -> Iterator[tup
     yield "over all surfaces", ("", *main), list(_overall(results, main))
     if ablations:
         compared = [name for name in ("ours", *ablations) if name in strategies]
-        yield "what each part is worth", ("without", *_KINDS, "failed", "minutes"), list(_ablation(results, compared))
+        if found := summary.alike(results, compared):
+            yield _worth(found), ("without", *_KINDS, "failed", "minutes"), list(_ablation(found, compared))
 
 
 _KINDS = ("recorded", "simulated")
@@ -39,12 +40,18 @@ def show(results: Sequence[Result], strategies: Sequence[str]) -> None:
         console.print(shown)
 
 
+def _worth(results: Sequence[Result]) -> str:
+    count, seeds = len(results), min(result["seeds"] for result in results)
+    return f"what each part is worth, launches without it to those with all, {seeds} seeds of {count} surfaces"
+
+
 def _overall(results: Sequence[Result], names: Sequence[str]) -> Iterator[tuple[str, ...]]:
     first = names[0]
     yield f"launches of {first} to those of", *(_factor(summary.against(results, first, name)) for name in names)
     yield f"minutes of {first} to those of", *(_factor(summary.minutes_against(results, first, name)) for name in names)
     yield "failed launches", *(f"{summary.failed_share(results, name):.1%}" for name in names)
     yield "most failures of one cause in a search", *(f"{summary.most_of_one_cause(results, name)}" for name in names)
+    yield "stopped a launch within 2 % of the best", *(f"{summary.stopped_near_best(results, n):.1%}" for n in names)
     yield "optimism of the reported gain, median", *(_percent(summary.optimism(results, name)) for name in names)
     yield "deployed what is worse than the defaults", *(_percent(summary.below_defaults(results, n)) for n in names)
     yield "kept the defaults where they are best", *(_percent(summary.kept(results, name)) for name in names)
@@ -56,8 +63,8 @@ def _ablation(results: Sequence[Result], names: Sequence[str]) -> Iterator[tuple
         of_kinds = [[r for r in results if r["kind"] == kind] for kind in _KINDS]
         cells = [_factor(summary.against(of, name, names[0])) for of in of_kinds]
         part = name.partition("-")[2] or "nothing"
-        whole = summary.minutes_against(results, name, names[0])
-        yield part, *cells, f"{summary.failed_share(results, name):.1%}", _factor(whole)
+        minutes = summary.minutes_against(results, name, names[0])
+        yield part, *cells, f"{summary.failed_share(results, name):.1%}", _factor(minutes)
 
 
 def _name(result: Result) -> str:

@@ -26,7 +26,7 @@ def prior(gpu: str = "h200", calibration: Calibration | None = None, **options: 
 
 @pytest.mark.parametrize(
     ("gpu", "options"),
-    [("h100-80gb", {"users": 256}), ("l4", {"workload": "open-chat", "objective": "ttft_p99"})],
+    [("h100-80gb", {"users": 256}), ("l4", {"workload": "open-chat", "objective": ("ttft_p99",)})],
 )
 def test_short_simulations_have_the_order_of_long_ones(gpu: str, options: dict[str, object]) -> None:
     setup = setup_of(gpu, **options)
@@ -104,7 +104,7 @@ def test_several_objectives_and_slos_have_their_own_numbers() -> None:
     assert told.values[0] == pytest.approx(found.load.output_throughput, rel=0.1)
     assert told.values[1] == pytest.approx(found.load.tpot_s.p99, rel=0.2)
     assert told.slos["ttft_p99"] == pytest.approx(present(present(found.load.ttft_s).p99) / 0.5, rel=0.4)
-    lost = prior(objective="goodput", slo=["ttft_p99=0.01ms"]).expect([POINT])[0]
+    lost = prior(objective=("goodput",), slo=["ttft_p99=0.01ms"]).expect([POINT])[0]
     assert 0 < lost.values[0] < told.values[0] / 1000
 
 
@@ -138,3 +138,15 @@ def test_what_limits_is_predicted() -> None:
     found = ServerModel(setup_of(users=512), nobody).limit_of({})
     assert found is not None
     assert found[0] in ("EngineCore", "API server")
+
+
+def test_a_whole_answer_is_of_every_point_and_is_kept() -> None:
+    """What no simulation says anything of is not simulated again either."""
+    setup = setup_of("l4", users=32)
+    points = draw(setup.space, 1, 60)
+    whole = StudyPrior(case_of(setup, Calibration()), whole=True)
+    told = whole.expect(points)
+    assert all(one.values for one in told if one.starts > 0.5)
+    began_s = process_time()
+    assert whole.expect(points) == told
+    assert process_time() - began_s < 0.25

@@ -10,7 +10,7 @@ import random
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import log
+from math import inf, log
 
 from tuner.decide.objective import Objective, metric_value
 from tuner.errors import UsageError
@@ -69,13 +69,18 @@ class _Run:
 
 class StudyPrior:
     """A tuner.propose.prior.Prior. `objectives` are the study's, by default the one of the case; `tell` is told what takes
-    time."""
+    time. `whole`: a question takes as long as it takes, and is answered for every point."""
 
     def __init__(
-        self, case: Case, objectives: Sequence[Objective] = (), *, tell: Callable[[str], None] = ignore
+        self,
+        case: Case,
+        objectives: Sequence[Objective] = (),
+        *,
+        tell: Callable[[str], None] = ignore,
+        whole: bool = False,
     ) -> None:
         self._case, self._objectives, self._tell = case, tuple(objectives) or (case.objective,), tell
-        self._stage = 0
+        self._stage, self._whole = 0, whole
         self._begin()
 
     def expect(self, points: Sequence[Params]) -> list[Expected]:
@@ -90,7 +95,9 @@ class StudyPrior:
         if stage <= self._stage or calibration == self._case.calibration:
             return
         self._stage = stage
-        newer = StudyPrior(replace(self._case, calibration=calibration), self._objectives, tell=self._tell)
+        newer = StudyPrior(
+            replace(self._case, calibration=calibration), self._objectives, tell=self._tell, whole=self._whole
+        )
         if self._moves(newer):
             self._case = newer._case
             self._begin()
@@ -98,7 +105,7 @@ class StudyPrior:
     def _begin(self) -> None:
         self._points: dict[Key, _Point] = {}
         self._runs: dict[tuple[int, Settings], list[_Run]] = defaultdict(list)
-        self._asked, self._left_s = set[int](), _ALL_S
+        self._asked, self._unsaid, self._left_s = set[int](), set[int](), _ALL_S
         self._is_first = True
 
     def _expected(self, point: _Point) -> Expected:
@@ -119,7 +126,7 @@ class StudyPrior:
     def _simulate(self, points: Sequence[_Point], spent_s: float) -> None:
         """As many as may be after what was spent, those that were never asked for first; in an order of chance, so that of a
         grid not only its first corner is known."""
-        left = [point for point in points if point.starts >= _HOPELESS and self._run(point) is None]
+        left = [point for point in points if point.starts >= _HOPELESS and self._is_open(point)]
         random.Random(len(points)).shuffle(left)
         left.sort(key=lambda point: id(point) in self._asked)
         self._asked |= {id(point) for point in points}
@@ -136,7 +143,13 @@ class StudyPrior:
         self._left_s -= spent_s
         self._is_first = self._is_first and not simulated
 
+    def _is_open(self, point: _Point) -> bool:
+        """Whether a simulation may still say something of it."""
+        return id(point) not in self._unsaid and self._run(point) is None
+
     def _allowance_s(self) -> float:
+        if self._whole:
+            return inf
         return max(_ALWAYS_S, min(self._left_s, _FIRST_S if self._is_first else _LATER_S))
 
     def _requests(self) -> int:
@@ -155,9 +168,12 @@ class StudyPrior:
         try:
             found = self._case.predict(_heeded(point.params), self._requests())
         except UsageError:
+            self._unsaid.add(id(point))
             return
         if isinstance(found, Prediction) and point.alike is not None:
             self._runs[point.alike].append(self._told(found))
+        else:
+            self._unsaid.add(id(point))
 
     def _told(self, found: Prediction) -> _Run:
         values = [_value(self._case, objective, found) for objective in self._objectives]
