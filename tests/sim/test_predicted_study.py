@@ -29,7 +29,15 @@ FAST = Calibration(rates=replace(Rates(), host=0.5, launch=0.5, front=0.5))
 def a_setup(folder: Path, trials: int) -> Setup:
     """On an H200, where the host limits a small model."""
     options = Options(
-        engine="sim", gpu="h200", groups="batch", trials=trials, verify=0, log_dir=folder / "logs", study="s"
+        engine="sim",
+        gpu="h200",
+        groups="batch",
+        trials=trials,
+        verify=0,
+        log_dir=folder / "logs",
+        study="s",
+        stop="never",
+        sampler="tpe",
     )
     space = choose_space(options, ()).without({"long_prefill_token_threshold"})
     return simulated_setup(options, space, SimEngine(space.gpu))

@@ -179,16 +179,16 @@ def forty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.mark.long
-def test_forty_trials_begin_with_the_defaults_and_end_with_an_answer(forty: Path) -> None:
+def test_at_most_forty_trials_begin_with_the_defaults_and_end_with_an_answer(forty: Path) -> None:
     store = Store.open(f"sqlite:///{forty / 'tuner.db'}", read_only=True)
     trials, again = store.trials(NAME), store.verifications(NAME)
     store.close()
     launched = [trial for trial in trials if trial.attempts]
-    assert len(launched) == 40
+    assert 5 <= len(launched) <= 40  # fewer where another is not worth it
     assert launched[0].number == 0
     assert launched[0].is_default
     assert isinstance(launched[0].outcome, Measured)
-    assert sum(isinstance(trial.outcome, Measured) for trial in launched) > 20
+    assert sum(isinstance(trial.outcome, Measured) for trial in launched) > len(launched) / 2
     launches = [(one.round, one.trial_number) for one in again]
     assert len(set(launches)) == len(launches)
     assert not again or {0} < {
