@@ -139,15 +139,16 @@ class _Turn:
         return self._improving(view)
 
     def _is_to_be_tested(self) -> bool:
-        """Whether nothing that was launched is better than the defaults by as much as was expected, or by most of it. Where
-        something is, the rest of the design would bring nothing (docs/search.md)."""
+        """Whether a gain over the defaults was expected, and nothing that was launched has it, or most of it. Else the rest of
+        the design would bring nothing (docs/search.md)."""
         if self._chooser.leaves_out("contrast"):
             return False
         trend = self._looking.at([one.params for one in self._measured]).trend
         assert trend is not None
         score = [one.score(self._looking.weights) for one in self._measured]
         expected, measured = trend - trend[0], np.array(score) - score[0]
-        return not ((expected > _SHOWS) & (measured >= _SHOWN * expected)).any()
+        shows = expected > _SHOWS
+        return bool(shows.any()) and not (shows & (measured >= _SHOWN * expected)).any()
 
     def _at(self, points: Sequence[Params]) -> View:
         """Without those that surely do not start."""
