@@ -8,7 +8,7 @@ from samples import failed, measured
 
 from tuner.decide.slo import parse_slo
 from tuner.errors import UsageError
-from tuner.propose.enumeration import key
+from tuner.propose.candidates import key_of
 from tuner.study.options import SAMPLERS
 from tuner.types import Failed, Measured, Params, Proposal, Twin
 
@@ -79,7 +79,7 @@ def test_a_small_space_is_tried_to_its_last_point_and_then_it_is_said(sampler: s
     tried = []
     while (proposal := study.next()) is not None:
         study.take(measured(output_throughput=value(proposal.params)))
-        tried.append(key(proposal.params))
+        tried.append(key_of(proposal.params))
         assert len(tried) <= 24
     assert len(set(tried)) == len(tried) == 24
     assert study.proposer.ended == "every setting of the search space that can run has been tried"
@@ -109,7 +109,7 @@ def test_a_grid_has_an_order_of_its_seed() -> None:
     orders = set()
     for seed in range(4):
         study = Asked(space_of(SMALL), SMALL_DEFAULTS, sampler="grid", seed=seed)
-        orders.add(tuple(key(study.take(measured()).params) for _ in range(6)))
+        orders.add(tuple(key_of(study.take(measured()).params) for _ in range(6)))
     assert len(orders) == 4
 
 
@@ -192,7 +192,7 @@ def test_a_twin_is_not_proposed_again_and_counts_for_nothing() -> None:
     study = Asked(space_of(SMALL), SMALL_DEFAULTS)
     for number in range(12):
         study.take(Twin(equals=0, why="alike") if number % 2 else measured(output_throughput=100.0 + number))
-    assert len({key(trial.params) for trial in study.trials}) == 12
+    assert len({key_of(trial.params) for trial in study.trials}) == 12
 
 
 def test_frozen_parameters_stay_as_vllm_has_them_until_they_are_opened() -> None:

@@ -20,12 +20,12 @@ _SHORT, _LEVELS = 24, 9
 #: Of a number on a grid: 0.85 + 7 * 0.01 is 0.92.
 _DIGITS = 10
 
-Key = tuple[tuple[str, str, Value], ...]
+#: Equal for settings that are equal, where true is not 1, and 1 is 1.0.
+Key = frozenset[tuple[str, bool, Value]]
 
 
 def key_of(params: Params) -> Key:
-    """Equal for equal points; true is not 1."""
-    return tuple(sorted((name, type(value).__name__, value) for name, value in params.items()))
+    return frozenset((name, isinstance(value, bool), value) for name, value in params.items())
 
 
 class Candidates:
@@ -47,6 +47,7 @@ class Candidates:
         self._is_legal, self._active = is_legal, active or (lambda params: self.parameters.keys())
         self._defaults, self._seed = dict(defaults or {}), seed
         self._frozen = frozenset(frozen)
+        self._usual = {n: p.nearest(self._defaults.get(n, p.example)) for n, p in self.parameters.items()}
         self._levels = {name: self._levels_of(name, parameter) for name, parameter in self.parameters.items()}
         self.finite = not self._frozen and self._is_finite()
         found = self._enumerated() if prod(map(len, self._levels.values())) <= MOST else self._drawn()
@@ -78,7 +79,7 @@ class Candidates:
     def near(self, params: Params, most: int, seed: int = 0) -> list[Params]:
         """Legal points that differ from this one in one parameter; where that are more than `most`, a draw of them."""
         moves = [
-            {**self._defaults_that_are_legal(), **params, name: level}
+            {**self._usual, **params, name: level}
             for name, levels in self._levels.items()
             for level in levels
             if level != params.get(name)
@@ -93,21 +94,13 @@ class Candidates:
                 break
         return list(found.values())
 
-    def _defaults_that_are_legal(self) -> dict[str, Value]:
-        return {
-            name: parameter.nearest(self._defaults.get(name, parameter.example))
-            for name, parameter in self.parameters.items()
-        }
-
     def _counted(self, full: Mapping[str, Value]) -> Params:
         """Without what does not count beside the others."""
         counted = self._active(full)
         return {name: full[name] for name in self.parameters if name in full and name in counted}
 
     def _levels_of(self, name: str, parameter: Parameter) -> list[Value]:
-        if name in self._frozen:
-            return [parameter.nearest(self._defaults.get(name, parameter.example))]
-        return levels(parameter)
+        return [self._usual[name]] if name in self._frozen else levels(parameter)
 
     def _is_finite(self) -> bool:
         """Whether the levels are all there is, and few enough."""

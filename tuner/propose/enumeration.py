@@ -5,17 +5,10 @@ from collections.abc import Collection
 from math import prod
 
 from tuner.errors import UsageError
-from tuner.propose.candidates import MOST, size_of
+from tuner.propose.candidates import MOST, Key, key_of, size_of
 from tuner.space.parameters import Categorical, Parameter
 from tuner.space.search_space import SearchSpace
 from tuner.types import Params, Value
-
-#: Equal for settings that are equal, where true is not 1, and 1 is 1.0.
-Key = frozenset[tuple[str, bool, Value]]
-
-
-def key(params: Params) -> Key:
-    return frozenset((name, isinstance(value, bool), value) for name, value in params.items())
 
 
 def is_finite(space: SearchSpace, frozen: Collection[str] = ()) -> bool:
@@ -31,8 +24,8 @@ def every_point(space: SearchSpace, frozen: Params) -> list[Params]:
         full = dict(zip(space.parameters, chosen, strict=True))
         active = space.active(full)
         point = {name: value for name, value in full.items() if name in active}
-        if key(point) not in found and not space.violations(point):
-            found[key(point)] = point
+        if key_of(point) not in found and not space.violations(point):
+            found[key_of(point)] = point
     return list(found.values())
 
 

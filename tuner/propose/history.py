@@ -7,8 +7,8 @@ from math import inf, log, sqrt
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from tuner.decide.repeats import LEAST_ERROR
 from tuner.propose.prior import BOUND, CAUSE, ERROR, LAUNCH, STARTUP, TOOK
-from tuner.propose.surrogate import LEAST_ERROR
 from tuner.types import Params
 
 #: A value that has no logarithm is taken to be so much of the smallest that has one.

@@ -5,7 +5,7 @@ which of two surrogates, with it and without, makes what was measured more proba
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,16 +87,14 @@ def fitted(looking: Looking, seen: Sequence[Seen], earlier: Sequence[Earlier], *
     y = np.array([one.score(looking.weights) for one in seen])
     error = np.array([one.error_of(looking.weights) for one in seen])
     spread = max(_SPREAD, float(np.std(y[~bound])))
-    flat = _fit(looking, known, _Values(y=y, error=error, bound=bound, trend=None, signal=spread))
-    objective, believed = flat, known.trend is not None and not dropped
-    if believed:
-        values = _Values(y=y, error=error, bound=bound, trend=known.trend, signal=_RESIDUAL)
-        objective = _fit(looking, known, values, earlier)
-        alone = objective if not earlier else _fit(looking, known, values)
-        believed = bool((~bound).sum() < _TESTED or flat.surrogate.evidence - alone.surrogate.evidence <= _DROPPED)
-    if not believed and known.trend is not None:
-        values = _Values(y=y, error=error, bound=bound, trend=known.trend, signal=spread, believed=False)
-        objective = _fit(looking, known, values)
+    followed = _Values(y=y, error=error, bound=bound, trend=known.trend, signal=_RESIDUAL)
+    doubted = replace(followed, signal=spread, believed=False)
+    believed = known.trend is not None and not dropped
+    if believed and (~bound).sum() >= _TESTED:
+        flat = _fit(looking, known, replace(doubted, trend=None))
+        alone = _fit(looking, known, followed)
+        believed = flat.surrogate.evidence - alone.surrogate.evidence <= _DROPPED
+    objective = _fit(looking, known, followed, earlier) if believed else _fit(looking, known, doubted)
     slos = {
         name: _fit(looking, known, _slo_values(name, known, seen, error, believed=believed))
         for name in sorted({name for one in seen for name in one.slos})

@@ -11,10 +11,10 @@ import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
-from tuner.propose.candidates import Candidates
+from tuner.propose.candidates import Candidates, Key, key_of
 from tuner.propose.completion import completed, refusal
 from tuner.propose.distributions import is_inside, searched
-from tuner.propose.enumeration import Key, check_finite, every_point, is_finite, key
+from tuner.propose.enumeration import check_finite, every_point, is_finite
 from tuner.propose.prior import Earlier, Prior
 from tuner.propose.samplers import OURS, drawing, ours
 from tuner.propose.storage import quiet
@@ -76,9 +76,9 @@ class Proposer:
         number = max((trial.number for trial in trials), default=-1) + 1
         if not trials:
             return Proposal(number=number, params=self._defaults, is_default=True)
-        tried = {key(trial.params) for trial in trials}
+        tried = {key_of(trial.params) for trial in trials}
         for params in self._points(trials, number, wished, tried):
-            if key(params) not in tried and not self._space.violations(params):
+            if key_of(params) not in tried and not self._space.violations(params):
                 return Proposal(number=number, params=params)
             self.promise = None
         return None
@@ -160,7 +160,7 @@ class Proposer:
                 self._every = every_point(self._space, self._frozen)
                 random.Random(f"{self._seed}:order").shuffle(self._every)
             self.ended = f"every setting{opened} of the search space that can run has been tried"
-            return [point for point in self._every if key(point) not in tried]
+            return [point for point in self._every if key_of(point) not in tried]
         self.ended = f"{_DRAWS:,} draws found no setting{opened} that keeps the rules of the space and was not tried"
         even = optuna.create_study(sampler=drawing("random", self._seed, number))
         return (self._sample(even) for _ in range(_DRAWS))

@@ -16,14 +16,13 @@ from scipy.linalg import cho_solve, cholesky, solve_triangular  # type: ignore[i
 from scipy.optimize import minimize  # type: ignore[import-untyped]
 from scipy.special import log_ndtr  # type: ignore[import-untyped]
 
+from tuner.decide.repeats import LEAST_ERROR
 from tuner.propose.encoding import Matrix
 
 Vector = NDArray[np.float64]
 
 #: From so many points on each parameter has a length scale of its own.
 OWN_SCALES = 15
-#: No measurement is better known than this: launches of equal settings differ by it.
-LEAST_ERROR = 0.02
 #: Logarithms of length scales are normal around sqrt(2) + log(parameters) / 2 with sqrt(3) (Hvarfner et al. 2024, "Vanilla
 #: Bayesian Optimization Performs Great in High Dimensions").
 _SCALE_MEAN, _SCALE_SD = sqrt(2.0), sqrt(3.0)

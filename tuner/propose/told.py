@@ -17,14 +17,13 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tuner.decide.objective import Objective
 from tuner.decide.rank import score, stopped_early, usual_start
+from tuner.decide.repeats import LEAST_ERROR
 from tuner.decide.slo import Slo
 from tuner.propose.distributions import Distributions
 from tuner.propose.prior import BOUND, CAUSE, ERROR, LAUNCH, STARTUP, TOOK
 from tuner.space.parameters import Parameter
 from tuner.types import Failed, Measured, Params, Proposal, Trial, Twin
 
-#: The standard deviation of a value's logarithm where its interval is not known: launches of one setting differ by as much.
-USUAL_ERROR = 0.02
 #: Of an SLO on what a trial has no value of, which meets it.
 _MET = -1.0
 #: A user attribute of the trial of vLLM's defaults.
@@ -128,7 +127,7 @@ def _attributes(trial: Trial, words: Words) -> dict[str, float | str | bool]:
     errors = [objective.error(outcome) for objective in words.objectives]
     lacking = [o.metric for o in words.objectives if score(trial, o) is None]
     found: dict[str, float | str | bool] = {"status": _status(trial), **outcome.metrics(), **took}
-    found[ERROR] = max(USUAL_ERROR if error is None else error for error in errors)
+    found[ERROR] = max(LEAST_ERROR if error is None else error for error in errors)
     if outcome.startup_s is not None:
         found[STARTUP] = outcome.startup_s
     if stopped_early(trial):

@@ -23,10 +23,7 @@ _WORK, _PREDICTIONS = 30_000, 13
 _CLOSE = 0.03
 #: Measurements that say something of others than the server, or of a part of a window.
 _UNFIT = frozenset(
-    (
-        *(Mark.CLIENT_BOUND, Mark.GPU_SHARED, Mark.THROTTLED, Mark.OTHER_LENGTHS, Mark.BUNCHED),
-        Mark.STOPPED_EARLY,
-    )
+    (Mark.CLIENT_BOUND, Mark.GPU_SHARED, Mark.THROTTLED, Mark.OTHER_LENGTHS, Mark.BUNCHED, Mark.STOPPED_EARLY)
 )
 
 

@@ -106,7 +106,7 @@ def case_of(setup: Setup, calibration: Calibration) -> Case:
         space=setup.space,
         shape=read_shape(launcher.model),
         workload=workload,
-        objective=predictable(setup.objectives),
+        objective=_predictable(setup.objectives),
         slos=tuple(slo for slo in setup.slos if not slo.metric.startswith("itl")),
         quantized={name: read_shape(model) for name, model in launcher.quantized_models.items()},
         arrivals=tuple(arrival.offset_s for arrival in schedule(workload)) if workload.trace else None,
@@ -117,7 +117,7 @@ def case_of(setup: Setup, calibration: Calibration) -> Case:
     return case
 
 
-def predictable(objectives: Sequence[Objective]) -> Objective:
+def _predictable(objectives: Sequence[Objective]) -> Objective:
     """The first that a model can tell; throughput where there is none."""
     return next((one for one in objectives if one.is_of_the_load), OBJECTIVES["throughput"])
 

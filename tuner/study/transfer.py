@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import log, sqrt
 
-from tuner.decide.objective import Objective
+from tuner.decide.objective import OBJECTIVES, Objective
+from tuner.decide.repeats import LEAST_ERROR
 from tuner.errors import UsageError
 from tuner.predict.advise.case import Case
 from tuner.predict.host import rates_on
@@ -40,8 +41,7 @@ _LEAST = 3
 _AS_LARGE = 4.0
 #: Standard deviations of what another study adds to a residual: itself, another load, another model.
 _STUDY, _WORKLOAD, _MODEL = 0.10, 0.20, 0.20
-#: What a launch differs by from the next one, at least; and the half width of a 95 % interval in standard deviations.
-_LAUNCH, _HALF_WIDTH = 0.02, 1.96
+#: What is the processor's work, among the rates.
 _PROCESSOR = ("launch", "host", "front")
 
 
@@ -219,7 +219,7 @@ def _carried(setup: Setup, kin: _Kin, learned: Calibration) -> Calibration:
 
 
 def _earlier(setup: Setup, kin: _Kin, case: Case, trials: Sequence[Trial]) -> list[Earlier]:
-    objectives = [one for one in _objectives(setup) if _is_comparable(setup, kin, one)]
+    objectives = [one for one in setup.objectives if _is_comparable(setup, kin, one)]
     if not objectives:
         return []
     points, found = [_point(setup, trial) for trial in trials], []
@@ -238,10 +238,6 @@ def _earlier(setup: Setup, kin: _Kin, case: Case, trials: Sequence[Trial]) -> li
     return found
 
 
-def _objectives(setup: Setup) -> Sequence[Objective]:
-    return getattr(setup, "objectives", None) or (setup.objective,)
-
-
 def _is_comparable(setup: Setup, kin: _Kin, objective: Objective) -> bool:
     """Goodput is what meets the SLOs: under others it is another number."""
     return objective.metric != "goodput" or slo_texts(kin.record) == [
@@ -256,5 +252,4 @@ def _point(setup: Setup, trial: Trial) -> Params:
 
 
 def _own_error(outcome: Measured) -> float:
-    width, value = outcome.load.output_throughput_ci95, outcome.load.output_throughput
-    return max(_LAUNCH, width / _HALF_WIDTH / value if width and value else 0.0)
+    return max(LEAST_ERROR, OBJECTIVES["throughput"].error(outcome) or 0.0)
