@@ -94,7 +94,55 @@ def judge(side: Side, found: Bound, rounds: int, *, may_wait: bool) -> None:
         side.standing = Standing.IN_DOUBT
 
 
-class Contest:
+class Race:
+    """What contests of one objective and of several have in common: sides that are launched in rounds. What a round says, and
+    who is due in the next one, is the contest's own (`_judge`, `_next_round`)."""
+
+    defaults: Side | None
+    finalists: list[Side]
+    _due: list[Side]
+
+    @property
+    def due(self) -> list[Trial]:
+        """What is still to be launched in this round, in order; empty when the contest is over."""
+        return [side.trial for side in self._due]
+
+    def launches_of(self, trial: Trial) -> int:
+        """How often it was launched in this contest."""
+        return next(len(side.outcomes) for side in self._sides() if side.trial.number == trial.number)
+
+    @property
+    def is_against_the_defaults(self) -> bool:
+        """Whether there are defaults to be better than: launched, and not known to miss an SLO."""
+        return self.defaults is not None and self.defaults.standing is Standing.RACING
+
+    def take(self, number: int, outcome: Outcome) -> None:
+        """What came of a launch that was due; another one is heeded, too (a stored contest of an older tuner)."""
+        side = next((side for side in self._sides() if side.trial.number == number), None)
+        if side is None:
+            return
+        side.outcomes.append(outcome)
+        if isinstance(outcome, Failed):
+            side.standing = Standing.FAILED
+        self._due = [due for due in self._due if due is not side]
+        if not self._due:
+            self._judge()
+            self._next_round()
+
+    def _sides(self) -> list[Side]:
+        return [*([self.defaults] if self.defaults else []), *self.finalists]
+
+    def _racing(self) -> list[Side]:
+        return [side for side in self.finalists if side.standing is Standing.RACING]
+
+    def _judge(self) -> None:
+        raise NotImplementedError
+
+    def _next_round(self) -> None:
+        raise NotImplementedError
+
+
+class Contest(Race):
     """One race. `defaults` is None where they were not measured, or so far from an SLO that they need not be launched.
     `rounds` is how often a side is launched at most, `looks` how many looks earlier contests of the study had. One that
     `is_cut_short` is decided only because no side may be launched more often."""
@@ -122,24 +170,10 @@ class Contest:
         self._next_round()
 
     @property
-    def due(self) -> list[Trial]:
-        """What is still to be launched in this round, in order; empty when the contest is over."""
-        return [side.trial for side in self._due]
-
-    def launches_of(self, trial: Trial) -> int:
-        """How often it was launched in this contest."""
-        return next(len(side.outcomes) for side in self._sides() if side.trial.number == trial.number)
-
-    @property
     def leader(self) -> Side | None:
         """The first finalist that is still in the race; where none is left, the first of all."""
         racing = self._racing()
         return racing[0] if racing else next(iter(self.finalists), None)
-
-    @property
-    def is_against_the_defaults(self) -> bool:
-        """Whether there are defaults to be better than: launched, and not known to miss an SLO."""
-        return self.defaults is not None and self.defaults.standing is Standing.RACING
 
     @property
     def enough(self) -> Enough | None:
@@ -147,25 +181,6 @@ class Contest:
         if not self.is_cut_short or self.gain is None:
             return None
         return enough(self.gain, self._rounds, lambda launches: level_of(launches - LEAST_LAUNCHES + 1))
-
-    def take(self, number: int, outcome: Outcome) -> None:
-        """What came of a launch that was due; another one is heeded, too (a stored contest of an older tuner)."""
-        side = next((side for side in self._sides() if side.trial.number == number), None)
-        if side is None:
-            return
-        side.outcomes.append(outcome)
-        if isinstance(outcome, Failed):
-            side.standing = Standing.FAILED
-        self._due = [due for due in self._due if due is not side]
-        if not self._due:
-            self._judge()
-            self._next_round()
-
-    def _sides(self) -> list[Side]:
-        return [*([self.defaults] if self.defaults else []), *self.finalists]
-
-    def _racing(self) -> list[Side]:
-        return [side for side in self.finalists if side.standing is Standing.RACING]
 
     def _judge(self) -> None:
         """At the end of a round: who has dropped out, and whether the leader is decided."""

@@ -11,21 +11,21 @@ from dataclasses import replace
 from math import exp, log, sqrt
 from statistics import fmean
 
-from tuner.decide.contest import Side, Standing, bounds_of, judge, level_of
+from tuner.decide.contest import Race, Side, Standing, bounds_of, judge, level_of
 from tuner.decide.gain import LEAST_GAIN, Gain, gain
 from tuner.decide.objective import Objective
 from tuner.decide.pareto import FINALISTS, Place, Told, by_distance, launch_error
 from tuner.decide.repeats import LEAST_LAUNCHES, PRIOR_FREEDOM, Bound
 from tuner.decide.slo import Slo
 from tuner.decide.student import value_at
-from tuner.types import Failed, Outcome, Trial
+from tuner.types import Trial
 
 #: From so many launches of each on, a point that shows no gain is not launched any more.
 _FUTILE = 3
 _SMALLEST = 1e-9
 
 
-class FrontContest:
+class FrontContest(Race):
     """One race. `defaults` is None where they could not be launched. `rounds` is how often a side is launched at most, `looks`
     how many looks earlier contests of the study had."""
 
@@ -51,20 +51,6 @@ class FrontContest:
         self._next_round()
 
     @property
-    def due(self) -> list[Trial]:
-        """What is still to be launched in this round, in order; empty when the contest is over."""
-        return [side.trial for side in self._due]
-
-    def launches_of(self, trial: Trial) -> int:
-        """How often it was launched in this contest."""
-        return next(len(side.outcomes) for side in self._sides() if side.trial.number == trial.number)
-
-    @property
-    def is_against_the_defaults(self) -> bool:
-        """Whether there are defaults to be better than: launched, and not known to miss an SLO."""
-        return self.defaults is not None and self.defaults.standing is Standing.RACING
-
-    @property
     def verified(self) -> list[Side]:
         """The points that were launched often enough, and meet every SLO."""
         return [side for side in self.finalists if self.is_known(side)]
@@ -72,25 +58,12 @@ class FrontContest:
     @property
     def leader(self) -> Side | None:
         """Of the points that are in the race the one nearest to the utopia point; where none is left, the first of all."""
-        racing = [side for side in self.finalists if side.standing is Standing.RACING]
+        racing = self._racing()
         placed = {side.trial.number: place for side in racing if (place := self.place(side)) is not None}
         against = self.place(self.defaults) if self.defaults and self.is_against_the_defaults else None
         if ordered := by_distance([*placed.values()], self._objectives, against):
             return next(side for side in racing if side.trial is ordered[0].trial)
         return next(iter(racing or self.finalists), None)
-
-    def take(self, number: int, outcome: Outcome) -> None:
-        """What came of a launch that was due; another one is heeded, too."""
-        side = next((side for side in self._sides() if side.trial.number == number), None)
-        if side is None:
-            return
-        side.outcomes.append(outcome)
-        if isinstance(outcome, Failed):
-            side.standing = Standing.FAILED
-        self._due = [due for due in self._due if due is not side]
-        if not self._due:
-            self._judge()
-            self._next_round()
 
     def place(self, side: Side) -> Place | None:
         """Where its new launches lie; None before it has a value of each objective."""
@@ -135,9 +108,6 @@ class FrontContest:
     @property
     def _tests(self) -> int:
         return max(1, len(self.finalists)) * len(self._objectives)
-
-    def _sides(self) -> list[Side]:
-        return [*([self.defaults] if self.defaults else []), *self.finalists]
 
     def is_known(self, side: Side) -> bool:
         """Whether it was launched often enough and meets every SLO."""
@@ -187,10 +157,7 @@ class FrontContest:
         if self.is_decided:
             return
         self.round += 1
-        needed, racing = (
-            [*self._unknown(), self.leader, self.defaults],
-            [side for side in self.finalists if side.standing is Standing.RACING],
-        )
+        needed, racing = [*self._unknown(), self.leader, self.defaults], self._racing()
         against = [self.defaults] if racing and self.defaults is not None and self.is_against_the_defaults else []
         due = [
             side
