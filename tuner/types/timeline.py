@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeline:
-    """Series over one load, each as long as `t_s`: seconds since the load began. The measured window is [window_begin_s,
-    window_end_s), on the same clock. `output_throughput` is output tokens a second since the sample before; `running`, `waiting`
-    and `kv_cache_usage` (0..1) are vLLM's gauges, `gpu_utilization` (0..1) NVML's. A series that nobody could tell is empty, a
-    sample that is missing None."""
+    """Series over one load, each as long as `t_s`: seconds since the load began. The measured window is
+    [window_begin_s, window_end_s), on the same clock. `output_throughput` is output tokens a second since the sample before;
+    `running`, `waiting` and `kv_cache_usage` (0..1) are vLLM's gauges, `gpu_utilization` (0..1) NVML's. A series that nobody
+    could tell is empty, a sample that is missing None."""
 
     t_s: tuple[float, ...]
     window_begin_s: float
