@@ -27,6 +27,7 @@ from tuner.launch.caches import Caches
 from tuner.launch.engine import CannotFork
 from tuner.launch.job import Job
 from tuner.launch.vllm import VllmLauncher
+from tuner.record.rows import Verification
 from tuner.record.store import Store
 from tuner.replay.clock import VirtualClock
 from tuner.replay.surface import ReplayEngine, Surface, open_surface
@@ -97,6 +98,12 @@ class Replay:
             return store.trials("replayed")
         finally:
             store.close()
+
+    def verified(self) -> list[Verification]:
+        store = Store.open(f"sqlite:///{self.folder / 'x.db'}", read_only=True)
+        found = store.verifications("replayed")
+        store.close()
+        return found
 
     def stored(self) -> list[Trial]:
         store = Store.open(f"sqlite:///{self.folder / 'x.db'}", read_only=True)
@@ -188,6 +195,17 @@ def test_the_hours_are_those_of_the_recordings(tmp_path: Path, surface: Path) ->
     assert replay.clock.monotonic() + 60 > 900
     assert 15 <= len(trials) < 36
     assert "the search ends here: another trial" in replay.watch.notes[-1]
+
+
+def test_a_long_verification_leaves_the_search_half_of_the_hours(tmp_path: Path, surface: Path) -> None:
+    """Ten rounds of two launches would take all of them, and then there would be nothing to verify."""
+    replay = Replay(tmp_path, surface, trials=1000, max_hours=0.25, verify=10)
+    trials = replay.run()
+    searched_s = (trials[-1].ended_at - trials[0].started_at).total_seconds()
+    assert 450 - 2 * 60 < searched_s <= 450
+    verified = replay.verified()
+    assert verified
+    assert replay.clock.monotonic() <= 900
 
 
 #: A study that is killed when its seventh trial is answered.

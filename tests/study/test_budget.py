@@ -13,3 +13,9 @@ def test_what_would_not_end_in_time_does_not_fit() -> None:
 
 def test_without_a_limit_everything_fits() -> None:
     assert Budget(None).has(1e12)
+
+
+def test_no_more_than_half_of_the_hours_is_kept_for_later() -> None:
+    assert Budget(1.0).at_most_half(600) == 600
+    assert Budget(1.0).at_most_half(7200) == 1800
+    assert Budget(None).at_most_half(7200) == 7200

@@ -173,9 +173,10 @@ class _Search:
         return trial_s + (_IMPORTS * self._engine.info.import_s if self._setup.warm and trial_s else 0.0)
 
     def _reserve_s(self) -> float:
-        """For the next trial, whose compile key is not known yet, and the verification."""
+        """For the next trial, whose compile key is not known yet, and the verification. Half of the hours are the search's in
+        any case: without it there is nothing to verify, and a verification that is cut short goes on another time."""
         longest = self._plain_s(predicted_trial_s(self._finished, None, is_known=False))
-        return longest + 2 * self._setup.verify * self.plain_launch_s()
+        return longest + self._budget.at_most_half(2 * self._setup.verify * self.plain_launch_s())
 
     def _next(self) -> Proposal | None:
         if unfinished := self._store.running(self._setup.study):
