@@ -130,6 +130,18 @@ def test_an_expectation_that_the_first_launch_shows_is_not_tested_further() -> N
     assert all(truth(one.params) > 0.9 * truth(seen[1].params) for one in seen[1:])
 
 
+def test_without_a_model_the_first_launches_are_those_of_an_expert() -> None:
+    wished = [{"max_num_seqs": 512, "mode": "FULL"}, {"max_num_seqs": 64, "stream_interval": 8, "prefix": False}]
+
+    def launched(frozen: Sequence[str]) -> list[Params]:
+        points = Candidates(SPACE, defaults=DEFAULTS, wished=wished, frozen=frozen)
+        return [one.params for one in launches_to(Chooser(points), lambda p: 1000.0, 1e9, 0, most=5)[1]]
+
+    assert launched([])[1:3] == [{**DEFAULTS, **point} for point in wished]
+    assert launched(["prefix"])[2] == {**DEFAULTS, **wished[1], "prefix": True}
+    assert launched([])[3] not in wished
+
+
 def test_what_surely_does_not_start_is_never_launched() -> None:
     sure = Told(lambda p: truth(p) * (9 if p["mode"] == "NONE" else 1), starts=0.0)
     _, seen = launches_to(Chooser(candidates(), sure), truth, 1e9, 0, most=12)

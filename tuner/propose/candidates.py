@@ -51,8 +51,9 @@ class Candidates:
         self._levels = {name: self._levels_of(name, parameter) for name, parameter in self.parameters.items()}
         self.finite = not self._frozen and self._is_finite()
         found = self._enumerated() if prod(map(len, self._levels.values())) <= MOST else self._drawn()
-        given = (legal for point in wished if (legal := self.legal(point)) is not None)
-        self.points: list[Params] = list({key_of(point): point for point in itertools.chain(given, found)}.values())
+        kept = {name: self._usual[name] for name in self._frozen}
+        self.wished = [legal for point in wished if (legal := self.legal({**point, **kept})) is not None]
+        self.points: list[Params] = list({key_of(p): p for p in itertools.chain(self.wished, found)}.values())
 
     @classmethod
     def of(cls, parameters: Mapping[str, Parameter], points: Sequence[Params]) -> "Candidates":

@@ -168,7 +168,10 @@ class _Turn:
         return Choice(params=view.points[min(zip(changed, -utility[good], good, strict=True))[2]])
 
     def _far(self, view: View) -> Choice:
-        """Nothing is known that would prefer a point: one that is far from all others."""
+        """No model prefers a point: one that an expert would launch, else one that is far from all others."""
+        for point in self._chooser.candidates.wished:
+            if key_of(point) not in self._tried:
+                return Choice(params=point)
         starts, launched = self._starts(view), self._looking.encoding.encode([one.params for one in self._seen])
         possible = [int(i) for i in np.flatnonzero(starts >= min(_LIKELY, float(starts.max())))]
         rng = self._chooser.rng(len(self._tried))

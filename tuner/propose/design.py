@@ -2,7 +2,8 @@
 
 After the defaults: the best that is expected; where that is not what it was expected to be, the best that differs from it in
 every group, and a contrast: the best at the far end of what is expected to matter most. The first shows what the expectation
-is worth where it counts, the others whether it can be believed at all. Without any expectation: points far from all others.
+is worth where it counts, the others whether it can be believed at all. Without any expectation: what the space enqueues, and
+points far from all others.
 """
 
 from collections.abc import Mapping, Sequence

@@ -70,7 +70,7 @@ class Proposer:
         """The next settings; None when nothing is left to try, and `ended` says so.
 
         First vLLM's defaults, then what is wished, if it is new and can run, then the points that the space enqueues, which our
-        own samplers choose from among others, then the sampler's.
+        own samplers choose themselves, then the sampler's.
         """
         self.promise = None
         number = max((trial.number for trial in trials), default=-1) + 1
