@@ -17,7 +17,9 @@ from tuner.study.markdown import fenced, plain, table
         ("[no](javascript:x) `code` $x$ *a* _b_", r"\[no\](javascript:x) \`code\` \$x\$ \*a\* \_b\_"),
         ("a|b &lt; \\", r"a\|b \&lt; \\"),
         ("colour \x1b[31mred\x1b[0m \x00", "colour red"),
-        ("-5 % and 3.5 tok/s", r"\-5 % and 3.5 tok/s"),
+        ("-5 % and 3.5 tok/s", "-5 % and 3.5 tok/s"),
+        ("3.5 tok/s", "3.5 tok/s"),
+        ("---", r"\---"),
     ],
 )
 def test_words_are_words(text: str, shown: str) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 _INLINE = re.compile(r"([\\`*_\[\]<>&$~|#!])")
 #: What a list, a heading or a rule begins with.
-_LEADING = re.compile(r"^(\d*)([-+=.)])")
+_LEADING = re.compile(r"^(\d*)([-+=.)])(?=[-=\s]|$)")
 _CONTROL = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
