@@ -3,7 +3,16 @@
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from tuner.record.tables import ContestRow, LaunchRow, MetricRow, ProcessRow, StudyRow, TrialRow, VerificationRow
+from tuner.record.tables import (
+    ContestRow,
+    LaunchRow,
+    MetricRow,
+    ProcessRow,
+    StudyRow,
+    TimelineRow,
+    TrialRow,
+    VerificationRow,
+)
 
 
 def delete_rows(session: Session, study: int) -> None:
@@ -13,6 +22,6 @@ def delete_rows(session: Session, study: int) -> None:
     session.execute(delete(ProcessRow).where(ProcessRow.launch_id.in_(launches)))
     session.execute(delete(LaunchRow).where(LaunchRow.trial_id.in_(trials)))
     session.execute(delete(MetricRow).where(MetricRow.trial_id.in_(trials)))
-    for table in (TrialRow, ContestRow, VerificationRow):
+    for table in (TimelineRow, TrialRow, ContestRow, VerificationRow):
         session.execute(delete(table).where(table.study_id == study))
     session.execute(delete(StudyRow).where(StudyRow.id == study))

@@ -6,7 +6,18 @@ The link to Optuna is by value: a study has the same name there, a trial the sam
 from datetime import UTC, datetime
 
 from pydantic import JsonValue
-from sqlalchemy import JSON, DateTime, Dialect, Float, ForeignKey, MetaData, Text, TypeDecorator, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    LargeBinary,
+    MetaData,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 VERSION_TABLE = "tuner_alembic_version"
@@ -180,3 +191,18 @@ class VerificationRow(Base):
     outcome: Mapped[JsonValue] = mapped_column(JSON, nullable=False)
     started_at: Mapped[datetime] = mapped_column(UtcDateTime)
     ended_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class TimelineRow(Base):
+    """How a load went, second by second: of a trial's measurement, or where `contest` and `round` are not null, of one of its
+    further launches. `samples` is packed (tuner/record/timelines.py); it is read for those alone who draw it."""
+
+    __tablename__ = PREFIX + "timeline"
+    __table_args__ = (UniqueConstraint("study_id", "trial_number", "contest", "round"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey(StudyRow.id))
+    trial_number: Mapped[int]
+    contest: Mapped[int | None]
+    round: Mapped[int | None]
+    samples: Mapped[bytes] = mapped_column(LargeBinary)
