@@ -35,8 +35,8 @@ def report_of(store: Store, name: str, now: datetime | None = None) -> Report:
     """Of a study as it stands now. Raises UsageError if there is none of that name."""
     record, found = store.study(name), study_decision(store, name)
     objectives = objectives_of(record)
-    trials = sorted([*store.trials(name), *store.unfinished(name)], key=lambda trial: trial.number)
     finished = store.trials(name)
+    trials = sorted([*finished, *store.unfinished(name)], key=lambda trial: trial.number)
     again = _again(store, name)
     launched = [(one.trial, one.outcome) for one in again]
     known, unreal = agreement(finished, objectives[0]), record.fingerprint.unreal
