@@ -17,6 +17,7 @@ from math import exp, sin
 from pathlib import Path
 
 import numpy as np
+from pydantic import JsonValue
 
 from tuner.record.rows import StudyRecord, Verification
 from tuner.record.store import Store
@@ -140,7 +141,7 @@ def make(storage: str, count: int) -> None:
         workload_hash="abc",
         host="made by benchmarks/report.py",
     )
-    settings = {
+    settings: dict[str, JsonValue] = {
         "slos": ["ttft_p99=1.5s"],
         "sampler": "model",
         "start": "plain",
