@@ -371,7 +371,7 @@ def test_time_lines_are_kept_apart_and_come_back_with_what_they_are_of(store: St
     assert store.timelines("a study", 1) == []
     assert store.trials("a study") == [a_trial(0), a_trial(1), a_trial(2, OOM)]  # without them
     assert [one.outcome for one in store.verifications("a study")] == [MEASURED, MEASURED]
-    assert not any("t_s" in str(tree) for tree in column(store, "SELECT outcome FROM tuner_trial"))
+    assert not any("timeline" in str(tree) for tree in column(store, "SELECT outcome FROM tuner_trial"))
     with pytest.raises(UsageError, match="no study 'nope'"):
         store.timelines("nope")
 

@@ -121,7 +121,9 @@ def test_each_measurement_has_a_time_line_in_simulated_seconds(folder: Path) -> 
         assert line.window_begin_s == pytest.approx(present(outcome.warmup_s))
         assert line.window_end_s - line.window_begin_s == pytest.approx(present(outcome.load.window_s), rel=0.05)
         assert abs(len(line.t_s) - line.window_end_s) < 2  # one a simulated second
-        inside = [rate for at_s, rate in zip(line.t_s, line.output_throughput, strict=True) if at_s > line.window_begin_s]
+        inside = [
+            rate for at_s, rate in zip(line.t_s, line.output_throughput, strict=True) if at_s > line.window_begin_s
+        ]
         rates = [present(rate) for rate in inside]
         assert sum(rates) / len(rates) == pytest.approx(present(outcome.load.output_throughput), rel=0.3)
         assert max(present(one) for one in line.running if one is not None) <= 64
