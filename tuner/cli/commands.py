@@ -355,3 +355,18 @@ def from_metrics(
     from tuner.cli.workload import from_metrics as watch
 
     watch(url, for_, output, api)
+
+
+@app.command(cls=Command, epilog=EXAMPLES["report"])
+@_of_a_database
+def report(
+    study: str,
+    format: Annotated[str, typer.Option(help="html, markdown or json.")] = "html",
+    output: Annotated[Path | None, typer.Option(help="File to write; default: the screen.")] = None,
+    *,
+    options: Options,
+) -> None:
+    """Write all that a study found as one file: the verdict and its flags first, then how it is known."""
+    from tuner.cli.report import run
+
+    run(study, format, output, options.storage)

@@ -14,6 +14,11 @@ class Row:
     decimals: int = 1
     more_is_better: bool | None = None
 
+    @property
+    def lower(self) -> str:
+        """The label inside a sentence: `output throughput`, but `TTFT p99`."""
+        return self.label if self.label[1:2].isupper() else f"{self.label[0].lower()}{self.label[1:]}"
+
 
 STATISTICS = ("mean", "p50", "p90", "p95", "p99")
 #: Latency -> label, decimals of its milliseconds.
