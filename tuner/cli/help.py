@@ -23,7 +23,8 @@ EXAMPLES = {
     "studies": "tuner studies\ntuner studies --json - | jq -r .studies[].study",
     "trials": "tuner trials t4-demo-chat --all",
     "show": "tuner show t4-demo-chat\ntuner show t4-demo-chat 7",
-    "export": "tuner export t4-demo-chat\ntuner export t4-demo-chat --format yaml --output vllm.yaml",
+    "export": "tuner export t4-demo-chat\ntuner export t4-demo-chat --format yaml --output vllm.yaml\n"
+    "tuner export t4-demo-chat --format compose --host 0.0.0.0 --output compose.yaml",
     "plan": "tuner plan --gpu t4\ntuner plan --gpu l4 --model mine --users 128 --slo ttft_p99=2s --price 0.80",
     "bench": "tuner bench http://127.0.0.1:8000\n"
     "tuner bench http://127.0.0.1:8000 --request-rate 4 --find-rate --slo ttft_p99=500ms",
