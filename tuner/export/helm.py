@@ -10,6 +10,7 @@ from tuner.export.manifest import Tree, yaml_text
 from tuner.export.pod import (
     LISTENS,
     TOKEN_NOTE,
+    check_for_helm,
     check_variables,
     escaped,
     folder_note,
@@ -33,6 +34,7 @@ _START = (
 
 def export_helm(chosen: Chosen) -> str:
     check_variables(chosen, "the chart")
+    check_for_helm(chosen)
     image, on_hub = image_of(chosen.fingerprint), not is_folder(chosen.trial.command.model)
     notes = (image.note, LISTENS, folder_note(chosen), TOKEN_NOTE if on_hub else None, _GRACE, _START)
     engine: Tree = {

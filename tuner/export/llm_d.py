@@ -12,6 +12,7 @@ from tuner.export.pod import (
     NO_LINKS,
     TOKEN_NOTE,
     arguments,
+    check_for_helm,
     folder_note,
     name_of,
     probes,
@@ -31,6 +32,7 @@ _START = (
 
 
 def export_llm_d(chosen: Chosen) -> str:
+    check_for_helm(chosen)
     command = chosen.trial.command
     image, on_hub = image_of(chosen.fingerprint), not is_folder(command.model)
     notes = (image.note, LISTENS, folder_note(chosen), TOKEN_NOTE if on_hub else None, _START)

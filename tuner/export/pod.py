@@ -32,6 +32,7 @@ TOKEN_NOTE = f"for a gated model: kubectl create secret generic {TOKEN_SECRET} -
 
 #: In a namespace with a Service that is called vllm, Kubernetes would else set VLLM_PORT, which vLLM reads.
 NO_LINKS: Tree = {"enableServiceLinks": False}
+_NOT_IN_YAML = re.compile("[\x7f-\x84\x86-\x9f\ufffe\uffff]")
 _PLAIN = re.compile(r"[A-Za-z0-9._/@+:-]+")
 
 
@@ -50,6 +51,13 @@ def check_variables(chosen: Chosen, what: str) -> None:
     for name in environment(chosen.trial.command):
         if not is_identifier(name):
             raise UsageError(f"{what} cannot set the environment variable {name!r}: use --format kubernetes")
+
+
+def check_for_helm(chosen: Chosen) -> None:
+    """Raises UsageError for a text with which Helm's toYaml, which cannot write it, leaves out all that is beside it."""
+    for text in (*launched_arguments(chosen), *environment(chosen.trial.command).values()):
+        if _NOT_IN_YAML.search(text):
+            raise UsageError(f"Helm cannot carry the control character in {text!r}: use --format kubernetes")
 
 
 def check_plain(what: str, text: str) -> None:
