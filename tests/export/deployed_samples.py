@@ -76,7 +76,10 @@ def golden() -> dict[str, str]:
     where = replace(FINGERPRINT, gpu="NVIDIA H100 80GB HBM3", gpu_count=2, model=found.trial.command.model)
     found = replace(found, fingerprint=where)
     texts = {f"{name}.{SUFFIXES.get(name, 'yaml')}": export(found) for name, export in EXPORTERS.items()}
-    return {name: re.sub(rf'(tuner(?:_version"?)?: "?){re.escape(__version__)}', r"\1X", text) for name, text in texts.items()}
+    return {
+        name: re.sub(rf'(tuner(?:_version"?)?: "?){re.escape(__version__)}', r"\1X", text)
+        for name, text in texts.items()
+    }
 
 
 if __name__ == "__main__":

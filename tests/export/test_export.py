@@ -177,9 +177,7 @@ def test_what_is_not_verified_or_not_finished_says_so_first_in_every_format(verd
 def test_what_changes_the_answers_is_said() -> None:
     fp8 = replace(TRIAL, params={"quantization": "fp8_per_tensor", "kv_cache_dtype": "auto"})
     for name, export in EXPORTERS.items():
-        assert "quantization=fp8_per_tensor changes the model's answers" in export(chosen(fp8, BETTER)), (
-            name
-        )
+        assert "quantization=fp8_per_tensor changes the model's answers" in export(chosen(fp8, BETTER)), name
         assert "changes the model's answers" not in export(chosen(TRIAL, BETTER)), name
 
 

@@ -1,4 +1,4 @@
-"""What each format looks like: `PYTHONPATH=.:tests python tests/export/deployed_samples.py` writes the files anew, to be read."""
+"""What each format looks like. `PYTHONPATH=.:tests python tests/export/deployed_samples.py` writes the files anew."""
 
 import pytest
 from deployed_samples import GOLDEN, golden

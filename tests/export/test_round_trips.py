@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import subprocess
+from collections.abc import Callable, Mapping
 
 import deployed
 import pytest
@@ -25,7 +26,7 @@ ODD_NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0="), min_
 )
 PLAIN = st.dictionaries(IDENTIFIERS, WORDS, max_size=4)
 ANY = st.dictionaries(IDENTIFIERS | ODD_NAMES, WORDS, max_size=4)
-READERS = {
+READERS: Mapping[str, Callable[[str], deployed.Run]] = {
     "compose": deployed.of_compose,
     "kubernetes": deployed.of_kubernetes,
     "llm-d": deployed.of_llm_d,
@@ -96,7 +97,9 @@ def test_no_comment_becomes_a_line_of_its_own(study: str, words: str) -> None:
         assert len(heads[0]) == len(heads[1]), format
         assert all(line == line.rstrip("\\") for line in heads[1])
         if format in ("yaml", "command"):
-            below = [[line for line in text.split("\n") if not line.startswith("#")] for text in (export(plain), export(odd))]
+            below = [
+                [line for line in text.split("\n") if not line.startswith("#")] for text in (export(plain), export(odd))
+            ]
             assert below[0] == below[1]
 
 

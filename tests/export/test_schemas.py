@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import deployed
-import jsonschema
-import kubernetes_validate
+import jsonschema  # type: ignore[import-untyped]
+import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
 from deployed_samples import DEPLOYED, HAZARDS, to_deploy
@@ -90,7 +90,7 @@ def test_the_schemas_refuse_what_they_do_not_know() -> None:
         jsonschema.validate(document, schema)
     values = yaml.safe_load(EXPORTERS["helm"](PLAIN))
     values["servingEngineSpec"]["modelSpec"][0]["vllmConfig"]["extraArgs"] = "--seed 1"
-    with pytest.raises(jsonschema.ValidationError, match="extraArgs|--seed 1"):
+    with pytest.raises(jsonschema.ValidationError, match="--seed 1"):
         jsonschema.validate(values, deployed.schema("production-stack-values"))
     for name, key in (("llm-d-modelservice-values", "modelArtifacts"), ("compose-spec", "services")):
         with pytest.raises(jsonschema.ValidationError):
