@@ -304,6 +304,10 @@ class Store:
             found = session.scalars(select(VerificationRow).where(mine).order_by(VerificationRow.id))
             return [rows.verification(row) for row in found]
 
+    def transaction(self) -> AbstractContextManager[Session]:
+        """For the other files of this room."""
+        return self._transaction()
+
     @contextmanager
     def _transaction(self) -> Iterator[Session]:
         with storage_errors(self._url), Session(self._engine) as session, session.begin():
