@@ -13,6 +13,7 @@ from sqlalchemy import (
     Float,
     ForeignKey,
     Index,
+    LargeBinary,
     MetaData,
     Text,
     TypeDecorator,
@@ -224,3 +225,18 @@ class JobRow(Base):
     child_pid: Mapped[int | None]
     child_started_s: Mapped[float | None] = mapped_column(Float(53))
     child_place: Mapped[str | None] = mapped_column(Text)
+
+
+class TimelineRow(Base):
+    """How a load went, second by second: of a trial's measurement, or where `contest` and `round` are not null, of one of its
+    further launches. `samples` is packed (tuner/record/timelines.py); it is read for those alone who draw it."""
+
+    __tablename__ = PREFIX + "timeline"
+    __table_args__ = (UniqueConstraint("study_id", "trial_number", "contest", "round"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey(StudyRow.id))
+    trial_number: Mapped[int]
+    contest: Mapped[int | None]
+    round: Mapped[int | None]
+    samples: Mapped[bytes] = mapped_column(LargeBinary)

@@ -3,7 +3,6 @@
 Working it out reads every measurement of the study, in a thread of its own: a list waits a moment for it, and not longer.
 """
 
-from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as TooLate
 from dataclasses import dataclass
@@ -11,8 +10,9 @@ from threading import Lock
 
 from tuner.decide.objective import COST, ENERGY, Objective
 from tuner.decide.pareto import leading
-from tuner.decide.verdict import Answer, Decision
-from tuner.export.caution import verdict_sentence
+from tuner.decide.verdict import Decision
+from tuner.decide.words.answer import answer_text
+from tuner.decide.words.front import front_text
 from tuner.record.listing import Stamp
 from tuner.record.store import Store
 from tuner.serve.shown import Best, VerdictShown
@@ -77,7 +77,7 @@ def verdict_shown(found: Decision, objective: Objective) -> VerdictShown:
     verdict = found.verdict
     gain = verdict.gain.gain if verdict.gain is not None else None
     return VerdictShown(
-        answer=verdict.answer.value, sentence=_sentence(found, objective, gain), trial=verdict.trial, gain=gain
+        answer=verdict.answer.value, sentence=_sentence(found, objective), trial=verdict.trial, gain=gain
     )
 
 
@@ -86,22 +86,5 @@ def unit(metric: str) -> str:
     return _UNITS.get(metric, "s" if metric.endswith("_s") else "")
 
 
-def _sentence(found: Decision, objective: Objective, gain: float | None) -> str:
-    winner, verdict = found.winner, found.verdict
-    if winner is None:
-        return f"Nothing can be recommended: {verdict.why or 'no trial has ended yet'}"
-    if verdict.answer is Answer.NOTHING_BETTER:
-        return f"Keep vLLM's defaults: {verdict.why}"
-    if told := verdict_sentence(winner, verdict):
-        return told
-    if verdict.answer is Answer.BETTER and gain is not None:
-        return f"Trial {winner.number} is better than vLLM's defaults: {objective.name} {gain:+.1%}, launched again"
-    return f"Trial {winner.number} is verified{_on_its_own(verdict.answer)}"
-
-
-def _on_its_own(answer: Answer) -> str:
-    words: Mapping[Answer, str] = {
-        Answer.ALONE: " on its own: it meets the SLOs, and vLLM's defaults do not",
-        Answer.TRADE: ", and is a trade-off: better than vLLM's defaults in one objective, worse in another",
-    }
-    return words.get(answer, "")
+def _sentence(found: Decision, objective: Objective) -> str:
+    return answer_text(found, objective) if found.front is None else front_text(found, found.front)
