@@ -1,0 +1,1 @@
+"""`tuner serve`: studies over HTTP, for people and for machines."""
