@@ -172,7 +172,13 @@ def delete(
 
 
 @app.command()
-@_of_a_database
+@takes(
+    *("storage", "log_dir"),
+    helps={
+        "storage": "Database: a file (SQLite), or postgresql://...",
+        "log_dir": "Folder of the servers' logs; none from elsewhere is shown.",
+    },
+)
 def dashboard(
     options: Options,
     host: Annotated[str, typer.Option(help="Address to listen on. The dashboard has no password.")] = "127.0.0.1",
@@ -181,7 +187,7 @@ def dashboard(
     """Watch the studies in optuna-dashboard. Stop it with Ctrl-C."""
     from tuner.cli.dashboard import run
 
-    run(options.storage, host, port)
+    run(options.storage, options.log_dir, host, port)
 
 
 @spaces.callback(invoke_without_command=True)
