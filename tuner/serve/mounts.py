@@ -1,23 +1,65 @@
-"""What the service shows beside its API: the page at `/`, its files below `/page/`, and the dashboard at all other paths.
+"""What the service shows beside its API: the page at `/`, with its files below `/page/`, and optuna-dashboard at all other paths.
 
-The places where the page and the dashboard are hung in; neither is known here.
+The place where they are hung in: neither is known here, and both only read.
 """
 
+import asyncio
+import logging
 from pathlib import Path
 
 from aiohttp import web
+from aiohttp_wsgi import WSGIHandler
 
+from tuner.errors import TunerError
+from tuner.export.unreal import unreal_sentence
+from tuner.propose.dashboard import dashboard_app
+from tuner.record.store import Store
+from tuner.serve.pages import add_page
 from tuner.serve.verbs import Verbs
+from tuner.study.artifacts import Artifacts
+from tuner.study.showing import bring_all_up_to_date
 
-_PAGE = Path(__file__).with_name("page")
-
-
-def mount(app: web.Application, verbs: Verbs) -> None:
-    """After the routes of the API, which win."""
-    if (_PAGE / "index.html").is_file():
-        app.router.add_get("/", _index)
-        app.router.add_static("/page/", _PAGE)
+_log = logging.getLogger("tuner.serve")
 
 
-async def _index(request: web.Request) -> web.StreamResponse:
-    return web.FileResponse(_PAGE / "index.html")
+def mount(app: web.Application, verbs: Verbs, host: str, logs: Path) -> None:
+    """After the routes of the API, which win. `host` is how the service is reached, `logs` where the files of trials are."""
+    add_page(app)
+    dashboard = WSGIHandler(_dashboard(verbs.reading, host, logs))
+
+    async def shown(request: web.Request) -> web.StreamResponse:
+        if request.path.startswith("/api/v1/"):
+            raise web.HTTPNotFound
+        if request.method not in ("GET", "HEAD"):
+            raise web.HTTPMethodNotAllowed(request.method, ("GET", "HEAD"))
+        return await dashboard.handle_request(request)
+
+    async def up_to_date(_: web.Application) -> None:
+        """The pages need not wait for what is written about older studies."""
+        app[_WRITING] = asyncio.create_task(asyncio.to_thread(_write, verbs.reading))
+
+    app.on_startup.append(up_to_date)
+    app.router.add_route("*", "/{path:.*}", shown)
+
+
+_WRITING: web.AppKey["asyncio.Task[None]"] = web.AppKey("writing")
+
+
+def _write(store: Store) -> None:
+    try:
+        bring_all_up_to_date(store)
+    except TunerError as error:
+        _log.warning("the dashboard is not up to date: %s", error)
+
+
+def _dashboard(store: Store, host: str, logs: Path) -> object:
+    with store.errors():
+        return dashboard_app(
+            store.url, host, opener=store.opener, banner=_banner(store), files=Artifacts(store, logs)
+        )
+
+
+def _banner(store: Store) -> str:
+    """What is not real is called so, and nobody takes the best of a search for the answer."""
+    unreal = {sentence for study in store.studies() if (sentence := unreal_sentence(study.fingerprint))}
+    return " ".join([*sorted(unreal), "The best trial here is the search's; the page at / says what is verified."])
