@@ -7,7 +7,17 @@ from datetime import timedelta
 import pytest
 from record_samples import COMMAND, MEASURED, NOW, STUDY, a_trial, launch
 
-from tuner.record.listing import Listed, defaults_params, last_trial, launches, listed, names, records, stamps, trial_lines
+from tuner.record.listing import (
+    Listed,
+    defaults_params,
+    last_trial,
+    launches,
+    listed,
+    names,
+    records,
+    stamps,
+    trial_lines,
+)
 from tuner.record.queue import Queue
 from tuner.record.rows import Verification
 from tuner.record.store import Store
@@ -61,7 +71,9 @@ def test_a_stamp_changes_with_all_that_decides(store: Store) -> None:
     assert (seen[-1]["a study"].finished, seen[-1]["a study"].launched) == (2, 1)
     store.begin_contest("a study", [0], 2, NOW)
     seen.append(stamps(store, ["a study"]))
-    run = Verification(round=1, role="defaults", trial_number=0, command=COMMAND, outcome=MEASURED, started_at=NOW, ended_at=NOW)
+    run = Verification(
+        round=1, role="defaults", trial_number=0, command=COMMAND, outcome=MEASURED, started_at=NOW, ended_at=NOW
+    )
     store.add_verification("a study", run)
     seen.append(stamps(store, ["a study"]))
     assert len({str(one) for one in seen}) == len(seen)
@@ -73,7 +85,13 @@ def test_a_line_has_what_is_shown_of_its_trial(store: Store) -> None:
     twin = replace(a_trial(2), outcome=Twin(equals=0, why="alike"), attempts=0, violations={})
     for trial in (marked, a_trial(1, OOM), twin):
         store.finish("a study", trial)
-    store.begin("a study", Proposal(number=3, params={"a": 1}, is_default=False), COMMAND, Resolved(settings={}, digest="d"), NOW)
+    store.begin(
+        "a study",
+        Proposal(number=3, params={"a": 1}, is_default=False),
+        COMMAND,
+        Resolved(settings={}, digest="d"),
+        NOW,
+    )
     zero, one, two, three = trial_lines(store, "a study", 10)
     assert (zero.metrics, zero.marks, zero.failure) == (MEASURED.metrics(), ("unsteady", "imprecise"), None)
     assert (zero.params, zero.is_default, zero.violations) == (marked.params, True, {"ttft_p99": -0.25})

@@ -45,7 +45,12 @@ def test_a_job_comes_back_as_it_was_asked_for(queue: Queue) -> None:
     job = add(queue, "a")
     assert queue.job("a") == job
     assert queue.jobs(["a", "b"]) == {"a": job}
-    assert (job.state, job.asked, job.asked_by, job.asked_at) == (QUEUED, {"gpu": "t4", "slo": ["ttft_p99=1s"]}, "ann", NOW)
+    assert (job.state, job.asked, job.asked_by, job.asked_at) == (
+        QUEUED,
+        {"gpu": "t4", "slo": ["ttft_p99=1s"]},
+        "ann",
+        NOW,
+    )
     assert (job.runner, job.child, job.wish, job.deaths, job.message) == (None, None, None, 0, None)
     assert len(job.token) == 16
 

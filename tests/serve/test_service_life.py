@@ -14,6 +14,9 @@ from waiting import wait_for
 
 from tuner.record.store import Store
 
+#: Of a study; a trial has no message.
+ENDED = b'"state":"finished","message"'
+
 
 def children(study: str) -> list[psutil.Process]:
     """The processes that run a study, whoever started them."""
@@ -33,12 +36,14 @@ def watch(service: Service, name: str, last_id: str | None = None) -> tuple[thre
 
     def read() -> None:
         connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=300)
-        connection.request("GET", f"/api/v1/studies/{name}/events", headers={"Last-Event-ID": last_id} if last_id else {})
+        connection.request(
+            "GET", f"/api/v1/studies/{name}/events", headers={"Last-Event-ID": last_id} if last_id else {}
+        )
         answer = connection.getresponse()
         assert answer.getheader("Content-Type") == "text/event-stream"
         while data := answer.read1(65536):
             heard.extend(data)
-            if b'"state":"finished"' in data:
+            if ENDED in data:
                 break
         connection.close()
 
@@ -50,10 +55,15 @@ def watch(service: Service, name: str, last_id: str | None = None) -> tuple[thre
 def test_a_study_goes_through_the_api_to_its_verdict(tmp_path: Path) -> None:
     with serving(tmp_path) as service:
         asked = service.create("a", trials=3, verify=2, slo=["ttft_p99=60s"])
-        assert (asked["state"], asked["trials_wanted"], asked["unreal"]) in {("queued", 3, "SIMULATED"), ("running", 3, "SIMULATED")}
+        assert (asked["state"], asked["trials_wanted"], asked["unreal"]) in {
+            ("queued", 3, "SIMULATED"),
+            ("running", 3, "SIMULATED"),
+        }
         thread, heard = watch(service, "a")
         assert service.create("b")["state"] == "queued"
-        assert service.post("studies", {"gpu": "t4", "engine": "sim", "study": "a"}, 409)["error"].startswith("there is a study 'a'")
+        assert service.post("studies", {"gpu": "t4", "engine": "sim", "study": "a"}, 409)["error"].startswith(
+            "there is a study 'a'"
+        )
         service.wait("a", "running")
         assert service.state("b") == "queued"  # one a card
         service.wait("a", "finished")
@@ -78,7 +88,7 @@ def test_a_study_goes_through_the_api_to_its_verdict(tmp_path: Path) -> None:
         assert told[-1][2]["state"] == "finished"
         assert all("phase" in data for name, _, data in told if name == "state")
         _, again = watch(service, "a", next(id for name, id, data in told if name == "trial" and data["trial"] == 0))
-        wait_for(lambda: b'"state":"finished"' in again, 60)
+        wait_for(lambda: ENDED in again, 60)
         assert [data["trial"] for name, _, data in events(bytes(again)) if name == "trial"] == [1, 2]
         service.wait("b", "finished")
         assert service.get("studies")["studies"][0]["name"] == "b"
@@ -104,7 +114,9 @@ def test_pause_resume_and_cancel_keep_what_is_finished(tmp_path: Path) -> None:
         service.post("studies/a/cancel")
         service.wait("a", "cancelled")
         assert service.get("studies/a")["trials_finished"] > kept
-        assert "only one that is paused or failed can be resumed" in service.post("studies/a/resume", status=409)["error"]
+        assert (
+            "only one that is paused or failed can be resumed" in service.post("studies/a/resume", status=409)["error"]
+        )
         assert service.post("studies/waits/cancel")["state"] == "cancelled"
         service.create("waits")  # nothing of it had begun: the name is free
         service.wait("waits", "finished")

@@ -1,14 +1,15 @@
-"""What the service shows beside its API: the page at `/`, with its files below `/page/`, and optuna-dashboard at all other paths.
+"""What the service shows beside its API: the page at `/`, its files below `/page/`, optuna-dashboard at all other paths.
 
 The place where they are hung in: neither is known here, and both only read.
 """
 
 import asyncio
 import logging
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from aiohttp import web
-from aiohttp_wsgi import WSGIHandler
+from aiohttp_wsgi.wsgi import WSGIHandler
 
 from tuner.errors import TunerError
 from tuner.export.unreal import unreal_sentence
@@ -19,13 +20,15 @@ from tuner.serve.verbs import Verbs
 from tuner.study.artifacts import Artifacts
 from tuner.study.showing import bring_all_up_to_date
 
+#: All paths that nobody else has.
+DASHBOARD = "/{path}"
 _log = logging.getLogger("tuner.serve")
 
 
-def mount(app: web.Application, verbs: Verbs, host: str, logs: Path) -> None:
-    """After the routes of the API, which win. `host` is how the service is reached, `logs` where the files of trials are."""
+def mount(app: web.Application, verbs: Verbs, logs: Path) -> None:
+    """After the routes of the API, which win. `logs` is where the files of trials are."""
     add_page(app)
-    dashboard = WSGIHandler(_dashboard(verbs.reading, host, logs))
+    dashboard = WSGIHandler(_dashboard(verbs.reading, logs))
 
     async def shown(request: web.Request) -> web.StreamResponse:
         if request.path.startswith("/api/v1/"):
@@ -52,11 +55,13 @@ def _write(store: Store) -> None:
         _log.warning("the dashboard is not up to date: %s", error)
 
 
-def _dashboard(store: Store, host: str, logs: Path) -> object:
+def _dashboard(store: Store, logs: Path) -> Callable[..., Iterable[bytes]]:
+    """The Host has been checked before, by the names that the service has."""
     with store.errors():
-        return dashboard_app(
-            store.url, host, opener=store.opener, banner=_banner(store), files=Artifacts(store, logs)
+        pages = dashboard_app(
+            store.url, "localhost", opener=store.opener, banner=_banner(store), files=Artifacts(store, logs)
         )
+    return lambda environment, start: pages({**environment, "HTTP_HOST": "localhost"}, start)
 
 
 def _banner(store: Store) -> str:
