@@ -34,7 +34,7 @@ _MOST = 200
 #: Of a numeric setting so many of its values are looked at.
 _LEVELS = 6
 #: A column of which the others leave less than this share unexplained is one of theirs, and no more than so many are named;
-#: where there are no more trials than columns any column is one of some others, so there only one is named.
+#: where there are no more trials than columns, any column is one of some others, so there only single ones are named.
 _TOLERANCE, _NAMED = 0.1, 3
 #: An effect is known where its standard deviation is so small, or so much smaller than before anything was measured.
 _SMALL, _TOLD = 0.02, 0.6
@@ -122,8 +122,8 @@ def _importance(fit: _Fit, name: str) -> Importance:
     values = _values(fit.points, name)
     known = Importance(name=name, credit=Credit.UNKNOWN, values=len(values), alone=_alone(fit.points, name))
     if not known.alone and (aliases := _aliases(fit, name)):
-        few = len(aliases) > (1 if len(fit.points) <= fit.x.shape[1] else _NAMED)
-        return known if few else replace(known, credit=Credit.ALIASED, aliases=aliases)
+        is_known = len(aliases) <= _NAMED and (len(fit.points) > fit.x.shape[1] or _are_single(fit, name, aliases))
+        return replace(known, credit=Credit.ALIASED, aliases=aliases) if is_known else known
     levels = _levels(values)
     at = [fit.encoding.encode([{**point, name: level} for point in fit.points]) for level in levels]
     means = [float(fit.surrogate.predict(x)[0].mean()) for x in at]
@@ -131,7 +131,7 @@ def _importance(fit: _Fit, name: str) -> Importance:
     if best == worst:
         best, worst = 0, 1
     effect, deviation, before = fit.surrogate.contrast(at[best], at[worst])
-    if deviation > max(_SMALL, _TOLD * before):
+    if not known.alone and deviation > max(_SMALL, _TOLD * before):
         return known
     half = deviation * NormalDist().inv_cdf(1 - 0.025 / (len(levels) * (len(levels) - 1) / 2))
     return replace(
@@ -155,15 +155,22 @@ def _alone(points: Sequence[Params], name: str) -> int:
 
 
 def _aliases(fit: _Fit, name: str) -> tuple[str, ...]:
-    """The fewest other settings that tell the value of this one, one after the other left out; empty where all do not."""
+    """The other settings that tell the value of this one: each that does alone, else what is left where one after the other is
+    left out. Empty where even all do not."""
     kept = [other for other in fit.encoding.names if other != name]
     if _tolerance(fit, name, kept) >= _TOLERANCE:
         return ()
+    if single := [other for other in kept if _tolerance(fit, name, [other]) < _TOLERANCE]:
+        return tuple(single[:_NAMED])
     for other in tuple(kept):
         fewer = [one for one in kept if one != other]
         if _tolerance(fit, name, fewer) < _TOLERANCE:
             kept = fewer
     return tuple(kept)
+
+
+def _are_single(fit: _Fit, name: str, aliases: Sequence[str]) -> bool:
+    return all(_tolerance(fit, name, [other]) < _TOLERANCE for other in aliases)
 
 
 def _tolerance(fit: _Fit, name: str, others: Sequence[str]) -> float:

@@ -70,7 +70,7 @@ def environment_section(report: Report) -> Section:
     return Section(
         "environment",
         "Environment",
-        [Table(caption="Where this was measured", headers=["what", "as it was"], rows=rows, codes=frozenset({1}))],
+        [Table(caption="Where this was measured", headers=["what", "as it was"], rows=rows)],
     )
 
 
@@ -100,7 +100,7 @@ def method_section(report: Report) -> Section:
         ["level of the test", _level(report, method)],
     ]
     blocks: list[Block] = [
-        Table(caption="How it was measured", headers=["what", "how"], rows=rows),
+        Table(caption="The load, the window, and the test", headers=["what", "how"], rows=rows),
         *(Paragraph(text, Tone.CAUTION) for text in _marked(report.trials)),
     ]
     if method.workload:

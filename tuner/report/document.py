@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+#: What stands in a column of codes and is none.
+WORDS = frozenset({"", "-", "vLLM's defaults", "those of the defaults", "not known"})
+
 
 class Tone(StrEnum):
     """What a paragraph is for; never told by a colour alone."""
@@ -54,9 +57,10 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Gallery:
-    """Figures that belong together."""
+    """Figures that belong together. `is_told` where a table beside them says the same, for who sees no figures."""
 
     figures: Sequence[Figure]
+    is_told: bool = False
 
 
 @dataclass(frozen=True, slots=True)

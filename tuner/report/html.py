@@ -9,7 +9,19 @@ from collections.abc import Iterator, Sequence
 from hashlib import sha256
 
 from tuner.report.content import Report
-from tuner.report.document import Block, Code, Details, Document, Figure, Gallery, Paragraph, Section, Table, Tone
+from tuner.report.document import (
+    WORDS,
+    Block,
+    Code,
+    Details,
+    Document,
+    Figure,
+    Gallery,
+    Paragraph,
+    Section,
+    Table,
+    Tone,
+)
 from tuner.report.outline import document_of
 from tuner.report.style import STYLE
 from tuner.report.text import html
@@ -110,7 +122,7 @@ def _table(table: Table) -> Iterator[str]:
 def _cells(table: Table, row: Sequence[str]) -> Iterator[str]:
     for column, cell in enumerate(row):
         shown = html(cell)
-        if column in table.codes and cell not in ("", "-"):
+        if column in table.codes and cell not in WORDS:
             shown = f"<code>{shown}</code>"
         if column == 0:
             yield f'<th scope="row"{_kind(table, column, cell)}>{shown}</th>'

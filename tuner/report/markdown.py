@@ -1,11 +1,11 @@
 """A report in, Markdown for a pull request out: GitHub's dialect, without pictures, whose tables say the same. Pure."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from tuner.report.content import Report
-from tuner.report.document import Block, Code, Details, Document, Gallery, Paragraph, Section, Table, Tone
+from tuner.report.document import WORDS, Block, Code, Details, Document, Gallery, Paragraph, Section, Table, Tone
 from tuner.report.outline import document_of
-from tuner.report.text import fenced, html, markdown
+from tuner.report.text import code, fenced, html, markdown
 
 #: Rows of a table that stand in a comment; more are in the HTML and the JSON.
 _ROWS = 40
@@ -19,7 +19,7 @@ def _document(document: Document) -> Iterator[str]:
     yield f"# {markdown(document.title)}"
     if document.unreal is not None:
         yield f"> **{markdown(document.unreal)}**"
-    yield "  \n".join(f"{name}: {fenced(value, inline=True)}" for name, value in document.about)
+    yield "  \n".join(f"{name}: {code(value)}" for name, value in document.about)
     for section in document.sections:
         yield from _section(section)
     yield f"---\n\n{markdown(document.footer)}"
@@ -42,8 +42,8 @@ def _block(block: Block) -> Iterator[str]:
         case Details(summary=summary, blocks=blocks):
             inside = "\n\n".join(part for one in blocks for part in _block(one))
             yield f"<details><summary>{html(summary)}</summary>\n\n{inside}\n\n</details>"
-        case Gallery(figures=figures):
-            yield from (f"*{markdown(one.title)}.* {markdown(one.description)}" for one in figures)
+        case Gallery(figures=figures, is_told=is_told):
+            yield from (markdown(one.description) for one in figures if not is_told)
 
 
 def _toned(text: str, tone: Tone) -> str:
@@ -63,9 +63,9 @@ def _table(table: Table) -> Iterator[str]:
 
 def _cells(row: Sequence[str], table: Table) -> Iterator[str]:
     for column, cell in enumerate(row):
-        is_code = column in table.codes and cell not in ("", "-")
-        yield fenced(cell, inline=True) if is_code else markdown(cell)
+        is_code = column in table.codes and cell not in WORDS
+        yield code(cell) if is_code else markdown(cell)
 
 
-def _line(cells: Iterator[str] | Sequence[str] | map[str]) -> str:
+def _line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"

@@ -194,7 +194,7 @@ def legend(entries: Sequence[Named], top: float) -> tuple[list[str], float]:
     """Entries beside each other as far as there is room; and where what follows begins."""
     found, x, y = [], 8.0, top
     for entry in entries:
-        wide = 22 + 6.0 * len(entry.name)
+        wide = 27 + 6.4 * len(entry.name)
         if x + wide > WIDTH:
             x, y = 8.0, y + _LINE
         if entry.shape is None:

@@ -64,7 +64,7 @@ def progress_section(report: Report) -> Section:
     known = [step for step in steps if step.value is not None]
     blocks: list[Block] = [Paragraph(_summary(report, steps))]
     if known:
-        blocks.append(Gallery([_figure(report, steps, objective)]))
+        blocks.append(Gallery([_figure(report, steps, objective)], is_told=True))
     if steps:
         blocks.append(Details("Every trial as a table", [_table(report, steps)]))
     return Section("progress", "The search, launch after launch", blocks)

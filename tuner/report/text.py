@@ -34,15 +34,18 @@ def markdown(text: str) -> str:
     """In a line of Markdown: nothing of it is markup, and nobody is called by it."""
     line = " ".join(visible(text).split())
     line = _LINE.sub(lambda found: f"{found[1]}{found[2][:-1]}\\{found[2][-1]}", _MARKUP.sub(r"\\\1", line))
+    line = text if text == "-" else line
     return line.replace("@", "@\N{WORD JOINER}")
 
 
-def fenced(text: str, inline: bool = False) -> str:
-    """As code, between more backticks than it has in a row."""
+def code(text: str) -> str:
+    """In a line of Markdown, as code; a cell of a table may hold it."""
+    shown = " ".join(visible(text).split())
+    return f"<code>{markdown(shown)}</code>" if re.search(r"[|`]", shown) or not shown else f"`{shown}`"
+
+
+def fenced(text: str) -> str:
+    """As code of several lines, between more backticks than it has in a row."""
     shown = visible(text).rstrip("\n")
-    longest = max((len(run) for run in re.findall("`+", shown)), default=0)
-    if not inline:
-        fence = "`" * max(3, longest + 1)
-        return f"{fence}text\n{shown}\n{fence}"
-    shown, fence = " ".join(shown.split()).replace("|", "\\|"), "`" * (longest + 1)
-    return f"{fence} {shown} {fence}" if longest or not shown else f"`{shown}`"
+    fence = "`" * max(3, max((len(run) for run in re.findall("`+", shown)), default=0) + 1)
+    return f"{fence}text\n{shown}\n{fence}"

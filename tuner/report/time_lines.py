@@ -51,7 +51,7 @@ def time_lines_section(report: Report) -> Section:
     for series in _SERIES:
         known = [one for one in drawn if any(value is not None for value in series.of(one.timeline))]
         if known:
-            blocks.append(Gallery(_figures(series, known)))
+            blocks.append(Gallery(_figures(series, known), is_told=True))
     blocks.append(_table(drawn))
     return Section("time-lines", "Time lines", blocks)
 

@@ -23,7 +23,7 @@ def _blocks(report: Report, found: Importances) -> list[Block]:
     known = [one for one in found.settings if one.credit in (Credit.EFFECT, Credit.NOTHING)]
     blocks: list[Block] = [Paragraph(_intro(report, found, len(known)))]
     if known:
-        blocks.append(Gallery([_figure(found, known[:_SHOWN])]))
+        blocks.append(Gallery([_figure(found, known[:_SHOWN])], is_told=True))
     if told := _untold(found):
         blocks.append(Paragraph(told, Tone.CAUTION))
     if found.settings:
@@ -32,7 +32,7 @@ def _blocks(report: Report, found: Importances) -> list[Block]:
 
 
 def _intro(report: Report, found: Importances, known: int) -> str:
-    label = ROWS[found.metric].label
+    label = ROWS[found.metric].lower
     if not found.settings:
         return f"Nothing can be said of any setting's effect on {label}: no trial was measured wholly."
     trials = f"{found.trials} of the {found.measured:,}" if found.trials < found.measured else f"{found.trials}"

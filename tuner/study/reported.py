@@ -64,7 +64,7 @@ def report_of(store: Store, name: str, now: datetime | None = None) -> Report:
         command=_command(found, record),
         compared=compared,
         importances=tuple(importances(finished, objective) for objective in objectives),
-        time_lines=_time_lines(store, name, compared),
+        time_lines=_time_lines(store, name, found, compared),
         agreement=known,
         agreement_sentence=None if known is None else agreement_sentence(known, unreal),
     )
@@ -118,8 +118,27 @@ def _compared(
     return before_after(before, after, again, objectives)
 
 
-def _time_lines(store: Store, name: str, compared: BeforeAfter | None) -> tuple[Drawn, ...]:
-    return ()
+def _time_lines(store: Store, name: str, found: Decision, compared: BeforeAfter | None) -> tuple[Drawn, ...]:
+    """Of the defaults and of what they are compared with: the last round of the verification that both have, else the
+    search's."""
+    default = found.defaults.number if found.defaults else None
+    numbers = (default, compared.other) if compared is not None else (default,)
+    contest = len(store.contests(name))
+    known = {
+        (one.trial, one.round): one.timeline
+        for number in numbers
+        if number is not None
+        for one in store.timelines(name, number)
+        if one.contest in (None, contest)
+    }
+    rounds = [round for number, round in known if number == numbers[0] and round is not None]
+    both = [round for round in rounds if all((number, round) in known for number in numbers)]
+    drawn = max(both, default=None)
+    return tuple(
+        Drawn(trial=number, is_default=number == default, round=drawn, timeline=known[number, drawn])
+        for number in numbers
+        if number is not None and (number, drawn) in known
+    )
 
 
 def _method(record: StudyRecord, store: Store) -> Method:
