@@ -21,7 +21,7 @@ from tuner.serve.asked import NothingAsked
 from tuner.serve.following import Place
 from tuner.serve.guard import HEADERS, Guard
 from tuner.serve.hub import Hub
-from tuner.serve.mounts import DASHBOARD, mount
+from tuner.serve.mounts import DASHBOARD, MAX_BODY_BYTES, mount
 from tuner.serve.openapi import document
 from tuner.serve.prometheus import CONTENT_TYPE, Counts
 from tuner.serve.reading import read_body, read_query
@@ -30,7 +30,6 @@ from tuner.serve.routes import EVENTS, HEALTH, HEALTH_ROUTE, OPENAPI, ROUTES, As
 from tuner.serve.shown import TextShown
 from tuner.serve.verbs import Verbs
 
-MAX_BODY_BYTES = 65_536
 _THREADS = 8
 _log = logging.getLogger("tuner.serve")
 _UNUSABLE = "the database cannot be used now: the log of the service says why"
