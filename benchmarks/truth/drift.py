@@ -165,7 +165,9 @@ def main() -> None:
         write(f"{sum(alarms) / runs:7.1%}  {name}\n")
         sys.stdout.flush()
     few = min(runs, _SHIFTED)
-    write(f"windows from the change to the alarm after {_BEFORE} without one, {few} runs: median, 90 %; not in {_AFTER}\n")
+    write(
+        f"windows from the change to the alarm after {_BEFORE} without one, {few} runs: median, 90 %; not in {_AFTER}\n"
+    )
     for name, traffic in CHANGES.items():
         late = np.array(on_all_cores(_changed, [(USUAL, traffic, seed) for seed in range(few)]))
         median, most = np.percentile(late, [50, 90], method="higher")

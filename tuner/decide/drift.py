@@ -172,7 +172,10 @@ def together(windows: Sequence[Window], expected: Expected, margins: Margins) ->
 
 def _ratios(window: Window, expected: Expected) -> dict[Quantity, float]:
     """What was seen as a multiple of what was expected; of lengths only where enough requests tell them."""
-    pairs = [(Quantity.RATE, window.rate, expected.rate), (Quantity.CONCURRENCY, window.concurrency, expected.concurrency)]
+    pairs = [
+        (Quantity.RATE, window.rate, expected.rate),
+        (Quantity.CONCURRENCY, window.concurrency, expected.concurrency),
+    ]
     for quantity, counts, lengths in (
         (Quantity.INPUT, window.inputs, expected.inputs),
         (Quantity.OUTPUT, window.outputs, expected.outputs),
@@ -234,7 +237,9 @@ class _Bets:
     age: int = 0
 
     def settle(self, pays: float) -> None:
-        self.capital = [(capital + 1) * (1 + stake * pays) for capital, stake in zip(self.capital, _STAKES, strict=True)]
+        self.capital = [
+            (capital + 1) * (1 + stake * pays) for capital, stake in zip(self.capital, _STAKES, strict=True)
+        ]
         if self.best <= 1:
             self.best, self.age = 1.0, 0
         self.best *= 1 + _STAKES[1] * pays

@@ -136,7 +136,7 @@ class Proposals:
 
     def draft(self, drafted: Drafted, step: Step) -> int:
         """Store a new one, in state `tuning`; its number."""
-        with self._transaction() as session:
+        with self._store.transaction() as session:
             row = ProposalRow(
                 urls=[*drafted.urls],
                 study_before=drafted.study_before,
@@ -176,12 +176,12 @@ class Proposals:
 
     def get(self, number: int) -> StoredProposal:
         """Raises UsageError when there is none of that number."""
-        with self._transaction() as session:
+        with self._store.transaction() as session:
             return _stored(self._row(session, number))
 
     def listed(self, *states: State, limit: int | None = None, before: int | None = None) -> list[StoredProposal]:
         """The newest first; in these states, or in any; those with a smaller number than `before`."""
-        with self._transaction() as session:
+        with self._store.transaction() as session:
             wanted = select(ProposalRow).order_by(ProposalRow.id.desc())
             if states:
                 wanted = wanted.where(ProposalRow.state.in_([state.value for state in states]))
@@ -191,12 +191,12 @@ class Proposals:
 
     def note(self, step: Step) -> None:
         """Add an entry to the log alone."""
-        with self._transaction() as session:
+        with self._store.transaction() as session:
             _note(session, step.proposal, step)
 
     def log(self, number: int | None = None) -> list[Step]:
         """The entries, in the order of their writing: of one proposal, or all."""
-        with self._transaction() as session:
+        with self._store.transaction() as session:
             wanted = select(AuditRow).order_by(AuditRow.id)
             if number is not None:
                 wanted = wanted.where(AuditRow.proposal == number)
@@ -207,7 +207,7 @@ class Proposals:
 
     @contextmanager
     def _moving(self, number: int, to: State, step: Step) -> Iterator[ProposalRow]:
-        with self._transaction() as session:
+        with self._store.transaction() as session:
             row = self._row(session, number)
             if to not in _NEXT[now := State(row.state)]:
                 raise RunError(f"proposal {number} is {now.value}, and from there it cannot become {to.value}")
@@ -220,11 +220,6 @@ class Proposals:
         if row is None:
             raise UsageError(f"{self._store.name} has no proposal {number}: `tuner proposals` lists them")
         return row
-
-    @contextmanager
-    def _transaction(self) -> Iterator[Session]:
-        with self._store.transaction() as session:
-            yield session
 
 
 def _note(session: Session, number: int | None, step: Step) -> None:

@@ -34,7 +34,9 @@ def tuned_for(store: Store, study: str) -> Tuned:
     record = store.study(study)
     chosen = study_decision(store, study).chosen
     if chosen is None:
-        raise UsageError(f"study {study!r} has no trial that was measured and meets its SLOs: nothing of it is deployed")
+        raise UsageError(
+            f"study {study!r} has no trial that was measured and meets its SLOs: nothing of it is deployed"
+        )
     workload = stored_workload(record.settings.get("workload"))
     if workload is None:
         raise UsageError(f"study {study!r} does not know its workload, an older tuner wrote it: tune again")
