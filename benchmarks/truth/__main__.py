@@ -1,7 +1,7 @@
 """make bench-truth: how often tuner's answers are right, where the truth is known. Seeded simulations of its own functions.
 
-Seven parts: the verification of a search, what its ballast is, where a window begins, when it ends and what is known of it, when
-it is stopped early, the highest rate, whether traffic has drifted. Each can be run alone: `python benchmarks/truth rate`.
+Seven parts: the verification of a search, what its ballast is, where a window begins, when it ends and what is known of it,
+when it is stopped early, the highest rate, whether traffic has drifted. Each can be run alone: `python benchmarks/truth rate`.
 """
 
 import argparse

@@ -34,12 +34,12 @@ def from_metrics(url: str, watched: str, output: Path | None, api: str) -> None:
     errors.print(f"{output}: {_summary(found)}", highlight=False, soft_wrap=True, markup=False)
 
 
-def parse_duration(text: str) -> float:
+def parse_duration(text: str, flag: str = "--for") -> float:
     """Seconds in e.g. 90s, 10m, 1.5h. Raises UsageError; a week is the longest."""
     match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)([smh])", text.strip(), re.ASCII)
     duration_s = float(match[1]) * _UNITS_S[match[2]] if match else 0.0
     if not 0 < duration_s <= _LONGEST_S:
-        raise UsageError(f"--for {text!r} is no duration above 0 and of at most 168h: give one such as 90s, 10m or 2h")
+        raise UsageError(f"{flag} {text!r} is no duration above 0 and of at most 168h: give one such as 90s, 10m or 2h")
     return duration_s
 
 

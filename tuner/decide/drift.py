@@ -145,7 +145,7 @@ Payoffs = dict[Change, float]
 def at_once(window: Window, expected: Expected, margins: Margins) -> Payoffs:
     """What bets on more than expected, and on what the prefix cache finds, pay for a window."""
     found = {
-        Change(quantity, is_up=True): ratio / margins.ratio - 1 for quantity, ratio in _ratios(window, expected).items()
+        Change(quantity, is_up=True): ratio / margins.ratio - 1 for quantity, ratio in ratios(window, expected).items()
     }
     if window.prefix_share is not None and expected.prefix_share is not None and window.requests >= LEAST_REQUESTS:
         by = window.prefix_share - expected.prefix_share
@@ -156,21 +156,21 @@ def at_once(window: Window, expected: Expected, margins: Margins) -> Payoffs:
 
 def together(windows: Sequence[Window], expected: Expected, margins: Margins) -> Payoffs:
     """What bets on less than expected, and on other shapes, pay for some windows together."""
-    merged = _merged(windows)
+    whole = merged(windows)
     found = {
         Change(quantity, is_up=False): _sign(ratio < 1 / margins.ratio)
-        for quantity, ratio in _ratios(merged, expected).items()
+        for quantity, ratio in ratios(whole, expected).items()
     }
     for quantity, counts, lengths in (
-        (Quantity.INPUT_SHAPE, merged.inputs, expected.inputs),
-        (Quantity.OUTPUT_SHAPE, merged.outputs, expected.outputs),
+        (Quantity.INPUT_SHAPE, whole.inputs, expected.inputs),
+        (Quantity.OUTPUT_SHAPE, whole.outputs, expected.outputs),
     ):
         if counts is not None and lengths is not None and counts.total >= LEAST_REQUESTS:
             found[Change(quantity, is_up=True)] = _sign(stability_index(counts, lengths) > margins.index)
     return found
 
 
-def _ratios(window: Window, expected: Expected) -> dict[Quantity, float]:
+def ratios(window: Window, expected: Expected) -> dict[Quantity, float]:
     """What was seen as a multiple of what was expected; of lengths only where enough requests tell them."""
     pairs = [
         (Quantity.RATE, window.rate, expected.rate),
@@ -189,8 +189,8 @@ def _sign(is_so: bool) -> float:
     return 1.0 if is_so else -1.0
 
 
-def _merged(windows: Sequence[Window]) -> Window:
-    """All as one; `prefix_share` is left out."""
+def merged(windows: Sequence[Window]) -> Window:
+    """All as one."""
     return Window(
         duration_s=sum(window.duration_s for window in windows),
         requests=sum(window.requests for window in windows),
@@ -198,12 +198,14 @@ def _merged(windows: Sequence[Window]) -> Window:
         concurrency=_average([(window.concurrency, window.duration_s) for window in windows]),
         inputs=_together([window.inputs for window in windows]),
         outputs=_together([window.outputs for window in windows]),
+        prefix_share=_average([(window.prefix_share, window.requests) for window in windows]),
     )
 
 
 def _average(values: Sequence[tuple[float | None, float]]) -> float | None:
     known = [(value, weight) for value, weight in values if value is not None]
-    return sum(value * weight for value, weight in known) / sum(weight for _, weight in known) if known else None
+    weights = sum(weight for _, weight in known)
+    return sum(value * weight for value, weight in known) / weights if weights > 0 else None
 
 
 def _together(parts: Sequence[Counts | None]) -> Counts | None:

@@ -1,8 +1,8 @@
 """Readings of replicas' /metrics in, one after another; what they served together out, as one server that was never restarted.
 
-Counters that go backwards are those of a new process: what was counted between the last reading of the old one and the first of
-the new one is not known, and that time does not count. A replica that cannot be read for longer than `longest_gap_s` is left out
-for as long. Pure: reads nothing.
+Counters that go backwards are those of a new process: what was counted between the last reading of the old one and the first
+of the new one is not known, and that time does not count. A replica that cannot be read for longer than `longest_gap_s` is
+left out for as long. Pure: reads nothing.
 """
 
 from collections.abc import Mapping, Sequence

@@ -129,7 +129,7 @@ _WORKLOAD: TypeAdapter[dict[str, JsonValue]] = TypeAdapter(dict[str, JsonValue])
 
 
 class Proposals:
-    """Those of a database. Methods raise StorageError for what the database refuses, UsageError for a number that it has not."""
+    """Those of a database. Methods raise StorageError for what it refuses, UsageError for a number that it has not."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
