@@ -21,7 +21,7 @@ from tuner.errors import RunError, TunerError, UsageError
 from tuner.measure.served import Served, quantile
 from tuner.record.proposals import Proposals, State, StoredProposal
 from tuner.record.store import Store
-from tuner.retune.commands import Ran, run_command
+from tuner.retune.commands import Ran, end_left, run_command
 from tuner.retune.proposals import is_unfinished, step
 from tuner.retune.served_slices import parts, served
 from tuner.study.lease import me
@@ -106,6 +106,8 @@ def finish_unfinished(
                 " config is still there: give --revert-cmd, which takes it back, or take it back by hand and run"
                 f" `tuner reject {left.number}`"
             )
+        if end_left(_told(left)):
+            tell(f"--canary-cmd of proposal {left.number} was still running, and is killed")
         order = Order(
             by=by, canary_cmd="", revert_cmd=revert_cmd, url=left.canary_url or "", others=(), watch_s=0.0, slos=(),
             config=Path(), command_timeout_s=timeout_s,
@@ -247,10 +249,15 @@ def _latency(slo: Slo) -> str:
 def _variables(proposal: StoredProposal, order: Order) -> dict[str, str]:
     """What the commands are told; a name of its own, for TUNER_CONFIG is tuner's."""
     return {
-        "TUNER_PROPOSAL": str(proposal.number),
+        **_told(proposal),
         "TUNER_PROPOSAL_CONFIG": str(order.config.absolute()),
         "TUNER_CANARY_URL": order.url.removesuffix("/metrics"),
     }
+
+
+def _told(proposal: StoredProposal) -> dict[str, str]:
+    """By what a command of this proposal is known, among those of all databases."""
+    return {"TUNER_PROPOSAL": str(proposal.number), "TUNER_PROPOSAL_STUDY": proposal.study_after}
 
 
 def _maybe(url: str) -> Served | None:

@@ -10,7 +10,10 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+
+import psutil
 
 from tuner.launch.processes import kill_session
 from tuner.space.words import is_secret
@@ -18,9 +21,8 @@ from tuner.space.words import is_secret
 _TAIL = 2000
 #: Shorter values of secret variables are words that stand anywhere.
 _LEAST_SECRET = 6
-_SAID = re.compile(
-    r"(?i)((?:authorization:\s*)?bearer\s+|[\w-]*(?:token|secret|password|passwd|api[_-]?key)[\w-]*['\"]?\s*[=:\s]\s*['\"]?)[^\s'\"]+"
-)
+_NAMED = r"[\w-]*(?:token|secret|password|passwd|api[_-]?key)(?![a-z])"
+_SAID = re.compile(rf"(?i)(bearer\s+|--{_NAMED}[=\s]\s*['\"]?|{_NAMED}['\"]?\s*[=:]\s*['\"]?)[^\s'\"]+")
 _IN_URL = re.compile(r"(://[^\s/:@]*:)[^\s/@]+@")
 
 
@@ -69,6 +71,19 @@ def run_command(command: str, variables: Mapping[str, str], timeout_s: float) ->
         output.seek(max(0, size - 4 * _TAIL))
         said = without_secrets(output.read().decode(errors="replace"), {**os.environ, **variables})
     return Ran(exit_code=exit_code, said=_printable(said[-_TAIL:]), took_s=time.monotonic() - began_s)
+
+
+def end_left(variables: Mapping[str, str]) -> int:
+    """Kill the commands that a dead tuner gave these variables, with what they started; how many there were."""
+    found = 0
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, ProcessLookupError):
+            if os.getsid(process.pid) == process.pid and process.cmdline()[:2] == ["/bin/sh", "-c"]:
+                its = process.environ()
+                if all(its.get(name) == value for name, value in variables.items()):
+                    kill_session(process.pid)
+                    found += 1
+    return found
 
 
 def without_secrets(text: str, environment: Mapping[str, str]) -> str:

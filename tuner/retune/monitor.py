@@ -6,6 +6,7 @@ Once a drift is told, what the traffic has become is what further windows are co
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import pairwise
 
 from tuner.decide.drift import Detector, Drift, Expected, Margins, Quantity, Window, merged, ratios
 from tuner.errors import RunError
@@ -79,10 +80,11 @@ def _drifted(
 ) -> Look:
     since = min(max(drift.since for drift in drifts), len(kept))
     changed = kept[-since:]
-    seen = [moment.total for one in changed for moment in one.moments]
+    seen = changed[0].moments[0].total, *(moment.total for one in changed for moment in one.moments[1:])
+    moved = [seen[0], *(now for before, now in pairwise(seen) if now.time_s > before.time_s)]
     found, workload = None, None
     try:
-        found = traffic(seen)
+        found = traffic(moved)
         workload = imitation(found, tuned.workload.api, f"{tuned.workload.name.removesuffix('-drifted')}-drifted")
     except RunError:  # nobody uses it any more: there is nothing to imitate
         pass
