@@ -24,9 +24,14 @@ EXAMPLES = {
     "trials": "tuner trials t4-demo-chat --all",
     "show": "tuner show t4-demo-chat\ntuner show t4-demo-chat 7",
     "export": "tuner export t4-demo-chat\ntuner export t4-demo-chat --format yaml --output vllm.yaml",
+    "report": "tuner report t4-demo-chat --output report.html\n"
+    "tuner report t4-demo-chat --format markdown\n"
+    "tuner report t4-demo-chat --format json | jq .verdict.sentence",
     "plan": "tuner plan --gpu t4\ntuner plan --gpu l4 --model mine --users 128 --slo ttft_p99=2s --price 0.80",
     "bench": "tuner bench http://127.0.0.1:8000\n"
     "tuner bench http://127.0.0.1:8000 --request-rate 4 --find-rate --slo ttft_p99=500ms",
+    "serve": "tuner serve --model mine=/models/mine\n"
+    "tuner serve --host 0.0.0.0 --token-file token --allow allow.yaml --storage postgresql://tuner@db/tuner",
     "compare": "tuner compare http://127.0.0.1:8000 http://127.0.0.1:8001\n"
     "tuner compare few.yaml many.yaml --gpu cpu --model demo",
 }

@@ -8,12 +8,12 @@ from rich.table import Table
 
 from tuner.bench.comparison import Comparison
 from tuner.cli.answer import change_text
-from tuner.cli.rows import LATENCIES, REST, ROWS, STATISTICS, THROUGHPUT, Row
 from tuner.decide.confidence import LEAST_PAIRS, Difference, Paired
 from tuner.decide.deciding import OTHER_LENGTHS
 from tuner.decide.gain import LEAST_GAIN
 from tuner.decide.objective import Objective
 from tuner.decide.slo import Slo
+from tuner.decide.words.rows import LATENCIES, REST, ROWS, STATISTICS, THROUGHPUT, Row
 from tuner.measure.marks import BUNCHED, BUNCHED_FIRST
 from tuner.types import ClientMetrics, LoadMetrics, Mark, Measured, RateFound, Workload
 
@@ -42,17 +42,6 @@ def measurement_tables(measured: Measured) -> list[Table]:
     beside = {"output_throughput": interval, "request_rate": _rate_interval(measured.rate) if measured.rate else ""}
     tried = [_tried_table(measured.rate)] if measured.rate else []
     return [_plain_table(THROUGHPUT, found, beside), latencies, *tried, _plain_table(REST, found)]
-
-
-def load_text(workload: Workload) -> str:
-    """What load was put on a server, in words."""
-    if workload.users is not None:
-        return "1 user" if workload.users == 1 else f"{workload.users:,} users"
-    if workload.request_rate is None:
-        return "arrivals of a trace"
-    if workload.find_rate:
-        return f"the highest request rate, from {workload.request_rate:g} requests/s"
-    return f"{workload.request_rate:g} requests/s"
 
 
 def rate_sentence(rate: RateFound, measured: Measured, slos: Sequence[Slo]) -> str:

@@ -1,1 +1,1 @@
-"""`tuner serve`: studies over HTTP, for people and for machines."""
+"""The service: studies over HTTP, a queue that survives restarts, and what watches them."""

@@ -34,6 +34,7 @@ from tuner.study.lease import holding
 from tuner.study.model import ServerModel
 from tuner.study.proposing import Proposing, words_of
 from tuner.study.setup import Setup, check_lengths
+from tuner.study.showing import Showing
 from tuner.study.transfer import transfer
 from tuner.study.verification import verify
 from tuner.study.watch import Watch
@@ -81,10 +82,13 @@ def run_study(setup: Setup, store: Store, engine: Engine, watch: Watch) -> Decis
         gate, model = Gate(setup, store, watch), ServerModel(setup, watch.detail)
         proposing = Proposing(setup, resolved.settings, model, watch, taught.earlier if taught else ())
         with closing(Book(store.url, setup.study, words_of(setup), tell=watch.note)) as book:
-            search = _Search(setup, store, engine, watch, model, proposing, book, budget, gate, stored)
+            showing = Showing(store, setup.study, book.show)
+            search = _Search(setup, store, engine, watch, model, proposing, book, showing, budget, gate, stored)
             search.reconcile()
             search.run()
-        verify(setup, store, watch, budget, search.plain_launch_s(), gate)
+            showing.now()
+            verify(setup, store, watch, budget, search.plain_launch_s(), gate)
+            showing.now()
     return study_decision(store, setup.study)
 
 
@@ -100,13 +104,14 @@ class _Search:
         model: ServerModel,
         proposing: Proposing,
         book: Book,
+        showing: Showing,
         budget: Budget,
         gate: Gate,
         study: StudyRecord,
     ) -> None:
         self._setup, self._store, self._engine, self._watch = setup, store, engine, watch
         self._proposing, self._book, self._budget, self._gate, self._study = proposing, book, budget, gate, study
-        self._model, self._ending = model, Ending(setup, watch.note)
+        self._model, self._ending, self._showing = model, Ending(setup, watch.note), showing
         self._finished: list[Trial] = []
 
     def reconcile(self) -> None:
@@ -129,6 +134,8 @@ class _Search:
 
     def _write(self) -> None:
         self._book.write(self._finished, self._store.running(self._setup.study))
+        if self._finished:
+            self._showing.maybe()
 
     def run(self) -> None:
         while len(launched := [t for t in self._finished if t.attempts]) < self._ending.limit:
@@ -252,7 +259,7 @@ class _Search:
         stored_or_kept(lambda: self._store.finish(self._setup.study, trial), folder, self._study, trial)
         if not isinstance(trial.outcome, Twin):
             refuse_what_is_not_of_the_settings(trial.outcome, f"trial {trial.number}")
-        self._finished.append(trial)
+        self._finished.append(_without_timeline(trial))
         self._write()
         self._watch.trial_ended(trial, self._leading())
         if trial.attempts:
@@ -260,6 +267,12 @@ class _Search:
 
     def _leading(self) -> Trial | None:
         return leading(self._finished, self._setup.objectives)
+
+
+def _without_timeline(trial: Trial) -> Trial:
+    """What is stored need not be kept in memory, too."""
+    outcome = trial.outcome
+    return replace(trial, outcome=replace(outcome, timeline=None)) if isinstance(outcome, Measured) else trial
 
 
 def _all_refused(trials: Sequence[Trial]) -> str:

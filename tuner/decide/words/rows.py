@@ -1,4 +1,4 @@
-"""A metric's name in; its label, unit, factor and decimals out. Units are milliseconds and percent on screens only."""
+"""A metric's name in; its label, unit, factor and decimals out. Units are milliseconds and percent only where people read."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +13,12 @@ class Row:
     factor: float = 1.0
     decimals: int = 1
     more_is_better: bool | None = None
+
+
+    @property
+    def lower(self) -> str:
+        """The label inside a sentence: `output throughput`, but `TTFT p99`."""
+        return self.label if self.label[1:2].isupper() else f"{self.label[0].lower()}{self.label[1:]}"
 
 
 STATISTICS = ("mean", "p50", "p90", "p95", "p99")
