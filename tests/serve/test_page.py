@@ -16,11 +16,20 @@ KEPT_IN = ("Connecting to", "Fetch API cannot load", "Refused to connect")
 PROPOSAL: dict[str, Any] = {
     "id": 7,
     "state": "open",
+    "urls": ["http://127.0.0.1:8000"],
+    "drift": f"Prompts are 4 times as long as they were: {MARKUP}",
+    "study_before": "live",
+    "study_after": "live",
+    "trial": 2,
+    "verdict": f"Trial 2 is better: {MARKUP}",
+    "gain": 0.12,
+    "settings_changes": [
+        {"name": "max_num_seqs", "before": "64", "after": "128"},
+        {"name": "quantization", "before": None, "after": MARKUP},
+    ],
+    "workload_changes": [{"name": "input tokens, mean", "before": "256", "after": "1024"}],
     "created_at": "2026-11-29T08:00:00+00:00",
-    "study": "live",
-    "url": "http://127.0.0.1:8000",
-    "sentence": f"Prompts are 4 times as long as they were: {MARKUP}",
-    "changes": {"max_num_seqs": {"from": 64, "to": 128}, "quantization": {"from": None, "to": MARKUP}},
+    "log": [{"at": "2026-11-29T08:00:00+00:00", "who": MARKUP, "what": "drifted", "why": MARKUP}],
 }
 
 
@@ -68,7 +77,8 @@ def test_nothing_that_a_name_or_a_message_has_is_read_as_markup(chrome: Browser,
         expect(page.get_by_role("list", name="Notes")).to_have_text(MARKUP)
         expect(page.locator(".phase")).to_contain_text(MARKUP)
         page.goto("/#/proposals/7")
-        expect(page.get_by_role("table")).to_contain_text(MARKUP)
+        expect(page.get_by_role("table", name="Settings")).to_contain_text(MARKUP)
+        expect(page.get_by_role("region", name="What happened")).to_contain_text(MARKUP)
         assert page.locator("img, script:not([src])").count() == 0
 
 
@@ -350,6 +360,7 @@ def test_a_proposal_is_answered_with_a_name_and_a_reason(chrome: Browser, api: F
         page.get_by_role("link", name="Proposals").click()
         page.get_by_role("link", name="http://127.0.0.1:8000").click()
         expect(page.get_by_role("row", name="max_num_seqs")).to_have_text(re.compile("64.*128"))
+        expect(page.get_by_role("note")).to_contain_text("SIMULATED")
         page.get_by_role("button", name="Approve").click()
         expect(page.get_by_role("alert")).to_have_text("Say who you are.")
         expect(page.get_by_label("Your name")).to_be_focused()
@@ -359,6 +370,7 @@ def test_a_proposal_is_answered_with_a_name_and_a_reason(chrome: Browser, api: F
         page.get_by_role("button", name="Approve").click()
         page.get_by_role("alertdialog").get_by_role("button", name="Approve").click()
         expect(page.locator(".title")).to_contain_text("Approved")
+        expect(page.get_by_role("heading", level=1)).to_be_focused()
         expect(page.get_by_role("button", name="Approve")).to_have_count(0)
         assert api.posted("/proposals/7/approve") == [{"by": "Ada", "why": "longer prompts"}]
 
@@ -397,7 +409,7 @@ def test_every_view_has_names_headings_contrast_and_its_place(
     done = study("live" + "-long" * 12, state="finished", verdict={"answer": "better", "sentence": "s " * 99, "trial": 1, "gain": 0.2})
     api.studies |= {done["name"]: done, "failed": study("failed", state="failed", message="No card.")}
     api.trials[done["name"]] = api.trials["live"]
-    with tab(chrome, url, meant=(REFUSED,), viewport={"width": width, "height": 900}, color_scheme=colors) as page:
+    with tab(chrome, url, meant=(REFUSED, *KEPT_IN), viewport={"width": width, "height": 900}, color_scheme=colors) as page:
         for view in [*VIEWS, f"/study/{done['name']}"]:
             page.goto(f"/#{view}")
             expect(page.get_by_role("heading", level=1)).to_be_visible()
