@@ -62,7 +62,7 @@ def watched(page: Page, api: FakeApi) -> None:
 
 
 def test_nothing_that_a_name_or_a_message_has_is_read_as_markup(chrome: Browser, api: FakeApi, url: str) -> None:
-    api.studies = {MARKUP: study(MARKUP, message=MARKUP, verdict={"answer": MARKUP, "sentence": MARKUP, "trial": 1, "gain": 0.1})}
+    api.studies |= {MARKUP: study(MARKUP, message=MARKUP, verdict={"answer": MARKUP, "sentence": MARKUP, "trial": 1, "gain": 0.1})}
     with tab(chrome, url) as page:
         page.on("dialog", lambda one: pytest.fail(one.message))
         page.goto("/")
@@ -101,7 +101,11 @@ def test_a_running_study_is_seen_live_and_its_phases_are_said_but_not_its_number
         expect(page.locator(".phase")).to_have_text("Trial 4 of 10: measuring 39 s")
         api.push("state", {"phase": "starting", "trial": 5, "of": 10, "output_throughput": None, "gpu_utilization": 0.5})
         expect(page.locator(".figures")).to_contain_text("50 %")
-        assert page.evaluate("said") == ["Trial 4 of 10: measuring", "Trial 5 of 10: starting"]
+        for number in range(20):
+            api.push("state", {"phase": f"predicting settings: {number} of 105", "trial": 5, "of": 10, "gpu_utilization": 0.5})
+        expect(page.locator(".phase")).to_have_text("Trial 5 of 10: predicting settings: 19 of 105")
+        told = ["Trial 4 of 10: measuring", "Trial 5 of 10: starting", "Trial 5 of 10: predicting settings: 0 of 105"]
+        assert page.evaluate("said") == told
         assert "trial 4, 2,039.0 tok/s" in str(page.get_by_role("img").get_attribute("aria-label"))
         assert page.locator("svg path.line").get_attribute("d", timeout=5000)
         api.trials["live"].append(trial(4, 4000.0))

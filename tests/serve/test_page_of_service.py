@@ -35,9 +35,9 @@ def started(page: Page, name: str, trials: int) -> None:
     page.get_by_label("Limits").fill("ttft_p99=60s")
     page.get_by_label("Name").fill(name)
     page.get_by_text("More", exact=True).click()
-    page.get_by_label("Launches to verify").fill("1")
+    page.get_by_label("Launches to verify").fill("2")
     page.get_by_role("button", name="Start the study").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text(name)
+    expect(page.get_by_role("heading", level=1)).to_have_text(name, timeout=PATIENCE_MS)
 
 
 def test_a_simulated_study_from_the_form_to_its_files(chrome: Browser, service: Service) -> None:
@@ -108,7 +108,7 @@ def test_a_token_opens_the_real_service_live(chrome: Browser, tmp_path: Path) ->
         service.create("one", trials=400, verify=0)
         with tab(chrome, service.url, meant=(REFUSED,)) as page:
             page.goto("/#/study/one")
-            page.get_by_label("Token").fill(secret)
+            page.get_by_role("textbox", name="Token").fill(secret)
             page.keyboard.press("Enter")
             expect(page.locator(".phase")).to_have_text(re.compile("^Trial"), timeout=PATIENCE_MS)
             page.get_by_role("button", name="Cancel").click()
