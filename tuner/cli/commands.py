@@ -22,6 +22,10 @@ _WINDOW = ("warmup", "window", "max_window", "precision")
 #: What concerns the servers that `tuner compare` launches.
 SERVERS = ("gpu", "vllm_python", "storage", "startup_timeout", "wait_for_gpu", "log_dir", "cache_dir")
 _of_a_database = takes("storage", helps={"storage": "Database: a file (SQLite), or postgresql://..."})
+_FORMATS = (
+    "command, yaml (vllm serve --config), json, compose, systemd, kubernetes, helm (vLLM's production stack), kserve or "
+    "llm-d; surface: all trials, to replay."
+)
 _SIDE = "URL of a running server, YAML file of `vllm serve --config`, or STUDY:TRIAL."
 
 
@@ -143,7 +147,7 @@ def show(
 @_of_a_database
 def export(
     study: str,
-    format: Annotated[str, typer.Option(help="command, yaml or json; surface: all trials, to replay.")] = "command",
+    format: Annotated[str, typer.Option(help=_FORMATS)] = "command",
     trial: Annotated[int | None, typer.Option(help="Trial number; default: what the study decided.")] = None,
     host: Annotated[str, typer.Option(help="Address that the server will listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port that the server will listen on.")] = 8000,

@@ -23,7 +23,8 @@ EXAMPLES = {
     "studies": "tuner studies\ntuner studies --json - | jq -r .studies[].study",
     "trials": "tuner trials t4-demo-chat --all",
     "show": "tuner show t4-demo-chat\ntuner show t4-demo-chat 7",
-    "export": "tuner export t4-demo-chat\ntuner export t4-demo-chat --format yaml --output vllm.yaml",
+    "export": "tuner export t4-demo-chat\ntuner export t4-demo-chat --format yaml --output vllm.yaml\n"
+    "tuner export t4-demo-chat --format compose --host 0.0.0.0 --output compose.yaml",
     "report": "tuner report t4-demo-chat --output report.html\n"
     "tuner report t4-demo-chat --format markdown\n"
     "tuner report t4-demo-chat --format json | jq .verdict.sentence",

@@ -1,6 +1,6 @@
 """Proposals of configs for servers in production, as the API has them: list, read, approve, reject.
 
-Approving says that a person agrees, and no more: a canary is run by an operator, with commands of his own that no request can say.
+Approving says that a person agrees, and no more: a canary is run by an operator, with commands that no request can say.
 """
 
 from dataclasses import dataclass

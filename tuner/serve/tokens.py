@@ -1,4 +1,4 @@
-"""The last line of a page in, the text that begins the next page out, and back. Raises Refused for a text that is none. Pure."""
+"""The last line of a page in, the text that begins the next page out, and back. Pure."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from datetime import UTC, datetime
