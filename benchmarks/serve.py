@@ -35,7 +35,7 @@ from waiting import answers, free_port, wait_for
 from tuner.record.queue import Queue
 from tuner.record.store import Store
 
-_REQUESTS = 200
+_REQUESTS = 100
 
 
 def show(text: str) -> None:

@@ -229,7 +229,7 @@ def test_a_study_on_postgresql_whose_password_no_process_shows(tmp_path: Path, p
     with serving(tmp_path, postgres_url) as service:
         service.create("a")
         wait_for(lambda: bool(children("a")), 60)
-        assert not any("postgresql" in word for child in children("a") for word in child.cmdline())
+        assert not any("postgresql:" in word for child in children("a") for word in child.cmdline())
         service.wait("a", "finished")
         assert service.get("studies/a")["trials_finished"] == 2
         assert "p%40ss" not in service.said

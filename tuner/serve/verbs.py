@@ -58,7 +58,7 @@ class Verbs:
         self.writing = Store.open(storage)
         self.reading = Store.open(storage, read_only=True)
         self.queue, self._asked = Queue(self.writing), Queue(self.reading)
-        self._allowed, self._standings = allowed, Standings(self.reading)
+        self._allowed, self._standings = allowed, Standings(storage)
 
     def close(self) -> None:
         """Give the database back."""
