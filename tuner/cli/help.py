@@ -31,6 +31,13 @@ EXAMPLES = {
     "plan": "tuner plan --gpu t4\ntuner plan --gpu l4 --model mine --users 128 --slo ttft_p99=2s --price 0.80",
     "bench": "tuner bench http://127.0.0.1:8000\n"
     "tuner bench http://127.0.0.1:8000 --request-rate 4 --find-rate --slo ttft_p99=500ms",
+    "watch": "tuner watch http://127.0.0.1:8000 --study t4-demo-chat\n"
+    "tuner watch http://10.0.0.1:8000 http://10.0.0.2:8000 --study t4-demo-chat --then queue --hours 01:00-05:00",
+    "proposals": "tuner proposals\ntuner proposals 3",
+    "approve": "tuner approve 3 --why 'tested on staging'\n"
+    "tuner approve 3 --why 'try it' --canary-cmd ./deploy.sh --revert-cmd ./back.sh --canary-url http://10.0.0.1:8000",
+    "serve": "tuner serve --model mine=/models/mine\n"
+    "tuner serve --host 0.0.0.0 --token-file token --allow allow.yaml --storage postgresql://tuner@db/tuner",
     "compare": "tuner compare http://127.0.0.1:8000 http://127.0.0.1:8001\n"
     "tuner compare few.yaml many.yaml --gpu cpu --model demo",
 }

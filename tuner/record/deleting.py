@@ -5,6 +5,7 @@ from sqlalchemy.orm import Session
 
 from tuner.record.tables import (
     ContestRow,
+    JobRow,
     LaunchRow,
     MetricRow,
     ProcessRow,
@@ -24,4 +25,6 @@ def delete_rows(session: Session, study: int) -> None:
     session.execute(delete(MetricRow).where(MetricRow.trial_id.in_(trials)))
     for table in (TimelineRow, TrialRow, ContestRow, VerificationRow):
         session.execute(delete(table).where(table.study_id == study))
+    name = select(StudyRow.name).where(StudyRow.id == study).scalar_subquery()
+    session.execute(delete(JobRow).where(JobRow.study == name, JobRow.ended_at.is_not(None)))
     session.execute(delete(StudyRow).where(StudyRow.id == study))

@@ -326,6 +326,10 @@ class Store:
             found = session.scalars(select(VerificationRow).where(mine).order_by(VerificationRow.id))
             return [rows.verification(row) for row in found]
 
+    def transaction(self) -> AbstractContextManager[Session]:
+        """For the other files of this room."""
+        return self._transaction()
+
     def timelines(self, study: str, trial: int | None = None) -> list[StoredTimeline]:
         """How the loads went of which that was recorded: of the study, or of one trial of it with its further launches."""
         with self._transaction() as session:
