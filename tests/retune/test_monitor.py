@@ -111,7 +111,7 @@ def test_only_the_hours_that_are_asked_for_are_compared(tuned: Tuned) -> None:
 
 
 def test_a_machine_that_slept_judges_no_window_twice(tuned: Tuned, monkeypatch: pytest.MonkeyPatch) -> None:
-    now_s, slept = [0.0], []
+    now_s, slept = [0.0], list[float]()
 
     def wait(seconds: float) -> None:
         now_s[0] += 1000.0 if len(slept) == 25 else seconds

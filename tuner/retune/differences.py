@@ -12,12 +12,12 @@ def workload_changes(before: Workload, was: Expected, after: Workload, now: Expe
     """What users do, in numbers that can be compared: the distributions are in the workloads themselves."""
     inputs = [_mean(work.input_tokens, work, drawn.inputs) for work, drawn in ((before, was), (after, now))]
     outputs = [_mean(work.output_tokens, work, drawn.outputs) for work, drawn in ((before, was), (after, now))]
-    pairs = (
+    pairs: tuple[tuple[str, str | None, str | None], ...] = (
         ("requests a second", _number(was.rate), _number(now.rate)),
         ("requests in flight", _number(was.concurrency), _number(now.concurrency)),
         ("burstiness", _number(_burstiness(before)), _number(_burstiness(after))),
-        ("input tokens, mean", *map(_number, inputs)),
-        ("output tokens, mean", *map(_number, outputs)),
+        ("input tokens, mean", _number(inputs[0]), _number(inputs[1])),
+        ("output tokens, mean", _number(outputs[0]), _number(outputs[1])),
         ("prompt tokens in the prefix cache", _share(was.prefix_share), _share(now.prefix_share)),
     )
     return tuple(Difference(name=name, before=one, after=other) for name, one, other in pairs if one != other)
