@@ -6,11 +6,12 @@ from rich.console import Console
 from rich.table import Table
 from samples import failed, measured, trial
 
-from tuner.cli.answer import answer_text, comparison_table
+from tuner.cli.answer import comparison_table
 from tuner.decide.contest import Side
 from tuner.decide.gain import Enough, Gain
 from tuner.decide.objective import OBJECTIVES
 from tuner.decide.verdict import Answer, Decision, Missed, Verdict
+from tuner.decide.words.answer import answer_text
 
 THROUGHPUT, TTFT = OBJECTIVES["throughput"], OBJECTIVES["ttft_p99"]
 DEFAULTS = trial(0, measured(output_throughput=100.0, ttft_s=0.5), params={"a": 1, "b": 0.92}, is_default=True)

@@ -7,13 +7,14 @@ from rich.console import Console
 from rich.table import Table
 from samples import failed, measured, trial
 
-from tuner.cli.display import best_first, listed, settings, trials_table
+from tuner.cli.display import best_first, listed, trials_table
 from tuner.cli.recommendation import recommendation_table
 from tuner.cli.result import next_step
 from tuner.cli.watch import TerminalWatch
 from tuner.decide.objective import OBJECTIVES
 from tuner.decide.rank import best
 from tuner.decide.verdict import Answer, Decision, Verdict
+from tuner.decide.words.settings import settings
 from tuner.types import Params, Proposal, Underway
 
 THROUGHPUT = OBJECTIVES["throughput"]

@@ -4,12 +4,12 @@ from dataclasses import replace
 import pytest
 from samples import failed, load_metrics, measured, trial
 
-from tuner.cli.answer import answer_text
 from tuner.decide.objective import OBJECTIVES, STATISTICS, metric_value, parse_objective
 from tuner.decide.rank import best, rank
 from tuner.decide.shortlist import shortlist
 from tuner.decide.slo import Slo, limits, parse_slo, parse_slos
 from tuner.decide.verdict import Answer, Decision, contest_of, decision
+from tuner.decide.words.answer import answer_text
 from tuner.errors import UsageError
 from tuner.types import Mark, Measured, Outcome, Trial, present
 

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from rich.markup import escape
 from rich.table import Table
 
-from tuner.cli.answer import number
-from tuner.cli.rows import ROWS
 from tuner.cli.tables import LONG
 from tuner.decide.objective import OBJECTIVES, Objective, metrics_of
-from tuner.decide.rank import defaults_of, feasible, rank, stopped_early
-from tuner.types import Failed, Mark, Measured, Params, Trial, Twin
+from tuner.decide.rank import defaults_of, rank
+from tuner.decide.words.numbers import number
+from tuner.decide.words.rows import ROWS
+from tuner.decide.words.settings import settings, status
+from tuner.types import Measured, Params, Trial
 
 #: How many of the best trials are listed.
 SHOWN = 10
@@ -24,33 +25,6 @@ def objective_value(objectives: Sequence[Objective], trial: Trial | None) -> str
     named = len(objectives) > 1  # two latencies have the same unit
     words = [f"{number(one.metric, one.value(trial.outcome))}{f' {one.name}' if named else ''}" for one in objectives]
     return ", ".join(words)
-
-
-def settings(params: Params, defaults: Params | None = None) -> str:
-    """`name=value ...`; with `defaults` only what differs from them."""
-    changed = {name: value for name, value in params.items() if defaults is None or defaults.get(name) != value}
-    return " ".join(
-        f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}" for name, value in changed.items()
-    )
-
-
-def status(trial: Trial) -> str:
-    if isinstance(trial.outcome, Twin):
-        return f"equals trial {trial.outcome.equals}"
-    if isinstance(trial.outcome, Failed):
-        return trial.outcome.kind.value + ("" if trial.outcome.kind.is_of_the_settings else ", to be run again")
-    whole = "" if stopped_early(trial) else "measured"
-    found = whole if feasible(trial) else "misses " + ", ".join(n for n, v in trial.violations.items() if v > 0)
-    return ", ".join(filter(None, (found, *(mark.value for mark in trial.outcome.marks if mark is not Mark.IMPRECISE))))
-
-
-def at_best_text(objective: Objective, trial: Trial) -> str | None:
-    """What is known of one that was stopped early: "at most 812.3 tok/s"."""
-    if not isinstance(trial.outcome, Measured) or trial.outcome.at_best is None:
-        return None
-    value = objective.value(trial.outcome)
-    bound = None if value is None else value * trial.outcome.at_best
-    return f"at {'most' if objective.maximize else 'least'} {number(objective.metric, bound)}"
 
 
 def best_first(trials: Sequence[Trial], objective: Objective) -> list[Trial]:

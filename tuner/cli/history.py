@@ -7,10 +7,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tuner.cli.answer import estimate_text, number
 from tuner.cli.console import errors, results, say, write_json
-from tuner.cli.display import at_best_text, settings, status
-from tuner.cli.recommendation import value_of, verdict_words
+from tuner.cli.recommendation import verdict_words
 from tuner.cli.result import next_step, print_result, print_trials
 from tuner.cli.study_json import Standing, studies_json, study_json, trial_json, trials_json
 from tuner.cli.tables import prose
@@ -18,6 +16,9 @@ from tuner.cli.tables import show as show_table
 from tuner.decide.objective import Objective, metrics_of
 from tuner.decide.twins import became_text
 from tuner.decide.verdict import AGAIN
+from tuner.decide.words.numbers import estimate_text, number
+from tuner.decide.words.recommended import value_of
+from tuner.decide.words.settings import at_best_text, settings, status
 from tuner.errors import UsageError
 from tuner.export.unreal import unreal_sentence
 from tuner.record.rows import StudyRecord

@@ -8,12 +8,12 @@ from rich.table import Table
 
 from tuner.bench.comparison import Comparison
 from tuner.cli.answer import change_text
-from tuner.cli.rows import LATENCIES, REST, ROWS, STATISTICS, THROUGHPUT, Row
 from tuner.decide.confidence import LEAST_PAIRS, Difference, Paired
 from tuner.decide.deciding import OTHER_LENGTHS
 from tuner.decide.gain import LEAST_GAIN
 from tuner.decide.objective import Objective
 from tuner.decide.slo import Slo
+from tuner.decide.words.rows import LATENCIES, REST, ROWS, STATISTICS, THROUGHPUT, Row
 from tuner.measure.marks import BUNCHED, BUNCHED_FIRST
 from tuner.types import ClientMetrics, LoadMetrics, Mark, Measured, RateFound, Workload
 

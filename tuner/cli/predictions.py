@@ -6,10 +6,10 @@ from math import isfinite
 from rich.markup import escape
 from rich.table import Table
 
-from tuner.cli.answer import estimate_text
-from tuner.cli.rows import ROWS, Row
 from tuner.decide.objective import Objective
 from tuner.decide.slo import Slo
+from tuner.decide.words.numbers import estimate_text
+from tuner.decide.words.rows import ROWS, Row
 from tuner.predict.advise.advice import Advice, Answer, Candidate, Price, price
 from tuner.predict.advise.case import Case
 from tuner.predict.advise.limits import Bottleneck, Knob, first_sentence

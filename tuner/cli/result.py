@@ -5,17 +5,20 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from tuner.cli.answer import answer_text, comparison_table
+from tuner.cli.answer import comparison_table
 from tuner.cli.console import results, say
-from tuner.cli.display import best_first, listed, settings, trials_table
-from tuner.cli.front import front_table, front_text
+from tuner.cli.display import best_first, listed, trials_table
+from tuner.cli.front import front_table
 from tuner.cli.recommendation import recommendation_sentences, recommendation_table
 from tuner.cli.tables import prose, show
+from tuner.decide.before_after import beside_the_defaults
 from tuner.decide.objective import Objective
-from tuner.decide.rank import rank
 from tuner.decide.verdict import Decision
+from tuner.decide.words.answer import answer_text
+from tuner.decide.words.front import front_text
+from tuner.decide.words.settings import settings
 from tuner.export.unreal import unreal_sentence
-from tuner.predict.agreement import Agreement, agreement
+from tuner.predict.agreement import agreement, agreement_sentence
 from tuner.record.store import Store
 from tuner.study.decided import launched_again, objectives_of
 from tuner.study.options import Options
@@ -34,7 +37,7 @@ def print_result(store: Store, name: str, found: Decision, storage: str, console
         console=console,
         more=next_step(storage, "trials", name, "--all"),
     )
-    after, before = _beside_the_defaults(trials, found, objectives[0]), found.defaults
+    after, before = beside_the_defaults(trials, found, objectives[0]), found.defaults
     if before and after and isinstance(before.outcome, Measured) and isinstance(after.outcome, Measured):
         console.print()
         show(console, comparison_table(before, after, launched_again(store, name), unreal, objectives))
@@ -50,22 +53,13 @@ def print_result(store: Store, name: str, found: Decision, storage: str, console
     for sentence in recommendation_sentences(found):
         prose(console, f"{sentence[0].upper()}{sentence[1:]}.")
     if (known := agreement(trials, objectives[0])) is not None:
-        prose(console, _agreement_sentence(known, record.fingerprint.unreal))
+        prose(console, agreement_sentence(known, record.fingerprint.unreal))
     bound = [t.number for t in trials if isinstance(t.outcome, Measured) and Mark.CLIENT_BOUND in t.outcome.marks]
     if bound:
         numbers = ", ".join(map(str, bound))
         prose(console, f"The load generator was the limit in trial {numbers}: the server may do better there.")
     if found.chosen:
         say(console, f"Export it: {next_step(storage, 'export', name)}")
-
-
-def _agreement_sentence(known: Agreement, unreal: str | None) -> str:
-    """How well the model of the server had predicted the search; of a simulation it is what was simulated."""
-    name = "The model of the server" + (", which the simulation itself runs on," if unreal else "")
-    rank = f", rank {known.rank:.1f}" if known.rank is not None else ""
-    trials = "1 trial" if known.trials == 1 else f"the median of {known.trials} trials"
-    inside = f"{known.inside} of {known.trials} inside its 95 % intervals"
-    return f"{name} was within {known.error:.0%} in {trials}{rank}; {inside}."
 
 
 def print_trials(
@@ -102,10 +96,3 @@ def next_step(storage: str, *words: str) -> str:
     is_plain = "@" not in storage and storage != Options().storage
     elsewhere = ("--storage", storage) if is_plain else ()
     return shlex.join(("tuner", *words, *elsewhere))
-
-
-def _beside_the_defaults(trials: Sequence[Trial], found: Decision, objective: Objective) -> Trial | None:
-    """The winner; where that is the defaults, the best of the others."""
-    if found.winner is not found.defaults:
-        return found.winner
-    return next((trial for trial in rank(trials, objective) if not trial.is_default), None)

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from tuner.cli.display import at_best_text, objective_value, settings, status
+from tuner.cli.display import objective_value
 from tuner.cli.live import left_text, underway_text
 from tuner.decide.objective import Objective
 from tuner.decide.rank import defaults_of
+from tuner.decide.words.settings import at_best_text, settings, status
 from tuner.types import Failed, Params, Proposal, Trial, Twin, Underway
 
 #: The first trial has run so long before it tells how long all may take.

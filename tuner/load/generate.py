@@ -216,6 +216,8 @@ class _Run:
             intervals=self._stopping.intervals,
             undecided=self._stopping.undecided,
             at_best=self._stopping.at_best,
+            warmup_chunks=self._heard.rates(self._start_s, start_s),
+            tick_s=self._tick_s,
         )
 
     async def _warm_up(self) -> bool:

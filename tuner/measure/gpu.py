@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from time import monotonic
+from statistics import fmean
+from time import monotonic, perf_counter
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -96,6 +97,7 @@ class GpuSampler:
         self._gpus, self._session = tuple(gpus), session
         self._others_bytes = 0
         self._rounds: list[list[GpuSample]] = []
+        self._times_s: list[float] = []
         self._spans: list[list[GpuSpan]] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="gpu-sampler", daemon=True)
@@ -117,6 +119,12 @@ class GpuSampler:
         self._thread.join(_DRIVER_S)
         return gpu_metrics(self._gpus, self._rounds, self._spans, output_tokens)
 
+    def utilization(self) -> list[tuple[float, float]]:
+        """The mean over the GPUs, each time that it was read."""
+        self._thread.join(_DRIVER_S)
+        means = [fmean(sample.utilization for sample in samples) for samples in self._rounds]
+        return list(zip(self._times_s, means, strict=False))
+
     def others_bytes(self) -> int:
         """The most of a GPU's memory that other processes than the server's had in the window, as far as NVML tells whose it
         is; 0 where it does not."""
@@ -134,6 +142,7 @@ class GpuSampler:
                 samples = [sample for handle in handles if (sample := _sample(handle)) is not None]
                 if len(samples) == len(handles):
                     self._rounds.append(samples)
+                    self._times_s.append(perf_counter())
                 ends = self._stop.wait(SAMPLE_S)
                 if ends or monotonic() - edges[0].time_s >= _SPAN_S:
                     edges = self._take_span(handles, edges)

@@ -1,14 +1,15 @@
 """A server's base URL in; vLLM's /metrics over a window out. Knows nothing of requests or of what a good number is.
 
 Counters are summed over their label sets (engines, API servers) and subtracted; gauges are sampled twice a second, oftener on a
-simulated server, whose time is faster. A missing
+simulated server, whose time is faster, and before the window, too, where somebody asks for it. A missing
 counter is a LaunchError, a missing gauge is None; so are the counters of speculative decoding, which only a server that
 speculates has.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from statistics import fmean
 from time import perf_counter
@@ -21,6 +22,7 @@ from prometheus_client.samples import Sample
 
 from tuner.errors import LaunchError
 from tuner.measure.speculation import ACCEPTED_AT, COUNTERS, at_position, speculated
+from tuner.measure.timeline import Gauges
 from tuner.measure.window import output_tokens
 from tuner.types import Failed, FailureKind, LoadResult, ServerMetrics
 
@@ -52,7 +54,8 @@ class _Snapshot:
 
 
 class ServerSampler:
-    """`async with ServerSampler(base_url) as sampler:` around the window; afterwards `sampler.metrics(result)`.
+    """`async with ServerSampler(base_url) as sampler:` around the window; afterwards `sampler.metrics(result)`. For the gauges of
+    what comes before the window, have that lie in `async with sampler.watching():`.
 
     Raises LaunchError (LOAD_FAILED) on entering and leaving when /metrics cannot be read; a sample in between may fail.
     """
@@ -61,29 +64,42 @@ class ServerSampler:
         """`speed` is how many of the server's seconds pass in a real one."""
         self._url = f"{base_url}/metrics"
         self._sample_s = min(_SAMPLE_S, max(_SAMPLE_S / speed, _LEAST_SAMPLE_S))
-        self._gauges: list[Mapping[str, float]] = []
+        self._gauges: list[_Snapshot] = []
+        self._session: aiohttp.ClientSession | None = None
+
+    @asynccontextmanager
+    async def watching(self) -> AsyncIterator[None]:
+        """Sample the gauges during the block; the window begins and ends in it."""
+        timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
+        async with aiohttp.ClientSession(trust_env=False, timeout=timeout) as self._session:
+            self._begin_sampling()
+            try:
+                yield
+            finally:
+                await self._end_sampling()
 
     async def __aenter__(self) -> Self:
-        timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
-        self._session = aiohttp.ClientSession(trust_env=False, timeout=timeout)
+        self._own = AsyncExitStack()
+        if self._session is None:
+            await self._own.enter_async_context(self.watching())
         try:
+            await self._end_sampling()  # nothing else is asked at the window's edges
             self._before = await self._edge()
         except BaseException:
-            await self._session.close()
+            await self._own.aclose()
             raise
-        self._task = asyncio.create_task(self._sample())
+        self._begin_sampling()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._task.cancel()
+        await self._end_sampling()
         try:
             if kind is None:
                 self._after = await self._edge()
         finally:
-            await asyncio.gather(self._task, return_exceptions=True)
-            await self._session.close()
+            await self._own.aclose()
 
     def metrics(self, result: LoadResult) -> ServerMetrics:
         """Differences and means between entering and leaving; `result` gives the client's tokens to compare with."""
@@ -99,22 +115,42 @@ class ServerSampler:
                 " (measure one of them)"
             )
         client_tokens = output_tokens(result.records, before.time_s, after.time_s)
-        usage = _values(self._gauges, _KV_USAGE)
+        inside = [one.values for one in self._gauges if before.time_s <= one.time_s <= after.time_s]
+        usage = _values(inside, _KV_USAGE)
         return ServerMetrics(
             **counted,
             kv_cache_usage_mean=_mean(usage),
             kv_cache_usage_max=max(usage, default=None),
-            running_mean=_mean(_values(self._gauges, _RUNNING)),
-            waiting_mean=_mean(_values(self._gauges, _WAITING)),
+            running_mean=_mean(_values(inside, _RUNNING)),
+            waiting_mean=_mean(_values(inside, _WAITING)),
             agreement=counted["generation_tokens"] / client_tokens if client_tokens else None,
             **speculated(before.values, after.values),
         )
+
+    def gauges(self) -> list[Gauges]:
+        """Each time that they were read, before the window too."""
+        return [
+            Gauges(
+                time_s=one.time_s,
+                running=one.values.get(_RUNNING),
+                waiting=one.values.get(_WAITING),
+                kv_cache_usage=one.values.get(_KV_USAGE),
+            )
+            for one in self._gauges
+        ]
+
+    def _begin_sampling(self) -> None:
+        self._task = asyncio.create_task(self._sample())
+
+    async def _end_sampling(self) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
 
     async def _sample(self) -> None:
         while True:
             await asyncio.sleep(self._sample_s)
             with contextlib.suppress(LaunchError):
-                self._gauges.append((await self._snapshot()).values)
+                self._gauges.append(await self._snapshot())
 
     async def _edge(self) -> _Snapshot:
         best = await self._snapshot()
@@ -125,6 +161,7 @@ class ServerSampler:
         return best
 
     async def _snapshot(self) -> _Snapshot:
+        assert self._session is not None
         asked_s = perf_counter()
         text = await _get(self._session, self._url)
         answered_s = perf_counter()

@@ -36,7 +36,7 @@ def output_tokens(records: Iterable[RequestRecord], start_s: float, end_s: float
     good = whole(records)
     if not good:
         return 0.0
-    times, tokens = _arrivals(good)
+    times, tokens = arrivals(good)
     return float(tokens[(start_s <= times) & (times < end_s)].sum())
 
 
@@ -53,8 +53,8 @@ def gaps_s(records: Sequence[RequestRecord]) -> Floats:
     return np.delete(np.diff(_times(records)), last)
 
 
-def _arrivals(records: Sequence[RequestRecord]) -> tuple[Floats, Floats]:
-    """When each chunk of the whole requests arrived, and how many tokens it counts."""
+def arrivals(records: Sequence[RequestRecord]) -> tuple[Floats, Floats]:
+    """When each chunk of these whole requests arrived, and how many tokens it counts."""
     chunks = np.array([len(record.chunk_times_s) for record in records])
     total = np.array([record.output_tokens for record in records], dtype=np.float64)
     tokens = np.repeat((total - 1) / np.maximum(chunks - 1, 1), chunks)

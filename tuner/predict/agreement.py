@@ -41,6 +41,15 @@ def agreement(trials: Sequence[Trial], objective: Objective) -> Agreement | None
     )
 
 
+def agreement_sentence(known: Agreement, unreal: str | None) -> str:
+    """How well the model of the server had predicted the search; of a simulation it is what was simulated."""
+    name = "The model of the server" + (", which the simulation itself runs on," if unreal else "")
+    rank = f", rank {known.rank:.1f}" if known.rank is not None else ""
+    trials = "1 trial" if known.trials == 1 else f"the median of {known.trials} trials"
+    inside = f"{known.inside} of {known.trials} inside its 95 % intervals"
+    return f"{name} was within {known.error:.0%} in {trials}{rank}; {inside}."
+
+
 def _rank_correlation(one: Sequence[float], other: Sequence[float]) -> float | None:
     if len(one) < _FEWEST_RANKED:
         return None

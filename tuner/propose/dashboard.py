@@ -25,6 +25,14 @@ _REFUSED = "tuner dashboard only shows: nothing can be changed here. `tuner dele
 _STRANGE_HOST = "This is asked for under a name that is not this machine's: use its address, or localhost."
 
 
+def dashboard_app(
+    url: str, host: str, *, opener: Callable[[], sqlite3.Connection] | None = None, banner: str = ""
+) -> "ReadOnly":
+    """The pages as a WSGI application, which belongs at the root of a server that is reached as `host`. `opener` opens the file
+    of a SQLite database to be read, `banner` is shown above each page."""
+    return ReadOnly(optuna_dashboard.wsgi(_shown(url, opener)), host, banner)
+
+
 class _QuietHandler(WSGIRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
         return
@@ -45,7 +53,7 @@ def serve_dashboard(
 ) -> None:
     """Serve until interrupted. `opener` opens the file of a SQLite database to be read, `banner` is shown above each page, and
     `listening` is told once browsers are answered. Raises UsageError if the port is taken."""
-    app = ReadOnly(optuna_dashboard.wsgi(_shown(url, opener)), host, banner)
+    app = dashboard_app(url, host, opener=opener, banner=banner)
     kind = _Server6 if ":" in host else WSGIServer
     try:
         server = make_server(host, port, app, server_class=kind, handler_class=_QuietHandler)

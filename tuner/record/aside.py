@@ -18,7 +18,7 @@ from tuner.types import Trial
 
 _PATTERN = "kept-*.json"
 _RESERVE = ".reserve"
-#: A measurement takes less than 8 KiB, and the end of a failed server's log some more.
+#: A measurement takes less than 8 KiB, its time line 32 KiB, and the end of a failed server's log some more.
 _RESERVED_BYTES = 64 * 1024
 
 

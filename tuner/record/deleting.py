@@ -3,7 +3,17 @@
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from tuner.record.tables import ContestRow, LaunchRow, MetricRow, ProcessRow, StudyRow, TrialRow, VerificationRow
+from tuner.record.tables import (
+    ContestRow,
+    JobRow,
+    LaunchRow,
+    MetricRow,
+    ProcessRow,
+    StudyRow,
+    TimelineRow,
+    TrialRow,
+    VerificationRow,
+)
 
 
 def delete_rows(session: Session, study: int) -> None:
@@ -13,6 +23,8 @@ def delete_rows(session: Session, study: int) -> None:
     session.execute(delete(ProcessRow).where(ProcessRow.launch_id.in_(launches)))
     session.execute(delete(LaunchRow).where(LaunchRow.trial_id.in_(trials)))
     session.execute(delete(MetricRow).where(MetricRow.trial_id.in_(trials)))
-    for table in (TrialRow, ContestRow, VerificationRow):
+    for table in (TimelineRow, TrialRow, ContestRow, VerificationRow):
         session.execute(delete(table).where(table.study_id == study))
+    name = select(StudyRow.name).where(StudyRow.id == study).scalar_subquery()
+    session.execute(delete(JobRow).where(JobRow.study == name, JobRow.ended_at.is_not(None)))
     session.execute(delete(StudyRow).where(StudyRow.id == study))

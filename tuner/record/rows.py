@@ -233,5 +233,6 @@ def predicted_json(predicted: Predicted | None) -> JsonValue:
 
 
 def outcome_json(outcome: Outcome | Twin) -> JsonValue:
-    tree: JsonValue = _TRIAL_OUTCOME.dump_python(outcome, mode="json")
+    """Without its time line, which has a table of its own."""
+    tree: JsonValue = _TRIAL_OUTCOME.dump_python(outcome, mode="json", exclude={"timeline"})
     return tree

@@ -20,8 +20,18 @@ from tuner.record.connect import Opener, connect, display_name, parse_url, stora
 from tuner.record.deleting import delete_rows
 from tuner.record.migrate import is_older, migrate
 from tuner.record.rows import Holder, Launch, StoredContest, StudyRecord, Verification, differences
-from tuner.record.tables import ContestRow, LaunchRow, MetricRow, ProcessRow, StudyRow, TrialRow, VerificationRow
-from tuner.types import Command, Failed, Measured, ProcessId, Proposal, Resolved, Trial
+from tuner.record.tables import (
+    ContestRow,
+    LaunchRow,
+    MetricRow,
+    ProcessRow,
+    StudyRow,
+    TimelineRow,
+    TrialRow,
+    VerificationRow,
+)
+from tuner.record.timelines import StoredTimeline, packed, unpacked
+from tuner.types import Command, Failed, Measured, Outcome, ProcessId, Proposal, Resolved, Trial, Twin
 
 
 class Store:
@@ -200,6 +210,7 @@ class Store:
             row.violations, row.predicted = dict(trial.violations), rows.predicted_json(trial.predicted)
             if isinstance(trial.outcome, Measured):
                 row.metrics = [MetricRow(name=name, value=value) for name, value in trial.outcome.metrics().items()]
+            _keep_timeline(session, row.study_id, trial.number, trial.outcome)
 
     def trials(self, study: str) -> list[Trial]:
         """The finished trials, by number."""
@@ -295,7 +306,10 @@ class Store:
             "outcome": rows.outcome_json(verification.outcome),
         }
         with self._transaction() as session:
-            session.add(VerificationRow(study_id=self._held(session, study).id, **columns))
+            row = VerificationRow(study_id=self._held(session, study).id, **columns)
+            session.add(row)
+            again = (verification.contest, verification.round)
+            _keep_timeline(session, row.study_id, verification.trial_number, verification.outcome, *again)
 
     def verifications(self, study: str) -> list[Verification]:
         """The verification runs, in the order in which they ran."""
@@ -303,6 +317,23 @@ class Store:
             mine = VerificationRow.study_id == self._study_row(session, study).id
             found = session.scalars(select(VerificationRow).where(mine).order_by(VerificationRow.id))
             return [rows.verification(row) for row in found]
+
+    def transaction(self) -> AbstractContextManager[Session]:
+        """For the other files of this room."""
+        return self._transaction()
+
+    def timelines(self, study: str, trial: int | None = None) -> list[StoredTimeline]:
+        """How the loads went of which that was recorded: of the study, or of one trial of it with its further launches."""
+        with self._transaction() as session:
+            mine = [TimelineRow.study_id == self._study_row(session, study).id]
+            mine += [] if trial is None else [TimelineRow.trial_number == trial]
+            found = session.scalars(select(TimelineRow).where(*mine).order_by(TimelineRow.id))
+            return [
+                StoredTimeline(
+                    trial=row.trial_number, contest=row.contest, round=row.round, timeline=unpacked(row.samples)
+                )
+                for row in found
+            ]
 
     @contextmanager
     def _transaction(self) -> Iterator[Session]:
@@ -360,3 +391,18 @@ class Store:
         elif row.state == "finished":
             raise StorageError(f"trial {number} of study {study!r} in {self.name} is finished already")
         return row
+
+
+def _keep_timeline(
+    session: Session,
+    study: int,
+    trial: int,
+    outcome: Outcome | Twin,
+    contest: int | None = None,
+    round: int | None = None,
+) -> None:
+    """Where the load has one."""
+    if isinstance(outcome, Measured) and outcome.timeline is not None:
+        row = TimelineRow(study_id=study, trial_number=trial, contest=contest, round=round)
+        row.samples = packed(outcome.timeline)
+        session.add(row)

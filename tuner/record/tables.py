@@ -6,7 +6,19 @@ The link to Optuna is by value: a study has the same name there, a trial the sam
 from datetime import UTC, datetime
 
 from pydantic import JsonValue
-from sqlalchemy import JSON, DateTime, Dialect, Float, ForeignKey, MetaData, Text, TypeDecorator, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    MetaData,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 VERSION_TABLE = "tuner_alembic_version"
@@ -79,7 +91,10 @@ class TrialRow(Base):
     """
 
     __tablename__ = PREFIX + "trial"
-    __table_args__ = (UniqueConstraint("study_id", "number"),)
+    __table_args__ = (
+        UniqueConstraint("study_id", "number"),
+        Index("ix_tuner_trial_progress", "study_id", "state", "attempts"),  # to count without reading a row
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     study_id: Mapped[int] = mapped_column(ForeignKey(StudyRow.id))
@@ -180,3 +195,48 @@ class VerificationRow(Base):
     outcome: Mapped[JsonValue] = mapped_column(JSON, nullable=False)
     started_at: Mapped[datetime] = mapped_column(UtcDateTime)
     ended_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class JobRow(Base):
+    """A study that was asked of `tuner serve`. `host` to `place` name the service that runs it, null while none does: `lease`
+    grows with each, and `beat` while it lives. The `child_` columns name the process that runs the study."""
+
+    __tablename__ = PREFIX + "job"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study: Mapped[str] = mapped_column(Text, unique=True)
+    token: Mapped[str] = mapped_column(Text)
+    asked: Mapped[JsonValue] = mapped_column(JSON, nullable=False)
+    state: Mapped[str] = mapped_column(Text, index=True)
+    card: Mapped[str] = mapped_column(Text)
+    asked_by: Mapped[str] = mapped_column(Text)
+    asked_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    began_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    message: Mapped[str | None] = mapped_column(Text)
+    wish: Mapped[str | None] = mapped_column(Text)
+    deaths: Mapped[int] = mapped_column(server_default="0", default=0)
+    host: Mapped[str | None] = mapped_column(Text)
+    pid: Mapped[int | None]
+    started_s: Mapped[float | None] = mapped_column(Float(53))
+    place: Mapped[str | None] = mapped_column(Text)
+    lease: Mapped[int] = mapped_column(server_default="0", default=0)
+    beat: Mapped[int] = mapped_column(server_default="0", default=0)
+    child_pid: Mapped[int | None]
+    child_started_s: Mapped[float | None] = mapped_column(Float(53))
+    child_place: Mapped[str | None] = mapped_column(Text)
+
+
+class TimelineRow(Base):
+    """How a load went, second by second: of a trial's measurement, or where `contest` and `round` are not null, of one of its
+    further launches. `samples` is packed (tuner/record/timelines.py); it is read for those alone who draw it."""
+
+    __tablename__ = PREFIX + "timeline"
+    __table_args__ = (UniqueConstraint("study_id", "trial_number", "contest", "round"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey(StudyRow.id))
+    trial_number: Mapped[int]
+    contest: Mapped[int | None]
+    round: Mapped[int | None]
+    samples: Mapped[bytes] = mapped_column(LargeBinary)

@@ -7,7 +7,7 @@ about what it simulates.
 from collections.abc import Mapping
 from dataclasses import replace
 
-from tuner.types import ClientMetrics, Distribution, LoadMetrics, Measured, RateFound, Workload
+from tuner.types import ClientMetrics, Distribution, LoadMetrics, Measured, RateFound, Timeline, Workload
 
 
 def faster(workload: Workload, speed: float) -> Workload:
@@ -37,6 +37,17 @@ def slower(measured: Measured, speed: float) -> Measured:
         client=_client(client, speed) if client else None,
         warmup_s=_times(measured.warmup_s, speed),
         rate=_rate(measured.rate, speed) if measured.rate else None,
+        timeline=_timeline(measured.timeline, speed) if measured.timeline else None,
+    )
+
+
+def _timeline(found: Timeline, speed: float) -> Timeline:
+    return replace(
+        found,
+        t_s=tuple(at_s * speed for at_s in found.t_s),
+        window_begin_s=found.window_begin_s * speed,
+        window_end_s=found.window_end_s * speed,
+        output_throughput=tuple(_times(rate, 1 / speed) for rate in found.output_throughput),
     )
 
 

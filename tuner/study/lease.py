@@ -72,10 +72,19 @@ def me() -> ProcessId:
 
 def is_run(store: Store, study: str) -> bool:
     """Whether a tuner runs the study now; one that cannot be seen from here counts as long as it has not said that it ended."""
-    holder = store.holder(study)
+    return lives(store.holder(study))
+
+
+def lives(holder: Holder | None) -> bool:
+    """The same of who holds a study."""
     if holder is None:
         return False
     return is_alive(holder.process) if _is_seen(holder.process, holder.host) else True
+
+
+def is_seen(process: ProcessId, host: str) -> bool:
+    """Whether it can be told from here whether that process lives."""
+    return _is_seen(process, host)
 
 
 class _Heart(threading.Thread):

@@ -252,7 +252,7 @@ class _Search:
         stored_or_kept(lambda: self._store.finish(self._setup.study, trial), folder, self._study, trial)
         if not isinstance(trial.outcome, Twin):
             refuse_what_is_not_of_the_settings(trial.outcome, f"trial {trial.number}")
-        self._finished.append(trial)
+        self._finished.append(_without_timeline(trial))
         self._write()
         self._watch.trial_ended(trial, self._leading())
         if trial.attempts:
@@ -260,6 +260,12 @@ class _Search:
 
     def _leading(self) -> Trial | None:
         return leading(self._finished, self._setup.objectives)
+
+
+def _without_timeline(trial: Trial) -> Trial:
+    """What is stored need not be kept in memory, too."""
+    outcome = trial.outcome
+    return replace(trial, outcome=replace(outcome, timeline=None)) if isinstance(outcome, Measured) else trial
 
 
 def _all_refused(trials: Sequence[Trial]) -> str:

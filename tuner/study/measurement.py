@@ -4,7 +4,7 @@ One way for everyone: a trial's own server, any OpenAI-compatible one (`tuner be
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 
 from tuner.decide.deciding import Deciding, deciding
@@ -21,6 +21,7 @@ from tuner.measure.gpu import GpuSampler
 from tuner.measure.marks import marks, unknown
 from tuner.measure.metrics import load_metrics
 from tuner.measure.server import ServerSampler, is_vllm, kv_cache_tokens
+from tuner.measure.timeline import timeline
 from tuner.sim.scaled_time import faster, slower
 from tuner.study.find_rate import drain, find_rate
 from tuner.types import Failed, FailureKind, Mark, Measured, Target, Underway, Workload
@@ -142,36 +143,43 @@ class _Bench:
 
     async def _once(self, workload: Workload) -> Measured:
         server = ServerSampler(self._target.base_url, self._speed) if self._has_metrics else None
-        gpu = GpuSampler(self._watched.gpus, self._watched.session)
+        gpu, warming = GpuSampler(self._watched.gpus, self._watched.session), GpuSampler(self._watched.gpus)
         cpu = CpuSampler(self._watched.session) if self._watched.session is not None else None
+
+        warm_up = ExitStack()
 
         @asynccontextmanager
         async def observe() -> AsyncIterator[None]:
             self._phase("measuring")
+            warm_up.close()
             async with server or nullcontext():
                 with gpu, cpu or nullcontext():
                     yield
             self._phase("last requests")
 
         self._phase("warm-up")
-        result = await generate_load(
-            self._target,
-            replace(self._recipe, workload=workload),
-            self._workers,
-            first_index=self._loads * _REQUESTS_A_LOAD,
-            observe=observe,
-            server_alive=self._watched.alive,
-            rule=self._rule,
-            outdo=self._outdo,
-            tell=self._phase,
-            underway=lambda state: self._tell(_in_its_time(state, self._speed)),
-        )
+        async with server.watching() if server else nullcontext():
+            with warm_up:
+                warm_up.enter_context(warming)
+                result = await generate_load(
+                    self._target,
+                    replace(self._recipe, workload=workload),
+                    self._workers,
+                    first_index=self._loads * _REQUESTS_A_LOAD,
+                    observe=observe,
+                    server_alive=self._watched.alive,
+                    rule=self._rule,
+                    outdo=self._outdo,
+                    tell=self._phase,
+                    underway=lambda state: self._tell(_in_its_time(state, self._speed)),
+                )
         self._loads += 1
         load = replace(load_metrics(result, limits(self._slos)), request_rate=workload.request_rate)
         if self._speed > 1:  # what is far apart in the server's time comes together in ours
             load = replace(load, bunched=None, first_chunk_tokens=None)
         told = server.metrics(result) if server else None
         used = gpu.metrics(load.output_tokens)
+        utilization = [*warming.utilization(), *gpu.utilization()]
         return Measured(
             load=load,
             server=told,
@@ -184,6 +192,7 @@ class _Bench:
             marks=marks(workload, result, load, told, used, self._rule, gpu.others_bytes()),
             unknown=unknown(self._rule, load, result.undecided, workload.users) if result.at_best is None else (),
             at_best=result.at_best,
+            timeline=timeline(result, server.gauges() if server else (), utilization, sample_s=1 / self._speed),
         )
 
 

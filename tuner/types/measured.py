@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from tuner.types.load import ClientMetrics
+from tuner.types.timeline import Timeline
 
 Known = TypeVar("Known")
 
@@ -171,7 +172,8 @@ class Measured:
     it). `kv_cache_tokens` is the KV cache's size that vLLM reports. `start` is how the server came to be, "plain" or "warm":
     measurements are compared with their like only. `unknown` names the metrics for which it is marked imprecise. `rate` is how
     the request rate was found, where it was looked for. `at_best` is of one that was stopped early: the objective is at
-    the best so many times what was measured (1.08 of a throughput, 0.9 of a latency)."""
+    the best so many times what was measured (1.08 of a throughput, 0.9 of a latency). `timeline` is how the load went; the
+    database keeps it apart, and a measurement that comes from there has none."""
 
     load: LoadMetrics
     server: ServerMetrics | None
@@ -186,6 +188,7 @@ class Measured:
     unknown: tuple[str, ...] = ()
     rate: RateFound | None = None
     at_best: float | None = None
+    timeline: Timeline | None = None
 
     def metrics(self) -> dict[str, float]:
         """Every number by its name with its unit, e.g. output_throughput, ttft_p99_s, gpu_utilization; absent ones left out.

@@ -1,4 +1,4 @@
-"""A metric's name in; its label, unit, factor and decimals out. Units are milliseconds and percent on screens only."""
+"""A metric's name in; its label, unit, factor and decimals out. Units are milliseconds and percent only where people read."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,0 +1,58 @@
+"""What a study decided in; what to deploy, as the difference to vLLM's defaults, out. Pure."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from tuner.decide.objective import Objective
+from tuner.decide.verdict import Decision
+from tuner.types import Measured, Outcome, Trial
+from tuner.types.settings import flag, option
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A setting of what is recommended: what to pass for it, as a shell takes it, and what vLLM has without."""
+
+    how: str
+    before: str
+
+
+def changed_settings(found: Decision) -> list[Changed]:
+    """Of what is recommended; nothing where that is the defaults."""
+    chosen, defaults = found.chosen, found.defaults
+    if chosen is None or chosen.is_default:
+        return []
+    usual = defaults.params if defaults else {}
+    told = []
+    for name, value in chosen.params.items():
+        if usual.get(name) == value:
+            continue
+        before = f"default {usual[name]}" if name in usual else ""
+        passed = chosen.command.settings.get(name) == value
+        told.append(Changed(shlex.join(flag(name, value)) if passed else _otherwise(name, chosen), before))
+    return told
+
+
+def ballast_sentence(found: Decision) -> str | None:
+    """What was left out because it brought nothing."""
+    if found.chosen is None or not found.ballast:
+        return None
+    names = ", ".join(found.ballast)
+    return f"trial {found.chosen.number} is trial {found.heavier} with {names} as vLLM has it: that brought nothing"
+
+
+def value_of(objective: Objective, trial: Trial | None, again: Sequence[tuple[int, Outcome]]) -> float | None:
+    """The one number that is told of a trial: the mean of its new launches, else what the search measured."""
+    if trial is None:
+        return None
+    later = [outcome for n, outcome in again if n == trial.number and isinstance(outcome, Measured)]
+    outcomes = later or ([trial.outcome] if isinstance(trial.outcome, Measured) else [])
+    values = [value for outcome in outcomes if (value := objective.value(outcome)) is not None]
+    return fmean(values) if values else None
+
+
+def _otherwise(name: str, chosen: Trial) -> str:
+    """A setting that is no flag: a checkpoint that is quantized already, or the choice to pass nothing."""
+    return f"model {chosen.command.model}" if name == "quantization" else f"no {option(name)}"

@@ -1,0 +1,92 @@
+"""What a load's samplers hold in; its time line out. Pure arithmetic: reads no clock, and knows no server.
+
+From the load's beginning to the window's end, in samples of equal length. In the window output tokens are those of the requests'
+records, as in every other number. Most requests of the warm-up have no record: there each chunk counts as many tokens as the
+chunks of the records have on average.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tuner.measure.window import Floats, arrivals, whole
+from tuner.types import LoadResult, Timeline
+
+#: The most samples of a time line: a longer load has longer ones.
+MOST = 400
+#: For how many samples a gauge that is not read again stays what it was.
+_FRESH = 3.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gauges:
+    """vLLM's, as they were read at one time of the client's clock; None where it does not tell."""
+
+    time_s: float
+    running: float | None
+    waiting: float | None
+    kv_cache_usage: float | None
+
+
+def timeline(
+    result: LoadResult,
+    gauges: Sequence[Gauges] = (),
+    utilization: Sequence[tuple[float, float]] = (),
+    *,
+    sample_s: float = 1.0,
+) -> Timeline:
+    """`utilization` is the GPUs' mean, each with its time; all times are of the clock of `result`. A sample is about `sample_s`
+    long."""
+    begin_s = result.window_start_s - result.warmup_s
+    whole_s = result.window_end_s - begin_s
+    count = min(max(round(whole_s / sample_s), 1), MOST)
+    edges = np.linspace(0.0, whole_s, count + 1)
+    read = [(one.time_s - begin_s, one) for one in gauges]
+    return Timeline(
+        t_s=tuple(map(float, edges[1:])),
+        window_begin_s=result.warmup_s,
+        window_end_s=whole_s,
+        output_throughput=_throughput(result, begin_s, edges),
+        running=_sampled([(at_s, one.running) for at_s, one in read], edges),
+        waiting=_sampled([(at_s, one.waiting) for at_s, one in read], edges),
+        kv_cache_usage=_sampled([(at_s, one.kv_cache_usage) for at_s, one in read], edges),
+        gpu_utilization=_sampled([(at_s - begin_s, share) for at_s, share in utilization], edges),
+    )
+
+
+def _throughput(result: LoadResult, begin_s: float, edges: Floats) -> tuple[float | None, ...]:
+    """Nothing where no request was whole, None for samples of a warm-up that nobody counted."""
+    good = whole(result.records)
+    if not good:
+        return ()
+    times, tokens = arrivals(good)
+    known_s = len(result.warmup_chunks) * result.tick_s
+    since_s = min(known_s, result.warmup_s) if known_s else result.warmup_s
+    inside = (times >= begin_s + since_s) & (times < result.window_end_s)
+    found = np.histogram(times[inside] - begin_s, edges, weights=tokens[inside])[0]
+    chunk_tokens = tokens.sum() / len(tokens)
+    ticks = np.arange(len(result.warmup_chunks) + 1) * result.tick_s
+    counted = np.concatenate([[0.0], np.cumsum(result.warmup_chunks)]) * chunk_tokens
+    found += np.diff(np.interp(edges, ticks, counted)) if known_s else 0.0
+    rates = found / np.diff(edges)
+    unknown = edges[:-1] < since_s if not known_s else np.zeros(len(rates), dtype=bool)
+    return tuple(None if is_unknown else float(rate) for rate, is_unknown in zip(rates, unknown, strict=True))
+
+
+def _sampled(read: Sequence[tuple[float, float | None]], edges: Floats) -> tuple[float | None, ...]:
+    """The mean of each sample's readings, else the last one while it is fresh; nothing where there was none at all."""
+    known = [(at_s, value) for at_s, value in read if value is not None]
+    if not known:
+        return ()
+    times, values = (np.array(column, dtype=np.float64) for column in zip(*known, strict=True))
+    first, last = np.searchsorted(times, edges[:-1], "right"), np.searchsorted(times, edges[1:], "right")
+    totals = np.concatenate([[0.0], np.cumsum(values)])
+    fresh_s = _FRESH * (edges[1] - edges[0])
+    found: list[float | None] = []
+    for begin, end, edge_s in zip(first, last, edges[1:], strict=True):
+        if end > begin:
+            found.append(float((totals[end] - totals[begin]) / (end - begin)))
+        else:
+            found.append(float(values[end - 1]) if end and edge_s - times[end - 1] <= fresh_s else None)
+    return tuple(found)

@@ -1,0 +1,90 @@
+"""A stored study in; what it recommends and says, out, as it is shown. What was worked out is kept until the study goes on.
+
+Working it out reads every measurement of the study, in a thread of its own: a list waits a moment for it, and not longer.
+"""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as TooLate
+from dataclasses import dataclass
+from threading import Lock
+
+from tuner.decide.objective import COST, ENERGY, Objective
+from tuner.decide.pareto import leading
+from tuner.decide.verdict import Decision
+from tuner.decide.words.answer import answer_text
+from tuner.decide.words.front import front_text
+from tuner.record.listing import Stamp
+from tuner.record.store import Store
+from tuner.serve.shown import Best, VerdictShown
+from tuner.study.decided import objectives_of, study_decision
+from tuner.types import Measured
+
+_UNITS = {
+    "output_throughput": "tok/s",
+    "request_throughput": "req/s",
+    "goodput": "req/s",
+    COST: "per million output tokens",
+    ENERGY: "J per 1,000 tokens",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """None where there is none yet."""
+
+    best: Best | None
+    verdict: VerdictShown | None
+
+
+class Standings:
+    """Of the studies of a database, by their names."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="standing")
+        self._known: dict[str, tuple[Stamp, Future[Standing]]] = {}
+        self._lock = Lock()
+
+    def of(self, study: str, stamp: Stamp, wait_s: float | None = None) -> Standing | None:
+        """None where it is not known within `wait_s` seconds; without them it is waited for."""
+        if not stamp.finished:
+            return Standing(best=None, verdict=None)
+        with self._lock:
+            known = self._known.get(study)
+            if known is None or known[0] != stamp or (known[1].done() and known[1].exception() is not None):
+                known = self._known[study] = (stamp, self._pool.submit(_standing, self._store, study))
+        try:
+            return known[1].result(timeout=wait_s)
+        except TooLate:
+            return None
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _standing(store: Store, study: str) -> Standing:
+    objectives, trials = objectives_of(store.study(study)), store.trials(study)
+    first, leader = objectives[0], leading(trials, objectives)
+    value = first.value(leader.outcome) if leader and isinstance(leader.outcome, Measured) else None
+    best = None
+    if leader is not None and value is not None:
+        best = Best(trial=leader.number, value=value, metric=first.metric, unit=unit(first.metric))
+    return Standing(best=best, verdict=verdict_shown(study_decision(store, study), first))
+
+
+def verdict_shown(found: Decision, objective: Objective) -> VerdictShown:
+    """What a study says; `objective` is its first, which the gain is in."""
+    verdict = found.verdict
+    gain = verdict.gain.gain if verdict.gain is not None else None
+    return VerdictShown(
+        answer=verdict.answer.value, sentence=_sentence(found, objective), trial=verdict.trial, gain=gain
+    )
+
+
+def unit(metric: str) -> str:
+    """Of a metric, by its name."""
+    return _UNITS.get(metric, "s" if metric.endswith("_s") else "")
+
+
+def _sentence(found: Decision, objective: Objective) -> str:
+    return answer_text(found, objective) if found.front is None else front_text(found, found.front)
