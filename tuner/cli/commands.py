@@ -381,3 +381,18 @@ def import_(
         Source(path=source, load=load or (), optuna=optuna, study=study, objective_names=objective_name or ()),
         Wanted(output=output, space_output=space_output, gpu=gpu, defaults=default or ()),
     )
+
+
+@app.command(cls=Command)
+@takes("storage")
+def mcp(
+    options: Options,
+    allow: Annotated[Path | None, typer.Option(help="YAML of what a study may name; see `tuner serve`.")] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="A model that a study may name: NAME=FOLDER_OR_HUB_NAME. Repeatable.")
+    ] = None,
+) -> None:
+    """Serve an agent over stdin and stdout (Model Context Protocol), with the verbs and limits of `tuner serve`."""
+    from tuner.cli.mcp import run
+
+    run(options.storage, allow, model or ())

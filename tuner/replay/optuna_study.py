@@ -16,6 +16,9 @@ from tuner.types import Failed, FailureKind
 
 _EXPECTED = "expected one such as throughput, requests, ttft_p99_ms, e2e_p50_s or -throughput"
 
+#: A traceback's last line says what was wrong.
+_LONGEST = 300
+
 
 @dataclass(frozen=True, slots=True)
 class Value:
@@ -99,10 +102,9 @@ def _launch(trial: StudyTrial, values: Sequence[Value], attributes: Mapping[str,
 
 def _outcome(trial: StudyTrial, values: Sequence[Value], attributes: Mapping[str, Named]) -> dict[str, float] | Failed:
     if trial.state is State.FAILED:
-        said = next((text for name, text in trial.texts.items() if "error" in name or "fail" in name), "")
-        return Failed(
-            kind=FailureKind.CRASHED, message=said or f"trial {trial.number} failed; the study does not say why"
-        )
+        said = next((text for name, text in trial.texts.items() if "error" in name or "fail" in name), "").strip()
+        why = said.splitlines()[-1][:_LONGEST] if said else f"trial {trial.number} failed; the study does not say why"
+        return Failed(kind=FailureKind.CRASHED, message=why)
     told = {
         one.named.metric: number * one.sign * one.named.factor for one, number in zip(values, trial.values, strict=True)
     }

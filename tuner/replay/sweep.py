@@ -12,7 +12,7 @@ from pathlib import Path
 from tuner.errors import UsageError
 from tuner.replay.file import Header
 from tuner.replay.launches import Imported, Launch, counted
-from tuner.replay.sweep_run import Run, finished, not_finished
+from tuner.replay.sweep_run import Run, finished, not_finished, place_of
 from tuner.types import Failed
 
 MAX_FILES = 20_000
@@ -131,7 +131,7 @@ def _said(runs: Sequence[Run], name: str) -> dict[str, None]:
 
 def _launch(run: Run, place: str) -> Launch:
     seconds = None if isinstance(run.outcome, Failed) else run.outcome.get("window_s")
-    return Launch(params=run.params, outcome=run.outcome, duration_s=seconds, about={"file": place})
+    return Launch(params=run.params, outcome=run.outcome, duration_s=seconds, about={"file": place_of(place)})
 
 
 def _header(runs: Sequence[Run], path: Path) -> Header:

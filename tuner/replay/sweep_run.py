@@ -5,6 +5,7 @@ to the server, then what it gave to the load. The folder's name says which is wh
 vllm/benchmarks/sweep/serve.py); where the load has a name of its own, the options of `vllm bench serve` do.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -47,6 +48,10 @@ _LOAD_OPTIONS = frozenset(
     | {"temperature", "top_p", "top_k", "num_warmups"}
 )
 _NAME = "_benchmark_name"
+#: What may hold a secret, and is taken from nowhere.
+_SECRET = frozenset({*SECRET_ARGUMENTS, "header", "extra_body"})
+#: The command of a load that failed, which may hold one, too.
+_COMMAND = re.compile(r"Command .* (returned non-zero|died with|timed out)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +76,7 @@ def finished(result: Mapping[str, object], folder: str) -> Run:
     params, dropped = settings(serve)
     return Run(
         params=params,
-        load={name: _text(value) for name, value in {**known, **bench}.items()},
+        load=_load({**known, **bench}),
         outcome=_outcome(numbers),
         lengths=_lengths(result),
         left_out=(*left_out, *dropped),
@@ -84,12 +89,13 @@ def not_finished(failure: Mapping[str, object]) -> Run:
     if not isinstance(serve, Mapping) or not isinstance(bench, Mapping | None):
         raise ValueError("this is no failure of `vllm bench sweep`: it has no serve_overrides")
     params, dropped = settings(serve)
-    message = f"{kind}: {failure.get('error')}"
+    message = f"{kind}: " + _COMMAND.sub(r"its command \1", str(failure.get("error")))
     found = FailureKind.LOAD_FAILED
     if bench is None:
         found = FailureKind.START_TIMEOUT if kind == "TimeoutError" else FailureKind.CRASHED
-    load = {argument_name(str(name)): _text(value) for name, value in (bench or {}).items() if name != _NAME}
-    return Run(params=params, load=load, outcome=Failed(kind=found, message=message), left_out=tuple(dropped))
+    return Run(
+        params=params, load=_load(bench or {}), outcome=Failed(kind=found, message=message), left_out=tuple(dropped)
+    )
 
 
 def settings(overrides: Mapping[str, object]) -> tuple[Params, list[str]]:
@@ -138,6 +144,17 @@ def _overrides(result: Mapping[str, object], folder: str) -> tuple[dict[str, obj
             value
         )
     return serve, bench
+
+
+def place_of(path: str) -> str:
+    """Where a run stands, without the settings that its folder is named after where one of them is a secret."""
+    words = path.replace("-", "_")
+    return path.rpartition("/")[2] if any(f"{name}=" in words for name in _SECRET) else path
+
+
+def _load(given: Mapping[str, object]) -> dict[str, str]:
+    named = {argument_name(str(name)): value for name, value in given.items() if name != _NAME}
+    return {name: _text(value) for name, value in named.items() if name not in _SECRET}
 
 
 def _is_of_a_load(name: str) -> bool:
