@@ -87,6 +87,7 @@ def optimize(
         Path | None,
         typer.Option(help="YAML with any of these options.", callback=_config, is_eager=True, envvar="TUNER_CONFIG"),
     ] = None,
+    events: Annotated[Path | None, typer.Option(hidden=True, help="File to write what happens to, as lines.")] = None,
     *,
     options: Options,
 ) -> None:
@@ -97,7 +98,7 @@ def optimize(
     """
     from tuner.cli.optimize import run
 
-    run(options)
+    run(options, events)
 
 
 @app.command(cls=Command, epilog=EXAMPLES["studies"])
@@ -351,6 +352,39 @@ def from_metrics(
     watch(url, for_, output, api)
 
 
+@app.command(cls=Command, epilog=EXAMPLES["serve"])
+@takes(
+    *("storage", "log_dir", "cache_dir", "vllm_python"),
+    helps={
+        "storage": "Database: a file (SQLite), or postgresql://...",
+        "log_dir": "Folder of the servers' and the studies' logs.",
+        "vllm_python": "Python with vLLM, of every study; default: found.",
+    },
+)
+def serve(
+    options: Options,
+    host: Annotated[
+        str, option("host", "Address to listen on. Any other than loopback needs --token-file.")
+    ] = "127.0.0.1",
+    port: Annotated[int, option("port", "Port to listen on.")] = 8080,
+    token_file: Annotated[Path | None, option("token-file", "File with the token that clients have to send.")] = None,
+    allow: Annotated[Path | None, option("allow", "YAML: which models, spaces and options a request may name.")] = None,
+    model: Annotated[
+        list[str] | None, option("model", "A model that requests may name, e.g. mine=/models/mine. Repeatable.")
+    ] = None,
+    hostname: Annotated[
+        list[str] | None, option("hostname", "A name that browsers reach the service by. Repeatable.")
+    ] = None,
+) -> None:
+    """Tune for others: studies over HTTP, with a queue that survives restarts, one study a card at a time. Ctrl-C ends it.
+
+    What runs then is interrupted, and goes on when the service starts again.
+    """
+    from tuner.cli.serve import run
+
+    run(options, host, port, token_file, allow, model or (), hostname or ())
+
+
 @app.command(name="import", cls=Command, epilog=EXAMPLES["import"])
 def import_(
     source: Annotated[
@@ -384,15 +418,19 @@ def import_(
 
 
 @app.command(cls=Command)
-@takes("storage")
+@takes(
+    *("storage", "log_dir", "cache_dir", "vllm_python"),
+    helps={"vllm_python": "Python with vLLM, of every study; default: found."},
+)
 def mcp(
     options: Options,
-    allow: Annotated[Path | None, typer.Option(help="YAML of what a study may name; see `tuner serve`.")] = None,
+    allow: Annotated[Path | None, option("allow", "YAML: which models, spaces and options a study may name.")] = None,
     model: Annotated[
-        list[str] | None, typer.Option(help="A model that a study may name: NAME=FOLDER_OR_HUB_NAME. Repeatable.")
+        list[str] | None, option("model", "A model that a study may name, e.g. mine=/models/mine. Repeatable.")
     ] = None,
+    queue: Annotated[bool, typer.Option(help="Run the studies, too; without it `tuner serve` has to.")] = True,
 ) -> None:
     """Serve an agent over stdin and stdout (Model Context Protocol), with the verbs and limits of `tuner serve`."""
     from tuner.cli.mcp import run
 
-    run(options.storage, allow, model or ())
+    run(options, allow, model or (), queue=queue)

@@ -27,6 +27,8 @@ EXAMPLES = {
     "plan": "tuner plan --gpu t4\ntuner plan --gpu l4 --model mine --users 128 --slo ttft_p99=2s --price 0.80",
     "bench": "tuner bench http://127.0.0.1:8000\n"
     "tuner bench http://127.0.0.1:8000 --request-rate 4 --find-rate --slo ttft_p99=500ms",
+    "serve": "tuner serve --model mine=/models/mine\n"
+    "tuner serve --host 0.0.0.0 --token-file token --allow allow.yaml --storage postgresql://tuner@db/tuner",
     "compare": "tuner compare http://127.0.0.1:8000 http://127.0.0.1:8001\n"
     "tuner compare few.yaml many.yaml --gpu cpu --model demo",
     "import": "tuner import results/20261129_101500 --output surface.jsonl --space-output space.yaml --gpu l4\n"

@@ -1,6 +1,8 @@
 """`tuner optimize`: the main job."""
 
+from contextlib import nullcontext
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import typer
 from rich.table import Table
@@ -12,19 +14,23 @@ from tuner.cli.tables import show
 from tuner.cli.watch import TerminalWatch
 from tuner.export.unreal import unreal_sentence
 from tuner.load.generate import MAX_WINDOW_FACTOR
+from tuner.measure.gpu import utilization
 from tuner.record.store import Store
 from tuner.study.checks import check
 from tuner.study.engines import set_up
+from tuner.study.events import EventLog
 from tuner.study.loop import run_study
 from tuner.study.options import Options
 from tuner.study.setup import Setup
+from tuner.study.watch import Both, Watch
 
 
-def run(options: Options) -> None:
-    """Tune; whatever ends it, what is finished is kept."""
+def run(options: Options, events: Path | None = None) -> None:
+    """Tune; whatever ends it, what is finished is kept. What happens is also written to `events`, for who started this."""
     heed_signals()
     try:
-        _measure(options)
+        with EventLog(events) if events else nullcontext() as log:
+            _measure(options, log)
     except KeyboardInterrupt:
         errors.print(
             "Interrupted: the server is stopped and every finished trial is kept. Run the same command to go on."
@@ -32,7 +38,7 @@ def run(options: Options) -> None:
         raise typer.Exit(interrupted_code()) from None
 
 
-def _measure(options: Options) -> None:
+def _measure(options: Options, log: EventLog | None) -> None:
     check(options)
     planned = set_up(options, lambda text: say(errors, text))
     store = Store.open(options.storage)
@@ -41,12 +47,21 @@ def _measure(options: Options) -> None:
             _print_settings(replace(options, storage=store.name), setup)
             unreal, debug = setup.fingerprint.unreal, is_debug()
             with TerminalWatch(errors, setup.objectives, setup.trials, unreal, debug) as watch:
-                found = run_study(setup, store, engine, watch)
+                found = run_study(setup, store, engine, _told(watch, log, setup))
+        if log is not None:
+            log.end("finished")
         print_result(store, setup.study, found, options.storage)
         if found.chosen is None:
             raise typer.Exit(1)
     finally:
         store.close()
+
+
+def _told(watch: TerminalWatch, log: EventLog | None, setup: Setup) -> Watch:
+    if log is None:
+        return watch
+    log.busy = lambda: utilization([gpu.uuid for gpu in setup.gpus])
+    return Both(watch, log)
 
 
 def _print_settings(options: Options, setup: Setup) -> None:

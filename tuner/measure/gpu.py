@@ -85,6 +85,15 @@ def processes(uuid: str) -> list[GpuProcess]:
         return _processes(handle) if handle is not None else []
 
 
+def utilization(uuids: Sequence[str]) -> float | None:
+    """The share of the last moment that these GPUs worked, their mean; None where none of them tells."""
+    with _nvml() as available:
+        handles = [_read(pynvml.nvmlDeviceGetHandleByUUID, uuid) for uuid in uuids] if available else []
+        rates = [_read(pynvml.nvmlDeviceGetUtilizationRates, handle) for handle in handles if handle is not None]
+    known = [float(rate.gpu) / 100 for rate in rates if rate is not None]
+    return sum(known) / len(known) if known else None
+
+
 class GpuSampler:
     """`with GpuSampler(gpus) as sampler:` around the window; afterwards `sampler.metrics(output_tokens)`.
 

@@ -142,6 +142,16 @@ def defaults_params(store: Store, study: str) -> Params | None:
         return None if found is None else _PARAMS.validate_python(found)
 
 
+def last_trial(store: Store, study: str) -> int:
+    """The highest number of a trial that ended; -1 without one."""
+    mine = (StudyRow.name == study, TrialRow.state == "finished")
+    with store.transaction() as session:
+        found = session.scalar(
+            select(func.max(TrialRow.number)).join(StudyRow, TrialRow.study_id == StudyRow.id).where(*mine)
+        )
+        return -1 if found is None else found
+
+
 def launches(store: Store) -> int:
     """How many servers were started for the studies of the database."""
     with store.transaction() as session:

@@ -118,17 +118,14 @@ class Queue:
             row.ended_at = now if to in ENDED else None
             return _job(row)
 
-    def claim(self, me: ProcessId, now: datetime, busy: Collection[str] = ()) -> Job | None:
-        """Take the oldest queued job whose card runs nothing on this host, from now on held by `me`; None where there is none.
-        Nothing is taken of the cards that are `busy`."""
+    def claim(self, me: ProcessId, now: datetime) -> Job | None:
+        """The oldest queued job whose card runs nothing on this host, from now on held by `me`; None where there is none."""
         host = socket.gethostname()
         with self._store.transaction() as session:
             waiting = (
                 select(JobRow.card).where(JobRow.state == QUEUED).group_by(JobRow.card).order_by(func.min(JobRow.id))
             )
             for card in session.scalars(waiting).all():
-                if card in busy:
-                    continue
                 mine = (
                     select(JobRow).where(JobRow.card == card, JobRow.state.in_((QUEUED, RUNNING))).order_by(JobRow.id)
                 )
@@ -167,10 +164,10 @@ class Queue:
         return found
 
     def end(self, job: Job, state: str, message: str | None, now: datetime, deaths: int = 0) -> bool:
-        """Let it go in that state; False where another service holds it."""
+        """Let it go in that state; False where another service holds it, and where something else is wished of it by now."""
         with self._store.transaction() as session:
             row = _held(session, job)
-            if row is None:
+            if row is None or row.wish != job.wish:
                 return False
             row.state, row.message, row.wish, row.deaths = state, message, None, deaths
             row.ended_at = now if state in ENDED else None

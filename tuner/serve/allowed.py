@@ -54,10 +54,10 @@ class AllowFile(_Closed):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What a study is run with: its options, the variables that are handed on (name there: name here), and its card."""
+    """What a study is run with: its options, the name of the variable that holds its token of the hub, and its card."""
 
     options: Options
-    secrets: Mapping[str, str]
+    hf_token: str | None
     card: str
 
 
@@ -110,11 +110,11 @@ class Allowed:
         _one_of("engine", engine, self.engines)
         self._within(asked)
         self._arguments(asked.engine_arg)
-        for name in asked.secrets.values():
-            _one_of("secrets", name, self.secrets)
-            if name not in os.environ:
-                raise Refused(f"secrets: the service has no variable {name} in its environment: set it there")
-        said = asked.model_dump(exclude={"model", "gpu", "workload", "engine", "groups", "secrets"})
+        if asked.hf_token is not None:
+            _one_of("hf_token", asked.hf_token, self.secrets)
+            if asked.hf_token not in os.environ:
+                raise Refused(f"hf_token: the service has no variable {asked.hf_token} in its environment")
+        said = asked.model_dump(exclude={"model", "gpu", "workload", "engine", "groups", "hf_token"})
         options = Options(
             **said,
             model=model,
@@ -128,7 +128,7 @@ class Allowed:
             raise Refused(f"gpu: {asked.gpu} is no card, and engine sim simulates one: name another")
         self._checked(options, asked)
         return Asked(
-            options=options, secrets=asked.secrets, card=f"{engine} {asked.gpu}" if engine == "sim" else asked.gpu
+            options=options, hf_token=asked.hf_token, card=f"{engine} {asked.gpu}" if engine == "sim" else asked.gpu
         )
 
     def _within(self, asked: StudyAsked) -> None:

@@ -4,7 +4,6 @@ Names stand for things of the service (a model, a space, a workload): no path an
 and which of them are allowed, is not known here.
 """
 
-from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -61,16 +60,10 @@ class StudyAsked(_Closed):
     start: Literal["warm", "plain"] = "warm"
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
     engine_arg: Annotated[tuple[Annotated[str, Field(pattern=_ARGUMENT)], ...], Field(max_length=32, strict=False)] = ()
-    secrets: Annotated[
-        Mapping[
-            Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,63}$")],
-            Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,63}$")],
-        ],
-        Field(
-            max_length=8,
-            description="A variable of the study's environment: the name of the variable of the service that has its value.",
-        ),
-    ] = {}
+    hf_token: Annotated[
+        Variable | None,
+        Field(description="The name of the variable of the service's environment that holds the hub's token for it."),
+    ] = None
 
 
 class Decided(_Closed):

@@ -1,11 +1,11 @@
 """The verbs of the service over the Model Context Protocol, on stdin and stdout: the only door to its Python SDK.
 
-What a tool does, takes and answers is in mcp_tools.py. Only the protocol is written to stdout.
+What a tool takes and answers is in mcp_tools.py. Only the protocol is written to stdout; the log is on stderr.
 """
 
-import json
-from collections.abc import Callable
-from functools import partial
+import logging
+import signal
+import time
 from importlib.metadata import version
 from typing import Any
 from urllib.parse import quote, unquote
@@ -15,147 +15,167 @@ import mcp_types
 from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
 from mcp.shared.exceptions import MCPError
-from pydantic import ValidationError
 
-from tuner.errors import TunerError
-from tuner.serve.asked import Page
+from tuner.errors import StorageError, TunerError
 from tuner.serve.mcp_tools import TOOLS, Tool, tool_named
-from tuner.serve.shown import TextShown
+from tuner.serve.refused import Refused
 from tuner.serve.verbs import Verbs
+from tuner.serve.working import Worker
 
+_STEP_S = 0.5
+#: How long the studies have to end when the agent has gone; they are told to at once.
+_END_S = 8.0
 _INSTRUCTIONS = (
     "tuner finds the launch settings of vLLM that are best for a GPU, a model and its users, by measuring them. Call `options`"
-    " first: only what it names can be asked for. `create_study` queues a study, `show_study` tells how far it is, `best` and"
+    " first: only what it names can be asked for. `create_study` queues a study, `study` tells how far it is, `best` and"
     " `export` give what it recommends. What is not verified, or SIMULATED, says so: say it, too."
 )
-_BEST = "tuner://studies/{study}/best"
-#: Called with a sentence for a fault of tuner's own, whose details stay here.
-Log = Callable[[str], None]
-_Context = Any
+_REPORT = "tuner://studies/{study}/report"
+_FAILED = "the server failed at this: its log says why"
+_UNUSABLE = "the database cannot be used now: the server's log says why"
+_log = logging.getLogger("tuner.serve")
+_Params = mcp_types.PaginatedRequestParams | None
 
 
-def serve_stdio(verbs: Verbs, log: Log) -> None:
-    """Until the client closes its end."""
-    anyio.run(partial(_serve, _server(verbs, log)))
+def serve_stdio(verbs: Verbs, worker: Worker | None) -> None:
+    """Until the agent closes its end, or SIGINT or SIGTERM. `worker` runs the studies that are queued; None leaves them to
+    another service."""
+    anyio.run(_serve, _Handlers(verbs).server(), worker)
 
 
-async def _serve(server: Server[Any]) -> None:
-    async with stdio_server() as (reading, writing):
-        await server.run(reading, writing, server.create_initialization_options())
+async def _serve(server: Server[Any], worker: Worker | None) -> None:
+    async with anyio.create_task_group() as group:
+        group.start_soon(_end_on_signals, group.cancel_scope)
+        if worker is not None:
+            group.start_soon(_work, worker)
+        async with stdio_server() as (reading, writing):
+            await server.run(reading, writing, server.create_initialization_options())
+        group.cancel_scope.cancel()
+    if worker is not None:
+        await anyio.to_thread.run_sync(worker.stop, _END_S)
 
 
-def _server(verbs: Verbs, log: Log) -> Server[Any]:
-    async def list_tools(
-        context: _Context, params: mcp_types.PaginatedRequestParams | None
-    ) -> mcp_types.ListToolsResult:
-        return mcp_types.ListToolsResult(tools=[_described(tool) for tool in TOOLS])
+async def _end_on_signals(scope: anyio.CancelScope) -> None:
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for _ in signals:
+            scope.cancel()
 
-    async def call_tool(context: _Context, params: mcp_types.CallToolRequestParams) -> mcp_types.CallToolResult:
-        return await anyio.to_thread.run_sync(_called, verbs, params.name, params.arguments or {}, log)
 
-    async def list_resources(
-        context: _Context, params: mcp_types.PaginatedRequestParams | None
-    ) -> mcp_types.ListResourcesResult:
+async def _work(worker: Worker) -> None:
+    """A database that refuses is asked again."""
+    while True:
+        try:
+            await anyio.to_thread.run_sync(worker.step)
+        except StorageError as error:
+            _log.warning("the queue waits: %s", error)
+        await anyio.sleep(_STEP_S)
+
+
+class _Handlers:
+    """What the protocol asks for. Each blocks in a thread."""
+
+    def __init__(self, verbs: Verbs) -> None:
+        self._verbs = verbs
+
+    def server(self) -> Server[Any]:
+        return Server(
+            "tuner",
+            version=version("tuner"),
+            instructions=_INSTRUCTIONS,
+            on_list_tools=self._list_tools,
+            on_call_tool=self._call_tool,
+            on_list_resources=self._list_resources,
+            on_list_resource_templates=self._list_templates,
+            on_read_resource=self._read_resource,
+        )
+
+    async def _list_tools(self, _: Any, params: _Params) -> mcp_types.ListToolsResult:
+        return mcp_types.ListToolsResult(tools=[_described(tool) for tool in TOOLS.values()])
+
+    async def _call_tool(self, _: Any, params: mcp_types.CallToolRequestParams) -> mcp_types.CallToolResult:
+        return await anyio.to_thread.run_sync(self._called, params.name, params.arguments or {})
+
+    async def _list_resources(self, _: Any, params: _Params) -> mcp_types.ListResourcesResult:
         after = None if params is None else params.cursor
-        return await anyio.to_thread.run_sync(_resources, verbs, after)
+        answer = await anyio.to_thread.run_sync(self._called, "list_studies", {} if after is None else {"after": after})
+        found = _right(answer).structured_content
+        return mcp_types.ListResourcesResult(
+            resources=[_report(study) for study in found["studies"] if study["trials_finished"]],
+            next_cursor=found["next"],
+        )
 
-    async def list_templates(
-        context: _Context, params: mcp_types.PaginatedRequestParams | None
-    ) -> mcp_types.ListResourceTemplatesResult:
-        return mcp_types.ListResourceTemplatesResult(resource_templates=[_template()])
+    async def _list_templates(self, _: Any, params: _Params) -> mcp_types.ListResourceTemplatesResult:
+        about = mcp_types.ResourceTemplate(
+            name="The report of a study", uri_template=_REPORT, mime_type="text/markdown"
+        )
+        return mcp_types.ListResourceTemplatesResult(resource_templates=[about])
 
-    async def read_resource(
-        context: _Context, params: mcp_types.ReadResourceRequestParams
-    ) -> mcp_types.ReadResourceResult:
-        return await anyio.to_thread.run_sync(_read, verbs, str(params.uri), log)
+    async def _read_resource(self, _: Any, params: mcp_types.ReadResourceRequestParams) -> mcp_types.ReadResourceResult:
+        uri = str(params.uri)
+        before, after = _REPORT.split("{study}")
+        if not (uri.startswith(before) and uri.endswith(after) and len(uri) > len(before) + len(after)):
+            raise MCPError(mcp_types.INVALID_PARAMS, f"there is no resource {uri[:200]!r}: they are called {_REPORT}")
+        asked = {"study": unquote(uri[len(before) : -len(after)]), "format": "markdown"}
+        answer = _right(await anyio.to_thread.run_sync(self._called, "report", asked))
+        text = mcp_types.TextResourceContents(
+            uri=uri, mime_type="text/markdown", text=answer.structured_content["text"]
+        )
+        return mcp_types.ReadResourceResult(contents=[text])
 
-    return Server(
-        "tuner",
-        version=version("tuner"),
-        instructions=_INSTRUCTIONS,
-        on_list_tools=list_tools,
-        on_call_tool=call_tool,
-        on_list_resources=list_resources,
-        on_list_resource_templates=list_templates,
-        on_read_resource=read_resource,
-    )
+    def _called(self, name: str, arguments: dict[str, Any]) -> mcp_types.CallToolResult:
+        """What is refused is the tool's error, in one sentence, for the agent to read."""
+        began = time.perf_counter()
+        try:
+            tool = tool_named(name)
+            found = tool.call(self._verbs, arguments)
+            answer = _text(tool.text(found), tool.plain(found))
+        except Refused as error:
+            answer = _text(str(error), is_error=True)
+        except TunerError:
+            _log.exception("%s", name[:60])
+            answer = _text(_UNUSABLE, is_error=True)
+        except Exception:  # noqa: BLE001  the boundary: one call must not end the server, and tells nothing of our inside
+            _log.exception("%s", name[:60])
+            answer = _text(_FAILED, is_error=True)
+        _log.debug("%s: %.0f ms", name[:60], (time.perf_counter() - began) * 1000)
+        return answer
 
 
 def _described(tool: Tool) -> mcp_types.Tool:
     return mcp_types.Tool(
         name=tool.name,
-        title=tool.title,
         description=tool.about,
         input_schema=tool.input_schema(),
         output_schema=tool.output_schema(),
         annotations=mcp_types.ToolAnnotations(
-            title=tool.title,
             read_only_hint=tool.reads,
             destructive_hint=tool.ends,
-            idempotent_hint=tool.again,
+            idempotent_hint=tool.reads,
             open_world_hint=False,
         ),
     )
 
 
-def _called(verbs: Verbs, name: str, arguments: dict[str, Any], log: Log) -> mcp_types.CallToolResult:
-    """What is refused is the tool's error, for the agent to read."""
-    try:
-        tool = tool_named(name)
-        shown = tool.answer(verbs, arguments)
-    except TunerError as error:
-        return _text(str(error), is_error=True)
-    except Exception as error:  # noqa: BLE001  the boundary: one call must not end the server
-        log(f"{name[:60]}: {type(error).__name__}: {error}")
-        return _text("tuner itself failed at this; its log on stderr says how", is_error=True)
-    plain = tool.plain(shown)
-    text = shown.text if isinstance(shown, TextShown) else json.dumps(plain, ensure_ascii=False)
-    return _text(text, structured=plain)
-
-
-def _text(text: str, *, is_error: bool = False, structured: object = None) -> mcp_types.CallToolResult:
-    content = mcp_types.TextContent(type="text", text=text)
+def _text(text: str, structured: object = None, *, is_error: bool = False) -> mcp_types.CallToolResult:
+    whole = text.encode("utf-8", "backslashreplace").decode()  # a lone surrogate of a client has no UTF-8
+    content = mcp_types.TextContent(type="text", text=whole)
     return mcp_types.CallToolResult(content=[content], structured_content=structured, is_error=is_error)
 
 
-def _resources(verbs: Verbs, after: str | None) -> mcp_types.ListResourcesResult:
-    try:
-        page = verbs.studies(Page(after=after))
-    except ValidationError:
-        raise MCPError(mcp_types.INVALID_PARAMS, "cursor: this is no end of a page of this list") from None
-    except TunerError as error:
-        raise MCPError(mcp_types.INVALID_PARAMS, str(error)) from None
-    found = [
-        mcp_types.Resource(
-            name=f"{study.name}, what it recommends",
-            uri=_BEST.replace("{study}", quote(study.name, safe="")),
-            description=study.verdict.sentence if study.verdict else f"{study.state}: nothing is decided yet",
-            mime_type="application/json",
-        )
-        for study in page.studies
-        if study.trials_finished
-    ]
-    return mcp_types.ListResourcesResult(resources=found, next_cursor=page.next)
-
-
-def _template() -> mcp_types.ResourceTemplate:
-    return mcp_types.ResourceTemplate(
-        name="What a study recommends",
-        uri_template=_BEST,
-        description="The trial, its command and the verdict, as the tool `best` answers.",
-        mime_type="application/json",
-    )
-
-
-def _read(verbs: Verbs, uri: str, log: Log) -> mcp_types.ReadResourceResult:
-    before, after = _BEST.split("{study}")
-    study = unquote(uri[len(before) : len(uri) - len(after)])
-    if not (uri.startswith(before) and uri.endswith(after) and study):
-        raise MCPError(mcp_types.INVALID_PARAMS, f"there is no resource {uri[:200]!r}: they are called {_BEST}")
-    answer = _called(verbs, "best", {"study": study}, log)
-    (content,) = answer.content
-    assert isinstance(content, mcp_types.TextContent)
+def _right(answer: mcp_types.CallToolResult) -> mcp_types.CallToolResult:
+    """Raises MCPError with the sentence of one that is wrong."""
     if answer.is_error:
+        (content,) = answer.content
+        assert isinstance(content, mcp_types.TextContent)
         raise MCPError(mcp_types.INVALID_PARAMS, content.text)
-    found = mcp_types.TextResourceContents(uri=uri, mime_type="application/json", text=content.text)
-    return mcp_types.ReadResourceResult(contents=[found])
+    return answer
+
+
+def _report(study: dict[str, Any]) -> mcp_types.Resource:
+    verdict = study["verdict"]
+    return mcp_types.Resource(
+        name=f"Report of {study['name']}",
+        uri=_REPORT.replace("{study}", quote(study["name"], safe="")),
+        description=verdict["sentence"] if verdict else f"{study['state']}: nothing is decided yet",
+        mime_type="text/markdown",
+    )

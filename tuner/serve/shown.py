@@ -168,23 +168,3 @@ class ErrorShown:
     """What is wrong, in one sentence."""
 
     error: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StateShown:
-    """What a running study does: the data of `event: state`. `of` is how many trials are wanted; what is not known is None."""
-
-    phase: str
-    trial: int | None = None
-    of: int | None = None
-    past_s: float | None = None
-    most_s: float | None = None
-    output_throughput: float | None = None
-    gpu_utilization: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NoteShown:
-    """A sentence of a running study: the data of `event: note`."""
-
-    text: str

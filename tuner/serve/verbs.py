@@ -14,7 +14,17 @@ from itertools import count
 from typing import Literal
 
 from tuner.errors import StorageError, did_you_mean
-from tuner.record.listing import Listed, defaults_params, listed, names, records, stamps, trial_lines
+from tuner.record.listing import (
+    Listed,
+    defaults_params,
+    last_trial,
+    launches,
+    listed,
+    names,
+    records,
+    stamps,
+    trial_lines,
+)
 from tuner.record.queue import CANCELLED, FAILED, PAUSED, QUEUED, RUNNING, Job, Queue
 from tuner.record.store import Store
 from tuner.serve.allowed import Allowed
@@ -119,7 +129,7 @@ class Verbs:
         return self.study(name)
 
     def resume(self, name: str) -> StudyShown:
-        """Queue it again, after what is queued for its card already."""
+        """Queue it again, in its old place."""
         job, now = self._job(name), datetime.now(UTC)
         if self.queue.change(name, [PAUSED, FAILED], QUEUED, None, now) is None:
             if job.state != RUNNING or job.wish is None:
@@ -149,13 +159,23 @@ class Verbs:
         usual = defaults_params(self.reading, name) if lines else None
         return [trial_shown(line, usual) for line in lines]
 
+    def last_trial(self, name: str) -> int:
+        """The highest number of a trial that ended; -1 without one."""
+        return last_trial(self.reading, self._known(name))
+
     def best(self, name: str) -> BestShown:
         """What the study recommends."""
-        return best_of(self.reading, self._begun(name))
+        return best_of(self.reading, self.begun(name))
 
     def export(self, name: str, asked: ExportAsked) -> TextShown:
         """A file to deploy."""
-        return export_of(self.reading, self._begun(name), asked)
+        return export_of(self.reading, self.begun(name), asked)
+
+    def counts(self) -> tuple[dict[str, int], int, int]:
+        """Jobs by their state; the trials that ended of the studies that run; the servers that were started for all."""
+        running = [job.study for job in self._asked.in_states(RUNNING)]
+        finished = sum(stamp.finished for stamp in stamps(self.reading, running).values())
+        return self._asked.counts(), finished, launches(self.reading)
 
     def token(self, name: str) -> str | None:
         """What the files of its job are called; None where it has none."""
@@ -174,7 +194,8 @@ class Verbs:
             raise NotThere(f"there is no study {name!r}{did_you_mean(name, names(self.reading))}")
         return name
 
-    def _begun(self, name: str) -> str:
+    def begun(self, name: str) -> str:
+        """The same name. Raises NotThere without such a study, InTheWay before its first launch is prepared."""
         if name not in records(self.reading, [self._known(name)]):
             raise InTheWay(f"study {name!r} has not begun yet: there is nothing of it")
         return name

@@ -1,0 +1,97 @@
+"""A request in; whether it may be answered at all, out: the Host it means, its token, and whether another site's page sent it.
+
+A browser sends requests for any page that it shows: one of another site must not read here by a name that it lets resolve to
+this address (Host), nor change anything (Origin). It knows no route.
+"""
+
+import hmac
+import ipaddress
+import socket
+from base64 import b64decode
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from aiohttp.web import Request
+
+_SAFE = ("GET", "HEAD", "OPTIONS")
+#: What every answer of ours says to a browser.
+HEADERS: Mapping[str, str] = {
+    "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Barred:
+    """An answer instead of the one that was asked for."""
+
+    status: int
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guard:
+    """`token` is None where none is needed; `names` are the hosts' that the service is reached by, beside addresses; `open` are
+    the paths that need no token."""
+
+    token: str | None
+    names: frozenset[str]
+    open: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, host: str, token: str | None, more: Collection[str], open: Collection[str]) -> "Guard":
+        names = {"localhost", host.lower(), socket.gethostname().lower(), *(name.lower() for name in more)}
+        return cls(token=token, names=frozenset(names), open=frozenset(open))
+
+    def barred(self, request: Request) -> Barred | None:
+        """None for one that may be answered."""
+        if not self._is_ours(request.headers.get("Host", "")):
+            return Barred(
+                421, "this is asked for under a name that is not this machine's: use its address, or localhost"
+            )
+        if self.token is not None and request.path not in self.open and not self._has_token(request):
+            return Barred(401, "the token is missing or wrong: send Authorization: Bearer TOKEN")
+        if request.method not in _SAFE and not _is_meant(request):
+            return Barred(
+                403, "this changes something and may come from a page of another site: send the header X-Tuner: 1"
+            )
+        return None
+
+    def _is_ours(self, named: str) -> bool:
+        """An address is; so is a name that we have. Any other may be of a site that lets it resolve to this address."""
+        name = ""
+        try:
+            name = urlsplit(f"//{named}").hostname or ""
+            ipaddress.ip_address(name)
+        except ValueError:
+            return name in self.names
+        return True
+
+    def _has_token(self, request: Request) -> bool:
+        """As a bearer, or as the password that a browser asks a person for. How long comparing takes says nothing."""
+        assert self.token is not None
+        kind, _, given = request.headers.get("Authorization", "").partition(" ")
+        if kind.lower() == "basic":
+            try:
+                given = b64decode(given, validate=True).decode().partition(":")[2]
+            except ValueError:
+                return False
+        elif kind.lower() != "bearer":
+            return False
+        return hmac.compare_digest(given.strip().encode("utf-8", "surrogateescape"), self.token.encode())
+
+
+def _is_meant(request: Request) -> bool:
+    """A form of another site can send neither this header nor our Origin."""
+    if request.headers.get("X-Tuner") == "1":
+        return True
+    origin = request.headers.get("Origin")
+    return origin is not None and origin.lower() in (
+        f"http://{request.host}".lower(),
+        f"https://{request.host}".lower(),
+    )
