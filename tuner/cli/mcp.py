@@ -19,7 +19,6 @@ def run(options: Options, allow: Path | None, models: Sequence[str], *, queue: b
     from tuner.serve.verbs import Verbs
     from tuner.serve.working import Worker
 
-    log = _log()
     may = allowed(allow, models)
     places = Places(
         storage=options.storage,
@@ -28,11 +27,9 @@ def run(options: Options, allow: Path | None, models: Sequence[str], *, queue: b
         python=options.vllm_python,
     )
     verbs = Verbs(options.storage, may)
-    try:
-        worker = Worker(verbs.queue, verbs.reading, may, places, lambda text: log.info("%s", text)) if queue else None
-        serve_stdio(verbs, worker)
-    finally:
-        verbs.close()
+    log = _log()
+    worker = Worker(verbs.queue, verbs.reading, may, places, lambda text: log.info("%s", text)) if queue else None
+    serve_stdio(verbs, worker)
 
 
 def _log() -> logging.Logger:

@@ -4,8 +4,10 @@ What a tool takes and answers is in mcp_tools.py. Only the protocol is written t
 """
 
 import logging
+import os
 import signal
 import time
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 from urllib.parse import quote, unquote
@@ -39,26 +41,34 @@ _Params = mcp_types.PaginatedRequestParams | None
 
 def serve_stdio(verbs: Verbs, worker: Worker | None) -> None:
     """Until the agent closes its end, or SIGINT or SIGTERM. `worker` runs the studies that are queued; None leaves them to
-    another service."""
-    anyio.run(_serve, _Handlers(verbs).server(), worker)
+    another service. The verbs are closed."""
+
+    def end() -> None:
+        if worker is not None:
+            worker.stop(_END_S)
+        verbs.close()
+
+    anyio.run(_serve, _Handlers(verbs).server(), worker, end)
 
 
-async def _serve(server: Server[Any], worker: Worker | None) -> None:
+async def _serve(server: Server[Any], worker: Worker | None, end: Callable[[], None]) -> None:
     async with anyio.create_task_group() as group:
-        group.start_soon(_end_on_signals, group.cancel_scope)
+        group.start_soon(_end_on_signals, end)
         if worker is not None:
             group.start_soon(_work, worker)
         async with stdio_server() as (reading, writing):
             await server.run(reading, writing, server.create_initialization_options())
         group.cancel_scope.cancel()
-    if worker is not None:
-        await anyio.to_thread.run_sync(worker.stop, _END_S)
+    await anyio.to_thread.run_sync(end)
 
 
-async def _end_on_signals(scope: anyio.CancelScope) -> None:
+async def _end_on_signals(end: Callable[[], None]) -> None:
+    """A thread of the SDK waits for stdin, and nothing but the end of the process ends that."""
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async for _ in signals:
-            scope.cancel()
+        async for number in signals:
+            await anyio.to_thread.run_sync(end)
+            logging.shutdown()
+            os._exit(128 + number)
 
 
 async def _work(worker: Worker) -> None:

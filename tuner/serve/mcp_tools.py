@@ -90,7 +90,8 @@ class Tool:
 
     def plain(self, found: object) -> Any:
         """As JSON has it."""
-        return TypeAdapter(self.route.answer).dump_python(found, mode="json")
+        answer: TypeAdapter[Any] = TypeAdapter(self.route.answer)
+        return answer.dump_python(found, mode="json")
 
     def text(self, found: object) -> str:
         """As an agent reads it: a file as it is, all else as JSON."""
