@@ -17,6 +17,7 @@ from tuner.types import (
     Outcome,
     ProcessId,
     ServerMetrics,
+    Timeline,
     Trial,
 )
 
@@ -70,6 +71,15 @@ MEASURED = Measured(
     gpu=GpuMetrics(gpus=(0, 1), samples=200, utilization=0.9, memory_used_bytes=15_000_000_000, power_w=None),
     server_cpu_cores=1.5,
     startup_s=31.0,
+)
+TIMELINE = Timeline(
+    t_s=(1.0, 2.0, 3.5),
+    window_begin_s=2.0,
+    window_end_s=3.5,
+    output_throughput=(None, 40.5, 44.75),
+    running=(1.0, 2.0, 2.0),
+    waiting=(0.0, 0.0, 0.0),
+    kv_cache_usage=(0.25, 0.5, 0.125),
 )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import optuna
 import pytest
 from alembic import command
-from record_samples import COMMAND, MEASURED, NOW, STUDY, a_trial, launch
+from record_samples import COMMAND, MEASURED, NOW, STUDY, TIMELINE, a_trial, launch
 from sqlalchemy import inspect, text
 
 from tuner.decide.twins import twin_of
@@ -190,6 +190,22 @@ def test_of_an_older_trial_nothing_was_predicted(storage_url: str) -> None:
     again.close()
 
 
+def test_what_an_older_tuner_measured_has_no_time_line(storage_url: str) -> None:
+    """Up to the seventh schema none was recorded."""
+    store = Store.open(storage_url)
+    store.create_or_get_study(STUDY)
+    store.finish("a study", replace(a_trial(0), outcome=replace(MEASURED, timeline=TIMELINE)))
+    config = _config()
+    with store._engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0007")
+    assert "tuner_timeline" not in tables(store)
+    store.close()
+    again = Store.open(storage_url, read_only=True)
+    assert (again.trials("a study"), again.timelines("a study")) == ([a_trial(0)], [])
+    again.close()
+
+
 def test_a_database_of_the_second_schema_opens_and_has_its_answer(tmp_path: Path) -> None:
     """A file as tuner wrote it then: five trials of the simulated T4 with an SLO, and four launches to verify the winner, which
     missed its SLO in the second; the tuner of then told a gain of 0.0 %."""
@@ -199,6 +215,7 @@ def test_a_database_of_the_second_schema_opens_and_has_its_answer(tmp_path: Path
     found, trials = study_decision(store, "old"), store.trials("old")
     assert [trial.number for trial in trials] == [0, 1, 2, 3, 4]
     assert all(trial.command.model == trial.command.argv[trial.command.argv.index("serve") + 1] for trial in trials)
+    assert store.timelines("old") == []
     assert store.contests("old") == [StoredContest(number=1, candidates=(2,), rounds=2)]
     assert (found.verdict.trial, found.verdict.gain) == (2, None)
     assert found.verdict.answer in (Answer.MISSES, Answer.NOT_VERIFIED)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from record_samples import COMMAND, MEASURED, NOW, STUDY, a_trial, launch
+from record_samples import COMMAND, MEASURED, NOW, STUDY, TIMELINE, a_trial, launch
 from samples import FINGERPRINT
 from sqlalchemy import text
 
@@ -18,6 +18,7 @@ from tuner.errors import StorageError, UsageError
 from tuner.launch.processes import place
 from tuner.record.rows import Verification, differences
 from tuner.record.store import Store
+from tuner.record.timelines import StoredTimeline
 from tuner.study.lease import abandoned, holding, me
 from tuner.types import (
     Command,
@@ -343,3 +344,48 @@ def test_a_study_is_run_by_one_tuner_at_a_time(storage_url: str) -> None:
     with holding(store, STUDY.name), holding(store, STUDY.name):  # our own claim does not shut us out
         pass
     store.close()
+
+
+def with_timeline(outcome: Measured, shift_s: float = 0.0) -> Measured:
+    return replace(outcome, timeline=replace(TIMELINE, window_begin_s=TIMELINE.window_begin_s + shift_s))
+
+
+def launched_again(round: int) -> Verification:
+    again = with_timeline(MEASURED, float(round))
+    named = {"contest": 1, "round": round, "role": "defaults", "trial_number": 0, "command": COMMAND}
+    return Verification(**named, outcome=again, started_at=NOW, ended_at=NOW)  # type: ignore[arg-type]
+
+
+def test_time_lines_are_kept_apart_and_come_back_with_what_they_are_of(store: Store) -> None:
+    store.finish("a study", replace(a_trial(0), outcome=with_timeline(MEASURED)))
+    store.finish("a study", a_trial(1))  # has none, as what was replayed
+    store.finish("a study", a_trial(2, OOM))
+    for round in (1, 2):
+        store.add_verification("a study", launched_again(round))
+    expected = [
+        StoredTimeline(trial=0, contest=contest, round=round, timeline=with_timeline(MEASURED, shift_s).timeline)  # type: ignore[arg-type]
+        for contest, round, shift_s in ((None, None, 0.0), (1, 1, 1.0), (1, 2, 2.0))
+    ]
+    assert store.timelines("a study") == expected
+    assert store.timelines("a study", 0) == expected
+    assert store.timelines("a study", 1) == []
+    assert store.trials("a study") == [a_trial(0), a_trial(1), a_trial(2, OOM)]  # without them
+    assert [one.outcome for one in store.verifications("a study")] == [MEASURED, MEASURED]
+    assert not any("timeline" in str(tree) for tree in column(store, "SELECT outcome FROM tuner_trial"))
+    with pytest.raises(UsageError, match="no study 'nope'"):
+        store.timelines("nope")
+
+
+def test_a_launch_that_is_refused_leaves_no_time_line_and_a_deleted_study_none(store: Store) -> None:
+    store.add_verification("a study", launched_again(1))
+    with pytest.raises(StorageError):
+        store.add_verification("a study", launched_again(1))
+    store.finish("a study", replace(a_trial(0), outcome=with_timeline(MEASURED)))
+    with pytest.raises(StorageError):
+        store.finish("a study", replace(a_trial(0), outcome=with_timeline(MEASURED)))
+    assert column(store, "SELECT count(*) FROM tuner_timeline") == [2]
+    store.create_or_get_study(replace(STUDY, name="other"))
+    store.finish("other", replace(a_trial(0), outcome=with_timeline(MEASURED)))
+    store.delete_study("a study")
+    assert column(store, "SELECT count(*) FROM tuner_timeline") == [1]
+    assert len(store.timelines("other")) == 1

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from samples import CLIENT, load_metrics, measured
 
 from tuner.sim.scaled_time import faster, slower
-from tuner.types import DataFile, Distribution, Lengths, Measured, RateFound, RateTried, Workload, present
+from tuner.types import DataFile, Distribution, Lengths, Measured, RateFound, RateTried, Timeline, Workload, present
 from tuner.workload.presets import PRESETS
 
 SPEEDS = st.floats(1.01, 1000.0)
@@ -48,6 +48,20 @@ def test_a_rate_times_a_time_is_the_same_number_of_requests(speed: float) -> Non
     assert opened.request_rate is not None
     assert there.request_rate * there.window_s == pytest.approx(opened.request_rate * opened.window_s)
     assert there.request_rate * there.warmup_s == pytest.approx(opened.request_rate * opened.warmup_s)
+
+
+@given(SPEEDS)
+def test_a_time_line_has_as_many_tokens_on_either_clock(speed: float) -> None:
+    seen = Timeline(
+        t_s=(1.0, 2.0), window_begin_s=1.0, window_end_s=2.0, output_throughput=(None, 40.0), running=(3.0, 4.0)
+    )
+    found = slower(replace(measured(), timeline=seen), speed).timeline
+    assert found is not None
+    assert found.t_s == (speed, 2 * speed)
+    assert (found.window_begin_s, found.window_end_s) == (speed, 2 * speed)
+    assert found.output_throughput[0] is None
+    assert present(found.output_throughput[1]) * speed == pytest.approx(40.0)
+    assert found.running == (3.0, 4.0)
 
 
 @given(SPEEDS)

@@ -107,6 +107,30 @@ def test_everything_that_is_said_says_simulated(folder: Path) -> None:
         assert tuner(folder, *command).stdout.startswith("SIMULATED"), command
 
 
+def test_each_measurement_has_a_time_line_in_simulated_seconds(folder: Path) -> None:
+    store = Store.open(f"sqlite:///{folder / 'tuner.db'}", read_only=True)
+    outcomes = {(t.number, None, None): t.outcome for t in store.trials(NAME)}
+    outcomes |= {(v.trial_number, v.contest, v.round): v.outcome for v in store.verifications(NAME)}
+    found = {(one.trial, one.contest, one.round): one.timeline for one in store.timelines(NAME)}
+    store.close()
+    assert set(found) == set(outcomes)
+    for key, line in found.items():
+        outcome = outcomes[key]
+        assert isinstance(outcome, Measured)
+        assert outcome.timeline is None
+        assert line.window_begin_s == pytest.approx(present(outcome.warmup_s))
+        assert line.window_end_s - line.window_begin_s == pytest.approx(present(outcome.load.window_s), rel=0.05)
+        assert abs(len(line.t_s) - line.window_end_s) < 2  # one a simulated second
+        inside = [
+            rate for at_s, rate in zip(line.t_s, line.output_throughput, strict=True) if at_s > line.window_begin_s
+        ]
+        rates = [present(rate) for rate in inside]
+        assert sum(rates) / len(rates) == pytest.approx(present(outcome.load.output_throughput), rel=0.3)
+        assert max(present(one) for one in line.running if one is not None) <= 64
+        assert any(line.running)
+        assert line.gpu_utilization == ()  # there is none
+
+
 def test_what_is_stored_is_a_simulation_in_simulated_seconds(folder: Path) -> None:
     store = Store.open(f"sqlite:///{folder / 'tuner.db'}", read_only=True)
     record, defaults = store.study(NAME), store.trials(NAME)[0]

@@ -15,14 +15,15 @@ from pathlib import Path
 
 import commands
 import pytest
-from record_samples import COMMAND, NOW, STUDY, a_trial
+from record_samples import COMMAND, MEASURED, NOW, STUDY, TIMELINE, a_trial
 from waiting import wait_for
 
 from tuner.errors import StorageError
 from tuner.record import connect
 from tuner.record.aside import reserved, stored_or_kept, take_back
+from tuner.record.rows import Verification
 from tuner.record.store import Store
-from tuner.types import Proposal, Resolved
+from tuner.types import Proposal, Resolved, Trial
 
 pytestmark = pytest.mark.timeout(300)
 #: From the moment that the database is locked.
@@ -143,7 +144,7 @@ def test_a_measurement_that_the_database_refuses_is_not_made_twice(
     proposal, resolved = Proposal(number=0, params={"a": 1}, is_default=True), Resolved(settings={}, digest="d")
     store.begin("a study", proposal, COMMAND, resolved, NOW)
     secret = replace(COMMAND, environment={"HF_TOKEN": "s3cr3t", "OMP_NUM_THREADS": "1"})
-    trial = replace(a_trial(0), command=secret)
+    trial = replace(a_trial(0), command=secret, outcome=replace(MEASURED, timeline=TIMELINE))
     with closing(sqlite3.connect(tmp_path / "x.db", isolation_level=None)) as other, reserved(tmp_path):
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StorageError, match=r"is locked by another program.*trial 0 is kept in .*kept-0-.*json"):
@@ -151,10 +152,12 @@ def test_a_measurement_that_the_database_refuses_is_not_made_twice(
     (file,) = tmp_path.glob("kept-*.json")
     assert "s3cr3t" not in file.read_text()
     assert not (tmp_path / ".reserve").exists()
-    taken: list[object] = []
+    taken: list[Trial | Verification] = []
     take_back(tmp_path, STUDY, taken.append)
     assert taken == [replace(trial, command=COMMAND)]
     assert not file.exists()
+    store.finish("a study", *taken)  # type: ignore[arg-type]
+    assert [one.timeline for one in store.timelines("a study")] == [TIMELINE]
     store.close()
 
 

@@ -13,7 +13,7 @@ from tuner.bench.keys import withheld
 from tuner.bench.sides import Conditions, url_side
 from tuner.cli.console import check_writable, errors, heed_signals, interrupted_code, results, say, write_json
 from tuner.cli.live import progress
-from tuner.cli.measurements import load_text, mark_sentences, measurement_tables, rate_sentence, slo_sentences
+from tuner.cli.measurements import mark_sentences, measurement_tables, rate_sentence, slo_sentences
 from tuner.cli.tables import prose, show
 from tuner.decide.slo import parse_slos
 from tuner.export.bench_json import Asked, bench_json
@@ -21,6 +21,7 @@ from tuner.study.checks import measured_workload
 from tuner.study.options import Options
 from tuner.types import Mark
 from tuner.workload.presets import file_notes, workload_yaml
+from tuner.workload.told import load_text
 
 
 def run(

@@ -172,7 +172,13 @@ def delete(
 
 
 @app.command()
-@_of_a_database
+@takes(
+    *("storage", "log_dir"),
+    helps={
+        "storage": "Database: a file (SQLite), or postgresql://...",
+        "log_dir": "Folder of the servers' logs; none from elsewhere is shown.",
+    },
+)
 def dashboard(
     options: Options,
     host: Annotated[str, typer.Option(help="Address to listen on. The dashboard has no password.")] = "127.0.0.1",
@@ -181,7 +187,7 @@ def dashboard(
     """Watch the studies in optuna-dashboard. Stop it with Ctrl-C."""
     from tuner.cli.dashboard import run
 
-    run(options.storage, host, port)
+    run(options.storage, options.log_dir, host, port)
 
 
 @spaces.callback(invoke_without_command=True)
@@ -352,6 +358,21 @@ def from_metrics(
     watch(url, for_, output, api)
 
 
+@app.command(cls=Command, epilog=EXAMPLES["report"])
+@_of_a_database
+def report(
+    study: str,
+    format: Annotated[str, typer.Option(help="html, markdown or json.")] = "html",
+    output: Annotated[Path | None, typer.Option(help="File to write; default: the screen.")] = None,
+    *,
+    options: Options,
+) -> None:
+    """Write all that a study found as one file: the verdict and its flags first, then how it is known."""
+    from tuner.cli.report import run
+
+    run(study, format, output, options.storage)
+
+
 @app.command(cls=Command, epilog=EXAMPLES["serve"])
 @takes(
     *("storage", "log_dir", "cache_dir", "vllm_python"),
@@ -370,7 +391,8 @@ def serve(
     token_file: Annotated[Path | None, option("token-file", "File with the token that clients have to send.")] = None,
     allow: Annotated[Path | None, option("allow", "YAML: which models, spaces and options a request may name.")] = None,
     model: Annotated[
-        list[str] | None, option("model", "A model that requests may name, e.g. mine=/models/mine. Repeatable.")
+        list[str] | None,
+        typer.Option(help="A model that requests may name, e.g. mine=/models/mine. Repeatable."),  # TUNER_MODEL names no name
     ] = None,
     hostname: Annotated[
         list[str] | None, option("hostname", "A name that browsers reach the service by. Repeatable.")

@@ -13,7 +13,7 @@ from tuner.cli.bench import fresh_salt, say_withheld
 from tuner.cli.commands import SERVERS
 from tuner.cli.console import check_writable, errors, heed_signals, interrupted_code, results, say, write_json
 from tuner.cli.live import progress
-from tuner.cli.measurements import compared_table, load_text, mark_sentences, verdict_sentence
+from tuner.cli.measurements import compared_table, mark_sentences, verdict_sentence
 from tuner.cli.tables import prose, show
 from tuner.decide.deciding import OTHER_LENGTHS, check_decides
 from tuner.decide.objective import Objective, parse_objective, the_only
@@ -24,6 +24,7 @@ from tuner.study.checks import measured_workload
 from tuner.study.options import Options
 from tuner.types import Mark
 from tuner.workload.presets import file_notes, workload_yaml
+from tuner.workload.told import load_text
 
 #: What `--answers` may be: only answers of the length that was asked for are compared, or whatever comes.
 ANSWERS = ("as-asked", "as-they-come")

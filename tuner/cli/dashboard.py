@@ -1,5 +1,8 @@
 """`tuner dashboard`: a database's studies in optuna-dashboard."""
 
+import threading
+from pathlib import Path
+
 import typer
 
 from tuner.cli.console import check_address, errors, heed_signals, say
@@ -7,11 +10,13 @@ from tuner.cli.history import open_store
 from tuner.export.unreal import unreal_sentence
 from tuner.propose.dashboard import serve_dashboard
 from tuner.record.store import Store
+from tuner.study.artifacts import Artifacts
+from tuner.study.showing import bring_all_up_to_date
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
-def run(storage: str, host: str, port: int) -> None:
+def run(storage: str, log_dir: Path, host: str, port: int) -> None:
     """Serve until Ctrl-C."""
     check_address(host, port)
     heed_signals()
@@ -22,13 +27,23 @@ def run(storage: str, host: str, port: int) -> None:
             f"The dashboard has no password: whoever reaches {host}:{port} on this machine can read every study.",
         )
     shown = f"[{host}]" if ":" in host else host
+    # the pages need not wait for what is written about older studies
+    threading.Thread(target=bring_all_up_to_date, args=(store,), name="up-to-date", daemon=True).start()
 
     def listening() -> None:
         say(errors, f"optuna-dashboard: http://{shown}:{port}/dashboard/")
 
     try:
         with store.errors():
-            serve_dashboard(store.url, host, port, opener=store.opener, banner=_banner(store), listening=listening)
+            serve_dashboard(
+                store.url,
+                host,
+                port,
+                opener=store.opener,
+                banner=_banner(store),
+                files=Artifacts(store, log_dir.absolute()),
+                listening=listening,
+            )
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
     finally:

@@ -24,6 +24,9 @@ EXAMPLES = {
     "trials": "tuner trials t4-demo-chat --all",
     "show": "tuner show t4-demo-chat\ntuner show t4-demo-chat 7",
     "export": "tuner export t4-demo-chat\ntuner export t4-demo-chat --format yaml --output vllm.yaml",
+    "report": "tuner report t4-demo-chat --output report.html\n"
+    "tuner report t4-demo-chat --format markdown\n"
+    "tuner report t4-demo-chat --format json | jq .verdict.sentence",
     "plan": "tuner plan --gpu t4\ntuner plan --gpu l4 --model mine --users 128 --slo ttft_p99=2s --price 0.80",
     "bench": "tuner bench http://127.0.0.1:8000\n"
     "tuner bench http://127.0.0.1:8000 --request-rate 4 --find-rate --slo ttft_p99=500ms",

@@ -44,17 +44,6 @@ def measurement_tables(measured: Measured) -> list[Table]:
     return [_plain_table(THROUGHPUT, found, beside), latencies, *tried, _plain_table(REST, found)]
 
 
-def load_text(workload: Workload) -> str:
-    """What load was put on a server, in words."""
-    if workload.users is not None:
-        return "1 user" if workload.users == 1 else f"{workload.users:,} users"
-    if workload.request_rate is None:
-        return "arrivals of a trace"
-    if workload.find_rate:
-        return f"the highest request rate, from {workload.request_rate:g} requests/s"
-    return f"{workload.request_rate:g} requests/s"
-
-
 def rate_sentence(rate: RateFound, measured: Measured, slos: Sequence[Slo]) -> str:
     """The answer to --find-rate."""
     found = measured.load.request_rate

@@ -71,13 +71,18 @@ def before_after(
     is_again = bool(old and new)
     if not is_again:
         old, new = [metrics_of(defaults.outcome, objectives)], [metrics_of(other.outcome, objectives)]
-    sides = ((metric, *(tuple(v[metric] for v in side if metric in v) for side in (old, new))) for metric in _COMPARED)
+    every = [
+        Compared(
+            metric=name, before=tuple(v[name] for v in old if name in v), after=tuple(v[name] for v in new if name in v)
+        )
+        for name in _COMPARED
+    ]
     return BeforeAfter(
         defaults=defaults.number,
         other=other.number,
         is_again=is_again,
         launches=(len(old), len(new)),
-        metrics=tuple(Compared(metric=metric, before=a, after=b) for metric, a, b in sides if a or b),
+        metrics=tuple(one for one in every if one.before or one.after),
     )
 
 

@@ -28,6 +28,7 @@ _FUTILE = 3
 #: What a look may claim by chance: the first ones of a contest; each further one has half of the one before. All together are
 #: below 5 %, and looks at the same launches agree mostly: `make bench-truth` shows less than 5 %.
 _LEVELS = (0.005, 0.02, 0.011, 0.008)
+ERROR_OF_ALL_LOOKS = 0.05
 #: A finalist is clearly ahead of another at this level; no claim depends on it.
 _AHEAD = 0.05
 

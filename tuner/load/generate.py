@@ -216,7 +216,7 @@ class _Run:
             intervals=self._stopping.intervals,
             undecided=self._stopping.undecided,
             at_best=self._stopping.at_best,
-            warmup_chunks=self._heard.rates(self._start_s, start_s),
+            warmup_rates=self._warmup_rates(start_s),
             tick_s=self._tick_s,
         )
 
@@ -239,6 +239,17 @@ class _Run:
                     " within the warm-up, so nothing was measured: make warmup_s shorter, or a trace slower (speedup)"
                 )
         return warm_up.stationary
+
+    def _warmup_rates(self, end_s: float) -> list[float]:
+        """A chunk counts as many tokens as in the answers that had ended by then, else in all that have."""
+        events, told, tokens = (
+            self._heard.rates(self._start_s, end_s, what) for what in ("events", "answered_events", "answered_tokens")
+        )
+        chunks, worth = (
+            sum(told) or self._heard.total("answered_events"),
+            sum(tokens) or self._heard.total("answered_tokens"),
+        )
+        return [count * worth / chunks / self._tick_s for count in events] if chunks else []
 
     def _check_client(self) -> None:
         """Raises LaunchError (CLIENT_BOUND) when this machine has refused a worker something."""

@@ -1,8 +1,7 @@
 """What a load's samplers hold in; its time line out. Pure arithmetic: reads no clock, and knows no server.
 
 From the load's beginning to the window's end, in samples of equal length. In the window output tokens are those of the requests'
-records, as in every other number. Most requests of the warm-up have no record: there each chunk counts as many tokens as the
-chunks of the records have on average.
+records, as in every other number; those of the warm-up, whose requests mostly have no record, are as its ticks told them.
 """
 
 from collections.abc import Sequence
@@ -61,13 +60,12 @@ def _throughput(result: LoadResult, begin_s: float, edges: Floats) -> tuple[floa
     if not good:
         return ()
     times, tokens = arrivals(good)
-    known_s = len(result.warmup_chunks) * result.tick_s
+    known_s = len(result.warmup_rates) * result.tick_s
     since_s = min(known_s, result.warmup_s) if known_s else result.warmup_s
     inside = (times >= begin_s + since_s) & (times < result.window_end_s)
     found = np.histogram(times[inside] - begin_s, edges, weights=tokens[inside])[0]
-    chunk_tokens = tokens.sum() / len(tokens)
-    ticks = np.arange(len(result.warmup_chunks) + 1) * result.tick_s
-    counted = np.concatenate([[0.0], np.cumsum(result.warmup_chunks)]) * chunk_tokens
+    ticks = np.arange(len(result.warmup_rates) + 1) * result.tick_s
+    counted = np.concatenate([[0.0], np.cumsum(result.warmup_rates)]) * result.tick_s
     found += np.diff(np.interp(edges, ticks, counted)) if known_s else 0.0
     rates = found / np.diff(edges)
     unknown = edges[:-1] < since_s if not known_s else np.zeros(len(rates), dtype=bool)

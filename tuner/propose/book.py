@@ -10,13 +10,11 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.errors import StorageError, UsageError
-from tuner.propose.storage import quiet, storage
+from tuner.propose.shown import Shown, show
+from tuner.propose.storage import OURS, quiet, storage
 from tuner.propose.told import Words, directions, told
 from tuner.types import Proposal, Trial
 
-#: An attribute of the study, by which one of ours is known. It is written before each trial is added, which Optuna would try
-#: five times, and wait for a lock each time.
-_OURS = "tuner:next"
 #: optuna-dashboard 0.21 reads constraints only from this attribute of a trial, not from Optuna 5's own.
 _DASHBOARD_CONSTRAINTS = "constraints"
 #: How often the book is begun again when somebody deletes it while it is written.
@@ -57,6 +55,10 @@ class Book:
             return
         raise StorageError(f"another program changes Optuna's study {self._name!r} all the time: stop it")
 
+    def show(self, shown: Shown) -> None:
+        """Have it say this, too, of what was written before."""
+        show(self._storage, self._name, shown)
+
     def _write(self, ours: Sequence[FrozenTrial]) -> None:
         study = self._opened()
         shown = study.get_trials(deepcopy=False)
@@ -70,7 +72,8 @@ class Book:
             self._told = True
         self._end(shown, ours)
         for mine in ours[len(shown) :]:
-            self._storage.set_study_system_attr(study._study_id, _OURS, len(ours))
+            # before each trial is added, which Optuna would try five times, and wait for a lock each time
+            self._storage.set_study_system_attr(study._study_id, OURS, len(ours))
             study.add_trial(_for_the_dashboard(mine))
 
     def _opened(self) -> optuna.Study:
@@ -92,7 +95,7 @@ class Book:
 
     def _refuse_a_foreign(self, study: optuna.Study, shown: Sequence[FrozenTrial]) -> None:
         """Somebody's own study is not overwritten."""
-        if shown and _OURS not in self._storage.get_study_system_attrs(study._study_id):
+        if shown and OURS not in self._storage.get_study_system_attrs(study._study_id):
             raise UsageError(
                 f"Optuna's study {self._name!r} in this database was made by another program:"
                 " give this one another name with --study"

@@ -2,15 +2,16 @@
 
 It only reads, whatever a page asks for: the connections are read-only, nothing but GET and HEAD is answered, and only to a
 browser that names this machine as its host, so that no page of another site reaches it by a name that resolves to this address.
+The files of trials are given by who made them, and to no page of another site either, as optuna-dashboard itself would.
 """
 
 import ipaddress
+import re
 import socket
-import sqlite3
 import threading
 from collections.abc import Callable, Iterable
 from html import escape
-from typing import Any
+from typing import Any, BinaryIO, NoReturn
 from urllib.parse import urlsplit
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
@@ -18,19 +19,46 @@ import optuna
 import optuna_dashboard
 from optuna.trial import FrozenTrial
 
-from tuner.errors import UsageError
-from tuner.propose.storage import quiet, storage
+from tuner.errors import TunerError, UsageError
+from tuner.propose.shown import Content
+from tuner.propose.storage import Opener, read_only_storage, storage
 
 _REFUSED = "tuner dashboard only shows: nothing can be changed here. `tuner delete STUDY` deletes a study."
+#: A file by its id: what it holds, or None where there is none.
+Files = Callable[[str], Content | None]
+_FILE = re.compile(r"/artifacts/[0-9]+/(?:[0-9]+/)?([0-9a-fA-F-]+)/*")
+_NO_FILE = (
+    "There is no such file: it is deleted, or is not below the folder of logs that this was given (see --log-dir)."
+)
+#: Nothing in a file is run, whatever a server has written into its log.
+_INERT = [
+    ("X-Content-Type-Options", "nosniff"),
+    ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; sandbox"),
+    ("Cache-Control", "no-store"),
+]
 _STRANGE_HOST = "This is asked for under a name that is not this machine's: use its address, or localhost."
 
 
 def dashboard_app(
-    url: str, host: str, *, opener: Callable[[], sqlite3.Connection] | None = None, banner: str = ""
+    url: str, host: str, *, opener: Opener | None = None, banner: str = "", files: Files | None = None
 ) -> "ReadOnly":
     """The pages as a WSGI application, which belongs at the root of a server that is reached as `host`. `opener` opens the file
-    of a SQLite database to be read, `banner` is shown above each page."""
-    return ReadOnly(optuna_dashboard.wsgi(_shown(url, opener)), host, banner)
+    of a SQLite database to be read, `banner` is shown above each page, `files` has the files of trials by their ids."""
+    pages = optuna_dashboard.wsgi(_shown(url, opener), artifact_store=_Elsewhere() if files else None)
+    return ReadOnly(pages, host, banner, files)
+
+
+class _Elsewhere:
+    """Has the pages list the trials' files, which `ReadOnly` gives itself."""
+
+    def open_reader(self, artifact_id: str) -> NoReturn:
+        raise optuna.artifacts.exceptions.ArtifactNotFound(artifact_id)
+
+    def write(self, artifact_id: str, content_body: BinaryIO) -> NoReturn:
+        raise NotImplementedError(_REFUSED)
+
+    def remove(self, artifact_id: str) -> NoReturn:
+        raise NotImplementedError(_REFUSED)
 
 
 class _QuietHandler(WSGIRequestHandler):
@@ -47,13 +75,14 @@ def serve_dashboard(
     host: str,
     port: int,
     *,
-    opener: Callable[[], sqlite3.Connection] | None,
+    opener: Opener | None,
     banner: str,
+    files: Files | None = None,
     listening: Callable[[], None],
 ) -> None:
     """Serve until interrupted. `opener` opens the file of a SQLite database to be read, `banner` is shown above each page, and
     `listening` is told once browsers are answered. Raises UsageError if the port is taken."""
-    app = dashboard_app(url, host, opener=opener, banner=banner)
+    app = dashboard_app(url, host, opener=opener, banner=banner, files=files)
     kind = _Server6 if ":" in host else WSGIServer
     try:
         server = make_server(host, port, app, server_class=kind, handler_class=_QuietHandler)
@@ -75,8 +104,8 @@ def serve_dashboard(
 class ReadOnly:
     """A WSGI application around another, that answers what only reads, of whoever means this machine."""
 
-    def __init__(self, app: Callable[..., Iterable[bytes]], host: str, banner: str) -> None:
-        self._app, self._banner = app, banner
+    def __init__(self, app: Callable[..., Iterable[bytes]], host: str, banner: str, files: Files | None = None) -> None:
+        self._app, self._banner, self._files = app, banner, files
         self._names = {"localhost", host.lower(), socket.gethostname().lower()}
 
     def __call__(self, environment: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
@@ -84,6 +113,8 @@ class ReadOnly:
             return _answer(start, "421 Misdirected Request", _STRANGE_HOST)
         if environment["REQUEST_METHOD"] not in ("GET", "HEAD"):
             return _answer(start, "405 Method Not Allowed", _REFUSED)
+        if (path := environment.get("PATH_INFO", "")).startswith("/artifacts"):
+            return self._file(path, start)
         told: list[Any] = []
         body = self._app(environment, lambda *answer: told.append(answer))
         (status, headers, *error) = told[0]
@@ -97,6 +128,19 @@ class ReadOnly:
             headers.append(("Content-Length", str(len(body[0]))))
         start(status, headers, *error)
         return body
+
+    def _file(self, path: str, start: Callable[..., Any]) -> Iterable[bytes]:
+        named = _FILE.fullmatch(path)
+        try:
+            found = self._files(named[1]) if self._files is not None and named else None
+        except TunerError as error:
+            return _answer(start, "503 Service Unavailable", str(error))
+        if found is None:
+            return _answer(start, "404 Not Found", _NO_FILE)
+        filename = re.sub(r"[^A-Za-z0-9._-]", "_", found.filename)
+        told = [("Content-Type", found.mimetype), ("Content-Length", str(len(found.body)))]
+        start("200 OK", [*told, ("Content-Disposition", f'inline; filename="{filename}"'), *_INERT])
+        return [found.body]
 
     def _is_this_machine(self, named: str) -> bool:
         """An address is; so is a name that we have. Any other may be of a site that lets it resolve to this address."""
@@ -115,28 +159,14 @@ def _answer(start: Callable[..., Any], status: str, sentence: str) -> list[bytes
     return [body]
 
 
-def _shown(url: str, opener: Callable[[], sqlite3.Connection] | None) -> optuna.storages.RDBStorage:
-    quiet()
-    named = url
-    read: dict[str, Any] = {"connect_args": {"options": "-c default_transaction_read_only=on"}}
-    if opener is not None:
-        url, read = "sqlite://", {"creator": opener}
-
-    def open_to_read() -> optuna.storages.RDBStorage:
-        return optuna.storages.RDBStorage(
-            url.replace("{", "{{").replace("}", "}}"),  # RDBStorage formats the URL
-            engine_kwargs=read,
-            skip_compatibility_check=True,
-            skip_table_creation=True,
-        )
-
+def _shown(url: str, opener: Opener | None) -> optuna.storages.RDBStorage:
     try:
-        shown = open_to_read()
+        shown = read_only_storage(url, opener)
     except optuna.exceptions.StorageInternalError:  # no study has begun: Optuna's tables are not there
-        made = storage(named)
+        made = storage(url)
         made.remove_session()
         made.engine.dispose()
-        shown = open_to_read()
+        shown = read_only_storage(url, opener)
     shown.get_best_trial = lambda study_id: _best_feasible(shown, study_id)  # type: ignore[method-assign]
     return shown
 

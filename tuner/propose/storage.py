@@ -2,6 +2,7 @@
 
 import sqlite3
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -11,6 +12,12 @@ from tuner.errors import StorageError
 
 #: How long a writer waits for another one.
 _BUSY_TIMEOUT_S = 10.0
+
+
+#: An attribute of the study, by which one of ours is known.
+OURS = "tuner:next"
+#: Opens the file of a SQLite database.
+Opener = Callable[[], sqlite3.Connection]
 
 
 def quiet() -> None:
@@ -38,6 +45,20 @@ def storage(url: str) -> optuna.storages.RDBStorage:
         return optuna.storages.RDBStorage(escaped, engine_kwargs={"connect_args": connect})
     except RuntimeError as error:
         raise StorageError("the database has a newer Optuna schema than this Optuna knows: upgrade optuna") from error
+
+
+def read_only_storage(url: str, opener: Opener | None) -> optuna.storages.RDBStorage:
+    """The same, for reading alone; `opener` opens the file of a SQLite database so."""
+    quiet()
+    read: dict[str, Any] = {"connect_args": {"options": "-c default_transaction_read_only=on"}}
+    if opener is not None:
+        url, read = "sqlite://", {"creator": opener}
+    return optuna.storages.RDBStorage(
+        url.replace("{", "{{").replace("}", "}}"),  # RDBStorage formats the URL
+        engine_kwargs=read,
+        skip_compatibility_check=True,
+        skip_table_creation=True,
+    )
 
 
 def forget(url: str, name: str) -> None:

@@ -85,6 +85,17 @@ class Surrogate:
         half = solve_triangular(self._factor, across.T, lower=True)
         return mean, np.sqrt(np.maximum(prior - np.sum(half * half, axis=0), 1e-12))
 
+    def contrast(self, one: Matrix, other: Matrix) -> tuple[float, float, float]:
+        """By how much the mean over the points `one` is above that over `other`: what is expected of it, its standard
+        deviation, and what that was before anything was measured. Of a process without a trend."""
+        assert self._data.trend is None
+        points = np.vstack([one, other])
+        weights = np.concatenate([np.full(len(one), 1 / len(one)), np.full(len(other), -1 / len(other))])
+        prior = float(weights @ self._kernel(points, points, self._theta) @ weights)
+        across = weights @ self._kernel(points, self._data.x[self._kept], self._theta)  # the mean cancels
+        half = solve_triangular(self._factor, across, lower=True)
+        return float(across @ self._alpha), sqrt(max(prior - float(half @ half), 0.0)), sqrt(max(prior, 0.0))
+
     def _with_bounds(self, data: Data) -> tuple[Vector, Vector, NDArray[np.bool_]]:
         """Each bound as what the others let expect below it: the mean and the deviation of a normal that is cut off there
         (Tobin's censored observations, by moments); where they expect less anyway, it says nothing and is left out."""

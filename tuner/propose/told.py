@@ -22,6 +22,7 @@ from tuner.decide.slo import Slo
 from tuner.propose.distributions import Distributions
 from tuner.propose.prior import BOUND, CAUSE, ERROR, LAUNCH, STARTUP, TOOK
 from tuner.space.parameters import Parameter
+from tuner.space.redaction import redacted
 from tuner.types import Failed, Measured, Params, Proposal, Trial, Twin
 
 #: Of an SLO on what a trial has no value of, which meets it.
@@ -123,7 +124,12 @@ def _attributes(trial: Trial, words: Words) -> dict[str, float | str | bool]:
         return {"status": f"equals trial {outcome.equals}", "equals": outcome.equals}
     took = {TOOK: (trial.ended_at - trial.started_at).total_seconds()} if trial.attempts else {}
     if isinstance(outcome, Failed):
-        return {"status": outcome.kind.value, "failure": outcome.message[:_MESSAGE], CAUSE: cause_of(outcome), **took}
+        return {
+            "status": outcome.kind.value,
+            "failure": redacted(outcome.message)[:_MESSAGE],
+            CAUSE: cause_of(outcome),
+            **took,
+        }
     errors = [objective.error(outcome) for objective in words.objectives]
     lacking = [o.metric for o in words.objectives if score(trial, o) is None]
     found: dict[str, float | str | bool] = {"status": _status(trial), **outcome.metrics(), **took}

@@ -171,10 +171,18 @@ class Store:
 
     def logs(self, study: str) -> list[Path]:
         """Where the servers of the study wrote theirs."""
+        return [log for logs in self.logs_by_trial(study).values() for log in logs]
+
+    def logs_by_trial(self, study: str) -> dict[int, list[Path]]:
+        """Where the servers of each trial wrote theirs, the first one first."""
         with self._transaction() as session:
             mine = TrialRow.study_id == self._study_row(session, study).id
-            found = session.scalars(select(LaunchRow.log).join(TrialRow, LaunchRow.trial_id == TrialRow.id).where(mine))
-            return [Path(log) for log in dict.fromkeys(found)]
+            launched = select(TrialRow.number, LaunchRow.log).join(TrialRow, LaunchRow.trial_id == TrialRow.id)
+            found: dict[int, list[Path]] = {}
+            for number, log in session.execute(launched.where(mine).order_by(LaunchRow.id)).tuples():
+                if (path := Path(log)) not in (logs := found.setdefault(number, [])):
+                    logs.append(path)
+            return found
 
     def errors(self) -> AbstractContextManager[None]:
         """For what others do to the same database: what it refuses becomes a StorageError."""
@@ -334,6 +342,12 @@ class Store:
                 )
                 for row in found
             ]
+
+    def with_timelines(self, study: str) -> frozenset[int]:
+        """The numbers of the trials that have any."""
+        with self._transaction() as session:
+            mine = TimelineRow.study_id == self._study_row(session, study).id
+            return frozenset(session.scalars(select(TimelineRow.trial_number).where(mine).distinct()))
 
     @contextmanager
     def _transaction(self) -> Iterator[Session]:

@@ -8,6 +8,8 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 
+from pydantic import TypeAdapter
+
 from tuner.types import Timeline
 
 #: Significant digits: of times, and of all else.
@@ -24,6 +26,9 @@ class StoredTimeline:
     timeline: Timeline
 
 
+_TIMELINE = TypeAdapter(Timeline)
+
+
 def packed(timeline: Timeline) -> bytes:
     tree = {
         name: [*_rounded(value, _TIMES if name == "t_s" else _VALUES)] if isinstance(value, tuple) else value
@@ -33,9 +38,7 @@ def packed(timeline: Timeline) -> bytes:
 
 
 def unpacked(samples: bytes) -> Timeline:
-    tree = json.loads(zlib.decompress(samples))
-    known = {name: tuple(value) if isinstance(value, list) else value for name, value in tree.items()}
-    return Timeline(**known)
+    return _TIMELINE.validate_json(zlib.decompress(samples))
 
 
 def _rounded(values: Sequence[float | None], digits: int) -> Iterator[float | None]:

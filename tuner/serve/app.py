@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -20,7 +21,7 @@ from tuner.serve.asked import NothingAsked
 from tuner.serve.following import Place
 from tuner.serve.guard import HEADERS, Guard
 from tuner.serve.hub import Hub
-from tuner.serve.mounts import mount
+from tuner.serve.mounts import DASHBOARD, MAX_BODY_BYTES, mount
 from tuner.serve.openapi import document
 from tuner.serve.prometheus import CONTENT_TYPE, Counts
 from tuner.serve.reading import read_body, read_query
@@ -29,7 +30,6 @@ from tuner.serve.routes import EVENTS, HEALTH, HEALTH_ROUTE, OPENAPI, ROUTES, As
 from tuner.serve.shown import TextShown
 from tuner.serve.verbs import Verbs
 
-MAX_BODY_BYTES = 65_536
 _THREADS = 8
 _log = logging.getLogger("tuner.serve")
 _UNUSABLE = "the database cannot be used now: the log of the service says why"
@@ -49,6 +49,7 @@ class Parts:
     guard: Guard
     counts: Counts
     version: str
+    logs: Path
     is_working: Callable[[], bool]
     wake: Callable[[], None]
 
@@ -64,7 +65,7 @@ def application(parts: Parts) -> web.Application:
     told = _json(document(parts.version))
     app.router.add_get(OPENAPI, lambda request: _answered(request, told))
     app.router.add_get("/metrics", _metrics(parts, pool))
-    mount(app, parts.verbs)
+    mount(app, parts.verbs, parts.logs)
 
     async def end(_: web.Application) -> None:
         await parts.hub.close()
@@ -84,13 +85,17 @@ def _around(parts: Parts) -> Any:
     async def around(request: web.Request, handler: Any) -> web.StreamResponse:
         began = time.perf_counter()
         answer = await _guarded(parts, request, handler)
-        if not answer.prepared:
-            for name, value in HEADERS.items():
-                answer.headers.setdefault(name, value)
+        if not answer.prepared and "Content-Security-Policy" not in answer.headers and _is_ours(request):
+            answer.headers.update(HEADERS)
         parts.counts.answered(request.method, _template(request), answer.status, time.perf_counter() - began)
         return answer
 
     return around
+
+
+def _is_ours(request: web.Request) -> bool:
+    """optuna-dashboard's pages have inline scripts of their own."""
+    return request.path.startswith("/api/v1/") or _template(request) != DASHBOARD
 
 
 async def _guarded(parts: Parts, request: web.Request, handler: Any) -> web.StreamResponse:

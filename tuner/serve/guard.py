@@ -37,16 +37,19 @@ class Barred:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guard:
     """`token` is None where none is needed; `names` are the hosts' that the service is reached by, beside addresses; `open` are
-    the paths that need no token."""
+    the paths that need no token, and `below` what such paths begin with."""
 
     token: str | None
     names: frozenset[str]
     open: frozenset[str] = frozenset()
+    below: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, host: str, token: str | None, more: Collection[str], open: Collection[str]) -> "Guard":
+    def of(
+        cls, host: str, token: str | None, more: Collection[str], open: Collection[str], below: Collection[str] = ()
+    ) -> "Guard":
         names = {"localhost", host.lower(), socket.gethostname().lower(), *(name.lower() for name in more)}
-        return cls(token=token, names=frozenset(names), open=frozenset(open))
+        return cls(token=token, names=frozenset(names), open=frozenset(open), below=tuple(below))
 
     def barred(self, request: Request) -> Barred | None:
         """None for one that may be answered."""
@@ -54,7 +57,7 @@ class Guard:
             return Barred(
                 421, "this is asked for under a name that is not this machine's: use its address, or localhost"
             )
-        if self.token is not None and request.path not in self.open and not self._has_token(request):
+        if self.token is not None and not self._is_open(request.path) and not self._has_token(request):
             return Barred(401, "the token is missing or wrong: send Authorization: Bearer TOKEN")
         if request.method not in _SAFE and not _is_meant(request):
             return Barred(
@@ -71,6 +74,9 @@ class Guard:
         except ValueError:
             return name in self.names
         return True
+
+    def _is_open(self, path: str) -> bool:
+        return path in self.open or (bool(self.below) and path.startswith(self.below))
 
     def _has_token(self, request: Request) -> bool:
         """As a bearer, or as the password that a browser asks a person for. How long comparing takes says nothing."""

@@ -93,9 +93,10 @@ class _Service:
         self._parts = Parts(
             verbs=verbs,
             hub=Hub(lambda study: Following(verbs, places, study)),
-            guard=Guard.of(address.host, address.token, names, [HEALTH]),
+            guard=Guard.of(address.host, address.token, names, [HEALTH, "/"], ["/page/"]),
             counts=Counts(),
             version=version("tuner"),
+            logs=places.logs,
             is_working=lambda: self._stepped,
             wake=self._awake.set,
         )

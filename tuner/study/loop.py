@@ -34,6 +34,7 @@ from tuner.study.lease import holding
 from tuner.study.model import ServerModel
 from tuner.study.proposing import Proposing, words_of
 from tuner.study.setup import Setup, check_lengths
+from tuner.study.showing import Showing
 from tuner.study.transfer import transfer
 from tuner.study.verification import verify
 from tuner.study.watch import Watch
@@ -81,10 +82,13 @@ def run_study(setup: Setup, store: Store, engine: Engine, watch: Watch) -> Decis
         gate, model = Gate(setup, store, watch), ServerModel(setup, watch.detail)
         proposing = Proposing(setup, resolved.settings, model, watch, taught.earlier if taught else ())
         with closing(Book(store.url, setup.study, words_of(setup), tell=watch.note)) as book:
-            search = _Search(setup, store, engine, watch, model, proposing, book, budget, gate, stored)
+            showing = Showing(store, setup.study, book.show)
+            search = _Search(setup, store, engine, watch, model, proposing, book, showing, budget, gate, stored)
             search.reconcile()
             search.run()
-        verify(setup, store, watch, budget, search.plain_launch_s(), gate)
+            showing.now()
+            verify(setup, store, watch, budget, search.plain_launch_s(), gate)
+            showing.now()
     return study_decision(store, setup.study)
 
 
@@ -100,13 +104,14 @@ class _Search:
         model: ServerModel,
         proposing: Proposing,
         book: Book,
+        showing: Showing,
         budget: Budget,
         gate: Gate,
         study: StudyRecord,
     ) -> None:
         self._setup, self._store, self._engine, self._watch = setup, store, engine, watch
         self._proposing, self._book, self._budget, self._gate, self._study = proposing, book, budget, gate, study
-        self._model, self._ending = model, Ending(setup, watch.note)
+        self._model, self._ending, self._showing = model, Ending(setup, watch.note), showing
         self._finished: list[Trial] = []
 
     def reconcile(self) -> None:
@@ -129,6 +134,8 @@ class _Search:
 
     def _write(self) -> None:
         self._book.write(self._finished, self._store.running(self._setup.study))
+        if self._finished:
+            self._showing.maybe()
 
     def run(self) -> None:
         while len(launched := [t for t in self._finished if t.attempts]) < self._ending.limit:

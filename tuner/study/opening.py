@@ -114,7 +114,7 @@ class Opening:
     def _held_back(self, incumbent: Trial) -> list[tuple[Bottleneck, str]]:
         """What limits it, as measured, then as predicted."""
         assert isinstance(incumbent.outcome, Measured)
-        found = dict(_measured(incumbent.outcome))
+        found = dict(limits_seen(incumbent.outcome))
         if (predicted := self._limits(incumbent.params)) is not None:
             found.setdefault(predicted[0], f"predicted: {predicted[1]}")
         return list(found.items())
@@ -142,7 +142,7 @@ class Opening:
         return [name for name, parameter in self._space.parameters.items() if parameter.group == group]
 
 
-def _measured(outcome: Measured) -> Iterator[tuple[Bottleneck, str]]:
+def limits_seen(outcome: Measured) -> Iterator[tuple[Bottleneck, str]]:
     """What a measurement shows, the surest first."""
     if (server := outcome.server) is not None:
         usage, waiting = server.kv_cache_usage_max or 0.0, server.waiting_mean or 0.0

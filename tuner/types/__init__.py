@@ -4,6 +4,7 @@ Seconds and bytes everywhere; absent is None, never 0. Field names are vLLM's an
 """
 
 from tuner.types.failure import Failed, FailureKind
+from tuner.types.importance import Credit, Importance, Importances
 from tuner.types.load import ClientMetrics, LoadResult, RequestRecord, Underway
 from tuner.types.machine import DetectedGpu, Endpoint, HostSpeed, ProcessId, Target
 from tuner.types.measured import (
@@ -27,6 +28,7 @@ from tuner.types.workload import DataFile, Histogram, Lengths, Lognormal, Shared
 __all__ = [
     "ClientMetrics",
     "Command",
+    "Credit",
     "DataFile",
     "DetectedGpu",
     "Distribution",
@@ -38,6 +40,8 @@ __all__ = [
     "GpuMetrics",
     "Histogram",
     "HostSpeed",
+    "Importance",
+    "Importances",
     "Lengths",
     "LoadMetrics",
     "LoadResult",

@@ -74,8 +74,8 @@ class LoadResult:
     more than its output tokens have on average in the workload, None where that is not known. `intervals` are of the metrics
     that decided, over the requests that had ended: seconds of latencies (ttft_p99_s), of goodput the share of good ones. Of
     `undecided` ones it was not known whether they meet their SLO. `at_best` is of a window that was stopped early: the
-    objective is at the best so many times what the window has told of it. `warmup_chunks` are the chunks that came in each
-    `tick_s` of the warm-up, whose requests mostly have no record."""
+    objective is at the best so many times what the window has told of it. `warmup_rates` are the output
+    tokens a second in each `tick_s` of the warm-up, whose requests mostly have no record."""
 
     records: tuple[RequestRecord, ...]
     window_start_s: float
@@ -89,5 +89,5 @@ class LoadResult:
     intervals: Mapping[str, tuple[float, float]] | None = None
     undecided: tuple[str, ...] = ()
     at_best: float | None = None
-    warmup_chunks: Sequence[float] = ()
+    warmup_rates: Sequence[float] = ()
     tick_s: float = 0.0

@@ -15,6 +15,12 @@ class Row:
     more_is_better: bool | None = None
 
 
+    @property
+    def lower(self) -> str:
+        """The label inside a sentence: `output throughput`, but `TTFT p99`."""
+        return self.label if self.label[1:2].isupper() else f"{self.label[0].lower()}{self.label[1:]}"
+
+
 STATISTICS = ("mean", "p50", "p90", "p95", "p99")
 #: Latency -> label, decimals of its milliseconds.
 LATENCIES = {"ttft": ("TTFT", 1), "tpot": ("TPOT", 2), "itl": ("ITL", 2), "e2el": ("E2E latency", 0)}
