@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,14 +18,14 @@ import pytest
 from commands import tuner
 from conftest import REPOSITORY
 from mcp import Client, MCPError, StdioServerParameters
-from mcp_types import CallToolResult, TextContent
+from mcp_types import CallToolResult, TextContent, TextResourceContents
 
 from tuner.serve.mcp_tools import TOOLS
 from tuner.serve.routes import ROUTES
 
 #: A simulated study of a few seconds.
 SHORT: dict[str, Any] = {
-    **{"gpu": "t4", "engine": "sim", "users": 4, "trials": 3, "verify": 0, "sampler": "random"},
+    **dict(gpu="t4", engine="sim", users=4, trials=3, verify=0, sampler="random"),
     **{"warmup": 1.0, "window": 2.0, "max_window": 3.0},
 }
 ENDED = ("finished", "failed", "cancelled")
@@ -47,7 +48,7 @@ def command(folder: Path, *more: str) -> list[str]:
 
 def environment() -> dict[str, str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("TUNER_")}
-    return clean | {"PYTHONPATH": str(REPOSITORY), "PYTHONWARNINGS": "error"}
+    return clean | {"PYTHONPATH": str(REPOSITORY)}
 
 
 @asynccontextmanager
@@ -138,6 +139,12 @@ def test_a_study_is_started_and_told_of_to_its_end(tmp_path: Path) -> None:
         assert (await told(client, "list_studies"))["studies"][0]["name"] == "mine"
         (report,) = (await client.list_resources()).resources
         assert str(report.uri) == "tuner://studies/mine/report"
+        (page,) = (await client.read_resource(report.uri)).contents
+        assert isinstance(page, TextResourceContents)
+        assert page.mime_type == "text/markdown"
+        assert "SIMULATED" in page.text
+        whole = await told(client, "report", study="mine", format="json")
+        assert whole["content_type"] == "application/json"
 
     talk(tmp_path, said)
 
@@ -256,6 +263,7 @@ def test_only_the_protocol_is_on_stdout_and_it_ends_with_its_stdin(tmp_path: Pat
     assert sorted(one["id"] for one in found) == [1, 2, 3]
     assert all(json.loads(line)["jsonrpc"] == "2.0" for line in out.splitlines())
     assert "Traceback" not in err
+    assert "Warning" not in err
 
 
 def test_a_signal_ends_it_also_while_the_agent_is_silent(tmp_path: Path) -> None:
@@ -299,3 +307,8 @@ def test_bad_options_are_one_sentence_and_nothing_on_stdout(
     assert (done.returncode, done.stdout) == (2, "")
     assert why in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_the_document_names_every_tool() -> None:
+    document = (REPOSITORY / "docs" / "mcp.md").read_text()
+    assert {word for word in re.findall(r"`(\w+)`", document) if "_" in word or word in TOOLS} == set(TOOLS)

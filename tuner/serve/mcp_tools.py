@@ -33,6 +33,7 @@ _MORE: Mapping[str, str] = {
     "study": " `state` says how far it is; `unreal` is SIMULATED or REPLAYED where nothing was measured.",
     "best": " Its verdict says whether it is verified against vLLM's defaults: say it where you tell of it.",
     "export": " `format` is one of those that `options` names.",
+    "report": " Ask for `markdown`: html is a page for people.",
 }
 _WORD = re.compile(r"\{(\w+)\}")
 
