@@ -24,10 +24,8 @@ from tuner.serve.mcp_tools import TOOLS
 from tuner.serve.routes import ROUTES
 
 #: A simulated study of a few seconds.
-SHORT: dict[str, Any] = {
-    **dict(gpu="t4", engine="sim", users=4, trials=3, verify=0, sampler="random"),
-    **{"warmup": 1.0, "window": 2.0, "max_window": 3.0},
-}
+SIMULATED = {"gpu": "t4", "engine": "sim", "sampler": "random", "users": 4, "trials": 3, "verify": 0}
+SHORT: dict[str, Any] = SIMULATED | {"warmup": 1.0, "window": 2.0, "max_window": 3.0}
 ENDED = ("finished", "failed", "cancelled")
 LONG_S = 300.0
 
