@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime
 
+from tuner.decide.verdict import Verdict
+from tuner.export.chosen import Chosen
 from tuner.types import (
     ClientMetrics,
     Command,
@@ -138,4 +140,25 @@ def trial(number: int, outcome: Outcome, *, params: Params | None = None, is_def
         violations={},
         started_at=NOW,
         ended_at=NOW,
+    )
+
+
+def chosen(
+    found: Trial,
+    verdict: Verdict | None = None,
+    *,
+    fingerprint: Fingerprint = FINGERPRINT,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    study: str = "demo",
+) -> Chosen:
+    """A trial to be exported."""
+    return Chosen(
+        study=study,
+        trial=found,
+        fingerprint=fingerprint,
+        host=host,
+        port=port,
+        verdict=verdict,
+        metric="output_throughput",
     )

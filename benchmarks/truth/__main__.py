@@ -1,7 +1,7 @@
 """make bench-truth: how often tuner's answers are right, where the truth is known. Seeded simulations of its own functions.
 
-Six parts: the verification of a search, what its ballast is, where a window begins, when it ends and what is known of it, when
-it is stopped early, the highest rate. Each can be run alone: `python benchmarks/truth rate`.
+Seven parts: the verification of a search, what its ballast is, where a window begins, when it ends and what is known of it,
+when it is stopped early, the highest rate, whether traffic has drifted. Each can be run alone: `python benchmarks/truth rate`.
 """
 
 import argparse
@@ -16,6 +16,7 @@ _PARTS = {
     "window": "when a window ends, and what is known of it",
     "early": "when a window is stopped that cannot be the best, and how often it could",
     "rate": "the highest rate that meets the SLOs",
+    "drift": "whether a server's traffic has drifted from what its config was tuned for",
 }
 
 

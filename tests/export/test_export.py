@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from samples import COMMAND, FINGERPRINT, failed, measured, trial
+from samples import COMMAND, chosen, failed, measured, trial
 
 from tuner.decide.gain import Gain
 from tuner.decide.verdict import AGAIN, Answer, Verdict
@@ -19,19 +19,19 @@ BETTER = Verdict(answer=Answer.BETTER, trial=3, launches=3, defaults=3)
 
 
 def test_the_command_is_the_tuple_that_ran_with_the_users_address() -> None:
-    words = shlex.split(EXPORTERS["command"](TRIAL, FINGERPRINT, "0.0.0.0", 80, BETTER))
+    words = shlex.split(EXPORTERS["command"](chosen(TRIAL, BETTER, host="0.0.0.0", port=80)), comments=True)
     assert words == ["OMP_NUM_THREADS=1", *COMMAND.argv, "--host", "0.0.0.0", "--port", "80"]
 
 
 def test_words_with_spaces_and_quotes_survive_the_shell() -> None:
     odd = Command(argv=("printf", "%s|", "a b", "it's", "$HOME"), environment={"X": "1 2"})
-    text = EXPORTERS["command"](replace(TRIAL, command=odd), FINGERPRINT, "h", 1)
+    text = EXPORTERS["command"](chosen(replace(TRIAL, command=odd), host="h", port=1))
     done = subprocess.run(["bash", "-c", text], capture_output=True, text=True, check=True)
     assert done.stdout == "a b|it's|$HOME|--host|h|--port|1|"
 
 
 def test_the_yaml_has_a_key_for_every_flag() -> None:
-    settings = yaml.safe_load(EXPORTERS["yaml"](TRIAL, FINGERPRINT, "127.0.0.1", 8000))
+    settings = yaml.safe_load(EXPORTERS["yaml"](chosen(TRIAL)))
     assert settings == {
         "model": "some/model",
         "host": "127.0.0.1",
@@ -67,7 +67,7 @@ def test_vllm_reads_the_yaml_as_the_same_settings(engine_python: Path, tmp_path:
     launcher = VllmLauncher(python=engine_python, model="m")
     command, flags = launcher.command(settings), launcher.arguments(settings)
     file = tmp_path / "serve.yaml"
-    file.write_text(EXPORTERS["yaml"](replace(TRIAL, command=command), FINGERPRINT, "127.0.0.1", 8123))
+    file.write_text(EXPORTERS["yaml"](chosen(replace(TRIAL, command=command), port=8123)))
     program = (
         "import json, sys\n"
         "from vllm.entrypoints.launchers.cli_args import make_arg_parser\n"
@@ -105,7 +105,7 @@ def test_vllm_reads_the_yaml_as_the_same_settings(engine_python: Path, tmp_path:
 def test_a_text_stays_a_text_in_the_yaml(text: str) -> None:
     """Whatever YAML would make of it unquoted."""
     command = VllmLauncher(python=Path("python"), model="m").command({"revision": text, "seed": 12})
-    file = EXPORTERS["yaml"](replace(TRIAL, command=command), FINGERPRINT, "127.0.0.1", 8000)
+    file = EXPORTERS["yaml"](chosen(replace(TRIAL, command=command)))
     assert yaml.safe_load(file) == {"model": "m", "host": "127.0.0.1", "port": 8000, "revision": text, "seed": 12}
 
 
@@ -119,7 +119,7 @@ def test_what_is_not_passed_is_in_no_export() -> None:
 
 
 def test_the_json_record_carries_provenance_and_measurement() -> None:
-    record = json.loads(EXPORTERS["json"](TRIAL, FINGERPRINT, "127.0.0.1", 8000))
+    record = json.loads(EXPORTERS["json"](chosen(TRIAL)))
     assert record["argv"] == [*COMMAND.argv, "--host", "127.0.0.1", "--port", "8000"]
     assert record["fingerprint"]["engine_version"] == "0.32.0"
     assert record["metrics"]["output_throughput"] == 100.0
@@ -130,14 +130,14 @@ def test_the_json_record_has_the_whole_verdict() -> None:
     """For whoever knows statistics."""
     gain = Gain(gain=0.5, low=0.4, high=0.6, noise=0.02, p_better=0.001, p_worse=0.999, least_seen=0.05)
     verdict = Verdict(answer=Answer.BETTER, trial=3, launches=3, defaults=3, gain=gain, level=0.02)
-    record = json.loads(EXPORTERS["json"](TRIAL, FINGERPRINT, "127.0.0.1", 8000, verdict))
+    record = json.loads(EXPORTERS["json"](chosen(TRIAL, verdict)))
     assert (record["verdict"]["answer"], record["verdict"]["level"]) == ("better", 0.02)
     assert record["verdict"]["gain"] == {**asdict(gain)}
-    assert json.loads(EXPORTERS["json"](TRIAL, FINGERPRINT, "127.0.0.1", 8000))["verdict"] is None
+    assert json.loads(EXPORTERS["json"](chosen(TRIAL)))["verdict"] is None
 
 
 def test_the_json_record_of_a_failed_trial_has_no_number() -> None:
-    record = json.loads(EXPORTERS["json"](trial(1, failed()), FINGERPRINT, "127.0.0.1", 8000))
+    record = json.loads(EXPORTERS["json"](chosen(trial(1, failed()))))
     assert record["metrics"] is None
     assert record["failure"]["kind"] == "out of memory"
 
@@ -164,7 +164,7 @@ def test_the_json_record_of_a_failed_trial_has_no_number() -> None:
 )
 def test_what_is_not_verified_or_not_finished_says_so_first_in_every_format(verdict: Verdict | None, said: str) -> None:
     for name, export in EXPORTERS.items():
-        lines = export(TRIAL, FINGERPRINT, "h", 80, verdict).splitlines()
+        lines = export(chosen(TRIAL, verdict, port=80)).splitlines()
         if said is None:
             assert not any(word in "".join(lines) for word in ("NOT VERIFIED", "NOT FINISHED", "NOT RECOMMENDED"))
         elif name == "json":
@@ -177,16 +177,14 @@ def test_what_is_not_verified_or_not_finished_says_so_first_in_every_format(verd
 def test_what_changes_the_answers_is_said() -> None:
     fp8 = replace(TRIAL, params={"quantization": "fp8_per_tensor", "kv_cache_dtype": "auto"})
     for name, export in EXPORTERS.items():
-        assert "quantization=fp8_per_tensor changes the model's answers" in export(fp8, FINGERPRINT, "h", 80, BETTER), (
-            name
-        )
-        assert "changes the model's answers" not in export(TRIAL, FINGERPRINT, "h", 80, BETTER), name
+        assert "quantization=fp8_per_tensor changes the model's answers" in export(chosen(fp8, BETTER)), name
+        assert "changes the model's answers" not in export(chosen(TRIAL, BETTER)), name
 
 
 @pytest.mark.parametrize("name", ["X; touch pwned;Y", "A B", "1X", "$(touch pwned)", "-i", "X-Y"])
 def test_an_environment_name_that_no_shell_takes_is_quoted(name: str, tmp_path: Path) -> None:
     odd = Command(argv=("printenv", name), environment={name: "a 'b' $HOME"})
-    text = EXPORTERS["command"](replace(TRIAL, command=odd), FINGERPRINT, "h", 1, BETTER)
-    assert shlex.split(text)[0] == "env"
+    text = EXPORTERS["command"](chosen(replace(TRIAL, command=odd), BETTER))
+    assert shlex.split(text, comments=True)[0] == "env"
     subprocess.run(["bash", "-c", text.split(" --host")[0]], cwd=tmp_path, capture_output=True, check=False)
     assert not list(tmp_path.iterdir())

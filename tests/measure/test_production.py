@@ -9,10 +9,11 @@ import aiohttp
 import pytest
 from metrics_page import Page, PageServer
 
-from tuner.cli.workload import comment_on, imitation
+from tuner.cli.workload import comment_on
 from tuner.errors import RunError, UsageError
 from tuner.load.target import find_target
 from tuner.measure import production
+from tuner.measure.imitation import imitation
 from tuner.measure.production import metrics_url, scrapes
 from tuner.measure.traffic import Scrape, traffic
 from tuner.types import Target

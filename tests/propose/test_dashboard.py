@@ -4,18 +4,23 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+import commands
 import pytest
+from playwright.sync_api import sync_playwright
 from propose_samples import ended, words_of
 from samples import failed, measured
 from waiting import answers, free_port, wait_for
 
 from tuner.decide.slo import parse_slo
 from tuner.propose.book import Book
+from tuner.propose.told import Words
 from tuner.record.store import Store
 from tuner.space.search_space import SearchSpace
-from tuner.types import Outcome, Proposal
+from tuner.study.decided import objectives_of
+from tuner.types import Failed, FailureKind, Outcome, Proposal
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 SPACE = SearchSpace.model_validate(
@@ -47,10 +52,31 @@ def database(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'x.db'}"
 
 
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole study of the simulated T4: three trials, the winner verified; one trial's failure is a hostile one."""
+    folder = tmp_path_factory.mktemp("study")
+    more = ("--trials", "3", "--verify", "2", "--study", "s", "--window", "10")
+    done = commands.tuner(folder, "optimize", "--engine", "sim", "--gpu", "t4", *more)
+    assert done.returncode == 0, done.stderr
+    store = Store.open(f"sqlite:///{folder / 'tuner.db'}")
+    hostile = "<img src=x onerror=\"document.title='run'\"> HF_TOKEN=hf_abcdefghijklmnopqrstu $x$"
+    failure = Failed(kind=FailureKind.OUT_OF_MEMORY, message=hostile, log_tail=f"one\n```\n{hostile}\nlast words")
+    store.finish("s", replace(store.trials("s")[-1], number=3, outcome=failure))
+    record = store.study("s")
+    space = SearchSpace.model_validate_json(record.space)
+    objectives = objectives_of(record)
+    with closing(Book(store.url, "s", Words(parameters=space.parameters, objectives=objectives, slos=()))) as book:
+        book.write(store.trials("s"))
+    store.close()
+    return folder
+
+
 @contextmanager
-def served(*command: str) -> Iterator[str]:
+def served(*command: str, folder: Path | None = None) -> Iterator[str]:
     port = str(free_port())
-    with subprocess.Popen([*command, "--host", "127.0.0.1", "--port", port], stderr=subprocess.DEVNULL) as server:
+    whole = [*command, "--host", "127.0.0.1", "--port", port]
+    with subprocess.Popen(whole, stderr=subprocess.DEVNULL, cwd=folder) as server:
         try:
             wait_for(lambda: answers(f"http://127.0.0.1:{port}/dashboard/"))
             yield f"http://127.0.0.1:{port}"
@@ -63,6 +89,48 @@ def test_tuner_dashboard_names_the_best_trial_that_meets_the_slo(database: str, 
         study = text_of(f"{url}/dashboard/studies/1")
         assert "Best Trial (number=0) 111.5" in study
         assert "output_throughput" in study  # the objective's name
+
+
+def test_a_person_sees_the_answer_that_it_is_simulated_and_why_a_trial_failed(study: Path, chromium: str) -> None:
+    with served(sys.executable, "-m", "tuner", "dashboard", folder=study) as url, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1500, "height": 1200})
+        page.set_default_timeout(120_000)
+        failing: list[str] = []
+        page.on("pageerror", lambda error: failing.append(str(error)))
+
+        page.goto(f"{url}/dashboard/studies/1")
+        page.get_by_text("Study User Attributes").wait_for()
+        row = page.get_by_role("row").filter(has_text="verdict")
+        assert "rial" in row.inner_text()
+        assert page.get_by_role("row").filter(has_text="reality").get_by_text("SIMULATED: no GPU").count() == 1
+        assert page.get_by_text("s: SIMULATED: no GPU").is_visible()  # the banner, on top of everything
+
+        page.goto(f"{url}/dashboard/studies/1/note")
+        page.get_by_role("heading", name="s", exact=True).wait_for()
+        assert page.get_by_role("table").get_by_text("Output throughput").is_visible()
+        assert page.get_by_text("tuner export s --format yaml").is_visible()
+
+        page.goto(f"{url}/dashboard/studies/1/trials?numbers=0")
+        page.get_by_text("trial-0-timeline.svg").wait_for()
+        assert page.get_by_text("trial-0.log").is_visible()
+        assert page.get_by_text("trial-0-verify-1.log").count() == 1
+        plot = page.locator("img[src*='/artifacts/']").first
+        plot.scroll_into_view_if_needed()
+        assert plot.evaluate("async image => { await image.decode(); return image.naturalWidth > 0 }")
+
+        page.goto(f"{url}/dashboard/studies/1/trials?numbers=3")
+        page.get_by_text("Why it failed").wait_for()
+        shown = page.inner_text("body")
+        assert "last words" in shown
+        assert "<img src=x onerror=" in shown  # as text
+        assert page.locator("img[src=x]").count() == 0
+        assert "hf_abcdefghijklmnopqrstu" not in shown
+        assert page.title() != "run"
+
+        assert page.evaluate("async () => (await fetch('/api/studies/1', {method: 'DELETE'})).status") == 405
+        assert failing == []
+        browser.close()
 
 
 def test_the_plain_dashboard_shows_what_is_infeasible_and_the_metrics(

@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import commands
 import optuna
@@ -41,6 +42,16 @@ def served(folder: Path, *more: str) -> Iterator[tuple[str, "subprocess.Popen[st
             server.send_signal(signal.SIGINT)
 
 
+def headers_of(url: str) -> dict[str, str]:
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        return {name.lower(): value for name, value in answer.headers.items()}
+
+
+def trial_of(url: str, number: int) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(ask(f"{url}/api/studies/1")[1])["trials"][number]
+    return found
+
+
 def ask(url: str, method: str = "GET", host: str | None = None, body: bytes | None = None) -> tuple[int, str]:
     request = urllib.request.Request(url, method=method, data=body, headers={} if host is None else {"Host": host})
     try:
@@ -59,6 +70,9 @@ def test_nothing_can_be_changed_and_only_this_machine_is_meant(folder: Path) -> 
             ("PUT", "/api/studies/1/note"),
             ("POST", "/api/studies"),
             ("POST", "/api/trials/1/tell"),
+            ("POST", "/api/artifacts/1/1"),
+            ("DELETE", "/api/artifacts/1/1/00"),
+            ("PUT", "/artifacts/1/1/00"),
         ):
             status, text = ask(f"{url}{path}", method, body=b"{}")
             assert (status, "only shows" in text) == (405, True)
@@ -69,12 +83,69 @@ def test_nothing_can_be_changed_and_only_this_machine_is_meant(folder: Path) -> 
         status, text = ask(f"{url}/dashboard/")
         assert "s: SIMULATED" in text
         assert "tuner show STUDY" in text
-        assert len(json.loads(ask(f"{url}/api/studies/1")[1])["trials"]) == 2
+        study = json.loads(ask(f"{url}/api/studies/1")[1])
+        assert len(study["trials"]) == 2
+        assert study["note"]["body"].startswith("**SIMULATED: no GPU")
+        assert [one["key"] for one in study["user_attrs"]][:3] == ["reality", "verdict", "verified"]
         server.send_signal(signal.SIGINT)
         assert server.stderr
         assert server.stderr.read() == f"optuna-dashboard: {url}/dashboard/\n"
         assert server.wait(30) == 0
     assert (folder / "tuner.db").read_bytes() == before
+
+
+def test_the_files_of_a_trial_are_given_and_no_other(folder: Path, tmp_path: Path) -> None:
+    """Neither to another site's page, nor as a page of this one."""
+    with served(folder) as (url, _):
+        files = {one["filename"]: one["artifact_id"] for one in trial_of(url, 0)["artifacts"]}
+        assert [*files] == ["trial-0.log", "trial-0-timeline.svg", "trial-0-timeline.json"]
+        log = f"{url}/artifacts/1/1/{files['trial-0.log']}"
+        status, text = ask(log)
+        assert (status, text.startswith("SIMULATED: this is no vLLM")) == (200, True)
+        assert ask(log, "HEAD") == (200, "")
+        assert ask(log, host="evil.example")[0] == 421
+        for name, kind in (("trial-0.log", "text/plain"), ("trial-0-timeline.svg", "image/svg+xml")):
+            found = headers_of(f"{url}/artifacts/1/1/{files[name]}")
+            assert found["content-type"].startswith(kind)
+            assert "access-control-allow-origin" not in found
+            assert (found["x-content-type-options"], "sandbox" in found["content-security-policy"]) == ("nosniff", True)
+        assert json.loads(ask(f"{url}/artifacts/1/1/{files['trial-0-timeline.json']}")[1])["loads"][0]["t_s"]
+        for path in ("1/1/00", "1/1/..%2f..%2fetc%2fpasswd", "1/../../etc/passwd", "1/1/", "", "1/1/" + "0" * 5000):
+            assert ask(f"{url}/artifacts/{path}")[0] == 404, path
+    outside = tmp_path / "trial-0.log"
+    outside.write_text("outside")
+    with closing(sqlite3.connect(folder / "tuner.db")) as database:
+        ((before,),) = database.execute("SELECT log FROM tuner_launch WHERE trial_id = 1").fetchall()
+        try:
+            database.execute("UPDATE tuner_launch SET log = ? WHERE trial_id = 1", (str(outside),))
+            database.commit()
+            with served(folder) as (url, _):
+                status, text = ask(f"{url}/artifacts/1/1/{files['trial-0.log']}")
+                assert (status, "not below the folder of logs" in text) == (404, True)
+        finally:
+            database.execute("UPDATE tuner_launch SET log = ? WHERE trial_id = 1", (before,))
+            database.commit()
+    with served(folder, "--log-dir", str(tmp_path)) as (url, _):
+        assert ask(f"{url}/artifacts/1/1/{files['trial-0.log']}")[0] == 404
+
+
+def test_what_an_older_tuner_did_not_say_is_said_once_its_study_is_looked_at(folder: Path) -> None:
+    def attributes() -> int:
+        with closing(sqlite3.connect(f"file:{folder / 'tuner.db'}?mode=ro", uri=True)) as database:
+            ((count,),) = database.execute(
+                "SELECT (SELECT count(*) FROM study_system_attributes) + (SELECT count(*) FROM study_user_attributes)"
+            ).fetchall()
+            return int(count)
+
+    before = attributes()
+    with closing(sqlite3.connect(folder / "tuner.db")) as database:
+        database.execute("DELETE FROM study_system_attributes WHERE key LIKE 'dashboard:%'")
+        database.execute("DELETE FROM study_user_attributes")
+        database.commit()
+    assert attributes() < before
+    with served(folder) as (url, _):
+        wait_for(lambda: attributes() == before, 60)
+        wait_for(lambda: "Trial 1" in trial_of(url, 1)["note"]["body"], 60)
 
 
 def test_a_database_in_a_read_only_folder_is_shown(folder: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]
 import pytest
 from commands import tuner
 from conftest import REPOSITORY
@@ -69,7 +69,7 @@ def data_of(report: Report) -> dict[str, Any]:
 
 def rendered(markdown: str) -> str:
     """As a page shows it, raw HTML among it."""
-    return MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).render(markdown)
+    return str(MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).render(markdown))
 
 
 def all_formats(report: Report) -> dict[str, Any]:
@@ -140,7 +140,12 @@ def test_what_is_not_measured_says_so_at_the_top_and_in_the_title(word: str, tmp
     assert first[0] == f"# {word} Study s"
     assert first[2].startswith(f"> **{word}: ")
     assert report_json(report).splitlines()[1].startswith(f'  "{word.lower()}": "{word}: ')
-    assert data_of(report)["unreal"] == word
+    found = data_of(report)
+    assert found["unreal"] == word
+    *said, command, end = found["verdict"]["command"].split("\n")
+    assert said[0].startswith(f"# {word}: ")
+    assert command.startswith("vllm serve some/model --max-num-seqs 512 ")
+    assert end == ""
 
 
 def test_an_unfinished_study_is_told_as_it_stands(tmp_path: Path) -> None:

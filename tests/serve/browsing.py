@@ -8,8 +8,8 @@ from typing import Any
 
 from playwright.sync_api import Browser, Page, Request, sync_playwright
 
-#: Chromium's word for an answer of 400 or more, or none: the page tells it, and it is no fault of the page.
-_ANSWERED = "Failed to load resource"
+#: How Chromium's word for an answer of 400 or more, or for none, begins.
+REFUSED = "Failed to load resource"
 
 #: Of every text that can be seen: its contrast, by WCAG 2.2, where it is under what its size needs.
 _PALE = """() => {
@@ -81,9 +81,9 @@ def browser(chromium: str) -> Iterator[Browser]:
 
 
 @contextmanager
-def tab(browser: Browser, url: str, is_refused: bool = False, **how: Any) -> Iterator[Page]:
-    """A fresh tab, nowhere yet, for paths of `url`. At its end nothing was complained of, and nobody else was asked. With
-    `is_refused` answers of 400 and more are meant."""
+def tab(browser: Browser, url: str, meant: tuple[str, ...] = (), **how: Any) -> Iterator[Page]:
+    """A fresh tab, nowhere yet, for paths of `url`. At its end nothing was complained of, and nobody else was asked; of
+    complaints that are `meant`, these are the beginnings."""
     context = browser.new_context(base_url=url, **how)
     page, complaints = context.new_page(), list[str]()
     page.set_default_timeout(8_000)
@@ -97,7 +97,7 @@ def tab(browser: Browser, url: str, is_refused: bool = False, **how: Any) -> Ite
     page.on("request", asked)
     try:
         yield page
-        assert [one for one in complaints if not (is_refused and one.startswith(_ANSWERED))] == []
+        assert [one for one in complaints if not one.startswith(meant)] == []
     finally:
         context.close()
 

@@ -242,7 +242,7 @@ def served(api: FakeApi) -> Iterator[str]:
     port, ready, over = free_port(), threading.Event(), threading.Event()
 
     async def run() -> None:
-        runner = web.AppRunner(api.application(), shutdown_timeout=0.1)
+        runner = web.AppRunner(api.application(), shutdown_timeout=0.1, handler_cancellation=True)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", port).start()
         ready.set()

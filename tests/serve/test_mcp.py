@@ -15,6 +15,7 @@ from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]
 import pytest
+from anyio.from_thread import start_blocking_portal
 from commands import tuner
 from conftest import REPOSITORY
 from mcp import Client, MCPError, StdioServerParameters
@@ -167,7 +168,10 @@ def test_a_study_is_started_and_told_of_to_its_end(tmp_path: Path) -> None:
         ("create_study", {}, "gpu: "),
         ("study", {"study": "nobody's"}, "there is no study"),
         ("study", {}, "study: expected a name"),
-        ("study", {"study": 7}, "study: expected a name"),
+        ("study", {"study": 7}, "there is no study '7'"),
+        ("study", {"study": True}, "study: expected a name"),
+        ("proposal", {"proposal": 7}, "there is no proposal"),
+        ("proposal", {"proposal": "x; id"}, "there is no proposal"),
         ("export", {"study": "none", "format": "../x"}, "format: "),
         ("export", {"study": "none", "output": "/tmp/x"}, "output: there is no such field"),
         ("list_trials", {"study": "none", "limit": 10**6}, "limit: "),
@@ -189,13 +193,10 @@ def test_what_is_refused_is_the_tools_error_in_one_sentence(
 @pytest.fixture(scope="module")
 def refusing(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """One server for all of them, which has queued nothing at the end."""
-    with asyncio.Runner() as runner:
-        folder = tmp_path_factory.mktemp("refusing")
-        opened = agent(folder, "--no-queue")
-        client = runner.run(opened.__aenter__())
-        yield lambda tool, arguments: runner.run(client.call_tool(tool, arguments))
-        listed = runner.run(client.call_tool("list_studies", {}))
-        runner.run(opened.__aexit__(None, None, None))
+    opened = agent(tmp_path_factory.mktemp("refusing"), "--no-queue")
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(opened) as client:
+        yield lambda tool, arguments: portal.call(client.call_tool, tool, arguments)
+        listed = portal.call(client.call_tool, "list_studies", {})
     assert listed.structured_content == {"studies": [], "next": None}
 
 

@@ -6,15 +6,17 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
-from jsonschema.validators import Draft202012Validator
 from record_samples import STUDY, a_trial
 from serving_studies import MEANT, QUICK, Service, serving
 
+from tuner.record.proposals import Difference, Drafted, Proposals
 from tuner.record.queue import Queue
 from tuner.record.store import Store
+from tuner.retune.proposals import step
 
 CODE = "t4; rm -rf /", "$(id)", "../../etc/passwd", "a\x00b", "t4\n--engine=vllm", "--storage=x", "`id`", "é"
 
@@ -29,6 +31,16 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     store.create_or_get_study(STUDY)
     for number in range(3):
         store.finish("a study", a_trial(number))
+    drafted = Drafted(
+        urls=("http://10.0.0.1:8000",),
+        study_before="a study",
+        study_after="busy",
+        drift="Prompts are longer.",
+        workload={},
+        workload_changes=(Difference(name="users", before="3", after="4"),),
+    )
+    for _ in range(2):
+        Proposals(store).draft(drafted, step(None, "tuner", "drafted", "drift"))
     Queue(store).add(
         "busy", {**QUICK, "study": "busy", "model": "m", "trials": 1000}, "sim t4", "ann", STUDY.created_at
     )
@@ -161,6 +173,22 @@ def test_a_study_of_a_terminal_is_shown_and_not_stopped(service: Service) -> Non
         assert ("sandbox" in headers["content-security-policy"]) == (format == "html")
 
 
+def test_proposals_are_answered_by_a_person_with_a_reason(service: Service) -> None:
+    page = service.get("proposals?limit=1")
+    rest = service.get(f"proposals?after={page['next']}")
+    assert [one["id"] for one in (*page["proposals"], *rest["proposals"])] == [2, 1]
+    found = service.get("proposals/1")
+    assert (found["state"], found["workload_changes"]) == ("tuning", [{"name": "users", "before": "3", "after": "4"}])
+    assert error(service, "POST", "proposals/1/approve", {"by": "ann", "why": "yes"})[0] == 409
+    assert error(service, "POST", "proposals/1/reject", {"by": "ann"}) == (422, "why: field required")
+    assert error(service, "POST", "proposals/1/reject", {"by": " ", "why": "no"})[0] == 422
+    found = service.post("proposals/1/reject", {"by": "ann", "why": "not now"})
+    assert (found["state"], found["log"][-1]["who"], found["log"][-1]["why"]) == ("rejected", "ann", "not now")
+    for id in ("3", "0", "x", "-1", "1e3", "9" * 30, "%00"):
+        assert error(service, "GET", f"proposals/{id}")[0] == 404
+        assert error(service, "POST", f"proposals/{id}/reject", {"by": "ann", "why": "no"})[0] == 404
+
+
 def test_pages_of_a_list_follow_each_other(service: Service) -> None:
     found = service.get("studies/a%20study/trials?limit=2")
     assert [trial["trial"] for trial in found["trials"]] == [0, 1]
@@ -192,8 +220,9 @@ def test_every_answer_of_ours_has_its_headers(service: Service) -> None:
 def test_the_document_is_a_valid_one_and_names_what_there_is(service: Service) -> None:
     document = service.get("openapi.json")
     assert document["openapi"] == "3.1.0"
+    validators = import_module("jsonschema.validators")
     for schema in document["components"]["schemas"].values():
-        Draft202012Validator.check_schema(schema)
+        validators.Draft202012Validator.check_schema(schema)
     assert {"/api/v1/studies/{name}/events", "/metrics", "/api/v1/health"} <= set(document["paths"])
     references = re.findall(r'"#/components/schemas/([^"]+)"', json.dumps(document))
     assert set(references) <= set(document["components"]["schemas"])

@@ -2,6 +2,7 @@
 is one that the document has."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import schemathesis
@@ -44,7 +45,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-def test_no_answer_is_a_500(case: schemathesis.Case, service: Service) -> None:
+def test_no_answer_is_a_500(case: schemathesis.Case[Any], service: Service) -> None:
     answer = case.call(base_url=service.url, timeout=60)
     case.validate_response(answer, checks=CHECKS)
     assert service.process.poll() is None

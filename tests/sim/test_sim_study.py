@@ -19,6 +19,7 @@ import yaml
 from conftest import REPOSITORY
 from waiting import answers, free_port, wait_for
 
+from tuner.export.formats import EXPORTERS
 from tuner.launch.failures import classify
 from tuner.launch.processes import members
 from tuner.record.store import Store
@@ -164,6 +165,21 @@ def test_the_exports_say_it_in_their_first_line(folder: Path) -> None:
     assert parsed["fingerprint"]["engine_version"].startswith("SIMULATED")
     done = tuner(folder, "export", NAME, "--output", "command.sh")
     assert "SIMULATED" in done.stderr
+
+
+@pytest.mark.parametrize("format", [name for name in EXPORTERS if name != "json"])
+def test_every_format_is_of_what_is_to_be_tried_on_the_card(folder: Path, format: str) -> None:
+    file = folder / f"{format}.txt"
+    done = tuner(folder, "export", NAME, "--format", format, "--output", file.name)
+    assert done.returncode == 0, done.stderr
+    lines = file.read_text().splitlines()
+    assert lines[0].startswith("# SIMULATED: ")
+    for said in (f"# study: {NAME}", "# vLLM: SIMULATED vLLM ", "# GPU: SIMULATED ", "# gain: "):
+        assert any(line.startswith(said) for line in lines), said
+    if format in ("compose", "kubernetes", "helm", "kserve", "llm-d"):
+        documents = json.dumps(list(yaml.safe_load_all(file.read_text())))
+        assert "vllm/vllm-openai" in documents
+        assert "tuner" not in documents  # the simulation's own command
 
 
 def test_the_exported_command_is_the_tuple_that_ran(folder: Path) -> None:

@@ -22,6 +22,10 @@ _WINDOW = ("warmup", "window", "max_window", "precision")
 #: What concerns the servers that `tuner compare` launches.
 SERVERS = ("gpu", "vllm_python", "storage", "startup_timeout", "wait_for_gpu", "log_dir", "cache_dir")
 _of_a_database = takes("storage", helps={"storage": "Database: a file (SQLite), or postgresql://..."})
+_FORMATS = (
+    "command, yaml (vllm serve --config), json, compose, systemd, kubernetes, helm (vLLM's production stack), kserve or "
+    "llm-d; surface: all trials, to replay."
+)
 _SIDE = "URL of a running server, YAML file of `vllm serve --config`, or STUDY:TRIAL."
 
 
@@ -143,7 +147,7 @@ def show(
 @_of_a_database
 def export(
     study: str,
-    format: Annotated[str, typer.Option(help="command, yaml or json; surface: all trials, to replay.")] = "command",
+    format: Annotated[str, typer.Option(help=_FORMATS)] = "command",
     trial: Annotated[int | None, typer.Option(help="Trial number; default: what the study decided.")] = None,
     host: Annotated[str, typer.Option(help="Address that the server will listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port that the server will listen on.")] = 8000,
@@ -358,6 +362,123 @@ def from_metrics(
     watch(url, for_, output, api)
 
 
+@app.command(cls=Command, epilog=EXAMPLES["watch"])
+@_of_a_database
+def watch(
+    urls: Annotated[list[str], typer.Argument(metavar="URL...", help="The live vLLM, or each of its replicas.")],
+    study: Annotated[str, typer.Option(help="The study whose config is deployed there.")],
+    window: Annotated[str, typer.Option(help="What is compared at once, e.g. 10m.")] = "10m",
+    for_: Annotated[str | None, typer.Option("--for", help="How long to watch; default: until Ctrl-C.")] = None,
+    once: Annotated[bool, typer.Option("--once", help="End at the first drift, with exit code 3.")] = False,
+    during: Annotated[str | None, typer.Option(help="Hours of the day that are compared, e.g. 09:00-17:00.")] = None,
+    margin: Annotated[float, typer.Option(help="From what on a change matters: 1.2 is a fifth.")] = 1.2,
+    then: Annotated[str, typer.Option(help="say: print it; queue: also queue a study of the new traffic.")] = "say",
+    hours: Annotated[str | None, typer.Option(help="When that study may run, e.g. 01:00-05:00.")] = None,
+    gpu: Annotated[str | None, typer.Option(help="Its card; default: that of the study.")] = None,
+    model: Annotated[str | None, typer.Option(help="Its model, by its name in `tuner serve`.")] = None,
+    trials: Annotated[int, typer.Option(help="Its launches.")] = 20,
+    *,
+    options: Options,
+    json: Json = None,
+) -> None:
+    """Watch a production server: say when its traffic is no longer what its config was tuned for.
+
+    It only reads /metrics. Nothing is deployed: what a study of the new traffic finds becomes a proposal, for a person to
+    approve.
+    """
+    from tuner.cli.watching import Given, run
+
+    given = Given(
+        study=study,
+        storage=options.storage,
+        window=window,
+        for_=for_,
+        during=during,
+        margin=margin,
+        then=then,
+        hours=hours,
+        gpu=gpu,
+        model=model,
+        trials=trials,
+        once=once,
+        json=json,
+    )
+    run(urls, given)
+
+
+@app.command(cls=Command, epilog=EXAMPLES["proposals"])
+@_of_a_database
+def proposals(
+    number: Annotated[int | None, typer.Argument(help="A proposal's number: all of it, with its log.")] = None,
+    state: Annotated[str | None, typer.Option(help="Only those that are open, approved, deployed, ...")] = None,
+    *,
+    options: Options,
+    json: Json = None,
+) -> None:
+    """List what was proposed after a drift, and what became of it."""
+    from tuner.cli.proposing import show
+
+    show(number, options.storage, state, json)
+
+
+@app.command(cls=Command, epilog=EXAMPLES["approve"])
+@_of_a_database
+def approve(
+    number: Annotated[int, typer.Argument(help="The proposal's number.")],
+    why: Annotated[str | None, typer.Option(help="For the log.")] = None,
+    by: Annotated[str | None, typer.Option(help="Who approves; default: the user of this shell.")] = None,
+    canary_cmd: Annotated[str | None, typer.Option(help="Your command that deploys it on ONE replica.")] = None,
+    revert_cmd: Annotated[str | None, typer.Option(help="Your command that takes it back.")] = None,
+    canary_url: Annotated[str | None, typer.Option(help="That replica's address.")] = None,
+    replica: Annotated[
+        list[str] | None, typer.Option(help="Another replica to compare with. Repeatable; default: those watched.")
+    ] = None,
+    watch: Annotated[str | None, typer.Option(help="How long the canary is watched; default: 10m.")] = None,
+    slo: Annotated[list[str] | None, typer.Option(help="A limit. Repeatable; default: those of the study.")] = None,
+    command_timeout: Annotated[str, typer.Option(help="How long one of your commands may take.")] = "10m",
+    health_timeout: Annotated[str, typer.Option(help="How long the replica may take to come up.")] = "15m",
+    export: Annotated[Path | None, typer.Option(help="File for the new config; default: proposal-N.yaml.")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML of yours with canary_cmd, revert_cmd, ...")] = None,
+    *,
+    options: Options,
+) -> None:
+    """Approve a proposal; with --canary-cmd, try it on ONE replica, and take it back unless it is as good as it has to be.
+
+    Your commands find the new config in $TUNER_PROPOSAL_CONFIG. It is taken back by --revert-cmd when the replica does not
+    come up, misses an SLO or falls behind, and when this command is interrupted; the exit code is then 1.
+    """
+    from tuner.cli.proposing import Canary
+    from tuner.cli.proposing import approve as run
+
+    canary = Canary(
+        canary_cmd=canary_cmd,
+        revert_cmd=revert_cmd,
+        canary_url=canary_url,
+        replica=tuple(replica or ()),
+        watch=watch,
+        slo=tuple(slo or ()),
+        command_timeout=command_timeout,
+        health_timeout=health_timeout,
+        export=export,
+    )
+    run(number, by, why, options.storage, canary, config)
+
+
+@app.command(cls=Command)
+@_of_a_database
+def reject(
+    number: Annotated[int, typer.Argument(help="The proposal's number.")],
+    why: Annotated[str, typer.Option(help="For the log.")],
+    by: Annotated[str | None, typer.Option(help="Who rejects; default: the user of this shell.")] = None,
+    *,
+    options: Options,
+) -> None:
+    """Reject a proposal."""
+    from tuner.cli.proposing import reject as run
+
+    run(number, by, why, options.storage)
+
+
 @app.command(cls=Command, epilog=EXAMPLES["report"])
 @_of_a_database
 def report(
@@ -392,7 +513,9 @@ def serve(
     allow: Annotated[Path | None, option("allow", "YAML: which models, spaces and options a request may name.")] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option(help="A model that requests may name, e.g. mine=/models/mine. Repeatable."),  # TUNER_MODEL names no name
+        typer.Option(
+            help="A model that requests may name, e.g. mine=/models/mine. Repeatable."
+        ),  # TUNER_MODEL names no name
     ] = None,
     hostname: Annotated[
         list[str] | None, option("hostname", "A name that browsers reach the service by. Repeatable.")

@@ -1,7 +1,7 @@
 """`tuner export`: the launch config to deploy, or all that a study measured."""
 
 import shlex
-from functools import partial
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import typer
@@ -10,15 +10,15 @@ from tuner.cli.console import check_address, errors, say, write_file
 from tuner.cli.history import open_store, trial_of
 from tuner.cli.recommendation import shown_value
 from tuner.cli.tables import prose
-from tuner.decide.front import verdict_of
-from tuner.errors import RunError, UsageError, choose
+from tuner.errors import UsageError, choose
 from tuner.export.caution import cautions, environment_words, verdict_sentence
-from tuner.export.formats import EXPORTERS, Exporter
-from tuner.export.record_json import export_json
+from tuner.export.chosen import Chosen
+from tuner.export.formats import EXPORTERS
+from tuner.export.serving import environment
 from tuner.export.surface import surface_of
 from tuner.record.store import Store
-from tuner.study.decided import launched_again, objectives_of, study_decision
-from tuner.types import Measured, Twin
+from tuner.study.decided import launched_again, objectives_of
+from tuner.study.exporting import chosen_of
 
 #: The export of a study, not of a trial.
 _SURFACE = "surface"
@@ -33,34 +33,49 @@ def run(study: str, format: str, trial: int | None, host: str, port: int, output
     if format == _SURFACE:
         _export_surface(store, study, output)
         return
-    found = study_decision(store, study)
-    chosen = found.chosen if trial is None else trial_of(store, study, trial)
-    if chosen is None:
-        raise RunError(f"study {study!r} has no trial that was measured and meets its SLOs: nothing to export")
-    if isinstance(chosen.outcome, Twin):
-        one = chosen.outcome.equals
-        raise UsageError(
-            f"trial {chosen.number} was not launched, for it equals trial {one}: export that (--trial {one})"
-        )
-    if not isinstance(chosen.outcome, Measured):
-        raise UsageError(f"trial {chosen.number} failed ({chosen.outcome.kind.value}): export one that was measured")
-    fingerprint = store.study(study).fingerprint
-    verdict = verdict_of(found, chosen)
-    exporter: Exporter = partial(export_json, front=found.front) if format == "json" else EXPORTERS[format]
-    text = exporter(chosen, fingerprint, host, port, verdict)
+    wanted = None if trial is None else trial_of(store, study, trial)
+    chosen = chosen_of(store, study, wanted, host, port)
+    text = EXPORTERS[format](chosen)
     if output is None:
         typer.echo(text, nl=False)
         return
     write_file("--output", output, text)
-    objectives, again = objectives_of(store.study(study)), launched_again(store, study)
-    kind = f"{fingerprint.unreal} " if fingerprint.unreal else ""
-    value = ", ".join(shown_value(objective, chosen, again) for objective in objectives)
-    say(errors, f"{output}: {kind}trial {chosen.number}, {value}")
-    for sentence in filter(None, (verdict_sentence(chosen, verdict), *cautions(chosen, found.defaults))):
+    _say_what(store, chosen, output)
+    if starts := _STARTS.get(format):
+        say(errors, starts(chosen, output))
+
+
+def _say_what(store: Store, chosen: Chosen, output: Path) -> None:
+    """What was written, and what keeps it from being relied on."""
+    study, unreal = chosen.study, chosen.fingerprint.unreal
+    again = launched_again(store, study)
+    value = ", ".join(shown_value(objective, chosen.trial, again) for objective in objectives_of(store.study(study)))
+    say(errors, f"{output}: {f'{unreal} ' if unreal else ''}trial {chosen.trial.number}, {value}")
+    said = (verdict_sentence(chosen.trial, chosen.verdict), *cautions(chosen.trial, chosen.defaults))
+    for sentence in filter(None, said):
         prose(errors, sentence)
-    if format == "yaml":
-        words = environment_words(dict(chosen.command.environment))
-        say(errors, f"Run it: {' '.join((*words, shlex.join(('vllm', 'serve', '--config', str(output)))))}")
+
+
+def _run(chosen: Chosen, file: Path) -> str:
+    words = environment_words(environment(chosen.trial.command))
+    return f"Run it: {' '.join((*words, shlex.join(('vllm', 'serve', '--config', str(file)))))}"
+
+
+def _compose(_: Chosen, file: Path) -> str:
+    return f"Run it: {shlex.join(('docker', 'compose', '--file', str(file), 'up', '--detach', '--wait'))}"
+
+
+def _apply(_: Chosen, file: Path) -> str:
+    return f"Run it: {shlex.join(('kubectl', 'apply', '-f', str(file)))}"
+
+
+#: How a file is used, where one line says it; the first lines of the others do.
+_STARTS: Mapping[str, Callable[[Chosen, Path], str]] = {
+    "yaml": _run,
+    "compose": _compose,
+    "kubernetes": _apply,
+    "kserve": _apply,
+}
 
 
 def _export_surface(store: Store, study: str, output: Path | None) -> None:

@@ -23,13 +23,19 @@ EXAMPLES = {
     "studies": "tuner studies\ntuner studies --json - | jq -r .studies[].study",
     "trials": "tuner trials t4-demo-chat --all",
     "show": "tuner show t4-demo-chat\ntuner show t4-demo-chat 7",
-    "export": "tuner export t4-demo-chat\ntuner export t4-demo-chat --format yaml --output vllm.yaml",
+    "export": "tuner export t4-demo-chat\ntuner export t4-demo-chat --format yaml --output vllm.yaml\n"
+    "tuner export t4-demo-chat --format compose --host 0.0.0.0 --output compose.yaml",
     "report": "tuner report t4-demo-chat --output report.html\n"
     "tuner report t4-demo-chat --format markdown\n"
     "tuner report t4-demo-chat --format json | jq .verdict.sentence",
     "plan": "tuner plan --gpu t4\ntuner plan --gpu l4 --model mine --users 128 --slo ttft_p99=2s --price 0.80",
     "bench": "tuner bench http://127.0.0.1:8000\n"
     "tuner bench http://127.0.0.1:8000 --request-rate 4 --find-rate --slo ttft_p99=500ms",
+    "watch": "tuner watch http://127.0.0.1:8000 --study t4-demo-chat\n"
+    "tuner watch http://10.0.0.1:8000 http://10.0.0.2:8000 --study t4-demo-chat --then queue --hours 01:00-05:00",
+    "proposals": "tuner proposals\ntuner proposals 3",
+    "approve": "tuner approve 3 --why 'tested on staging'\n"
+    "tuner approve 3 --why 'try it' --canary-cmd ./deploy.sh --revert-cmd ./back.sh --canary-url http://10.0.0.1:8000",
     "serve": "tuner serve --model mine=/models/mine\n"
     "tuner serve --host 0.0.0.0 --token-file token --allow allow.yaml --storage postgresql://tuner@db/tuner",
     "compare": "tuner compare http://127.0.0.1:8000 http://127.0.0.1:8001\n"

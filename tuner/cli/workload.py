@@ -8,9 +8,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tuner.cli.console import check_writable, errors, heed_signals, write_file
 from tuner.errors import UsageError
+from tuner.measure.imitation import imitation
 from tuner.measure.production import metrics_url, scrapes
 from tuner.measure.traffic import Scrape, Traffic, traffic
-from tuner.types import Workload
 from tuner.workload.presets import workload_yaml
 
 _APIS = ("chat", "completions")
@@ -34,26 +34,13 @@ def from_metrics(url: str, watched: str, output: Path | None, api: str) -> None:
     errors.print(f"{output}: {_summary(found)}", highlight=False, soft_wrap=True, markup=False)
 
 
-def parse_duration(text: str) -> float:
+def parse_duration(text: str, flag: str = "--for") -> float:
     """Seconds in e.g. 90s, 10m, 1.5h. Raises UsageError; a week is the longest."""
     match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)([smh])", text.strip(), re.ASCII)
     duration_s = float(match[1]) * _UNITS_S[match[2]] if match else 0.0
     if not 0 < duration_s <= _LONGEST_S:
-        raise UsageError(f"--for {text!r} is no duration above 0 and of at most 168h: give one such as 90s, 10m or 2h")
+        raise UsageError(f"{flag} {text!r} is no duration above 0 and of at most 168h: give one such as 90s, 10m or 2h")
     return duration_s
-
-
-def imitation(found: Traffic, api: str, name: str) -> Workload:
-    """The open-loop workload with the arrivals and lengths of the traffic."""
-    return Workload(
-        name=name,
-        api=api,
-        request_rate=float(f"{found.request_rate:.4g}"),
-        burstiness=found.burstiness if found.burstiness is not None else 1.0,
-        input_tokens=found.input_tokens,
-        output_tokens=found.output_tokens,
-        shared_prefix=found.shared_prefix,
-    )
 
 
 def comment_on(found: Traffic, address: str) -> str:

@@ -3,7 +3,7 @@
 import shlex
 
 from tuner.decide.verdict import AGAIN, Answer, Verdict
-from tuner.types import Fingerprint, Trial
+from tuner.types import Trial
 
 #: Arguments that change what a model answers, not only how fast.
 _ANSWERS = ("quantization", "kv_cache_dtype", "dtype")
@@ -39,13 +39,6 @@ def cautions(trial: Trial, defaults: Trial | None = None) -> list[str]:
         for name, value in trial.params.items()
         if name in _ANSWERS and not trial.is_default and value not in (usual.get(name), "none", "auto")
     ]
-
-
-def measured_on(fingerprint: Fingerprint) -> str:
-    """Where a trial's numbers are from."""
-    if fingerprint.unreal:
-        return f"{fingerprint.gpu}, {fingerprint.engine_version}"
-    return f"measured on {fingerprint.gpu or 'the CPU'} with vLLM {fingerprint.engine_version}"
 
 
 def environment_words(environment: dict[str, str]) -> list[str]:

@@ -2,19 +2,15 @@
 
 import shlex
 
-from tuner.decide.verdict import Verdict
-from tuner.export.caution import cautions, environment_words, verdict_sentence
-from tuner.export.unreal import unreal_sentence
-from tuner.types import Fingerprint, Trial
-from tuner.types.settings import flag
+from tuner.export.caution import environment_words
+from tuner.export.chosen import Chosen
+from tuner.export.provenance import head
+from tuner.export.serving import environment, launched_arguments
 
 
-def export_command(trial: Trial, fingerprint: Fingerprint, host: str, port: int, verdict: Verdict | None = None) -> str:
-    address = ("--host", host, "--port", str(port))
-    said = [unreal_sentence(fingerprint), verdict_sentence(trial, verdict), *cautions(trial)]
-    head = "".join(f"# {sentence}\n" for sentence in said if sentence)
-    if fingerprint.unreal:
-        flags = (part for name, value in trial.command.settings.items() for part in flag(name, value))
-        head += f"# on the card: {shlex.join(('vllm', 'serve', trial.command.model, *flags, *address))}\n"
-    words = [*environment_words(dict(trial.command.environment)), shlex.join((*trial.command.argv, *address))]
-    return head + " ".join(words) + "\n"
+def export_command(chosen: Chosen) -> str:
+    address, argv = ("--host", chosen.host, "--port", str(chosen.port)), chosen.trial.command.argv
+    real = ("vllm", "serve", *launched_arguments(chosen), *address)
+    on_card = f"on the card: {shlex.join(real)}" if chosen.fingerprint.unreal else None
+    words = [*environment_words(environment(chosen.trial.command)), shlex.join((*argv, *address))]
+    return head(chosen, on_card) + " ".join(words) + "\n"

@@ -1,21 +1,29 @@
 """The formats of an export, by their names."""
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping
 
-from tuner.decide.verdict import Verdict
+from tuner.export.chosen import Chosen
 from tuner.export.command import export_command
+from tuner.export.compose import export_compose
+from tuner.export.helm import export_helm
+from tuner.export.kserve import export_kserve
+from tuner.export.kubernetes import export_kubernetes
+from tuner.export.llm_d import export_llm_d
 from tuner.export.record_json import export_json
+from tuner.export.systemd import export_systemd
 from tuner.export.vllm_yaml import export_yaml
-from tuner.types import Fingerprint, Trial
 
+#: What is exported to text. Raises UsageError for what the format cannot say.
+Exporter = Callable[[Chosen], str]
 
-class Exporter(Protocol):
-    """A trial, where it was measured, and the user's address, to text; `verdict` is what the study says of it."""
-
-    def __call__(
-        self, trial: Trial, fingerprint: Fingerprint, host: str, port: int, verdict: Verdict | None = None
-    ) -> str: ...
-
-
-EXPORTERS: Mapping[str, Exporter] = {"command": export_command, "yaml": export_yaml, "json": export_json}
+EXPORTERS: Mapping[str, Exporter] = {
+    "command": export_command,
+    "yaml": export_yaml,
+    "json": export_json,
+    "compose": export_compose,
+    "systemd": export_systemd,
+    "kubernetes": export_kubernetes,
+    "helm": export_helm,
+    "kserve": export_kserve,
+    "llm-d": export_llm_d,
+}

@@ -3,45 +3,48 @@
 import json
 from dataclasses import asdict
 
-from tuner.decide.pareto import Front
-from tuner.decide.verdict import Verdict
+from tuner import __version__
 from tuner.export.caution import cautions, verdict_sentence
+from tuner.export.chosen import Chosen
 from tuner.export.front_json import front_json
+from tuner.export.image import image_of
+from tuner.export.provenance import gain_sentence
+from tuner.export.serving import environment
 from tuner.export.unreal import unreal_sentence
-from tuner.types import Fingerprint, Measured, Trial
+from tuner.types import Measured
 
 
-def export_json(
-    trial: Trial,
-    fingerprint: Fingerprint,
-    host: str,
-    port: int,
-    verdict: Verdict | None = None,
-    front: Front | None = None,
-) -> str:
-    measured = isinstance(trial.outcome, Measured)
+def export_json(chosen: Chosen) -> str:
+    trial, verdict, image = chosen.trial, chosen.verdict, image_of(chosen.fingerprint)
+    measured = trial.outcome if isinstance(trial.outcome, Measured) else None
     record = {
+        "study": chosen.study,
         "trial": trial.number,
         "is_default": trial.is_default,
-        "argv": [*trial.command.argv, "--host", host, "--port", str(port)],
+        "tuner_version": __version__,
+        "gain": gain_sentence(chosen),
+        "argv": [*trial.command.argv, "--host", chosen.host, "--port", str(chosen.port)],
         "model": trial.command.model,
         "settings": dict(trial.command.settings),
-        "environment": dict(trial.command.environment),
+        "environment": environment(trial.command),
+        "image": image.name,
+        "image_note": image.note,
         "params": dict(trial.params),
         "resolved": dict(trial.resolved),
         "effective": dict(trial.effective),
-        "start": trial.outcome.start if isinstance(trial.outcome, Measured) else None,
-        "metrics": trial.outcome.metrics() if isinstance(trial.outcome, Measured) else None,
+        "start": measured.start if measured else None,
+        "metrics": measured.metrics() if measured else None,
         "failure": None if measured else asdict(trial.outcome),
-        "cautions": cautions(trial),
+        "cautions": cautions(trial, chosen.defaults),
         "verdict": None if verdict is None else asdict(verdict),
-        "front": front_json(front),
+        "front": front_json(chosen.front),
         "slo_violations": dict(trial.violations),
-        "fingerprint": asdict(fingerprint),
+        "fingerprint": asdict(chosen.fingerprint),
         "started_at": trial.started_at.isoformat(),
         "ended_at": trial.ended_at.isoformat(),
     }
-    first = dict(filter(None, map(_said, (unreal_sentence(fingerprint), verdict_sentence(trial, verdict)))))
+    said = (unreal_sentence(chosen.fingerprint), verdict_sentence(trial, verdict))
+    first = dict(filter(None, map(_said, said)))
     text = json.dumps({**first, **record}, indent=2, ensure_ascii=False) + "\n"
     return "{" + text.removeprefix("{\n  ") if first else text  # in the very first line
 

@@ -6,29 +6,23 @@ nested config, a list several words (utils/argparse_utils.py, load_config_file).
 
 import yaml
 
-from tuner.decide.verdict import Verdict
-from tuner.export.caution import cautions, environment_words, measured_on, verdict_sentence
-from tuner.export.unreal import unreal_sentence
-from tuner.types import Fingerprint, Trial
+from tuner.export.caution import environment_words
+from tuner.export.chosen import Chosen
+from tuner.export.provenance import head
+from tuner.export.serving import environment
 from tuner.types.settings import nested
 
 
-def export_yaml(trial: Trial, fingerprint: Fingerprint, host: str, port: int, verdict: Verdict | None = None) -> str:
-    command = trial.command
+def export_yaml(chosen: Chosen) -> str:
+    command = chosen.trial.command
     settings = {
         "model": command.model,
-        "host": host,
-        "port": port,
+        "host": chosen.host,
+        "port": chosen.port,
         **dict(map(_entry, nested(command.settings).items())),
     }
-    environment = " ".join(environment_words(dict(command.environment)))
-    said = [unreal_sentence(fingerprint), verdict_sentence(trial, verdict), *cautions(trial)]
-    head = [
-        *(f"# {sentence}" for sentence in said if sentence),
-        f"# trial {trial.number}, {measured_on(fingerprint)}",
-        f"# run: {environment + ' ' if environment else ''}vllm serve --config FILE",
-    ]
-    return "\n".join(head) + "\n" + yaml.safe_dump(settings, sort_keys=False)
+    run = " ".join((*environment_words(environment(command)), "vllm serve --config FILE"))
+    return head(chosen, f"run: {run}") + yaml.safe_dump(settings, sort_keys=False)
 
 
 def _entry(argument: tuple[str, object]) -> tuple[str, object]:

@@ -37,7 +37,7 @@ def scrapes(url: str, duration_s: float) -> Iterator[Scrape]:
     Raises UsageError for a page that is not vLLM's, RunError when it cannot be read (for 10 s, once it could) and when its
     counters go backwards.
     """
-    last = parse(_page(url), time.monotonic(), url)
+    last = parse(page(url), time.monotonic(), url)
     began_s = last.time_s
     yield last
     steps = min(max(round(duration_s / _SAMPLE_S), 1), _MOST_SAMPLES)
@@ -47,7 +47,7 @@ def scrapes(url: str, duration_s: float) -> Iterator[Scrape]:
             continue
         time.sleep(max(wait_s, 0.0))
         try:
-            text = _page(url)
+            text = page(url)
         except RunError:
             if time.monotonic() - last.time_s > _AWAY_S:
                 raise
@@ -56,13 +56,19 @@ def scrapes(url: str, duration_s: float) -> Iterator[Scrape]:
         yield last
 
 
+def reading(url: str) -> Scrape:
+    """One reading of a /metrics URL. Raises UsageError for a page that is not vLLM's, RunError when it cannot be read."""
+    return parse(page(url), time.monotonic(), url)
+
+
 def _forward(before: Scrape, after: Scrape, url: str) -> Scrape:
     if after.finished < before.finished or after.prompts.count < before.prompts.count:
         raise RunError(f"the counters of {url} went backwards: the server was started anew; run this again")
     return after
 
 
-def _page(url: str) -> str:
+def page(url: str) -> str:
+    """What it answers. Raises RunError where it cannot be read."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(url, timeout=_TIMEOUT_S) as response:

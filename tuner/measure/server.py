@@ -54,8 +54,8 @@ class _Snapshot:
 
 
 class ServerSampler:
-    """`async with ServerSampler(base_url) as sampler:` around the window; afterwards `sampler.metrics(result)`. For the gauges of
-    what comes before the window, have that lie in `async with sampler.watching():`.
+    """`async with ServerSampler(base_url) as sampler:` around the window; afterwards `sampler.metrics(result)`. Where all of it
+    lies in `async with sampler.watching():`, the gauges are sampled before the window, too.
 
     Raises LaunchError (LOAD_FAILED) on entering and leaving when /metrics cannot be read; a sample in between may fail.
     """

@@ -1,7 +1,7 @@
 """What a load's samplers hold in; its time line out. Pure arithmetic: reads no clock, and knows no server.
 
-From the load's beginning to the window's end, in samples of equal length. In the window output tokens are those of the requests'
-records, as in every other number; those of the warm-up, whose requests mostly have no record, are as its ticks told them.
+From the load's beginning to the window's end, in samples of equal length. In the window output tokens are those of the records,
+as in every other number; those of the warm-up, whose requests mostly have none, are as its ticks told them.
 """
 
 from collections.abc import Sequence

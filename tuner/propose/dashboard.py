@@ -43,7 +43,7 @@ def dashboard_app(
     url: str, host: str, *, opener: Opener | None = None, banner: str = "", files: Files | None = None
 ) -> "ReadOnly":
     """The pages as a WSGI application, which belongs at the root of a server that is reached as `host`. `opener` opens the file
-    of a SQLite database to be read, `banner` is shown above each page, `files` has the files of trials by their ids."""
+    of a SQLite database to be read, `banner` is shown below each page, `files` has the files of trials by their ids."""
     pages = optuna_dashboard.wsgi(_shown(url, opener), artifact_store=_Elsewhere() if files else None)
     return ReadOnly(pages, host, banner, files)
 
@@ -80,7 +80,7 @@ def serve_dashboard(
     files: Files | None = None,
     listening: Callable[[], None],
 ) -> None:
-    """Serve until interrupted. `opener` opens the file of a SQLite database to be read, `banner` is shown above each page, and
+    """Serve until interrupted. `opener` opens the file of a SQLite database to be read, `banner` is shown below each page, and
     `listening` is told once browsers are answered. Raises UsageError if the port is taken."""
     app = dashboard_app(url, host, opener=opener, banner=banner, files=files)
     kind = _Server6 if ":" in host else WSGIServer
@@ -121,7 +121,8 @@ class ReadOnly:
         if self._banner and any(n.lower() == "content-type" and v.startswith("text/html") for n, v in headers):
             page = b"".join(body)
             line = (
-                f'<div style="padding:8px;background:#b00020;color:white;font-weight:bold">{escape(self._banner)}</div>'
+                '<div style="position:fixed;bottom:0;left:0;right:0;z-index:2000;padding:8px;background:#b00020;color:white;'
+                f'font-weight:bold">{escape(self._banner)}</div>'
             )
             body = [page.replace(b"<body>", b"<body>" + line.encode(), 1)]
             headers = [(n, v) for n, v in headers if n.lower() != "content-length"]

@@ -1,7 +1,7 @@
 """What others are shown of a study beside its trials in; the same in the attributes that optuna-dashboard reads, written, out.
 
-Its notes and artifacts are attributes of Optuna's study, so they can be written for a trial that has ended. A line in a note says
-that tuner wrote it: what a person has put in its place stays.
+Its notes and artifacts are attributes of Optuna's study, so they can be written for a trial that has ended. A line in a note
+says that tuner wrote it: what a person has put in its place stays.
 """
 
 import json

@@ -72,7 +72,7 @@ def missed(violation: float) -> float:
 
 def cause_of(failed: Failed) -> str:
     """The same for failures that are the same but for numbers: sizes, addresses, process ids."""
-    first = next((line.strip() for line in failed.message.splitlines() if line.strip()), "")
+    first = next((line.strip() for line in redacted(failed.message).splitlines() if line.strip()), "")
     return f"{failed.kind.value}: {' '.join(re.sub('[0-9]+', '', first).split())[:_CAUSE]}"
 
 

@@ -179,7 +179,7 @@ class Store:
             mine = TrialRow.study_id == self._study_row(session, study).id
             launched = select(TrialRow.number, LaunchRow.log).join(TrialRow, LaunchRow.trial_id == TrialRow.id)
             found: dict[int, list[Path]] = {}
-            for number, log in session.execute(launched.where(mine).order_by(LaunchRow.id)).tuples():
+            for number, log in session.execute(launched.where(mine).order_by(LaunchRow.id)):
                 if (path := Path(log)) not in (logs := found.setdefault(number, [])):
                     logs.append(path)
             return found

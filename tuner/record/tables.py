@@ -197,6 +197,46 @@ class VerificationRow(Base):
     ended_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
+class ProposalRow(Base):
+    """What a drift of the traffic of the servers at `urls` led to: a study of the new traffic, and what it would change. The
+    `holder_` columns name the tuner that runs its canary."""
+
+    __tablename__ = PREFIX + "proposal"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    urls: Mapped[JsonValue] = mapped_column(JSON, nullable=False)
+    study_before: Mapped[str] = mapped_column(Text)
+    study_after: Mapped[str] = mapped_column(Text)
+    drift: Mapped[str] = mapped_column(Text)
+    workload: Mapped[JsonValue] = mapped_column(JSON, nullable=False)
+    workload_changes: Mapped[JsonValue] = mapped_column(JSON, nullable=False)
+    settings_changes: Mapped[JsonValue] = mapped_column(JSON, nullable=False)
+    verdict: Mapped[str | None] = mapped_column(Text)
+    gain: Mapped[float | None] = mapped_column(Float(53))
+    trial: Mapped[int | None]
+    state: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    changed_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    holder_host: Mapped[str | None] = mapped_column(Text)
+    holder_pid: Mapped[int | None]
+    holder_started_s: Mapped[float | None] = mapped_column(Float(53))
+    holder_place: Mapped[str | None] = mapped_column(Text)
+    canary_url: Mapped[str | None] = mapped_column(Text)
+
+
+class AuditRow(Base):
+    """One step, of a proposal or of none: `who` did `what`, and `why`. Never changed, never deleted."""
+
+    __tablename__ = PREFIX + "audit"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    proposal: Mapped[int | None] = mapped_column(index=True)
+    at: Mapped[datetime] = mapped_column(UtcDateTime)
+    who: Mapped[str] = mapped_column(Text)
+    what: Mapped[str] = mapped_column(Text)
+    why: Mapped[str] = mapped_column(Text)
+
+
 class JobRow(Base):
     """A study that was asked of `tuner serve`. `host` to `place` name the service that runs it, null while none does: `lease`
     grows with each, and `beat` while it lives. The `child_` columns name the process that runs the study."""

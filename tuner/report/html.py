@@ -47,7 +47,10 @@ def _page(document: Document) -> Iterator[str]:
     yield '<a class="skip" href="#verdict">Skip to the verdict</a>\n'
     yield from _head(document)
     yield "<main>\n"
-    for section in document.sections:
+    first, *others = document.sections
+    yield from _section(first)
+    yield from _contents(document)
+    for section in others:
         yield from _section(section)
     yield f"</main>\n<footer><p>{html(document.footer)}</p></footer>\n</body>\n</html>"
 
@@ -64,7 +67,12 @@ def _head(document: Document) -> Iterator[str]:
     yield f"<h1><bdi>{html(document.title)}</bdi></h1>\n<dl>\n"
     for name, value in document.about:
         yield f"<dt>{html(name)}</dt><dd>{html(value)}</dd>\n"
-    yield '</dl>\n</header>\n<nav aria-label="Parts of this report"><ul>\n'
+    yield "</dl>\n</header>\n"
+
+
+def _contents(document: Document) -> Iterator[str]:
+    """After the verdict, which is what most come for."""
+    yield '<nav aria-label="Parts of this report"><ul>\n'
     for section in document.sections:
         yield f'<li><a href="#{section.id}">{html(section.title)}</a></li>\n'
     yield "</ul></nav>\n"

@@ -95,11 +95,13 @@ def frame(
     height: float = 200.0,
     from_zero: bool = False,
     x_exact: bool = False,
+    x_even: bool = False,
 ) -> Frame:
-    """Axes around these values, some of which are there; `x_exact` has nothing beside the first and the last."""
+    """Axes around these values, some of which are there; `x_exact` has nothing beside the first and the last, `x_even` is never
+    logarithmic."""
     top = _TOP + _LINE
     return Frame(
-        x=_scale(list(xs), _LEFT, WIDTH - _RIGHT, exact=x_exact),
+        x=_scale(list(xs), _LEFT, WIDTH - _RIGHT, exact=x_exact, even=x_exact or x_even),
         y=_scale(list(ys), height - _BOTTOM, top, from_zero=from_zero),
         x_label=x_label,
         y_label=y_label,
@@ -108,9 +110,17 @@ def frame(
     )
 
 
-def _scale(values: Sequence[float], begin: float, end: float, *, from_zero: bool = False, exact: bool = False) -> Scale:
+def _scale(
+    values: Sequence[float],
+    begin: float,
+    end: float,
+    *,
+    from_zero: bool = False,
+    exact: bool = False,
+    even: bool = False,
+) -> Scale:
     low, high = min(values), max(values)
-    if low > 0 and high / low > _WIDE and not from_zero and not exact:
+    if low > 0 and high / low > _WIDE and not from_zero and not even:
         return Scale(low=low / 1.2, high=high * 1.2, begin=begin, end=end, log=True)
     if from_zero:
         low = min(low, 0.0)
@@ -194,7 +204,7 @@ def legend(entries: Sequence[Named], top: float) -> tuple[list[str], float]:
     """Entries beside each other as far as there is room; and where what follows begins."""
     found, x, y = [], 8.0, top
     for entry in entries:
-        wide = 27 + 6.4 * len(entry.name)
+        wide = 32 + 6.6 * len(entry.name)
         if x + wide > WIDTH:
             x, y = 8.0, y + _LINE
         if entry.shape is None:

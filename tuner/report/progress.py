@@ -116,6 +116,7 @@ def _figure(report: Report, steps: Sequence[Launched], objective: Objective) -> 
         y_label=f"{row.label} {row.unit}".strip(),
         x_text=lambda value: f"{value:g}" if value == round(value) else "",
         y_text=plain,
+        x_even=True,
     )
     parts = place.lines()
     best = [(float(one.place), None if one.best is None else one.best * row.factor) for one in steps]

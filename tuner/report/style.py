@@ -9,7 +9,7 @@ STYLE = """
 html{-webkit-text-size-adjust:100%}
 body{margin:0;background:var(--page);color:var(--ink);font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;
 overflow-wrap:anywhere}
-header,main,footer,nav{max-width:62rem;margin:0 auto;padding:0 1rem}
+header,main,footer{max-width:62rem;margin:0 auto;padding:0 1rem}
 h1{font-size:1.6rem;line-height:1.25;margin:1.2rem 0 .6rem}
 h2{font-size:1.25rem;line-height:1.3;margin:2.4rem 0 .6rem;padding-top:.6rem;border-top:1px solid var(--faint)}
 p{margin:.6rem 0;max-width:70ch}
@@ -33,7 +33,7 @@ dd{margin:0;unicode-bidi:isolate}
 table{border-collapse:collapse;font-size:.9rem;overflow-wrap:normal}
 caption{text-align:left;color:var(--soft);padding:0 0 .35rem;caption-side:top;overflow-wrap:anywhere}
 th,td{padding:.3rem .6rem;text-align:left;vertical-align:top;border-bottom:1px solid var(--faint);unicode-bidi:isolate}
-thead th{border-bottom:2px solid var(--edge);white-space:nowrap}
+thead th{border-bottom:2px solid var(--edge);vertical-align:bottom}
 tbody th{font-weight:600}
 td{min-width:3rem;max-width:32rem}
 td.number,th.number{text-align:right;font-variant-numeric:tabular-nums}

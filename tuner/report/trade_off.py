@@ -80,7 +80,7 @@ def _figure(report: Report, axes: _Axes, drawn: Sequence[Trial]) -> Figure:
     joined = sorted(_at(trial, axes) for trial in drawn if trial.number in on_front)
     if len(joined) > 1:
         parts.append(line(joined, place, "best"))
-    for trial in drawn:
+    for trial in sorted(drawn, key=lambda one: (one.is_default, one is report.found.chosen)):  # what is named is on top
         parts += _marks(report, trial, axes, place)
     entries = _legend(report, drawn, has_front=len(joined) > 1)
     keys, height = legend(entries, place.y.begin + 46)

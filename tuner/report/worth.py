@@ -64,13 +64,13 @@ def _untold(found: Importances) -> str:
 
 def _figure(found: Importances, shown: Sequence[Importance]) -> Figure:
     """A bar a setting with its interval; what has no effect has only the interval."""
-    label, top = ROWS[found.metric].label, 8.0
+    label, top = ROWS[found.metric].lower, 8.0
     ends = [end * 100 for one in shown for end in (one.low or 0.0, one.high or 0.0)]
     height = top + _ROW * len(shown) + 40
     place = frame(
         [min(0.0, *ends), max(0.1, *ends)],
         [0.0, 1.0],
-        x_label=f"{label}, % better at its best value than at its worst",
+        x_label="% better at its best value than at its worst",
         y_label="",
         x_text=lambda value: f"{value:g}",
         height=height,
@@ -112,7 +112,7 @@ def _table(found: Importances) -> Table:
         for one in found.settings
     ]
     return Table(
-        caption=f"Each setting's effect on {ROWS[found.metric].label}, with its 95 % interval",
+        caption=f"Each setting's effect on {ROWS[found.metric].lower}, with its 95 % interval",
         headers=[
             "setting",
             "what is known",
@@ -138,7 +138,7 @@ def _effect(one: Importance) -> str:
     if one.effect is None:
         return "-"
     if one.credit is Credit.NOTHING:
-        return f"none seen, less than {max(one.high or 0.0, 0.0):.1%}"
+        return f"less than {max(one.high or 0.0, 0.0):.1%}"
     return f"{one.effect:+.1%}"
 
 

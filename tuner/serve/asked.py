@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 STUDY = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}$"
 _WORD = r"^[a-z0-9_]{1,40}$"
-_SLO = r"^[A-Za-z0-9_.<=]{1,60}$"
+_SLO = r"^[A-Za-z0-9_.+=-]{1,60}$"
 _ARGUMENT = r"^[a-z][A-Za-z0-9_.-]{0,79}=[ -~]{0,200}$"
 #: What a client may ask for in one page, and gets without asking.
 MOST, USUAL = 200, 50

@@ -54,7 +54,10 @@ class Following:
         shown = self._verbs.study(self._study)
         self._shown = self._shown or shown
         study = self._event("study", _STUDY.dump_json(shown))
-        return study + (self._event("state", _told(self._state)) if self._state is not None else b"")
+        is_known = (
+            self._state is not None and shown.state == "running"
+        )  # of a process that was killed no end is written
+        return study + (self._event("state", _told(self._state)) if self._state and is_known else b"")
 
     def since(self, place: Place) -> bytes:
         """For who was cut off there: notes and trials since, then the same."""

@@ -8,15 +8,24 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 from tuner.errors import TunerError
-from tuner.serve.following import Following, Place
+from tuner.serve.following import Place
 
 #: What a process writes is looked for so often, the database every other time; without news all are told that we are there.
 POLL_S, _EVERY, HEARTBEAT_S = 0.5, 2, 15.0
 #: So many pieces may wait for a client.
 _PIECES = 64
 _log = logging.getLogger("tuner.serve")
+
+
+class News(Protocol):
+    """What there is to tell of one study; following.py has it."""
+
+    def now(self) -> bytes: ...
+    def since(self, place: Place) -> bytes: ...
+    def news(self, *, everything: bool) -> bytes: ...
 
 
 class Client:
@@ -51,7 +60,7 @@ class Client:
 class Hub:
     """`follow` makes what is asked for news, blocking; it is called in a thread."""
 
-    def __init__(self, follow: Callable[[str], Following]) -> None:
+    def __init__(self, follow: Callable[[str], News]) -> None:
         self._follow = follow
         self._channels: dict[str, _Channel] = {}
         self._closed = False
@@ -85,11 +94,11 @@ class Hub:
 
 
 class _Channel:
-    def __init__(self, study: str, follow: Callable[[str], Following]) -> None:
+    def __init__(self, study: str, follow: Callable[[str], News]) -> None:
         self.clients: set[Client] = set()
         self.is_over = False
         self._study, self._follow = study, follow
-        self._following: Following | None = None
+        self._following: News | None = None
         self._task: asyncio.Task[None] | None = None
         self._lock = asyncio.Lock()
 
@@ -122,7 +131,7 @@ class _Channel:
             _log.error("study %r is not followed any more", self._study, exc_info=error)
             self.end()
 
-    async def _tell(self, following: Following) -> None:
+    async def _tell(self, following: News) -> None:
         clock = asyncio.get_running_loop().time
         turn, spoken_s = 0, clock()
         while not self.is_over:

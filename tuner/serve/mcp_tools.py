@@ -63,7 +63,8 @@ class Tool:
         schema = (self.route.body or self.route.query).model_json_schema()
         properties = schema.setdefault("properties", {})
         if self.key is not None:
-            name = {"type": "string", "minLength": 1, "maxLength": _MAX_NAME, "description": f"The {self.key}'s name."}
+            about = f"The {self.key}'s name, or its number where it has one."
+            name = {"type": ["string", "integer"], "minLength": 1, "maxLength": _MAX_NAME, "description": about}
             schema["properties"] = {self.key: name, **properties}
             schema["required"] = [self.key, *schema.get("required", ())]
         return schema
@@ -85,6 +86,8 @@ class Tool:
     def _name(self, arguments: dict[str, object]) -> str:
         assert self.key is not None
         name = arguments.pop(self.key, None)
+        if isinstance(name, int) and not isinstance(name, bool):
+            name = str(name)
         if not isinstance(name, str) or not 0 < len(name) <= _MAX_NAME:
             raise Refused(f"{self.key}: expected a name of 1 to {_MAX_NAME} characters")
         return name

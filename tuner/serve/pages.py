@@ -32,7 +32,15 @@ _HEADERS: Mapping[str, str] = {
     "Cache-Control": "no-cache",  # kept, and asked for each time: 304 where it is the same
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "DENY",
     "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Security-Policy": _POLICY,
+}
+#: The frame is shown by the page, and what it loads is asked for from a sandbox, which is no origin.
+_OTHERWISE: Mapping[str, Mapping[str, str]] = {
+    "frame.html": {"X-Frame-Options": "SAMEORIGIN", "Content-Security-Policy": _FRAME_POLICY},
+    "frame.js": {"Cross-Origin-Resource-Policy": "cross-origin"},
 }
 
 
@@ -43,7 +51,7 @@ class Asset:
     body: bytes
     content_type: str
     etag: str
-    policy: str
+    headers: Mapping[str, str]
 
 
 def add_page(app: web.Application) -> None:
@@ -65,17 +73,16 @@ def add_page(app: web.Application) -> None:
 
 def _asset(path: Path) -> Asset:
     body = path.read_bytes()
-    policy = _FRAME_POLICY if path.name == "frame.html" else _POLICY
-    return Asset(body, _TYPES[path.suffix], sha256(body).hexdigest()[:32], policy)
+    headers = {**_HEADERS, **_OTHERWISE.get(path.name, {})}
+    return Asset(body, _TYPES[path.suffix], sha256(body).hexdigest()[:32], headers)
 
 
 def _answer(request: web.Request, asset: Asset) -> web.Response:
-    headers = {**_HEADERS, "Content-Security-Policy": asset.policy}
     same = any(asked.value in (asset.etag, "*") for asked in request.if_none_match or ())
     response = (
-        web.Response(status=304, headers=headers)
+        web.Response(status=304, headers=asset.headers)
         if same
-        else web.Response(body=asset.body, content_type=asset.content_type, charset="utf-8", headers=headers)
+        else web.Response(body=asset.body, content_type=asset.content_type, charset="utf-8", headers=asset.headers)
     )
     response.etag = ETag(asset.etag)
     return response

@@ -1,13 +1,9 @@
 """A stored study in; what it recommends, and the file to deploy it with, out. Raises Refused where there is nothing."""
 
-from functools import partial
-
-from tuner.decide.front import verdict_of
 from tuner.decide.verdict import Decision
-from tuner.errors import choose
+from tuner.errors import UsageError, choose
 from tuner.export.caution import cautions
-from tuner.export.formats import EXPORTERS, Exporter
-from tuner.export.record_json import export_json
+from tuner.export.formats import EXPORTERS
 from tuner.record.listing import trial_lines
 from tuner.record.store import Store
 from tuner.serve.asked import ExportAsked
@@ -16,10 +12,15 @@ from tuner.serve.shown import BestShown, TextShown
 from tuner.serve.standing import verdict_shown
 from tuner.serve.trial_shown import trial_shown
 from tuner.study.decided import objectives_of, study_decision
+from tuner.study.exporting import chosen_of
 from tuner.types import Failed, Measured, Trial, Twin
 
-#: By the beginning of a format's text: how it is called, and what it is.
-_KINDS = {"json": ("json", "application/json"), "command": ("sh", "text/x-shellscript")}
+#: Of the formats that are no YAML: how a file of it ends, and what it is.
+_KINDS = {
+    "json": ("json", "application/json"),
+    "command": ("sh", "text/x-shellscript"),
+    "systemd": ("service", "text/plain"),
+}
 
 
 def best_of(store: Store, study: str) -> BestShown:
@@ -39,20 +40,16 @@ def best_of(store: Store, study: str) -> BestShown:
 
 
 def export_of(store: Store, study: str, asked: ExportAsked) -> TextShown:
-    """The launch config of one trial, or of what the study decided."""
+    """The file to deploy one trial with, or what the study decided."""
     if asked.format not in EXPORTERS:
         raise Refused(f"format: unknown {asked.format!r}{choose(asked.format, EXPORTERS)}")
-    found = study_decision(store, study)
-    trial = _chosen(found, study) if asked.trial is None else _trial(store, study, asked.trial)
-    fingerprint = store.study(study).fingerprint
-    front = partial(export_json, front=found.front)
-    exporter: Exporter = front if asked.format == "json" else EXPORTERS[asked.format]
+    wanted = _chosen(study_decision(store, study), study) if asked.trial is None else _trial(store, study, asked.trial)
+    try:
+        text = EXPORTERS[asked.format](chosen_of(store, study, wanted, asked.host, asked.port))
+    except UsageError as error:  # what the format cannot say
+        raise InTheWay(str(error)) from None
     ending, kind = _KINDS.get(asked.format, ("yaml", "application/yaml"))
-    return TextShown(
-        text=exporter(trial, fingerprint, asked.host, asked.port, verdict_of(found, trial)),
-        content_type=kind,
-        file_name=f"{asked.format}-trial-{trial.number}.{ending}",
-    )
+    return TextShown(text=text, content_type=kind, file_name=f"{asked.format}-trial-{wanted.number}.{ending}")
 
 
 def _chosen(found: Decision, study: str) -> Trial:

@@ -181,8 +181,9 @@ ROUTES = (
         path=f"{PREFIX}/proposals",
         name="listProposals",
         about="Configs that are proposed for servers in production.",
-        call=lambda asking: proposals(asking.verbs),
+        call=lambda asking: proposals(asking.verbs, _page(asking)),
         answer=ProposalPage,
+        query=Page,
     ),
     Route(
         method="GET",

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from tuner.errors import StorageError, UsageError
+from tuner.errors import TunerError, UsageError
 from tuner.serve.allowed import Allowed
 from tuner.serve.app import Parts, application
 from tuner.serve.child import Places
@@ -133,7 +133,7 @@ class _Service:
             try:
                 await asyncio.to_thread(self._worker.step)
                 self._stepped = True
-            except StorageError as error:
+            except (TunerError, OSError) as error:
                 self._stepped = False
                 _log.warning("the queue waits: %s", error)
             with suppress(TimeoutError):

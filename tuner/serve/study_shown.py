@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+from pydantic import ValidationError
+
 from tuner.record.listing import Stamp
 from tuner.record.queue import RUNNING, Job
 from tuner.record.rows import StudyRecord
@@ -40,7 +42,7 @@ def study_shown(
 
 
 def _asked_for(job: Job, is_run: bool) -> StudyShown:
-    asked = StudyAsked.model_validate(job.asked, strict=False)
+    asked = _asked(job)
     state, message = _STATES[job.state], job.message
     if is_run and job.state != RUNNING:
         state, message = "running", "a tuner that was not started here runs it"
@@ -55,11 +57,19 @@ def _asked_for(job: Job, is_run: bool) -> StudyShown:
         message=message,
         created_at=job.asked_at,
         trials_finished=0,
-        trials_wanted=asked.trials,
+        trials_wanted=asked.trials if asked.model else None,
         best=None,
         verdict=None,
         unreal="SIMULATED" if asked.engine == "sim" else None,
     )
+
+
+def _asked(job: Job) -> StudyAsked:
+    """Of what another version of the service was asked for, no more than that it is there."""
+    try:
+        return StudyAsked.model_validate(job.asked, strict=False)
+    except ValidationError:
+        return StudyAsked(gpu="unknown", workload="unknown")
 
 
 def _begun(record: StudyRecord, is_run: bool) -> StudyShown:

@@ -7,7 +7,6 @@ HTTP.
 
 import re
 import time
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from itertools import count
@@ -15,7 +14,6 @@ from typing import Literal
 
 from tuner.errors import StorageError, did_you_mean
 from tuner.record.listing import (
-    Listed,
     defaults_params,
     last_trial,
     launches,
@@ -43,6 +41,7 @@ from tuner.serve.shown import (
 )
 from tuner.serve.standing import Standings
 from tuner.serve.study_shown import study_shown
+from tuner.serve.tokens import number_after, study_after, study_token, text_token
 from tuner.serve.trial_shown import trial_shown
 from tuner.study.lease import lives
 
@@ -83,10 +82,10 @@ class Verbs:
 
     def studies(self, page: Page) -> StudyPage:
         """A page of the studies, the newest first."""
-        found = listed(self.reading, page.limit + 1, None if page.after is None else _place(page.after))
+        found = listed(self.reading, page.limit + 1, None if page.after is None else study_after(page.after))
         more = len(found) > page.limit
         shown = self._shown([one.name for one in found[: page.limit]], _MOMENT_S)
-        return StudyPage(studies=tuple(shown), next=_token(found[page.limit - 1]) if more else None)
+        return StudyPage(studies=tuple(shown), next=study_token(found[page.limit - 1]) if more else None)
 
     def create(self, asked: StudyAsked, by: str) -> StudyShown:
         """Queue a study. A name that a failed or cancelled job has, of which nothing was begun, is free."""
@@ -148,10 +147,12 @@ class Verbs:
 
     def trials(self, name: str, page: Page) -> TrialPage:
         """A page of a study's trials, by number."""
-        lines = trial_lines(self.reading, self._known(name), page.limit + 1, _number(page.after))
+        lines = trial_lines(
+            self.reading, self._known(name), page.limit + 1, -1 if page.after is None else number_after(page.after)
+        )
         usual = defaults_params(self.reading, name) if lines else None
         shown = tuple(trial_shown(line, usual) for line in lines[: page.limit])
-        return TrialPage(trials=shown, next=_text_token(str(shown[-1].trial)) if len(lines) > page.limit else None)
+        return TrialPage(trials=shown, next=text_token(str(shown[-1].trial)) if len(lines) > page.limit else None)
 
     def trials_after(self, name: str, number: int, limit: int = 50) -> list[TrialShown]:
         """Those that ended, behind that number: what watches a study is told."""
@@ -222,35 +223,3 @@ def _runs(queue: bool) -> Literal["running", "stopped"]:
 
 def _free(name: str, taken: Collection[str]) -> str:
     return next(one for number in count(1) if (one := name if number == 1 else f"{name}-{number}") not in taken)
-
-
-def _token(one: Listed) -> str:
-    return _text_token(f"{one.since.isoformat()} {one.name}")
-
-
-def _text_token(text: str) -> str:
-    return urlsafe_b64encode(text.encode()).decode().rstrip("=")
-
-
-def _text(token: str) -> str:
-    try:
-        return urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode()
-    except ValueError:
-        raise Refused("after: this is no end of a page of this list") from None
-
-
-def _place(token: str) -> Listed:
-    since, _, name = _text(token).partition(" ")
-    try:
-        return Listed(name=name, since=datetime.fromisoformat(since).astimezone(UTC))
-    except (ValueError, OverflowError):
-        raise Refused("after: this is no end of a page of this list") from None
-
-
-def _number(token: str | None) -> int:
-    if token is None:
-        return -1
-    text = _text(token)
-    if not (text.isascii() and text.isdecimal() and len(text) <= 9):
-        raise Refused("after: this is no end of a page of this list")
-    return int(text)

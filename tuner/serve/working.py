@@ -15,7 +15,8 @@ from tuner.launch.processes import is_alive
 from tuner.record.listing import records
 from tuner.record.queue import CANCELLED, FAILED, FINISHED, PAUSED, QUEUED, RUNNING, Job, Queue
 from tuner.record.store import Store
-from tuner.serve.allowed import Allowed
+from tuner.retune.studies import proposed_workload
+from tuner.serve.allowed import Allowed, Asked
 from tuner.serve.asked import StudyAsked
 from tuner.serve.child import Child, Places, ending, last_line, start
 from tuner.study.events import End
@@ -100,8 +101,7 @@ class Worker:
 
     def _start(self, job: Job) -> None:
         try:
-            asked = self._allowed.options(StudyAsked.model_validate(job.asked, strict=False))
-            child = start(asked, self._places, job.token)
+            child = start(self._asked(job), self._places, job.token)
         except (TunerError, OSError, ValueError) as error:
             told = str(error) if isinstance(error, TunerError) else f"it cannot be started: {type(error).__name__}"
             self._queue.end(job, FAILED, told, datetime.now(UTC))
@@ -111,6 +111,13 @@ class Worker:
         self._interrupted_s.pop(job.study, None)
         self._tell(f"study {job.study!r} begins, asked for by {job.asked_by} (process {child.known.pid})")
         self._queue.started(job, child.known)
+
+    def _asked(self, job: Job) -> Asked:
+        """What it is run with. The workload of a proposal is one that no request can name."""
+        said, may = StudyAsked.model_validate(job.asked, strict=False), self._allowed
+        if (path := proposed_workload(self._store, said.workload, self._places.folder)) is not None:
+            may = replace(may, workloads={**may.workloads, said.workload: path})
+        return may.options(said)
 
     def _settle(self, job: Job, child: Child) -> None:
         """Note how it ended; where another process runs the study, wait for that."""

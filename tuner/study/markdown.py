@@ -8,13 +8,13 @@ from collections.abc import Sequence
 
 _INLINE = re.compile(r"([\\`*_\[\]<>&$~|#!])")
 #: What a list, a heading or a rule begins with.
-_LEADING = re.compile(r"^(\d*)([-+=.)])")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]|\x1b\[[0-9;]*[A-Za-z]")
+_LEADING = re.compile(r"^(\d*)([-+=.)])(?=[-=\s]|$)")
+_CONTROL = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def plain(text: str) -> str:
     """A line of words."""
-    line = _INLINE.sub(r"\\\1", " ".join(_CONTROL.sub(" ", text).split()))
+    line = _INLINE.sub(r"\\\1", " ".join(_CONTROL.sub("", text.replace("\r", " ")).split()))
     return _LEADING.sub(r"\1\\\2", line)
 
 

@@ -1,5 +1,6 @@
 """A stored study in; the record that its report is made of out. It reads, launches nothing, and makes no text of its own."""
 
+import shlex
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -23,6 +24,7 @@ from tuner.report.content import Again, Drawn, Method, Report
 from tuner.study.decided import objectives_of, slo_texts, study_decision
 from tuner.study.lease import is_run
 from tuner.types import Measured, Outcome, Trial
+from tuner.types.settings import flag
 from tuner.workload.presets import workload_yaml
 from tuner.workload.stored import stored_workload
 from tuner.workload.told import load_text
@@ -35,8 +37,8 @@ def report_of(store: Store, name: str, now: datetime | None = None) -> Report:
     """Of a study as it stands now. Raises UsageError if there is none of that name."""
     record, found = store.study(name), study_decision(store, name)
     objectives = objectives_of(record)
-    trials = sorted([*store.trials(name), *store.unfinished(name)], key=lambda trial: trial.number)
     finished = store.trials(name)
+    trials = sorted([*finished, *store.unfinished(name)], key=lambda trial: trial.number)
     again = _again(store, name)
     launched = [(one.trial, one.outcome) for one in again]
     known, unreal = agreement(finished, objectives[0]), record.fingerprint.unreal
@@ -96,11 +98,16 @@ def _cautions(found: Decision) -> tuple[str, ...]:
 
 
 def _command(found: Decision, record: StudyRecord) -> str | None:
-    """As `tuner export` prints it."""
+    """As `tuner export` prints it; of what did not run, the command for the card, below the sentences that say so."""
     chosen = found.chosen
     if chosen is None or not isinstance(chosen.outcome, Measured):
         return None
-    return export_command(chosen, record.fingerprint, _HOST, _PORT, verdict_of(found, chosen))
+    if record.fingerprint.unreal is None:
+        return export_command(chosen, record.fingerprint, _HOST, _PORT, verdict_of(found, chosen))
+    said = (unreal_sentence(record.fingerprint), *_cautions(found))
+    flags = (word for name, value in chosen.command.settings.items() for word in flag(name, value))
+    words = ("vllm", "serve", chosen.command.model, *flags, "--host", _HOST, "--port", str(_PORT))
+    return "".join(f"# {sentence}\n" for sentence in said if sentence) + shlex.join(words) + "\n"
 
 
 def _compared(

@@ -21,7 +21,7 @@ from tuner.types import Twin
 
 #: optuna-dashboard looks through all notes for each trial, so that not all of a very long study can have one: the first trials,
 #: and those that the answer is about.
-MOST_NOTES = 400
+MOST_NOTES = 300
 #: While a study runs, at most this share of the time goes into what is shown of it.
 _SHARE = 0.05
 

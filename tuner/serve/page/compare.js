@@ -130,7 +130,7 @@ function metricLine(name, trials) {
   const known = values.filter((value) => typeof value === "number");
   const best =
     better && known.length > 1 && differ(known) ? (better > 0 ? Math.max(...known) : Math.min(...known)) : null;
-  const base = known.length === values.length && values[0] ? values[0] : null;
+  const base = typeof values[0] === "number" && values[0] !== 0 ? values[0] : null;
   const cells = values.map((value, at) => [
     value === best && best !== null
       ? h(
@@ -141,7 +141,9 @@ function metricLine(name, trials) {
         )
       : null,
     withUnit(name, value),
-    at && base && better && value !== base ? h("span", { class: "quiet" }, ` ${percent(value / base - 1)}`) : null,
+    at && base && better && typeof value === "number" && value !== base
+      ? h("span", { class: "quiet" }, ` ${percent(value / base - 1)}`)
+      : null,
   ]);
   return line(label, cells, differ(values), "number");
 }

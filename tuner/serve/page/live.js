@@ -60,9 +60,10 @@ export function live(first) {
     const told = [trial, data.phase ? (trial ? String(data.phase) : capital(String(data.phase))) : ""]
       .filter(Boolean)
       .join(": ");
-    if (told && told !== saidPhase) {
-      saidPhase = told;
-      put(words, told);
+    if (told) put(words, told);
+    const kind = told.replace(/^Trial \d+/, (trial) => trial.replace(" ", "-")).replace(/(?<![-\d])\d[\d,.]*/g, "#");
+    if (told && kind !== saidPhase) {
+      saidPhase = kind;
       say(told);
     }
     put(past, elapsed(data));

@@ -39,7 +39,7 @@ async function show() {
     else link.removeAttribute("aria-current");
   }
   const root = h("div", { class: "view" });
-  const context = { root, signal, heading: (text, ...more) => heading(text, signal, more), again: show };
+  const context = { root, signal, heading: (text, ...more) => heading(text, signal, more), again };
   put(main, root);
   const slow = setTimeout(() => root.children.length || put(root, state("Loading…")), 300);
   try {
@@ -50,6 +50,12 @@ async function show() {
   } finally {
     clearTimeout(slow);
   }
+}
+
+/** The same view anew: who has changed something begins at its heading. */
+function again() {
+  moved = true;
+  return show();
 }
 
 function find(path) {
@@ -120,15 +126,15 @@ function reached(answered) {
   } else if (!answered && offline.hidden) {
     offline.hidden = false;
     put(offline, "The service does not answer: what you see may be old. This page tries again by itself.");
-    setTimeout(again, AGAIN_MS);
+    setTimeout(knock, AGAIN_MS);
   }
 }
 
-async function again() {
+async function knock() {
   try {
     await call("/health");
   } catch (error) {
-    if (error.status === 0) setTimeout(again, AGAIN_MS);
+    if (error.status === 0) setTimeout(knock, AGAIN_MS);
   }
 }
 

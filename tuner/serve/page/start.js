@@ -20,11 +20,10 @@ const ABOUT = {
   price: "Of all GPUs of the server, per hour; for the objective cost.",
   study: "Empty for a name made of engine, card, model and workload.",
 };
-const ENGINES = [
-  { name: "vllm", about: "vLLM, on the card" },
-  { name: "sim", about: "simulated, without a card" },
-];
+const ENGINES = { vllm: "vLLM, on the card", sim: "simulated, without a card" };
 const DIGITS = { inputmode: "decimal", autocomplete: "off" };
+/** Objectives that few take. */
+const RARE = /_(mean|p50|p90|p95)$/;
 /** Fields that most leave as they are. */
 const NUMBERS = ["trials", "users", "verify", "max_hours", "price"];
 const MORE = ["users", "sampler", "verify", "max_hours", "price"];
@@ -114,7 +113,11 @@ function fieldsOf(options) {
   return [
     choice("model", "Model", options.models),
     choice("gpu", "Card", options.gpus),
-    choice("engine", "Engine", options.engines ?? ENGINES),
+    choice(
+      "engine",
+      "Engine",
+      (options.engines ?? []).map((name) => ({ name, about: ENGINES[name] })),
+    ),
     choice("workload", "Workload", options.workloads ?? []),
     text("trials", "Trials", DIGITS, "20"),
     objective.length ? boxes("objective", "Objective", objective) : null,
@@ -181,7 +184,16 @@ function lines(name, label) {
 function boxes(name, label, list) {
   const inputs = list.map((one, at) => h("input", { type: "checkbox", name, value: one.name, checked: at === 0 }));
   const labels = inputs.map((input, at) => h("label", { class: "box" }, input, " ", list[at].label));
-  const control = h("fieldset", { id: name }, h("legend", {}, label), h("div", { class: "boxes" }, labels));
+  const shown = (rare) =>
+    h(
+      "div",
+      { class: "boxes" },
+      labels.filter((_, at) => RARE.test(list[at].name) === rare),
+    );
+  const rest = list.some((one) => RARE.test(one.name))
+    ? h("details", {}, h("summary", {}, "Others"), shown(true))
+    : null;
+  const control = h("fieldset", { id: name }, h("legend", {}, label), shown(false), rest);
   const readAll = () => inputs.filter((input) => input.checked).map((input) => input.value);
   return framed(name, label, control, {
     read: readAll,

@@ -2,7 +2,7 @@
 
 import { call, studyPath } from "./api.js";
 import { badge, h, keyed, put, state, unreal } from "./elements.js";
-import { capital, percent, stateWord, when, withUnit } from "./words.js";
+import { capital, isActive, percent, stateWord, when, withUnit } from "./words.js";
 
 const EVERY_MS = 4000;
 const PAGE = 50;
@@ -96,7 +96,7 @@ function fillRow(row, one) {
     h("th", { scope: "row", role: "rowheader", "data-label": HEADS[0] }, h("div", {}, link, " ", unreal(one.unreal))),
     cell(1, badge(stateWord(one.state), one.state), " ", progress),
     cell(2, best(one.best)),
-    cell(3, verdict(one.verdict)),
+    cell(3, verdict(one)),
     cell(4, h("span", {}, one.model), h("span", { class: "quiet" }, ` ${one.gpu} · ${one.workload}`)),
     cell(5, when(one.created_at)),
   );
@@ -112,8 +112,9 @@ function best(found) {
     : "–";
 }
 
-function verdict(found) {
+function verdict({ verdict: found, state: now }) {
   if (!found) return "–";
+  if (isActive(now)) return h("span", { class: "quiet" }, `so far: ${found.answer}`);
   return [
     capital(found.answer),
     typeof found.gain === "number" ? h("span", { class: "quiet" }, ` ${percent(found.gain)}`) : null,

@@ -211,15 +211,22 @@ function fill(row, one, study, columns, chosen) {
 }
 
 function status(one, recommended, best) {
-  const word = one.failure ? "failed" : recommended ? "recommended" : (one.status ?? one.state);
-  const kind = one.failure ? "failed" : recommended ? "finished" : one.state === "running" ? "running" : "";
-  return [
-    badge(capital(word), kind),
-    " ",
-    one.is_default ? badge("Defaults") : null,
-    " ",
-    best && !recommended ? badge("Best so far") : null,
-  ];
+  const word = one.failure ? "failed" : recommended ? "recommended" : outcome(one);
+  const bad = one.failure || word.startsWith("misses");
+  const kind = bad ? "failed" : recommended ? "finished" : one.state === "running" ? "running" : "";
+  const more = [one.is_default ? "Defaults" : null, best && !recommended ? "Best so far" : null].filter(Boolean);
+  return [badge(capital(word), kind), more.map((told) => [" ", badge(told)])];
+}
+
+/** Without the marks, which stand beside the settings. */
+function outcome(one) {
+  const told = one.status || one.state;
+  return (
+    told
+      .split(", ")
+      .filter((word) => !one.marks?.includes(word))
+      .join(", ") || told
+  );
 }
 
 function settings(one) {

@@ -1,0 +1,46 @@
+"""What a log tells of secrets, and what it may go on telling."""
+
+import pytest
+
+from tuner.space.redaction import redacted
+
+SECRET = "hf_AbCdEfGhIjKlMnOpQrStUvWxYz"  # has the form, is none
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"HF_TOKEN={SECRET}",
+        f"non-default args: {{'api_key': ['{SECRET}'], 'port': 8000}}",
+        f"vllm serve m --api-key {SECRET} --port 1",
+        f"Authorization: Bearer {SECRET}",
+        f"connecting to https://me:{SECRET}@example.org/x",
+        f"AWS_SECRET_ACCESS_KEY: {SECRET}",
+        f"password={SECRET}",
+        f"the token {SECRET} was refused",
+    ],
+)
+def test_a_secret_is_hidden_and_the_rest_stays(line: str) -> None:
+    shown = redacted(line)
+    assert SECRET not in shown
+    assert "***" in shown
+    assert shown.replace("***", SECRET) == line
+
+
+def test_a_value_that_is_known_to_be_secret_is_hidden_wherever_it_stands() -> None:
+    assert redacted("key correct-horse, correct-horse-2", ["correct-horse", ""]) == "key ***, ***-2"
+    assert redacted("a short one hides nothing", ["a"]) == "a short one hides nothing"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "non-default args: {'max_num_batched_tokens': 8192, 'api_key': None, 'tokenizer': 'm'}",
+        "TOKENIZERS_PARALLELISM=false VLLM_MAX_TOKENS=5",
+        "eos_token: </s>, keys: 12, key=value, KeyError: 'x'",
+        "INFO 11-29 [core.py:1] Avg generation throughput: 12.0 tokens/s, http://127.0.0.1:8000/v1",
+        "VLLM_API_KEY is not set",
+    ],
+)
+def test_what_is_no_secret_stays(line: str) -> None:
+    assert redacted(line) == line

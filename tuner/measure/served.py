@@ -1,0 +1,104 @@
+"""A page of vLLM's /metrics in; what the server has answered, and how fast, out. Pure: knows no SLO and no other server."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from tuner.errors import UsageError
+from tuner.measure.buckets import Observed
+
+_FINISHED = "vllm:request_success_total"
+_RUNNING = "vllm:num_requests_running"
+_WAITING = "vllm:num_requests_waiting"
+#: By the latency's name in an SLO.
+LATENCIES = {
+    "ttft": "vllm:time_to_first_token_seconds",
+    "tpot": "vllm:request_time_per_output_token_seconds",
+    "itl": "vllm:inter_token_latency_seconds",
+    "e2el": "vllm:e2e_request_latency_seconds",
+}
+_NAMES = (_FINISHED, _RUNNING, _WAITING, *LATENCIES.values())
+#: Finished, and not answered: the server failed, or its client did not wait for it.
+_UNANSWERED = ("error", "abort")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """Since the server's start, summed over engines. `unanswered` of the `finished` got no whole answer. `latencies` are
+    seconds, by the names of LATENCIES; what the server does not count is absent."""
+
+    time_s: float
+    finished: float
+    unanswered: float
+    in_flight: float
+    latencies: Mapping[str, Observed]
+
+    def since(self, earlier: "Served") -> "Served":
+        """What was answered between the two; `time_s` is how long that took, `in_flight` by how much it grew."""
+        return Served(
+            time_s=self.time_s - earlier.time_s,
+            finished=self.finished - earlier.finished,
+            unanswered=self.unanswered - earlier.unanswered,
+            in_flight=self.in_flight - earlier.in_flight,
+            latencies={
+                name: now.since(earlier.latencies[name])
+                for name, now in self.latencies.items()
+                if name in earlier.latencies
+            },
+        )
+
+    def is_restarted(self, earlier: "Served") -> bool:
+        """Whether another process counts by now."""
+        return self.finished < earlier.finished or any(
+            name in self.latencies and self.latencies[name].count < before.count
+            for name, before in earlier.latencies.items()
+        )
+
+
+def parse_served(text: str, time_s: float, url: str) -> Served:
+    """Raises UsageError, naming `url`, where the page is not vLLM's."""
+    values: dict[str, float] = {}
+    bounds: dict[str, dict[float, float]] = {}
+    unanswered = 0.0
+    lines = [line for line in text.splitlines() if line.startswith(_NAMES)]
+    try:
+        for family in text_string_to_metric_families("\n".join([*lines, ""])):
+            for sample in family.samples:
+                values[sample.name] = values.get(sample.name, 0.0) + sample.value
+                if sample.name == _FINISHED and sample.labels.get("finished_reason") in _UNANSWERED:
+                    unanswered += sample.value
+                if "le" in sample.labels:
+                    buckets = bounds.setdefault(sample.name.removesuffix("_bucket"), {})
+                    bound = float(sample.labels["le"])
+                    buckets[bound] = buckets.get(bound, 0.0) + sample.value
+    except (ValueError, KeyError, IndexError) as error:
+        raise UsageError(f"{url} is not a page of Prometheus metrics: {error}") from error
+    if _FINISHED not in values:
+        raise UsageError(f"{url} has no {_FINISHED}: is this a vLLM server, started without --disable-log-stats?")
+    return Served(
+        time_s=time_s,
+        finished=values[_FINISHED],
+        unanswered=unanswered,
+        in_flight=values.get(_RUNNING, 0.0) + values.get(_WAITING, 0.0),
+        latencies={
+            latency: Observed(at_most=bounds[name], sum=values.get(f"{name}_sum", 0.0))
+            for latency, name in LATENCIES.items()
+            if math.inf in bounds.get(name, {})
+        },
+    )
+
+
+def quantile(observed: Observed, share: float) -> float | None:
+    """The value that `share` of them are at most, straight between the bounds of its bucket, as Prometheus's histogram_quantile
+    has it; above the last bound it is that bound. None where nothing was observed."""
+    if observed.count <= 0:
+        return None
+    wanted, low, below = share * observed.count, 0.0, 0.0
+    for bound in sorted(observed.at_most):
+        at_most = observed.at_most[bound]
+        if at_most >= wanted and at_most > below:
+            return low if math.isinf(bound) else low + (bound - low) * (wanted - below) / (at_most - below)
+        low, below = (bound if math.isfinite(bound) else low), at_most
+    return low
