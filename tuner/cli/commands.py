@@ -528,3 +528,54 @@ def serve(
     from tuner.cli.serve import run
 
     run(options, host, port, token_file, allow, model or (), hostname or ())
+
+
+@app.command(name="import", cls=Command, epilog=EXAMPLES["import"])
+def import_(
+    source: Annotated[
+        Path | None, typer.Argument(metavar="[FILE_OR_FOLDER]", help="What `vllm bench sweep serve` has written.")
+    ] = None,
+    output: Annotated[Path, typer.Option(help="Surface to write.")] = Path("surface.jsonl"),
+    space_output: Annotated[
+        Path | None, typer.Option(help="Search space (YAML) to write, of what the launches vary in.")
+    ] = None,
+    gpu: Annotated[str | None, typer.Option(help="The card that was measured: t4, l4, cpu, ...")] = None,
+    default: Annotated[
+        list[str] | None, typer.Option(help="A setting's value in vLLM's defaults, NAME=VALUE. Repeatable.")
+    ] = None,
+    load: Annotated[
+        list[str] | None, typer.Option(help="Of a sweep over several loads: which, NAME=VALUE. Repeatable.")
+    ] = None,
+    optuna: Annotated[str | None, typer.Option(help="Instead: Optuna's database, a file or an URL. Only read.")] = None,
+    study: Annotated[str | None, typer.Option(help="The Optuna study; default: the only one.")] = None,
+    objective_name: Annotated[
+        list[str] | None,
+        typer.Option(help="What a value of the study is: throughput, ttft_p99_ms, ... Repeatable, in their order."),
+    ] = None,
+) -> None:
+    """Make a surface for `--engine replay` of what others have measured: `vllm bench sweep serve`, or an Optuna study."""
+    from tuner.cli.import_ import Source, Wanted, run
+
+    run(
+        Source(path=source, load=load or (), optuna=optuna, study=study, objective_names=objective_name or ()),
+        Wanted(output=output, space_output=space_output, gpu=gpu, defaults=default or ()),
+    )
+
+
+@app.command(cls=Command)
+@takes(
+    *("storage", "log_dir", "cache_dir", "vllm_python"),
+    helps={"vllm_python": "Python with vLLM, of every study; default: found."},
+)
+def mcp(
+    options: Options,
+    allow: Annotated[Path | None, option("allow", "YAML: which models, spaces and options a study may name.")] = None,
+    model: Annotated[
+        list[str] | None, option("model", "A model that a study may name, e.g. mine=/models/mine. Repeatable.")
+    ] = None,
+    queue: Annotated[bool, typer.Option(help="Run the studies, too; without it `tuner serve` has to.")] = True,
+) -> None:
+    """Serve an agent over stdin and stdout (Model Context Protocol), with the verbs and limits of `tuner serve`."""
+    from tuner.cli.mcp import run
+
+    run(options, allow, model or (), queue=queue)

@@ -40,6 +40,8 @@ EXAMPLES = {
     "tuner serve --host 0.0.0.0 --token-file token --allow allow.yaml --storage postgresql://tuner@db/tuner",
     "compare": "tuner compare http://127.0.0.1:8000 http://127.0.0.1:8001\n"
     "tuner compare few.yaml many.yaml --gpu cpu --model demo",
+    "import": "tuner import results/20261129_101500 --output surface.jsonl --space-output space.yaml --gpu l4\n"
+    "tuner import --optuna sqlite:///optuna.db --study mine --objective-name throughput",
 }
 
 

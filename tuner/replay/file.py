@@ -27,20 +27,20 @@ MAX_BYTES = 128 << 20
 #: window of 12 s, the last requests). No measurement stands behind these.
 STARTUP_S = 60.0
 DURATION_S = 22.0
-_MAX_NUMBER = 1e18
+MAX_NUMBER = 1e18
 
 
 def _number(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"expected a number, found {json.dumps(value)[:60]}")
-    if not 0 <= value <= _MAX_NUMBER:  # nan is not
-        raise ValueError(f"expected a number from 0 to {_MAX_NUMBER:g}, found {str(value)[:30]}")
+    if not 0 <= value <= MAX_NUMBER:  # nan is not
+        raise ValueError(f"expected a number from 0 to {MAX_NUMBER:g}, found {str(value)[:30]}")
     return float(value)
 
 
 def _moderate(value: object) -> object:
-    if isinstance(value, int | float) and not abs(value) <= _MAX_NUMBER:
-        raise ValueError(f"expected a number of at most {_MAX_NUMBER:g}, found {str(value)[:30]}")
+    if isinstance(value, int | float) and not abs(value) <= MAX_NUMBER:
+        raise ValueError(f"expected a number of at most {MAX_NUMBER:g}, found {str(value)[:30]}")
     return value
 
 
