@@ -17,7 +17,7 @@ from waiting import free_port
 from tuner.serve.pages import add_page
 
 Shown = dict[str, Any]
-MARKUP = "<img src=x onerror=alert(1)> & \"it's\" #1/2?"
+MARKUP = '<img src=x onerror=alert(1)> & "it\'s" #1/2?'
 _BEGAN = datetime(2026, 11, 29, 8, tzinfo=UTC)
 
 
@@ -179,7 +179,9 @@ class FakeApi:
     def _found(self, request: web.Request) -> Shown:
         name = request.match_info["name"]
         if name not in self.studies:
-            raise web.HTTPNotFound(text=json.dumps({"error": f"there is no study {name!r}"}), content_type="application/json")
+            raise web.HTTPNotFound(
+                text=json.dumps({"error": f"there is no study {name!r}"}), content_type="application/json"
+            )
         return self.studies[name]
 
     async def _study(self, request: web.Request) -> web.Response:
