@@ -93,9 +93,11 @@ def test_a_running_study_is_seen_live_and_its_phases_are_said_but_not_its_number
         page.evaluate("""() => {
             globalThis.said = [];
             const see = () => said.push(document.getElementById("said").textContent);
-            new MutationObserver(see).observe(document.getElementById("said"), { childList: true, characterData: true, subtree: true });
+            const all = { childList: true, characterData: true, subtree: true };
+            new MutationObserver(see).observe(document.getElementById("said"), all);
             globalThis.moved = 0;
-            new PerformanceObserver((list) => list.getEntries().forEach((one) => (moved += one.value))).observe({ type: "layout-shift" });
+            const count = (list) => list.getEntries().forEach((one) => (moved += one.value));
+            new PerformanceObserver(count).observe({ type: "layout-shift" });
         }""")
         for number in range(40):
             api.push(
@@ -158,7 +160,8 @@ def test_events_in_whatever_pieces_they_come(chrome: Browser, api: FakeApi, url:
         page.goto("/")
         found = page.evaluate(r"""async () => {
             const { parser } = await import("/page/stream.js");
-            const text = ": hello\r\nid: 5\r\nevent: note\r\ndata: one\r\ndata:two\r\n\r\ndata: three\r\rid\n\nretry: 7\nevent: x\n\n";
+            const text = ": hello\r\nid: 5\r\nevent: note\r\ndata: one\r\ndata:two\r\n\r\ndata: three\r\rid\n\n"
+                + "retry: 7\nevent: x\n\n";
             const told = [];
             for (const size of [1, 2, 3, 7, 1000]) {
                 const events = [], place = { id: null, wait: 1 };
