@@ -1,5 +1,5 @@
-"""The answers of the service's API, for what the real one cannot be made to do on demand: refuse, ask for a token, be slow, break
-a stream, vanish, and hold a study whose name is markup.
+"""The answers of the service's API, for what the real one cannot be made to do on demand: refuse, ask for a token, be slow,
+break a stream, vanish, and hold a study whose name is markup.
 """
 
 import asyncio
@@ -200,8 +200,8 @@ class FakeApi:
         await response.write(b": here\n\n")
         mine: asyncio.Queue[tuple[int, str, str] | None] = asyncio.Queue()
         last = request.headers.get("Last-Event-ID")
-        for told in self._events[int(last) :] if last else []:
-            mine.put_nowait(told)
+        for missed in self._events[int(last) :] if last else []:
+            mine.put_nowait(missed)
         self._streams.append(mine)
         try:
             while (told := await mine.get()) is not None:
