@@ -131,7 +131,10 @@ def test_an_expectation_that_the_first_launch_shows_is_not_tested_further() -> N
 
 
 def test_without_a_model_the_first_launches_are_those_of_an_expert() -> None:
-    wished = [{"max_num_seqs": 512, "mode": "FULL"}, {"max_num_seqs": 64, "stream_interval": 8, "prefix": False}]
+    wished: list[Params] = [
+        {"max_num_seqs": 512, "mode": "FULL"},
+        {"max_num_seqs": 64, "stream_interval": 8, "prefix": False},
+    ]
 
     def launched(frozen: Sequence[str]) -> list[Params]:
         points = Candidates(SPACE, defaults=DEFAULTS, wished=wished, frozen=frozen)

@@ -16,6 +16,7 @@ from samples import measured
 from serving import vllm
 from waiting import answers, free_port, wait_for
 
+from tuner.export.chosen import Chosen
 from tuner.export.vllm_yaml import export_yaml
 from tuner.launch.processes import kill_session
 from tuner.record.proposals import Proposals, State
@@ -76,7 +77,9 @@ def canary(engine_python: Path, demo_model: Path, tmp_path: Path, monkeypatch: p
         f"if [ -f {pid} ]; then kill -9 -$(cat {pid}); while kill -0 $(cat {pid}) 2>/dev/null; do sleep 0.2; done; fi\n"
         f'setsid {program} serve --config "$1" >> {tmp_path}/canary.log 2>&1 &\necho $! > {pid}',
     )
-    old = export_yaml(config_of(demo_model, max_num_seqs=16), STUDY.fingerprint, "127.0.0.1", port)
+    old = export_yaml(
+        Chosen(study="after", trial=config_of(demo_model, max_num_seqs=16), fingerprint=STUDY.fingerprint, port=port)
+    )
     (tmp_path / "old.yaml").write_text(old)
     subprocess.run([str(tmp_path / "restart"), str(tmp_path / "old.yaml")], check=True)
     url = f"http://127.0.0.1:{port}"
@@ -96,7 +99,7 @@ def tried(store: Store, canary: str, other: str, model: Path, folder: Path, max_
     approve(store, number, by="Ada", why="try it")
     config = folder / f"{max_num_seqs}.yaml"
     port = int(canary.rpartition(":")[2])
-    config.write_text(export_yaml(trial, STUDY.fingerprint, "127.0.0.1", port))
+    config.write_text(export_yaml(Chosen(study="after", trial=trial, fingerprint=STUDY.fingerprint, port=port)))
     restart = folder / "restart"
     wish = Order(
         by="Ada",

@@ -22,6 +22,7 @@ from tuner.record.rows import StudyRecord
 from tuner.record.store import Store
 from tuner.report.content import Again, Drawn, Method, Report
 from tuner.study.decided import objectives_of, slo_texts, study_decision
+from tuner.study.exporting import as_chosen
 from tuner.study.lease import is_run
 from tuner.types import Measured, Outcome, Trial
 from tuner.types.settings import flag
@@ -103,7 +104,7 @@ def _command(found: Decision, record: StudyRecord) -> str | None:
     if chosen is None or not isinstance(chosen.outcome, Measured):
         return None
     if record.fingerprint.unreal is None:
-        return export_command(chosen, record.fingerprint, _HOST, _PORT, verdict_of(found, chosen))
+        return export_command(as_chosen(record, found, chosen, _HOST, _PORT))
     said = (unreal_sentence(record.fingerprint), *_cautions(found))
     flags = (word for name, value in chosen.command.settings.items() for word in flag(name, value))
     words = ("vllm", "serve", chosen.command.model, *flags, "--host", _HOST, "--port", str(_PORT))
