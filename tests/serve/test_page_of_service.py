@@ -46,6 +46,7 @@ def test_a_simulated_study_from_the_form_to_its_files(chrome: Browser, service: 
         expect(page.get_by_role("note")).to_contain_text("SIMULATED")
         expect(page.locator(".phase")).to_have_text(re.compile(r"^Trial \d+ of 3: "), timeout=PATIENCE_MS)
         assert faults(page) == []
+        expect(page.locator("svg path.line")).to_have_attribute("d", re.compile("^M.*L"), timeout=PATIENCE_MS)
         expect(page.locator(".title .badges")).to_contain_text("Finished", timeout=PATIENCE_MS)
         expect(page.get_by_role("region", name="Verdict")).not_to_contain_text("There is none")
         rows = page.locator("table.trials tbody tr")

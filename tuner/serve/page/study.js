@@ -34,6 +34,7 @@ export async function study({ root, signal, heading }, name) {
   let now = null;
   draw(first);
   view.trials.update(list.all(), now, list.isWhole());
+  list.all().forEach(view.live.trial);
   view.trials.onMore(() => list.grow(signal).then(redraw, shown));
   keepUp().catch(shown);
 
@@ -76,6 +77,7 @@ export async function study({ root, signal, heading }, name) {
       state: (data) => view.live.state(data),
       trial: (data) => {
         list.put(data);
+        view.live.trial(data);
         redraw();
       },
       study: (data) => {
