@@ -131,11 +131,12 @@ engine: .venv/.tuner
 	$(BIN)/tuner install-engine .engine
 endif
 
-# For the browser and PostgreSQL tests; without them those tests are skipped, with the reason.
+# For the tests with a browser, PostgreSQL or systemd; without them those tests are skipped, with the reason.
 packages:
 	@missing=; \
 	command -v chromium chromium-browser google-chrome >/dev/null || missing="$$missing chromium"; \
 	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || missing="$$missing postgresql"; \
+	command -v systemd-analyze >/dev/null || missing="$$missing systemd"; \
 	[ -z "$$missing" ] || { \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    echo "make: installing$$missing"; export DEBIAN_FRONTEND=noninteractive; \
