@@ -9,6 +9,7 @@ const LEFT = 56;
 const BOTTOM = 20;
 const TOP = 16;
 const KEPT = 900;
+const LABEL = 56;
 
 /** `add(value, trial)`. */
 export function chart(name) {
@@ -26,17 +27,15 @@ export function chart(name) {
   tell();
 
   function add(value, trial) {
-    const last = points.at(-1);
     points.push({ value, trial });
     if (points.length > KEPT) points.shift();
-    if (!last || last.trial !== trial) tell();
     if (!due) {
       due = true;
       requestAnimationFrame(draw);
     }
   }
 
-  /** Said for each trial, not for each number. */
+  /** Read by who comes to it; a name that changes is not said by itself. */
   function tell() {
     const last = points.at(-1);
     const now = last ? `trial ${last.trial}, ${withUnit(name, last.value)}` : "no value yet";
@@ -45,6 +44,7 @@ export function chart(name) {
 
   function draw() {
     due = false;
+    tell();
     const width = element.clientWidth || 600;
     plot.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
     plot.setAttribute("width", width);
@@ -74,12 +74,15 @@ function trials(points, x) {
   const begun = points.flatMap((point, at) =>
     at === 0 || points[at - 1].trial !== point.trial ? [[point.trial, x(at)]] : [],
   );
-  return begun.map(([trial, at], order) => [
-    order ? s("line", { class: "begin", x1: at, x2: at, y1: TOP, y2: HEIGHT - BOTTOM }) : null,
-    trial === null || trial === undefined
-      ? null
-      : s("text", { class: "tick", x: at + 3, y: HEIGHT - 5 }, `trial ${trial}`),
-  ]);
+  let room = -Infinity;
+  return begun.map(([trial, at], order) => {
+    const fits = at >= room && typeof trial === "number";
+    if (fits) room = at + LABEL;
+    return [
+      order ? s("line", { class: "begin", x1: at, x2: at, y1: TOP, y2: HEIGHT - BOTTOM }) : null,
+      fits ? s("text", { class: "tick", x: at + 3, y: HEIGHT - 5 }, `trial ${trial}`) : null,
+    ];
+  });
 }
 
 function line(points, x, y) {
