@@ -49,6 +49,7 @@ def test_the_wheel_holds_the_search_spaces_and_the_migrations(wheel: Path) -> No
     assert spaces
     assert migrations
     assert spaces | migrations | {"tuner/record/migrations/env.py", "tuner/record/migrations/script.py.mako"} <= names
+    assert {f"tuner/serve/page/{file.name}" for file in (REPOSITORY / "tuner" / "serve" / "page").iterdir()} <= names
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"tuner"}  # alembic/ would land on the library
 

@@ -114,10 +114,27 @@ def test_a_page_of_another_site_changes_nothing(service: Service) -> None:
         assert (status, b"X-Tuner: 1" in data) == (403, True)
     status, _, _ = service.ask("POST", "studies/nope/pause", {}, {**plain, "Origin": service.url})
     assert status == 404
+    foreign = {**plain, "X-Tuner": "1", "Origin": "http://evil.example"}
+    assert service.ask("POST", "studies", QUICK, foreign)[0] == 403
+
+
+def test_a_body_that_is_not_encoded_as_it_says_is_400(service: Service) -> None:
+    status, sentence = error(service, "POST", "studies", b"not zipped", Content_Encoding="gzip")
+    assert (status, "Content-Encoding" in sentence) == (400, True)
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:8080", "127.0.0.1.evil.example", "", "localhost.evil", "[::1"]
+    "host",
+    [
+        "evil.example",
+        "evil.example:8080",
+        "127.0.0.1.evil.example",
+        "",
+        "localhost.evil",
+        "[::1",
+        "127.0.0.1:1.evil.example",
+        "localhost:x",
+    ],
 )
 def test_a_name_that_resolves_to_this_address_is_421(service: Service, host: str) -> None:
     for path in ("/", "/api/v1/studies", "/dashboard/", "/metrics", "/api/v1/health"):
@@ -245,7 +262,7 @@ def test_health_options_and_metrics(service: Service) -> None:
         b"tuner_sse_clients ",
         b"tuner_launches ",
     ):
-        assert b"tuner_" + name in text
+        assert name in text
 
 
 def test_a_thousand_requests_at_once_are_all_answered(service: Service) -> None:

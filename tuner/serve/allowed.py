@@ -6,6 +6,7 @@ Paths, hub names and limits stand here alone; whoever asks says names. Raises Re
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -75,7 +76,7 @@ class Allowed:
 
     def shown(self) -> OptionsShown:
         """The names alone."""
-        cards = {name: load_space(path or name).gpu.names for name, path in self.spaces.items()}
+        cards = {name: _cards_of(path or name) for name, path in self.spaces.items()}
         return OptionsShown(
             models=tuple(self.models),
             gpus=tuple(GpuShown(name=name, gpu=found[0] if found else None) for name, found in cards.items()),
@@ -176,6 +177,12 @@ def allowed(file: Path | None, models: Sequence[str]) -> Allowed:
     for name, model in found.models.items():
         model_named(model, f"model {name}:")
     return found
+
+
+@cache
+def _cards_of(space: Path | str) -> Sequence[str]:
+    """What the GPUs of a search space are called. Read once: each reads a file."""
+    return load_space(space).gpu.names
 
 
 def _of_file(file: Path) -> Allowed:

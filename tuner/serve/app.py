@@ -24,7 +24,7 @@ from tuner.serve.hub import Hub
 from tuner.serve.mounts import DASHBOARD, MAX_BODY_BYTES, mount
 from tuner.serve.openapi import document
 from tuner.serve.prometheus import CONTENT_TYPE, Counts
-from tuner.serve.reading import read_body, read_query
+from tuner.serve.reading import NoJson, read_body, read_query
 from tuner.serve.refused import Refused
 from tuner.serve.routes import EVENTS, HEALTH, HEALTH_ROUTE, OPENAPI, ROUTES, Asking, Route
 from tuner.serve.shown import TextShown
@@ -140,7 +140,7 @@ def _handler(parts: Parts, pool: ThreadPoolExecutor, route: Route) -> Any:
         if route.body is not None:
             if request.content_type != "application/json":
                 return _error(415, "the body must be JSON: send Content-Type: application/json")
-            body = read_body(route.body, await request.read())
+            body = read_body(route.body, await _read(request))
         by = f"{request.remote or 'unknown'}"
         asking = Asking(verbs=parts.verbs, path=dict(request.match_info), query=query, body=body, by=by)
         found = await asyncio.get_running_loop().run_in_executor(pool, route.call, asking)
@@ -149,6 +149,14 @@ def _handler(parts: Parts, pool: ThreadPoolExecutor, route: Route) -> Any:
         return _text(found) if isinstance(found, TextShown) else _shown(route.answer, found, route.status)
 
     return handle
+
+
+async def _read(request: web.Request) -> bytes:
+    """Raises NoJson for a body that is not encoded as it says."""
+    try:
+        return await request.read()
+    except web.RequestPayloadError:
+        raise NoJson("the body is not encoded as its Content-Encoding says") from None
 
 
 def _once(request: web.Request) -> dict[str, str]:

@@ -6,14 +6,15 @@ this address (Host), nor change anything (Origin). It knows no route.
 
 import hmac
 import ipaddress
+import re
 import socket
 from base64 import b64decode
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from aiohttp.web import Request
 
+_HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[\w.-]+)(?::\d{1,5})?")
 _SAFE = ("GET", "HEAD", "OPTIONS")
 #: What every answer of ours says to a browser.
 HEADERS: Mapping[str, str] = {
@@ -67,9 +68,10 @@ class Guard:
 
     def _is_ours(self, named: str) -> bool:
         """An address is; so is a name that we have. Any other may be of a site that lets it resolve to this address."""
-        name = ""
+        if (host := _HOST.fullmatch(named)) is None:
+            return False
+        name = host[1].strip("[]").lower()
         try:
-            name = urlsplit(f"//{named}").hostname or ""
             ipaddress.ip_address(name)
         except ValueError:
             return name in self.names
@@ -93,11 +95,9 @@ class Guard:
 
 
 def _is_meant(request: Request) -> bool:
-    """A form of another site can send neither this header nor our Origin."""
-    if request.headers.get("X-Tuner") == "1":
-        return True
+    """A form of another site can send neither this header nor our Origin; what says another Origin is refused in any case.
+    Behind a proxy ours may be https."""
     origin = request.headers.get("Origin")
-    return origin is not None and origin.lower() in (
-        f"http://{request.host}".lower(),
-        f"https://{request.host}".lower(),
-    )
+    if origin is None:
+        return request.headers.get("X-Tuner") == "1"
+    return origin.lower() in (f"http://{request.host}".lower(), f"https://{request.host}".lower())
