@@ -1,5 +1,5 @@
-"""A real browser for the page: tabs that fail their test when the page complains or asks another origin, and what is looked for in
-every view: names, headings, landmarks, contrast, no overflow.
+"""A real browser for the page: tabs that fail their test when the page complains or asks another origin, and what is looked
+for in every view: names, headings, landmarks, contrast, no overflow.
 """
 
 from collections.abc import Iterator
@@ -33,14 +33,15 @@ _PALE = """() => {
     const [one, other] = [read(element.closest("svg") ? style.fill : style.color), ground(element)].map(light);
     const ratio = (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
     if (ratio < (size >= 24 || (size >= 18.66 && style.fontWeight >= 700) ? 3 : 4.5)) {
-      pale.push(`${ratio.toFixed(2)} ${element.tagName}.${element.className.baseVal ?? element.className} ${walker.currentNode.data}`);
+      pale.push(`${ratio.toFixed(2)} ${element.tagName}.${element.className} ${walker.currentNode.data}`);
     }
   }
   return pale;
 }"""
 _STRUCTURE = """() => {
   const wrong = [];
-  const levels = [...document.querySelectorAll("h1, h2, h3, h4")].filter((one) => one.checkVisibility()).map((one) => +one.tagName[1]);
+  const titles = [...document.querySelectorAll("h1, h2, h3, h4")].filter((one) => one.checkVisibility());
+  const levels = titles.map((one) => +one.tagName[1]);
   const isAsked = document.querySelector("dialog[open]"); // the rest is inert
   if (!isAsked && (levels.filter((level) => level === 1).length !== 1 || levels[0] !== 1)) wrong.push(`headings ${levels}`);
   if (levels.some((level, at) => at && level > levels[at - 1] + 1)) wrong.push(`a level is left out: ${levels}`);

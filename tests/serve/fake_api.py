@@ -1,5 +1,5 @@
-"""The answers of the service's API, for what the real one cannot be made to do on demand: refuse, ask for a token, be slow, break
-a stream, vanish, and hold a study whose name is markup.
+"""The answers of the service's API, for what the real one cannot be made to do on demand: refuse, ask for a token, be slow,
+break a stream, vanish, and hold a study whose name is markup.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from waiting import free_port
 from tuner.serve.pages import add_page
 
 Shown = dict[str, Any]
-MARKUP = "<img src=x onerror=alert(1)> & \"it's\" #1/2?"
+MARKUP = '<img src=x onerror=alert(1)> & "it\'s" #1/2?'
 _BEGAN = datetime(2026, 11, 29, 8, tzinfo=UTC)
 
 
@@ -179,7 +179,9 @@ class FakeApi:
     def _found(self, request: web.Request) -> Shown:
         name = request.match_info["name"]
         if name not in self.studies:
-            raise web.HTTPNotFound(text=json.dumps({"error": f"there is no study {name!r}"}), content_type="application/json")
+            raise web.HTTPNotFound(
+                text=json.dumps({"error": f"there is no study {name!r}"}), content_type="application/json"
+            )
         return self.studies[name]
 
     async def _study(self, request: web.Request) -> web.Response:
@@ -198,8 +200,8 @@ class FakeApi:
         await response.write(b": here\n\n")
         mine: asyncio.Queue[tuple[int, str, str] | None] = asyncio.Queue()
         last = request.headers.get("Last-Event-ID")
-        for told in self._events[int(last) :] if last else []:
-            mine.put_nowait(told)
+        for missed in self._events[int(last) :] if last else []:
+            mine.put_nowait(missed)
         self._streams.append(mine)
         try:
             while (told := await mine.get()) is not None:

@@ -62,7 +62,9 @@ def watched(page: Page, api: FakeApi) -> None:
 
 
 def test_nothing_that_a_name_or_a_message_has_is_read_as_markup(chrome: Browser, api: FakeApi, url: str) -> None:
-    api.studies |= {MARKUP: study(MARKUP, message=MARKUP, verdict={"answer": MARKUP, "sentence": MARKUP, "trial": 1, "gain": 0.1})}
+    api.studies |= {
+        MARKUP: study(MARKUP, message=MARKUP, verdict={"answer": MARKUP, "sentence": MARKUP, "trial": 1, "gain": 0.1})
+    }
     with tab(chrome, url) as page:
         page.on("dialog", lambda one: pytest.fail(one.message))
         page.goto("/")
@@ -91,18 +93,28 @@ def test_a_running_study_is_seen_live_and_its_phases_are_said_but_not_its_number
         page.evaluate("""() => {
             globalThis.said = [];
             const see = () => said.push(document.getElementById("said").textContent);
-            new MutationObserver(see).observe(document.getElementById("said"), { childList: true, characterData: true, subtree: true });
+            const all = { childList: true, characterData: true, subtree: true };
+            new MutationObserver(see).observe(document.getElementById("said"), all);
             globalThis.moved = 0;
-            new PerformanceObserver((list) => list.getEntries().forEach((one) => (moved += one.value))).observe({ type: "layout-shift" });
+            const count = (list) => list.getEntries().forEach((one) => (moved += one.value));
+            new PerformanceObserver(count).observe({ type: "layout-shift" });
         }""")
         for number in range(40):
-            api.push("state", {"phase": "measuring", "trial": 4, "of": 10, "output_throughput": 2000 + number, "past_s": number})
+            api.push(
+                "state",
+                {"phase": "measuring", "trial": 4, "of": 10, "output_throughput": 2000 + number, "past_s": number},
+            )
         expect(page.locator(".figures")).to_contain_text("2,039.0 tok/s")
         expect(page.locator(".phase")).to_have_text("Trial 4 of 10: measuring 39 s")
-        api.push("state", {"phase": "starting", "trial": 5, "of": 10, "output_throughput": None, "gpu_utilization": 0.5})
+        api.push(
+            "state", {"phase": "starting", "trial": 5, "of": 10, "output_throughput": None, "gpu_utilization": 0.5}
+        )
         expect(page.locator(".figures")).to_contain_text("50 %")
         for number in range(20):
-            api.push("state", {"phase": f"predicting settings: {number} of 105", "trial": 5, "of": 10, "gpu_utilization": 0.5})
+            api.push(
+                "state",
+                {"phase": f"predicting settings: {number} of 105", "trial": 5, "of": 10, "gpu_utilization": 0.5},
+            )
         expect(page.locator(".phase")).to_have_text("Trial 5 of 10: predicting settings: 19 of 105")
         told = ["Trial 4 of 10: measuring", "Trial 5 of 10: starting", "Trial 5 of 10: predicting settings: 0 of 105"]
         assert page.evaluate("said") == told
@@ -111,7 +123,10 @@ def test_a_running_study_is_seen_live_and_its_phases_are_said_but_not_its_number
         api.trials["live"].append(trial(4, 4000.0))
         api.push("trial", trial(4, 4000.0))
         expect(page.locator("table.trials tbody tr")).to_have_count(5)
-        api.studies["live"] |= {"state": "finished", "verdict": {"answer": "better", "sentence": "It is.", "trial": 4, "gain": 0.28}}
+        api.studies["live"] |= {
+            "state": "finished",
+            "verdict": {"answer": "better", "sentence": "It is.", "trial": 4, "gain": 0.28},
+        }
         assert page.evaluate("moved") < 0.02
         api.push("study", api.studies["live"])
         expect(page.get_by_role("region", name="Verdict")).to_contain_text("+28.0 %")
@@ -134,7 +149,9 @@ def test_a_stream_that_breaks_goes_on_from_its_last_event(chrome: Browser, api: 
         api.is_gone = False
         expect(page.locator(".notes li")).to_have_text(["second", "first"])
         expect(page.locator("#offline")).to_be_hidden()
-        resumed = [headers for _, path, headers, _ in api.asked if path.endswith("/events") and "Last-Event-ID" in headers]
+        resumed = [
+            headers for _, path, headers, _ in api.asked if path.endswith("/events") and "Last-Event-ID" in headers
+        ]
         assert resumed[-1]["Last-Event-ID"] == "1"
 
 
@@ -143,7 +160,8 @@ def test_events_in_whatever_pieces_they_come(chrome: Browser, api: FakeApi, url:
         page.goto("/")
         found = page.evaluate(r"""async () => {
             const { parser } = await import("/page/stream.js");
-            const text = ": hello\r\nid: 5\r\nevent: note\r\ndata: one\r\ndata:two\r\n\r\ndata: three\r\rid\n\nretry: 7\nevent: x\n\n";
+            const text = ": hello\r\nid: 5\r\nevent: note\r\ndata: one\r\ndata:two\r\n\r\ndata: three\r\rid\n\n"
+                + "retry: 7\nevent: x\n\n";
             const told = [];
             for (const size of [1, 2, 3, 7, 1000]) {
                 const events = [], place = { id: null, wait: 1 };
@@ -156,7 +174,9 @@ def test_events_in_whatever_pieces_they_come(chrome: Browser, api: FakeApi, url:
         assert found == [[[["note", "one\ntwo"], ["message", "three"]], "", 7]] * 5
 
 
-def test_the_token_is_asked_for_kept_in_this_tab_alone_and_sent_as_a_header(chrome: Browser, api: FakeApi, url: str) -> None:
+def test_the_token_is_asked_for_kept_in_this_tab_alone_and_sent_as_a_header(
+    chrome: Browser, api: FakeApi, url: str
+) -> None:
     api.token = "s3cret"
     with tab(chrome, url, meant=(REFUSED, *KEPT_IN)) as page:
         page.goto("/#/study/live")
@@ -402,7 +422,16 @@ def test_empty_slow_missing_and_broken_say_what_to_do(chrome: Browser, api: Fake
         expect(page.get_by_role("link", name="live", exact=True)).to_be_visible()  # by itself
 
 
-VIEWS = ["/", "/new", "/study/live", "/study/live/compare/0,1,3", "/study/live/report", "/proposals", "/proposals/7", "/study/none"]
+VIEWS = [
+    "/",
+    "/new",
+    "/study/live",
+    "/study/live/compare/0,1,3",
+    "/study/live/report",
+    "/proposals",
+    "/proposals/7",
+    "/study/none",
+]
 
 
 @pytest.mark.parametrize("colors", ["light", "dark"])
@@ -410,10 +439,16 @@ VIEWS = ["/", "/new", "/study/live", "/study/live/compare/0,1,3", "/study/live/r
 def test_every_view_has_names_headings_contrast_and_its_place(
     chrome: Browser, api: FakeApi, url: str, width: int, colors: str
 ) -> None:
-    done = study("live" + "-long" * 12, state="finished", verdict={"answer": "better", "sentence": "s " * 99, "trial": 1, "gain": 0.2})
+    done = study(
+        "live" + "-long" * 12,
+        state="finished",
+        verdict={"answer": "better", "sentence": "s " * 99, "trial": 1, "gain": 0.2},
+    )
     api.studies |= {done["name"]: done, "failed": study("failed", state="failed", message="No card.")}
     api.trials[done["name"]] = api.trials["live"]
-    with tab(chrome, url, meant=(REFUSED, *KEPT_IN), viewport={"width": width, "height": 900}, color_scheme=colors) as page:
+    with tab(
+        chrome, url, meant=(REFUSED, *KEPT_IN), viewport={"width": width, "height": 900}, color_scheme=colors
+    ) as page:
         for view in [*VIEWS, f"/study/{done['name']}"]:
             page.goto(f"/#{view}")
             expect(page.get_by_role("heading", level=1)).to_be_visible()

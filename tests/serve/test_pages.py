@@ -61,7 +61,16 @@ def test_the_policy_allows_nothing_inline_and_no_other_origin() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/page/", "/page/pages.py", "/page/..%2fpages.py", "/page/%2e%2e/pages.py", "/page//etc/passwd", "/page/%00", "/page"]
+    "path",
+    [
+        "/page/",
+        "/page/pages.py",
+        "/page/..%2fpages.py",
+        "/page/%2e%2e/pages.py",
+        "/page//etc/passwd",
+        "/page/%00",
+        "/page",
+    ],
 )
 def test_what_is_no_file_of_the_page_is_not_found(path: str) -> None:
     async def question(client: Client) -> None:
@@ -80,6 +89,8 @@ def test_every_module_is_loaded_at_once_and_markup_is_never_read() -> None:
         imported = set(re.findall(r'from "\./([\w.]+)"', file.read_text()))
         assert imported <= modules, file.name
         if file.name != "frame.js":  # which writes into its own sandbox
-            forbidden = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function|localStorage|\bcookie\b"
+            forbidden = (
+                r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function|localStorage|\bcookie\b"
+            )
             assert not re.search(forbidden, file.read_text()), file.name
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", "".join(f.read_text() for f in FOLDER.iterdir()))

@@ -10,7 +10,7 @@ const BOTTOM = 20;
 const TOP = 16;
 const KEPT = 900;
 
-/** `add(value, trial)`; a value of null is a gap, as between two launches. */
+/** `add(value, trial)`. */
 export function chart(name) {
   const points = [];
   let due = false;
@@ -27,7 +27,6 @@ export function chart(name) {
 
   function add(value, trial) {
     const last = points.at(-1);
-    if (value === null && (!last || last.value === null)) return;
     points.push({ value, trial });
     if (points.length > KEPT) points.shift();
     if (!last || last.trial !== trial) tell();
@@ -39,7 +38,7 @@ export function chart(name) {
 
   /** Said for each trial, not for each number. */
   function tell() {
-    const last = points.findLast((point) => point.value !== null);
+    const last = points.at(-1);
     const now = last ? `trial ${last.trial}, ${withUnit(name, last.value)}` : "no value yet";
     plot.setAttribute("aria-label", `${metric(name).label} over time: ${now}`);
   }
@@ -50,8 +49,8 @@ export function chart(name) {
     plot.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
     plot.setAttribute("width", width);
     empty.hidden = points.length > 0;
-    const top = ceiling(Math.max(0, ...points.map((point) => point.value ?? 0)));
-    const x = (at) => LEFT + ((width - LEFT - 8) * at) / Math.max(points.length - 1, 60);
+    const top = ceiling(Math.max(0, ...points.map((point) => point.value)));
+    const x = (at) => LEFT + ((width - LEFT - 8) * at) / Math.max(points.length - 1, 9);
     const y = (value) => TOP + (HEIGHT - TOP - BOTTOM) * (1 - value / top);
     put(plot, grid(name, top, width, y), trials(points, x), line(points, x, y));
   }
@@ -84,21 +83,9 @@ function trials(points, x) {
 }
 
 function line(points, x, y) {
-  let pen = "M";
-  const path = points.map((point, at) => {
-    if (point.value === null) {
-      pen = "M";
-      return "";
-    }
-    const step = `${pen}${x(at).toFixed(1)} ${y(point.value).toFixed(1)}`;
-    pen = "L";
-    return step;
-  });
-  const last = points.at(-1);
-  const dot =
-    last && last.value !== null
-      ? s("circle", { class: "now", cx: x(points.length - 1), cy: y(last.value), r: 3.5 })
-      : null;
+  const path = points.map((point, at) => `${at ? "L" : "M"}${x(at).toFixed(1)} ${y(point.value).toFixed(1)}`);
+  const last = points.length - 1;
+  const dot = last < 0 ? null : s("circle", { class: "now", cx: x(last), cy: y(points[last].value), r: 3.5 });
   return [s("path", { class: "line", d: path.join("") }), dot];
 }
 

@@ -25,7 +25,7 @@ const title = (one) => `Proposal ${idOf(one)}: ${(one.urls ?? []).join(", ")}`;
 const stateBadge = (one) => badge(capital(one.state), KINDS[one.state] ?? "failed");
 
 export async function proposals({ root, signal, heading }) {
-  const { proposals: list } = await call("/proposals", { signal });
+  const { proposals: list } = await call("/proposals?limit=200", { signal });
   const does = " compares the traffic of a production server with what its config was tuned for, and proposes another.";
   const about = h("p", { class: "quiet" }, h("code", {}, "tuner watch URL"), does);
   if (!list.length) {

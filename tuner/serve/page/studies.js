@@ -2,7 +2,7 @@
 
 import { call, studyPath } from "./api.js";
 import { badge, h, keyed, put, state, unreal } from "./elements.js";
-import { capital, isActive, percent, stateWord, when, withUnit } from "./words.js";
+import { capital, isActive, percent, provenGain, stateWord, when, withUnit } from "./words.js";
 
 const EVERY_MS = 4000;
 const PAGE = 50;
@@ -115,10 +115,8 @@ function best(found) {
 function verdict({ verdict: found, state: now }) {
   if (!found) return "–";
   if (isActive(now)) return h("span", { class: "quiet" }, `so far: ${found.answer}`);
-  return [
-    capital(found.answer),
-    typeof found.gain === "number" ? h("span", { class: "quiet" }, ` ${percent(found.gain)}`) : null,
-  ];
+  const gain = provenGain(found);
+  return [capital(found.answer), gain === null ? null : h("span", { class: "quiet" }, ` ${percent(gain)}`)];
 }
 
 export const studyLink = (name) => `#${studyPath(name).replace("/studies/", "/study/")}`;

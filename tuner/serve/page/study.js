@@ -9,7 +9,7 @@ import { follow } from "./stream.js";
 import { studyLink } from "./studies.js";
 import { trialsOf } from "./trial_list.js";
 import { trialTable } from "./trials.js";
-import { capital, isActive, percent, stateWord, when } from "./words.js";
+import { capital, isActive, percent, provenGain, recommendedTrial, stateWord, when } from "./words.js";
 
 const EVERY_MS = 5000;
 const ACTIONS = {
@@ -34,6 +34,7 @@ export async function study({ root, signal, heading }, name) {
   let now = null;
   draw(first);
   view.trials.update(list.all(), now, list.isWhole());
+  list.all().forEach(view.live.trial);
   view.trials.onMore(() => list.grow(signal).then(redraw, shown));
   keepUp().catch(shown);
 
@@ -76,6 +77,7 @@ export async function study({ root, signal, heading }, name) {
       state: (data) => view.live.state(data),
       trial: (data) => {
         list.put(data);
+        view.live.trial(data);
         redraw();
       },
       study: (data) => {
@@ -208,28 +210,16 @@ function tellVerdict(panel, one) {
   if (panel.seen === seen) return;
   panel.seen = seen;
   if (!found) {
-    put(
-      panel,
-      h("h2", {}, "Verdict"),
-      h(
-        "p",
-        { class: "quiet" },
-        isActive(one.state) ? "There is none before the study has ended." : "This study has none.",
-      ),
-    );
+    const why = isActive(one.state) ? "There is none before the first trial has ended." : "This study has none.";
+    put(panel, h("h2", {}, "Verdict"), h("p", { class: "quiet" }, why));
     return;
   }
-  const gain = typeof found.gain === "number" ? h("span", { class: "figure large" }, percent(found.gain)) : null;
-  const trial =
-    typeof found.trial === "number"
-      ? h("span", { class: "quiet" }, found.trial === 0 ? "vLLM's defaults" : `trial ${found.trial}`)
-      : null;
-  put(
-    panel,
-    h("h2", {}, "Verdict", ": ", capital(found.answer)),
-    h("p", {}, gain, " ", trial),
-    h("p", {}, found.sentence),
-  );
+  const title = isActive(one.state) ? "Verdict so far: " : "Verdict: ";
+  const gain = provenGain(found);
+  const trial = recommendedTrial(one);
+  const about = trial === null ? null : h("span", { class: "quiet" }, `trial ${trial} over vLLM's defaults`);
+  const shown = gain === null ? null : h("p", {}, h("span", { class: "figure large" }, percent(gain)), " ", about);
+  put(panel, h("h2", {}, title, capital(found.answer)), shown, h("p", {}, found.sentence));
 }
 
 function reportPanel(one) {

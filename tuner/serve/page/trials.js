@@ -4,7 +4,7 @@
 import { badge, h, keyed, put, say } from "./elements.js";
 import { studyLink } from "./studies.js";
 import { trialsOf } from "./trial_list.js";
-import { capital, head, metric, objectiveMetric, plain, setting } from "./words.js";
+import { capital, head, isActive, metric, objectiveMetric, plain, recommendedTrial, setting } from "./words.js";
 
 const ALWAYS = ["output_throughput", "ttft_p99_s", "tpot_p99_s", "gpu_utilization"];
 
@@ -182,9 +182,10 @@ function newRow(chosen, onChange) {
 
 function fill(row, one, study, columns, chosen) {
   row.box.checked = chosen.has(one.trial);
-  const recommended = study.verdict?.trial === one.trial;
+  const recommended = !isActive(study.state) && recommendedTrial(study) === one.trial;
+  const unverified = recommended && study.verdict.answer === "not verified";
   const best = study.best?.trial === one.trial;
-  const seen = JSON.stringify([one, recommended, best]);
+  const seen = JSON.stringify([one, recommended, unverified, best]);
   if (row.seen === seen) return;
   row.seen = seen;
   row.box.trial = one.trial;
@@ -205,16 +206,20 @@ function fill(row, one, study, columns, chosen) {
   row.replaceChildren(
     row.firstElementChild,
     h("th", { scope: "row", role: "rowheader", "data-label": "Trial" }, h("div", {}, String(one.trial))),
-    h("td", { role: "cell", "data-label": "Status" }, h("div", {}, status(one, recommended, best))),
+    h("td", { role: "cell", "data-label": "Status" }, h("div", {}, status(one, recommended, unverified, best))),
     ...cells,
   );
 }
 
-function status(one, recommended, best) {
+function status(one, recommended, unverified, best) {
   const word = one.failure ? "failed" : recommended ? "recommended" : outcome(one);
   const bad = one.failure || word.startsWith("misses");
   const kind = bad ? "failed" : recommended ? "finished" : one.state === "running" ? "running" : "";
-  const more = [one.is_default ? "Defaults" : null, best && !recommended ? "Best so far" : null].filter(Boolean);
+  const more = [
+    one.is_default ? "Defaults" : null,
+    unverified ? "Not verified" : null,
+    best && !recommended ? "Best so far" : null,
+  ].filter(Boolean);
   return [badge(capital(word), kind), more.map((told) => [" ", badge(told)])];
 }
 

@@ -114,3 +114,15 @@ export function objectiveMetric(objective) {
 }
 
 export const capital = (word) => word.charAt(0).toUpperCase() + word.slice(1);
+
+/** Answers that recommend the trial that they are about; any other keeps vLLM's defaults, or nothing. */
+const RECOMMENDS = new Set(["better", "meets the SLOs", "a trade-off", "not verified"]);
+
+export function recommendedTrial({ verdict }) {
+  return verdict && RECOMMENDS.has(verdict.answer) ? verdict.trial : null;
+}
+
+/** The gain of what was found to be better; one that is no more than noise is not shown as a number. */
+export function provenGain(verdict) {
+  return verdict.answer === "better" && typeof verdict.gain === "number" ? verdict.gain : null;
+}
