@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+import shlex
 from dataclasses import replace
 from html import escape
 from pathlib import Path
@@ -37,7 +38,7 @@ from tuner.report.html import report_html
 from tuner.report.markdown import report_markdown
 from tuner.report.report_json import report_json
 from tuner.study.reported import report_of
-from tuner.types import FailureKind, Params
+from tuner.types import FailureKind, Params, Timeline, Twin
 
 GOLDEN = Path(__file__).parent / "small-study.md"
 SCHEMA = json.loads((REPOSITORY / "docs" / "report.schema.json").read_text())
@@ -288,3 +289,49 @@ def test_the_command_writes_a_file_and_refuses_what_it_cannot(tmp_path: Path) ->
 
 def test_no_round_of_the_verification_is_lost(small: Report) -> None:
     assert [(one.trial, one.round) for one in small.again] == [(number, round) for number, round, _ in AGAIN]
+
+
+@pytest.mark.parametrize("name", ["requests", "goodput", "cost", "energy", "e2e_p99", "ttft_mean", "ttft_p99,cost"])
+def test_every_objective_gives_a_report(name: str, tmp_path: Path) -> None:
+    ways = ",".join("maximize" if one in ("requests", "goodput") else "minimize" for one in name.split(","))
+    study = record("s", objective=name, direction=ways, settings={"price_per_hour": 2.5})
+    found = all_formats(reported(tmp_path, study, TRIALS, ()))
+    assert [one["objective"] for one in found["objectives"]] == name.split(",")
+    if name == "energy":  # no GPU told any
+        assert found["verdict"]["recommended"] == 0
+        assert {value for one in found["progress"] for value in one["values"].values()} == {None}
+
+
+def test_a_trial_that_only_repeats_another_has_no_value_and_is_no_failure(tmp_path: Path) -> None:
+    twin = replace(trial(6, {"max_num_seqs": 513}, failed()), outcome=Twin(equals=1, why="the same"), attempts=0)
+    report = reported(tmp_path, record("s"), [*TRIALS, twin])
+    found = all_formats(report)
+    assert found["progress"][-1]["step"] == "equals another"
+    assert found["progress"][-1]["values"] == {"output_throughput": None}
+    assert [one["trial"] for one in found["failed"]] == [2]
+    assert "| 6 | equals trial 1 | - |" in report_markdown(report)
+
+
+def test_the_commands_of_the_document_run_as_written(tmp_path: Path) -> None:
+    text = (REPOSITORY / "docs" / "report.md").read_text()
+    commands = [shlex.split(line) for line in re.findall(r"^\$ (tuner report t4-demo-chat.*)$", text, re.MULTILINE)]
+    store = database(tmp_path, "tuner")
+    stored(store, record("t4-demo-chat"))
+    store.close()
+    assert len(commands) == 3
+    for command in commands:
+        assert tuner(tmp_path, *command[1:]).returncode == 0
+    assert {"report.html", "report.json"} <= {file.name for file in tmp_path.iterdir()}
+
+
+def test_a_time_line_without_a_series_or_samples_is_drawn_as_far_as_it_is_known(tmp_path: Path) -> None:
+    bare = Timeline(t_s=(0.0, 1.0), window_begin_s=0.0, window_end_s=2.0, output_throughput=(None, 5.0))
+    empty = Timeline(t_s=(), window_begin_s=0.0, window_end_s=0.0)
+    trials = [
+        replace(TRIALS[0], outcome=replace(outcome(1000.0), timeline=bare)),
+        replace(TRIALS[1], outcome=replace(outcome(1250.0), timeline=empty)),
+    ]
+    report = reported(tmp_path, record("s"), trials, ())
+    assert len(all_formats(report)["time_lines"]) == 2
+    assert report_html(report).count('class="window"') == 1
+    assert "| Output throughput tok/s | 5 (5 to 5) | - |" in report_markdown(report)

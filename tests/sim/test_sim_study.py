@@ -23,7 +23,7 @@ from tuner.export.formats import EXPORTERS
 from tuner.launch.failures import classify
 from tuner.launch.processes import members
 from tuner.record.store import Store
-from tuner.types import Measured, present
+from tuner.types import Measured, Outcome, Twin, present
 
 NAME = "sim-t4-DeepSeek-R1-Distill-Qwen-1.5B-chat"
 
@@ -110,7 +110,9 @@ def test_everything_that_is_said_says_simulated(folder: Path) -> None:
 
 def test_each_measurement_has_a_time_line_in_simulated_seconds(folder: Path) -> None:
     store = Store.open(f"sqlite:///{folder / 'tuner.db'}", read_only=True)
-    outcomes = {(t.number, None, None): t.outcome for t in store.trials(NAME)}
+    outcomes: dict[tuple[int, int | None, int | None], Outcome | Twin] = {
+        (t.number, None, None): t.outcome for t in store.trials(NAME)
+    }
     outcomes |= {(v.trial_number, v.contest, v.round): v.outcome for v in store.verifications(NAME)}
     found = {(one.trial, one.contest, one.round): one.timeline for one in store.timelines(NAME)}
     store.close()

@@ -14,7 +14,6 @@ class Row:
     decimals: int = 1
     more_is_better: bool | None = None
 
-
     @property
     def lower(self) -> str:
         """The label inside a sentence: `output throughput`, but `TTFT p99`."""
