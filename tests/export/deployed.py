@@ -138,7 +138,9 @@ _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", '"': '"', "'": "'", "s"
 
 def _words(text: str) -> list[str]:
     """Words between white space; quotation marks hold one together, backslashes are C's in and outside of them."""
-    found, word, quote, place = [], None, "", 0
+    found: list[str] = []
+    word: str | None = None
+    quote, place = "", 0
     while place < len(text):
         letter = text[place]
         place += 1

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuner.export.labels import dns_label
@@ -11,6 +11,7 @@ from tuner.export.labels import dns_label
 _RFC_1035 = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 
 
+@settings(deadline=None)
 @given(text=st.text(), longest=st.integers(24, 63))
 def test_any_text_becomes_a_label(text: str, longest: int) -> None:
     label = dns_label(text, longest)
@@ -19,6 +20,7 @@ def test_any_text_becomes_a_label(text: str, longest: int) -> None:
     assert dns_label(label, longest) == label
 
 
+@settings(deadline=None)
 @given(one=st.text(), other=st.text())
 def test_two_texts_keep_two_names(one: str, other: str) -> None:
     assert (dns_label(one) == dns_label(other)) == (one == other) or other == dns_label(one) or one == dns_label(other)

@@ -10,7 +10,7 @@ import deployed
 import pytest
 import yaml
 from deployed_samples import HAZARDS, to_deploy
-from hypothesis import assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from tuner.errors import UsageError
@@ -34,10 +34,13 @@ READERS: Mapping[str, Callable[[str], deployed.Run]] = {
 }
 #: As tried with Helm 4.2: toYaml of a value with one of these is an empty text.
 HELM_LOSES = re.compile("[\x7f-\x84\x86-\x9f\ufffe\uffff]")
+#: Machines that test are busy.
+AT_ANY_PACE = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 IN_A_CONTAINER = ("--host", "0.0.0.0", "--port", "8000")
 
 
 @pytest.mark.parametrize("format", READERS)
+@AT_ANY_PACE
 @given(arguments=ARGUMENTS, environment=ANY)
 def test_the_words_and_variables_are_those_that_ran(
     format: str, arguments: tuple[str, ...], environment: dict[str, str]
@@ -52,6 +55,7 @@ def test_the_words_and_variables_are_those_that_ran(
     assert read.environment == environment
 
 
+@AT_ANY_PACE
 @given(arguments=ARGUMENTS, environment=PLAIN)
 def test_the_production_stack_adds_its_own_before_those_that_ran(
     arguments: tuple[str, ...], environment: dict[str, str]
@@ -62,7 +66,7 @@ def test_the_production_stack_adds_its_own_before_those_that_ran(
     assert read.environment == environment
 
 
-@settings(max_examples=50, deadline=None)
+@AT_ANY_PACE
 @given(arguments=ARGUMENTS, environment=PLAIN)
 def test_the_shell_of_kserve_reads_the_arguments_that_ran(
     arguments: tuple[str, ...], environment: dict[str, str]
@@ -77,6 +81,7 @@ def test_the_shell_of_kserve_reads_the_arguments_that_ran(
     assert (spec["model"], read.environment) == ({"uri": "hf://some/model", "name": "some/model"}, environment)
 
 
+@AT_ANY_PACE
 @given(arguments=ARGUMENTS, environment=PLAIN)
 def test_a_shell_reads_the_command_that_ran(arguments: tuple[str, ...], environment: dict[str, str]) -> None:
     found = to_deploy(arguments, environment=environment)
@@ -85,6 +90,7 @@ def test_a_shell_reads_the_command_that_ran(arguments: tuple[str, ...], environm
     assert tuple(words[len(environment) : -4]) == found.trial.command.argv
 
 
+@AT_ANY_PACE
 @given(study=st.text(), words=WORDS)
 def test_no_comment_becomes_a_line_of_its_own(study: str, words: str) -> None:
     """A study's name is what its user likes; nothing of it gets out of its comment."""

@@ -28,6 +28,7 @@ from tuner.export.serving import PROBE_S, STOP_S, flags, folders, is_folder, ser
 
 _MODEL_PATH = "/mnt/models"
 _PORT = "KServe's servers listen on port 8000 of every address of their pod: --host and --port are not used"
+_DOWNLOADS = """for the download: kubectl patch serviceaccount default -p '{"secrets": [{"name": "hf-token"}]}'"""
 _START = "start: kubectl apply -f FILE (KServe 0.20 or newer)"
 
 
@@ -36,7 +37,8 @@ def export_kserve(chosen: Chosen) -> str:
     for text in (*folders(chosen.trial.command), chosen.trial.command.model, served_name(chosen.trial.command)):
         check_plain("KServe", text)
     image, on_hub = image_of(chosen.fingerprint), not is_folder(chosen.trial.command.model)
-    notes = (image.note, _PORT, folder_note(chosen), TOKEN_NOTE if on_hub else None, _START)
+    token = f"{TOKEN_NOTE}, and {_DOWNLOADS}" if on_hub else None
+    notes = (image.note, _PORT, folder_note(chosen), token, _START)
     document: Tree = {
         "apiVersion": "serving.kserve.io/v1alpha2",
         "kind": "LLMInferenceService",

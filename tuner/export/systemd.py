@@ -4,6 +4,7 @@ The unit counts as started once /health answers. systemd reads %x as a specifier
 path of the program, and C escapes within quotation marks; %% and $$ are the letters.
 """
 
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 
 from tuner.export.chosen import Chosen
@@ -41,8 +42,6 @@ def export_systemd(chosen: Chosen) -> str:
     variables = environment(chosen.trial.command)
     plain = {name: value for name, value in variables.items() if is_identifier(name) and _is_value(value)}
     odd = {name: value for name, value in variables.items() if name not in plain}
-    address = ("--host", chosen.host, "--port", str(chosen.port))
-    first, *words = (*through_env(odd), *_program(chosen), *launched_arguments(chosen), *address)
     host = _ANY.get(chosen.host, chosen.host)
     token = [] if is_folder(chosen.trial.command.model) else [f"EnvironmentFile=-/etc/default/{name}"]
     unit = [
@@ -55,7 +54,7 @@ def export_systemd(chosen: Chosen) -> str:
         "Type=exec",
         *token,
         *(f"Environment={_quoted(f'{name}={value}')}" for name, value in plain.items()),
-        f"ExecStart={' '.join((_quoted(first), *(_quoted(word).replace('$', '$$') for word in words)))}",
+        f"ExecStart={_start(chosen, odd)}",
         f"ExecStartPost={_quoted(_python(chosen))} -c {_quoted(_READY)} {_quoted(host)} {chosen.port} $MAINPID",
         f"TimeoutStartSec={startup_s(chosen)}",
         "KillSignal=SIGTERM",
@@ -68,6 +67,13 @@ def export_systemd(chosen: Chosen) -> str:
         "WantedBy=multi-user.target",
     ]
     return head(chosen, *_notes(chosen, name)) + "\n".join(unit) + "\n"
+
+
+def _start(chosen: Chosen, odd: Mapping[str, str]) -> str:
+    """The command line; `odd` are the variables that Environment= does not take."""
+    address = ("--host", chosen.host, "--port", str(chosen.port))
+    words = (*through_env(odd), *_program(chosen), *launched_arguments(chosen), *address)
+    return " ".join((_quoted(words[0]), *(_quoted(word).replace("$", "$$") for word in words[1:])))
 
 
 def _notes(chosen: Chosen, name: str) -> list[str | None]:
