@@ -109,7 +109,7 @@ def test_of_two_canaries_at_the_same_time_one_begins(store: Store) -> None:
 
 
 def test_lists_are_of_states_the_newest_first_and_in_parts(store: Store) -> None:
-    numbers = []
+    numbers: list[int] = []
     for _ in range(3):
         if numbers:
             store.delete_study("after")

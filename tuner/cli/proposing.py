@@ -19,6 +19,7 @@ from tuner.cli.console import (
     errors,
     heed_signals,
     interrupted_code,
+    plain,
     results,
     say,
     write_file,
@@ -69,7 +70,7 @@ def show(number: int | None, storage: str, state: str | None, json: str | None) 
             write_json(json, proposal_json(found, log))
             _show_one(found, console)
             for step in log:
-                prose(console, f"{step.at:%Y-%m-%d %H:%M:%S} UTC  {step.who}: {step.what}: {step.why}", "  ")
+                prose(console, plain(f"{step.at:%Y-%m-%d %H:%M:%S} UTC  {step.who}: {step.what}: {step.why}"), "  ")
             return
         states = () if state is None else (State(state),)
         many = retune.listed(store, *states)
@@ -90,7 +91,7 @@ def show(number: int | None, storage: str, state: str | None, json: str | None) 
                 gain,
                 f"{one.changed_at:%Y-%m-%d %H:%M} UTC",
             )
-            table.add_row(str(one.number), *map(escape, cells))
+            table.add_row(str(one.number), *(escape(plain(cell)) for cell in cells))
         if many:
             show_table(console, table)
         else:
@@ -240,11 +241,11 @@ def _texts(value: str | list[str] | None) -> tuple[str, ...]:
 
 def _show_one(found: StoredProposal, console: Console) -> None:
     say(console, f"proposal {found.number}: {found.state.value}, of {', '.join(found.urls)}")
-    prose(console, f"Drift: {found.drift}.")
+    prose(console, plain(f"Drift: {found.drift}."))
     for line in diff_lines(found.workload_changes):
         say(console, f"  {line}")
     if found.verdict is not None:
-        prose(console, f"Study {found.study_after}: {found.verdict}")
+        prose(console, plain(f"Study {found.study_after}: {found.verdict}"))
     for line in diff_lines(found.settings_changes):
         say(console, f"  {line}")
 

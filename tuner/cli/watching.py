@@ -21,7 +21,7 @@ from tuner.retune.hours import Hours, parse_hours
 from tuner.retune.monitor import Asked, Look, looks
 from tuner.retune.proposals import is_unfinished, listed
 from tuner.retune.studies import Wanted, draft, tend, wanted
-from tuner.retune.tuned import Tuned, expected_of, tuned_for
+from tuner.retune.tuned import Tuned, tuned_for
 
 #: What `tuner watch --once` exits with when the traffic has drifted.
 DRIFTED = 3
@@ -102,10 +102,8 @@ def _watch(store: Store, tuned: Tuned, urls: tuple[str, ...], given: Given, aske
             say(errors, _line(look))
             continue
         prose(console, f"The traffic has drifted: {'; '.join(look.sentences)}.")
-        if look.workload is not None:
-            for line in diff_lines(
-                workload_changes(tuned.workload, tuned.expected, look.workload, expected_of(look.workload))
-            ):
+        if look.workload is not None and look.expected is not None:
+            for line in diff_lines(workload_changes(tuned.workload, tuned.expected, look.workload, look.expected)):
                 say(console, f"  {line}")
         number = _then(store, tuned, urls, look, plan)
         _tend(store, tuned, plan)
@@ -118,12 +116,12 @@ def _watch(store: Store, tuned: Tuned, urls: tuple[str, ...], given: Given, aske
 
 
 def _then(store: Store, tuned: Tuned, urls: tuple[str, ...], look: Look, plan: Wanted | None) -> int | None:
-    if plan is None or look.workload is None:
+    if plan is None or look.workload is None or look.expected is None:
         if plan is not None:
             say(errors, "nobody uses the server any more: there is nothing to tune for")
         return None
     try:
-        proposal = draft(store, tuned, urls, "; ".join(look.sentences), look.workload, plan)
+        proposal = draft(store, tuned, urls, "; ".join(look.sentences), look.workload, look.expected, plan)
     except RunError as error:
         say(errors, str(error))
         return None

@@ -4,17 +4,20 @@ from collections.abc import Iterable
 
 from tuner.decide.drift import Expected, Lengths
 from tuner.record.proposals import Difference
-from tuner.types import Command, Workload
+from tuner.types import Command, TokenCounts, Workload
+from tuner.workload.lengths import mean
 
 
 def workload_changes(before: Workload, was: Expected, after: Workload, now: Expected) -> tuple[Difference, ...]:
     """What users do, in numbers that can be compared: the distributions are in the workloads themselves."""
-    pairs = (
+    inputs = [_mean(work.input_tokens, work, drawn.inputs) for work, drawn in ((before, was), (after, now))]
+    outputs = [_mean(work.output_tokens, work, drawn.outputs) for work, drawn in ((before, was), (after, now))]
+    pairs: tuple[tuple[str, str | None, str | None], ...] = (
         ("requests a second", _number(was.rate), _number(now.rate)),
         ("requests in flight", _number(was.concurrency), _number(now.concurrency)),
         ("burstiness", _number(_burstiness(before)), _number(_burstiness(after))),
-        ("input tokens, mean", _number(_mean(was.inputs)), _number(_mean(now.inputs))),
-        ("output tokens, mean", _number(_mean(was.outputs)), _number(_mean(now.outputs))),
+        ("input tokens, mean", _number(inputs[0]), _number(inputs[1])),
+        ("output tokens, mean", _number(outputs[0]), _number(outputs[1])),
         ("prompt tokens in the prefix cache", _share(was.prefix_share), _share(now.prefix_share)),
     )
     return tuple(Difference(name=name, before=one, after=other) for name, one, other in pairs if one != other)
@@ -53,8 +56,12 @@ def _burstiness(workload: Workload) -> float | None:
     return workload.burstiness if workload.request_rate is not None else None
 
 
-def _mean(lengths: Lengths | None) -> float | None:
-    return None if lengths is None else lengths.mean
+def _mean(counts: TokenCounts, workload: Workload, drawn: Lengths | None) -> float | None:
+    """Exactly, where the workload itself says it."""
+    if drawn is None:
+        return None
+    is_plain = workload.trace is None and workload.turns is None
+    return mean(counts) if is_plain else drawn.mean
 
 
 def _number(value: float | None) -> str | None:

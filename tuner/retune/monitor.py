@@ -11,7 +11,7 @@ from itertools import pairwise
 from tuner.decide.drift import Detector, Drift, Expected, Margins, Quantity, Window, merged, ratios
 from tuner.errors import RunError
 from tuner.measure.imitation import imitation
-from tuner.measure.traffic import Traffic, traffic
+from tuner.measure.traffic import traffic
 from tuner.retune.hours import Hours
 from tuner.retune.tuned import Tuned, expected_of
 from tuner.retune.watching import Seen, windows
@@ -34,16 +34,17 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """After one window: how many were judged so far, how near an alarm is (0 to 1), and what has drifted, if anything has.
-    `window` is None where too little was seen, or the hours are others."""
+    """After one window: how many were judged so far, how near an alarm is (0 to 1), and what has drifted, if anything has: then
+    `workload` is the new traffic, and `expected` what it is of one server; None where nobody uses it any more. `window` is None
+    where too little was seen, or the hours are others."""
 
     windows: int
     evidence: float
     window: Window | None
     drifts: tuple[Drift, ...] = ()
     sentences: tuple[str, ...] = ()
-    traffic: Traffic | None = None
     workload: Workload | None = None
+    expected: Expected | None = None
 
 
 def looks(
@@ -69,9 +70,7 @@ def looks(
             continue
         look = _drifted(drifts, kept, expected, tuned, asked, judged)
         yield look
-        if look.workload is not None:
-            share = None if look.traffic is None else look.traffic.prefix_hit_rate
-            expected = replace(expected_of(look.workload), prefix_share=share)
+        expected = look.expected or expected
         detector, kept = Detector(expected, asked.margins), []
 
 
@@ -82,10 +81,11 @@ def _drifted(
     changed = kept[-since:]
     seen = changed[0].moments[0].total, *(moment.total for one in changed for moment in one.moments[1:])
     moved = [seen[0], *(now for before, now in pairwise(seen) if now.time_s > before.time_s)]
-    found, workload = None, None
+    workload, becomes = None, None
     try:
         found = traffic(moved)
         workload = imitation(found, tuned.workload.api, f"{tuned.workload.name.removesuffix('-drifted')}-drifted")
+        becomes = replace(expected_of(workload), prefix_share=found.prefix_hit_rate)
     except RunError:  # nobody uses it any more: there is nothing to imitate
         pass
     together = merged([one.window for one in changed if one.window is not None])
@@ -95,8 +95,8 @@ def _drifted(
         window=kept[-1].window,
         drifts=tuple(drifts),
         sentences=tuple(sentence(drift, together, expected, asked.window_s) for drift in drifts),
-        traffic=found,
         workload=workload,
+        expected=becomes,
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
+from tuner.decide.drift import Expected
 from tuner.decide.verdict import Decision
 from tuner.decide.words.answer import answer_text
 from tuner.decide.words.front import front_text
@@ -22,7 +23,7 @@ from tuner.record.store import Store
 from tuner.retune.differences import settings_changes, workload_changes
 from tuner.retune.hours import Hours
 from tuner.retune.proposals import step, tuner_itself
-from tuner.retune.tuned import Tuned, expected_of
+from tuner.retune.tuned import Tuned
 from tuner.study.decided import objectives_of, study_decision
 from tuner.types import Workload
 from tuner.workload.presets import workload_yaml
@@ -53,7 +54,13 @@ def wanted(tuned: Tuned, trials: int, hours: Hours | None, gpu: str | None, mode
 
 
 def draft(
-    store: Store, tuned: Tuned, urls: tuple[str, ...], drift: str, workload: Workload, asked: Wanted
+    store: Store,
+    tuned: Tuned,
+    urls: tuple[str, ...],
+    drift: str,
+    workload: Workload,
+    now_expected: Expected,
+    asked: Wanted,
 ) -> StoredProposal:
     """Note the drift and the study that it calls for. Raises RunError where one of the same servers is under way already."""
     book = Proposals(store)
@@ -70,7 +77,7 @@ def draft(
             study_after=name,
             drift=drift,
             workload=workload_json(workload),
-            workload_changes=workload_changes(tuned.workload, tuned.expected, workload, expected_of(workload)),
+            workload_changes=workload_changes(tuned.workload, tuned.expected, workload, now_expected),
         ),
         step(None, tuner_itself(), "drift found", drift),
     )
