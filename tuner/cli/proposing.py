@@ -38,7 +38,8 @@ from tuner.record.store import Store
 from tuner.retune import proposals as retune
 from tuner.retune.canary import Order, check_order, finish_unfinished, run_canary
 from tuner.retune.differences import diff_lines
-from tuner.study.decided import slo_texts, study_decision
+from tuner.study.decided import slo_texts
+from tuner.study.exporting import chosen_of
 
 _KEYS = ("canary_cmd", "revert_cmd", "canary_url", "replica", "watch", "slo")
 
@@ -195,16 +196,14 @@ def _order(store: Store, proposal: StoredProposal, canary: Canary, who: str) -> 
 
 def _config(store: Store, proposal: StoredProposal, url: str) -> str:
     """The file of the trial that was proposed, with the canary's port."""
-    found = study_decision(store, proposal.study_after)
     trial = next((one for one in store.trials(proposal.study_after) if one.number == proposal.trial), None)
     if trial is None:
         raise RunError(
             f"study {proposal.study_after} has no trial {proposal.trial} any more: reject proposal {proposal.number}"
         )
     parts = urlsplit(url)
-    verdict = found.verdict if found.chosen is not None and found.chosen.number == trial.number else None
-    fingerprint = store.study(proposal.study_after).fingerprint
-    return export_yaml(trial, fingerprint, parts.hostname or "127.0.0.1", parts.port or 8000, verdict)
+    host, port = parts.hostname or "127.0.0.1", parts.port or 8000
+    return export_yaml(chosen_of(store, proposal.study_after, trial, host, port))
 
 
 def _with_file(canary: Canary, config: Path | None) -> Canary:

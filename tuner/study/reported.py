@@ -22,6 +22,7 @@ from tuner.record.rows import StudyRecord
 from tuner.record.store import Store
 from tuner.report.content import Again, Drawn, Method, Report
 from tuner.study.decided import objectives_of, slo_texts, study_decision
+from tuner.study.exporting import chosen_of
 from tuner.study.lease import is_run
 from tuner.types import Measured, Outcome, Trial
 from tuner.types.settings import flag
@@ -63,7 +64,7 @@ def report_of(store: Store, name: str, now: datetime | None = None) -> Report:
         found=found,
         answer=answer_text(found, objectives[0]) if found.front is None else front_text(found, found.front),
         cautions=_cautions(found),
-        command=_command(found, record),
+        command=_command(store, found, record),
         compared=compared,
         importances=tuple(importances(finished, objective) for objective in objectives),
         time_lines=_time_lines(store, name, found, compared),
@@ -97,13 +98,13 @@ def _cautions(found: Decision) -> tuple[str, ...]:
     return tuple(filter(None, (*told, ballast_sentence(found))))
 
 
-def _command(found: Decision, record: StudyRecord) -> str | None:
+def _command(store: Store, found: Decision, record: StudyRecord) -> str | None:
     """As `tuner export` prints it; of what did not run, the command for the card, below the sentences that say so."""
     chosen = found.chosen
     if chosen is None or not isinstance(chosen.outcome, Measured):
         return None
     if record.fingerprint.unreal is None:
-        return export_command(chosen, record.fingerprint, _HOST, _PORT, verdict_of(found, chosen))
+        return export_command(chosen_of(store, record.name, chosen, _HOST, _PORT))
     said = (unreal_sentence(record.fingerprint), *_cautions(found))
     flags = (word for name, value in chosen.command.settings.items() for word in flag(name, value))
     words = ("vllm", "serve", chosen.command.model, *flags, "--host", _HOST, "--port", str(_PORT))
