@@ -23,7 +23,6 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import quote
 
 import psutil
 from rich.console import Console
@@ -34,6 +33,7 @@ from waiting import answers, free_port, wait_for
 
 from tuner.record.queue import Queue
 from tuner.record.store import Store
+from tuner.serve.tokens import text_token
 
 _REQUESTS = 100
 
@@ -67,7 +67,7 @@ def main() -> None:
             service = subprocess.Popen(command, cwd=folder, stdout=out, stderr=out, env=dict(os.environ))
         try:
             wait_for(lambda: answers(f"http://127.0.0.1:{port}/api/v1/health"), 120)
-            lists(port)
+            lists(port, asked.studies)
             watching(
                 service.pid, port, folder / "tuner-logs" / "service" / f"{token}.jsonl", asked.clients, asked.seconds
             )
@@ -115,7 +115,7 @@ def fill(file: Path, trials: int, studies: int) -> str:
     return job.token
 
 
-def lists(port: int) -> None:
+def lists(port: int, studies: int) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
 
     def get(path: str) -> bytes:
@@ -125,14 +125,14 @@ def lists(port: int) -> None:
         assert answer.status == 200, data
         return data
 
-    after = json.loads(get("studies?limit=50"))["next"]
-    last = quote("OTk5MA")  # "9990"
+    after = json.loads(get("studies?limit=1"))["next"]
+    last = text_token("9940")
     for name, path in (
         ("studies, the first 50", "studies?limit=50"),
         ("studies, the next 50", f"studies?limit=50&after={after}"),
-        ("trials, the first 50", "studies/s100/trials?limit=50"),
-        ("trials, the first 200", "studies/s100/trials?limit=200"),
-        ("trials, the last", f"studies/s100/trials?limit=50&after={last}"),
+        ("trials, the first 50", f"studies/s{studies}/trials?limit=50"),
+        ("trials, the first 200", f"studies/s{studies}/trials?limit=200"),
+        ("trials, the last", f"studies/s{studies}/trials?limit=50&after={last}"),
     ):
         times_s = timed(lambda path=path: get(path))  # type: ignore[misc]
         p50, p99 = (1e3 * times_s[int(share * len(times_s))] for share in (0.5, 0.99))

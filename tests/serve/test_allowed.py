@@ -29,7 +29,7 @@ limits: {trials: 7, hours: 2, users: 9}
 @pytest.fixture
 def file(tmp_path: Path, demo_model: Path) -> Path:
     (tmp_path / "own.yaml").write_text(shipped_spaces()["l4"].read_text())
-    (tmp_path / "ours.yaml").write_text("users: 3\ninput_tokens: 64\noutput_tokens: 32\n")
+    (tmp_path / "ours.yaml").write_text("api: chat\nusers: 3\ninput_tokens: 64\noutput_tokens: 32\n")
     path = tmp_path / "allow.yaml"
     path.write_text(FILE.replace("/models/mine", str(demo_model)))
     return path

@@ -256,11 +256,11 @@ def test_health_options_and_metrics(service: Service) -> None:
     assert headers["content-type"].startswith("text/plain")
     assert b"made" not in text
     for name in (
-        b"tuner_jobs{",
-        b"tuner_requests_total{",
-        b"tuner_request_seconds_bucket{",
-        b"tuner_sse_clients ",
-        b"tuner_launches ",
+        b"jobs{",
+        b"requests_total{",
+        b"request_seconds_bucket{",
+        b"sse_clients ",
+        b"launches ",
     ):
         assert name in text
 

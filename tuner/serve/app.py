@@ -62,8 +62,7 @@ def application(parts: Parts) -> web.Application:
         app.router.add_route(route.method, route.path, _handler(parts, pool, route))
     app.router.add_get(HEALTH, _health(parts, pool))
     app.router.add_get(EVENTS, _events(parts), allow_head=False)
-    told = _json(document(parts.version))
-    app.router.add_get(OPENAPI, lambda request: _answered(request, told))
+    app.router.add_get(OPENAPI, _document(parts.version))
     app.router.add_get("/metrics", _metrics(parts, pool))
     mount(app, parts.verbs, parts.logs)
 
@@ -219,9 +218,14 @@ def _json(found: object) -> bytes:
     return _adapter(object).dump_json(found)
 
 
-async def _answered(request: web.Request, body: bytes) -> web.Response:
-    read_query(NothingAsked, _once(request))
-    return web.Response(body=body, content_type="application/json")
+def _document(version: str) -> Any:
+    told = _json(document(version))
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        read_query(NothingAsked, _once(request))
+        return web.Response(body=told, content_type="application/json")
+
+    return handle
 
 
 def _error(status: int, sentence: str) -> web.Response:
