@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -84,15 +85,16 @@ def test_what_is_queued_again_keeps_its_place(queue: Queue) -> None:
 
 
 def test_two_services_never_get_one_job(storage_url: str) -> None:
-    """Eight threads, each with a connection of its own, want twelve jobs of four cards."""
+    """Eight threads, each with a connection of its own, want twelve jobs of four cards, and begin each card's first."""
     first = Store.open(storage_url)
     for number in range(12):
         add(Queue(first), f"s{number}", f"card {number % 4}")
     taken: list[str] = []
+    end = time.monotonic() + 120
 
     def take(pid: int) -> None:
         store = Store.open(storage_url)
-        for _ in range(12):
+        while len(taken) < 12 and time.monotonic() < end:
             if (job := Queue(store).claim(ProcessId(pid, 1.0, "x"), NOW)) is not None:
                 taken.append(job.study)
                 assert Queue(store).end(job, FINISHED, None, NOW)
@@ -104,6 +106,8 @@ def test_two_services_never_get_one_job(storage_url: str) -> None:
     for thread in threads:
         thread.join()
     assert sorted(taken) == sorted(f"s{number}" for number in range(12))
+    for card in range(4):
+        assert [study for study in taken if int(study[1:]) % 4 == card] == [f"s{card + 4 * turn}" for turn in range(3)]
     first.close()
 
 

@@ -120,22 +120,24 @@ class Queue:
 
     def claim(self, me: ProcessId, now: datetime) -> Job | None:
         """The oldest queued job whose card runs nothing on this host, from now on held by `me`; None where there is none."""
-        host = socket.gethostname()
         with self._store.transaction() as session:
             waiting = (
                 select(JobRow.card).where(JobRow.state == QUEUED).group_by(JobRow.card).order_by(func.min(JobRow.id))
             )
-            for card in session.scalars(waiting).all():
-                mine = (
-                    select(JobRow).where(JobRow.card == card, JobRow.state.in_((QUEUED, RUNNING))).order_by(JobRow.id)
-                )
-                found = session.scalars(mine.with_for_update().execution_options(populate_existing=True)).all()
-                if any(row.state == RUNNING and row.host == host for row in found):
-                    continue
-                if row := next((row for row in found if row.state == QUEUED), None):
-                    row.state, row.message, row.began_at = RUNNING, None, row.began_at or now
-                    return _taken(session, row, me, host)
-        return None
+            cards = session.scalars(waiting).all()
+        return next((job for card in cards if (job := self._claim(card, me, now)) is not None), None)
+
+    def _claim(self, card: str, me: ProcessId, now: datetime) -> Job | None:
+        """Each card in a transaction of its own: two services that lock several in other orders wait for each other."""
+        host = socket.gethostname()
+        mine = select(JobRow).where(JobRow.card == card, JobRow.state.in_((QUEUED, RUNNING))).order_by(JobRow.id)
+        with self._store.transaction() as session:
+            found = session.scalars(mine.with_for_update().execution_options(populate_existing=True)).all()
+            row = next((row for row in found if row.state == QUEUED), None)
+            if row is None or any(one.state == RUNNING and one.host == host for one in found):
+                return None
+            row.state, row.message, row.began_at = RUNNING, None, row.began_at or now
+            return _taken(session, row, me, host)
 
     def take_over(self, job: Job, me: ProcessId) -> Job | None:
         """Hold a running job instead of the service that did; None where another was quicker."""
