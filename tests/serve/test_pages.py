@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 from aiohttp import web
@@ -14,7 +15,7 @@ import tuner.serve.pages
 from tuner.serve.pages import add_page
 
 FOLDER = Path(tuner.serve.pages.__file__).with_name("page")
-Client = TestClient[web.Request, web.Application]
+Client: TypeAlias = "TestClient[web.Request, web.Application]"
 
 
 def asked(question: Callable[[Client], Awaitable[None]]) -> None:

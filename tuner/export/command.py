@@ -4,13 +4,30 @@ import shlex
 
 from tuner.export.caution import environment_words
 from tuner.export.chosen import Chosen
-from tuner.export.provenance import head
+from tuner.export.provenance import comments, head, warnings
 from tuner.export.serving import environment, launched_arguments
 
 
 def export_command(chosen: Chosen) -> str:
-    address, argv = ("--host", chosen.host, "--port", str(chosen.port)), chosen.trial.command.argv
-    real = ("vllm", "serve", *launched_arguments(chosen), *address)
-    on_card = f"on the card: {shlex.join(real)}" if chosen.fingerprint.unreal else None
-    words = [*environment_words(environment(chosen.trial.command)), shlex.join((*argv, *address))]
-    return head(chosen, on_card) + " ".join(words) + "\n"
+    on_card = f"on the card: {on_the_card(chosen)}" if chosen.fingerprint.unreal else None
+    return head(chosen, on_card) + _launched(chosen)
+
+
+def bare_command(chosen: Chosen) -> str:
+    """What to run on the card, below what keeps it from being relied on, and not where it comes from."""
+    line = f"{on_the_card(chosen)}\n" if chosen.fingerprint.unreal else _launched(chosen)
+    return comments(warnings(chosen)) + line
+
+
+def on_the_card(chosen: Chosen) -> str:
+    """`vllm serve` with the settings, whatever ran."""
+    return shlex.join(("vllm", "serve", *launched_arguments(chosen), *_address(chosen)))
+
+
+def _launched(chosen: Chosen) -> str:
+    words = environment_words(environment(chosen.trial.command))
+    return " ".join([*words, shlex.join((*chosen.trial.command.argv, *_address(chosen)))]) + "\n"
+
+
+def _address(chosen: Chosen) -> tuple[str, ...]:
+    return ("--host", chosen.host, "--port", str(chosen.port))

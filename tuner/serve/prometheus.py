@@ -4,11 +4,11 @@ Requests are counted by the template of their route, never by their path: what a
 """
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from tuner.record.queue import CANCELLED, FAILED, FINISHED, PAUSED, QUEUED, RUNNING
 
-CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+#: Of the text that `generate_latest` writes (Prometheus, exposition formats).
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _STATES = (QUEUED, RUNNING, PAUSED, FINISHED, FAILED, CANCELLED)
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 

@@ -1,6 +1,5 @@
 """A stored study in; the record that its report is made of out. It reads, launches nothing, and makes no text of its own."""
 
-import shlex
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -14,7 +13,7 @@ from tuner.decide.words.answer import answer_text
 from tuner.decide.words.front import front_text
 from tuner.decide.words.recommended import ballast_sentence
 from tuner.export.caution import cautions, verdict_sentence
-from tuner.export.command import export_command
+from tuner.export.command import bare_command
 from tuner.export.unreal import unreal_sentence
 from tuner.predict.agreement import agreement, agreement_sentence
 from tuner.propose.importance import importances
@@ -25,7 +24,6 @@ from tuner.study.decided import objectives_of, slo_texts, study_decision
 from tuner.study.exporting import as_chosen
 from tuner.study.lease import is_run
 from tuner.types import Measured, Outcome, Trial
-from tuner.types.settings import flag
 from tuner.workload.presets import workload_yaml
 from tuner.workload.stored import stored_workload
 from tuner.workload.told import load_text
@@ -99,16 +97,11 @@ def _cautions(found: Decision) -> tuple[str, ...]:
 
 
 def _command(found: Decision, record: StudyRecord) -> str | None:
-    """As `tuner export` prints it; of what did not run, the command for the card, below the sentences that say so."""
+    """As `tuner export` prints it, but for where it comes from, which the report says itself."""
     chosen = found.chosen
     if chosen is None or not isinstance(chosen.outcome, Measured):
         return None
-    if record.fingerprint.unreal is None:
-        return export_command(as_chosen(record, found, chosen, _HOST, _PORT))
-    said = (unreal_sentence(record.fingerprint), *_cautions(found))
-    flags = (word for name, value in chosen.command.settings.items() for word in flag(name, value))
-    words = ("vllm", "serve", chosen.command.model, *flags, "--host", _HOST, "--port", str(_PORT))
-    return "".join(f"# {sentence}\n" for sentence in said if sentence) + shlex.join(words) + "\n"
+    return bare_command(as_chosen(record, found, chosen, _HOST, _PORT))
 
 
 def _compared(
