@@ -55,7 +55,7 @@ def test_the_command_line_reads_back_what_was_asked_for(places: Places) -> None:
             assert (tuple(given) if isinstance(given, list) else default if given is None else given) == value, (
                 field.name
             )
-    assert (read["log_dir"], read["vllm_python"]) == (places.logs, "/engine/python")
+    assert (str(read["log_dir"]), read["vllm_python"]) == (str(places.logs), "/engine/python")
 
 
 def test_no_word_of_the_command_has_the_database(places: Places) -> None:
