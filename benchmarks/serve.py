@@ -23,6 +23,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import psutil
 from rich.console import Console
@@ -36,6 +37,7 @@ from tuner.record.store import Store
 from tuner.serve.tokens import text_token
 
 _REQUESTS = 100
+_BUSY_S = 5.0
 
 
 def show(text: str) -> None:
@@ -125,6 +127,13 @@ def lists(port: int, studies: int) -> None:
         assert answer.status == 200, data
         return data
 
+    began = time.perf_counter()
+    for _ in range(_REQUESTS // 10):
+        times_s = timed(lambda: get("studies?limit=50"), 10)
+        show(f"studies, no verdicts yet  p50 {1e3 * times_s[5]:6.1f} ms, at most {1e3 * times_s[-1]:6.1f} ms")
+        if time.perf_counter() > began + _BUSY_S:
+            break
+    verdicts(get, began)
     after = json.loads(get("studies?limit=1"))["next"]
     last = text_token("9940")
     for name, path in (
@@ -140,9 +149,22 @@ def lists(port: int, studies: int) -> None:
     connection.close()
 
 
-def timed(call: Callable[[], object]) -> Sequence[float]:
+def verdicts(get: Callable[[str], bytes], began: float) -> None:
+    """Wait until each study of the list has its verdict."""
+    waiting, page = True, dict[str, Any]()
+    while waiting:
+        time.sleep(1)
+        waiting, after = False, ""
+        while after is not None:
+            page = json.loads(get(f"studies?limit=50{after and f'&after={after}'}"))
+            waiting |= any(study["verdict"] is None and study["trials_finished"] for study in page["studies"])
+            after = page["next"]
+    show(f"all verdicts are known after {time.perf_counter() - began:.0f} s")
+
+
+def timed(call: Callable[[], object], times: int = _REQUESTS) -> Sequence[float]:
     found = []
-    for _ in range(_REQUESTS):
+    for _ in range(times):
         began = time.perf_counter()
         call()
         found.append(time.perf_counter() - began)
