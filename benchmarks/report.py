@@ -19,14 +19,17 @@ from pathlib import Path
 import numpy as np
 from pydantic import JsonValue
 
-from tuner.record.rows import StudyRecord, Verification
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from report_samples import record
+from samples import FINGERPRINT
+
+from tuner.record.rows import Verification
 from tuner.record.store import Store
 from tuner.types import (
     Command,
     Distribution,
     Failed,
     FailureKind,
-    Fingerprint,
     GpuMetrics,
     LoadMetrics,
     Measured,
@@ -131,37 +134,14 @@ def trials(count: int) -> Iterator[Trial]:
 def make(storage: str, count: int) -> None:
     """The study, with three rounds of a verification of its best."""
     store = Store.open(storage)
-    fingerprint = Fingerprint(
-        gpu="Tesla T4",
-        gpu_count=1,
-        driver="550.1",
-        engine_version="0.32.0",
-        model="some/model",
-        model_revision=None,
-        workload_hash="abc",
-        host="made by benchmarks/report.py",
-    )
     settings: dict[str, JsonValue] = {
         "slos": ["ttft_p99=1.5s"],
         "sampler": "model",
         "start": "plain",
         "workload": workload_json(PRESETS["chat"]),
     }
-    store.create_or_get_study(
-        StudyRecord(
-            name=STUDY,
-            created_at=NOW,
-            gpu="t4",
-            model="some/model",
-            workload="chat",
-            objective="throughput",
-            direction="maximize",
-            space_digest="0",
-            space="{}",
-            fingerprint=fingerprint,
-            settings=settings,
-        )
-    )
+    where = replace(FINGERPRINT, host="made by benchmarks/report.py")
+    store.create_or_get_study(record(STUDY, created_at=NOW, fingerprint=where, settings=settings))
     made = list(trials(count))
     for one in made:
         store.finish(STUDY, one)

@@ -76,7 +76,15 @@ def test_nothing_can_be_changed_and_only_this_machine_is_meant(folder: Path) -> 
         ):
             status, text = ask(f"{url}{path}", method, body=b"{}")
             assert (status, "only shows" in text) == (405, True)
-        for strange in ("evil.example", "evil.example:80", "127.0.0.1.evil.example", "", "[", "localhost.evil"):
+        for strange in (
+            "evil.example",
+            "evil.example:80",
+            "127.0.0.1.evil.example",
+            "",
+            "[",
+            "localhost.evil",
+            "127.0.0.1:1.evil",
+        ):
             assert ask(f"{url}/api/studies", host=strange)[0] == 421, strange
         for ours in ("localhost", "127.0.0.1:8080", "[::1]:8080", "LOCALHOST:1"):
             assert ask(f"{url}/api/studies", host=ours)[0] == 200, ours

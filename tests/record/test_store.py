@@ -150,6 +150,7 @@ def test_a_trial_that_failed_by_no_fault_of_its_settings_is_run_again(store: Sto
     store.finish("a study", first)
     assert store.trials("a study") == []
     assert store.unfinished("a study") == [first]
+    assert (store.trial("a study", first.number), store.trial("a study", 77)) == (first, None)
     assert [proposal.number for proposal in store.running("a study")] == [1]
     begin(store, 1)
     assert store.unfinished("a study") == []

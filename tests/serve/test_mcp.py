@@ -237,6 +237,14 @@ def test_a_study_goes_on_when_the_agent_comes_back(tmp_path: Path) -> None:
     talk(tmp_path, coming_back)
 
 
+def spoken_to(folder: Path) -> "subprocess.Popen[str]":
+    """The server, with pipes for all that it hears and says."""
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        command(folder), stdin=pipe, stdout=pipe, stderr=pipe, text=True, cwd=folder, env=environment()
+    )
+
+
 def test_only_the_protocol_is_on_stdout_and_it_ends_with_its_stdin(tmp_path: Path) -> None:
     me = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
     asked: list[dict[str, object]] = [
@@ -246,10 +254,7 @@ def test_only_the_protocol_is_on_stdout_and_it_ends_with_its_stdin(tmp_path: Pat
         {"id": 3, "method": "tools/call", "params": {"name": "nothing"}},
     ]  # fmt: skip
     lines = "".join(json.dumps({"jsonrpc": "2.0", **one}) + "\n" for one in asked) + "no JSON at all\n"
-    with subprocess.Popen(
-        command(tmp_path), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        cwd=tmp_path, env=environment(),
-    ) as server:  # fmt: skip
+    with spoken_to(tmp_path) as server:
         assert server.stdin is not None
         assert server.stdout is not None
         server.stdin.write(lines)
@@ -266,10 +271,7 @@ def test_only_the_protocol_is_on_stdout_and_it_ends_with_its_stdin(tmp_path: Pat
 
 
 def test_a_signal_ends_it_also_while_the_agent_is_silent(tmp_path: Path) -> None:
-    with subprocess.Popen(
-        command(tmp_path), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        cwd=tmp_path, env=environment(),
-    ) as server:  # fmt: skip
+    with spoken_to(tmp_path) as server:
         assert server.stdin is not None
         assert server.stdout is not None
         server.stdin.write('{"jsonrpc": "2.0", "id": 1, "method": "ping"}\n')

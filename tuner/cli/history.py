@@ -168,10 +168,8 @@ def open_store(storage: str) -> Store:
 
 
 def trial_of(store: Store, study: str, number: int) -> Trial:
-    store.study(study)
-    for trial in [*store.trials(study), *store.unfinished(study)]:
-        if trial.number == number:
-            return trial
+    if (trial := store.trial(study, number)) is not None:
+        return trial
     raise UsageError(
         f"study {study!r} has no trial {number} that ended: see `{next_step(Options().storage, 'trials', study)}`"
     )

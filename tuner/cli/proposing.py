@@ -197,7 +197,7 @@ def _order(store: Store, proposal: StoredProposal, canary: Canary, who: str) -> 
 def _config(store: Store, proposal: StoredProposal, url: str) -> str:
     """The file of the trial that was proposed, with the canary's port."""
     after = proposal.study_after
-    trial = next((one for one in store.trials(after) if one.number == proposal.trial), None)
+    trial = None if proposal.trial is None else store.trial(after, proposal.trial)
     if trial is None:
         raise RunError(f"study {after} has no trial {proposal.trial} any more: reject proposal {proposal.number}")
     parts = urlsplit(url)

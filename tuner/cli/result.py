@@ -14,8 +14,7 @@ from tuner.cli.tables import prose, show
 from tuner.decide.before_after import beside_the_defaults
 from tuner.decide.objective import Objective
 from tuner.decide.verdict import Decision
-from tuner.decide.words.answer import answer_text
-from tuner.decide.words.front import front_text
+from tuner.decide.words.decision import decision_text
 from tuner.decide.words.settings import settings
 from tuner.export.unreal import unreal_sentence
 from tuner.predict.agreement import agreement, agreement_sentence
@@ -46,8 +45,7 @@ def print_result(store: Store, name: str, found: Decision, storage: str, console
         say(console, "The front, by the first objective; values with their 95 % intervals:")
         show(console, front_table(found, found.front))
     console.print()
-    told = answer_text(found, objectives[0], unreal) if found.front is None else front_text(found, found.front, unreal)
-    prose(console, told)
+    prose(console, decision_text(found, objectives[0], unreal))
     if (table := recommendation_table(found)) is not None:
         show(console, table)
     for sentence in recommendation_sentences(found):

@@ -4,10 +4,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from tuner.errors import UsageError
 from tuner.measure.buckets import Observed
+from tuner.measure.summed import summed
 
 _FINISHED = "vllm:request_success_total"
 _RUNNING = "vllm:num_requests_running"
@@ -59,35 +60,23 @@ class Served:
 
 def parse_served(text: str, time_s: float, url: str) -> Served:
     """Raises UsageError, naming `url`, where the page is not vLLM's."""
-    values: dict[str, float] = {}
-    bounds: dict[str, dict[float, float]] = {}
-    unanswered = 0.0
-    lines = [line for line in text.splitlines() if line.startswith(_NAMES)]
-    try:
-        for family in text_string_to_metric_families("\n".join([*lines, ""])):
-            for sample in family.samples:
-                values[sample.name] = values.get(sample.name, 0.0) + sample.value
-                if sample.name == _FINISHED and sample.labels.get("finished_reason") in _UNANSWERED:
-                    unanswered += sample.value
-                if "le" in sample.labels:
-                    buckets = bounds.setdefault(sample.name.removesuffix("_bucket"), {})
-                    bound = float(sample.labels["le"])
-                    buckets[bound] = buckets.get(bound, 0.0) + sample.value
-    except (ValueError, KeyError, IndexError) as error:
-        raise UsageError(f"{url} is not a page of Prometheus metrics: {error}") from error
+    found = summed(text, _NAMES, url)
+    values = found.values
     if _FINISHED not in values:
         raise UsageError(f"{url} has no {_FINISHED}: is this a vLLM server, started without --disable-log-stats?")
     return Served(
         time_s=time_s,
         finished=values[_FINISHED],
-        unanswered=unanswered,
+        unanswered=sum(sample.value for sample in found.samples if _is_unanswered(sample)),
         in_flight=values.get(_RUNNING, 0.0) + values.get(_WAITING, 0.0),
         latencies={
-            latency: Observed(at_most=bounds[name], sum=values.get(f"{name}_sum", 0.0))
-            for latency, name in LATENCIES.items()
-            if math.inf in bounds.get(name, {})
+            latency: observed for latency, name in LATENCIES.items() if (observed := found.histogram(name)) is not None
         },
     )
+
+
+def _is_unanswered(sample: Sample) -> bool:
+    return sample.name == _FINISHED and sample.labels.get("finished_reason") in _UNANSWERED
 
 
 def quantile(observed: Observed, share: float) -> float | None:

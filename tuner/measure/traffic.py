@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean
 
-from prometheus_client.parser import text_string_to_metric_families
-
 from tuner.errors import RunError, UsageError
 from tuner.measure.buckets import Observed, fitted, nearly_all_above
+from tuner.measure.summed import summed
 from tuner.types import Histogram, SharedPrefix
 
 _FINISHED = "vllm:request_success_total"
@@ -81,20 +80,10 @@ class Traffic:
 
 def parse(text: str, time_s: float, url: str) -> Scrape:
     """A page of /metrics. Raises UsageError, naming `url`, where it is not vLLM's."""
-    values: dict[str, float] = {}
-    bounds: dict[str, dict[float, float]] = {_PROMPTS: {}, _GENERATIONS: {}}
-    lines = [line for line in text.splitlines() if line.startswith(_NAMES)]
-    try:
-        samples = [s for family in text_string_to_metric_families("\n".join([*lines, ""])) for s in family.samples]
-        for sample in samples:
-            values[sample.name] = values.get(sample.name, 0.0) + sample.value
-            if (buckets := bounds.get(sample.name.removesuffix("_bucket"))) is not None and "le" in sample.labels:
-                bound = float(sample.labels["le"])
-                buckets[bound] = buckets.get(bound, 0.0) + sample.value
-    except (ValueError, KeyError, IndexError) as error:
-        raise UsageError(f"{url} is not a page of Prometheus metrics: {error}") from error
+    found = summed(text, _NAMES, url)
+    values, prompts, generations = found.values, found.histogram(_PROMPTS), found.histogram(_GENERATIONS)
     missing = [name for name in (_FINISHED, f"{_PROMPTS}_sum", f"{_GENERATIONS}_sum") if name not in values]
-    if missing or any(math.inf not in buckets for buckets in bounds.values()):
+    if missing or prompts is None or generations is None:
         what = f"no {missing[0]}" if missing else "a histogram without its last bucket"
         raise UsageError(f"{url} has {what}: is this a vLLM server, started without --disable-log-stats?")
     return Scrape(
@@ -104,8 +93,8 @@ def parse(text: str, time_s: float, url: str) -> Scrape:
         waiting=values.get(_WAITING),
         prefix_queries=values.get(_QUERIES),
         prefix_hits=values.get(_HITS),
-        prompts=Observed(at_most=bounds[_PROMPTS], sum=values[f"{_PROMPTS}_sum"]),
-        generations=Observed(at_most=bounds[_GENERATIONS], sum=values[f"{_GENERATIONS}_sum"]),
+        prompts=prompts,
+        generations=generations,
     )
 
 

@@ -5,14 +5,12 @@ browser that names this machine as its host, so that no page of another site rea
 The files of trials are given by who made them, and to no page of another site either, as optuna-dashboard itself would.
 """
 
-import ipaddress
 import re
 import socket
 import threading
 from collections.abc import Callable, Iterable
 from html import escape
 from typing import Any, BinaryIO, NoReturn
-from urllib.parse import urlsplit
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import optuna
@@ -20,6 +18,7 @@ import optuna_dashboard
 from optuna.trial import FrozenTrial
 
 from tuner.errors import TunerError, UsageError
+from tuner.propose.hosts import is_this_machine, own_names
 from tuner.propose.shown import Content
 from tuner.propose.storage import Opener, read_only_storage, storage
 
@@ -106,10 +105,10 @@ class ReadOnly:
 
     def __init__(self, app: Callable[..., Iterable[bytes]], host: str, banner: str, files: Files | None = None) -> None:
         self._app, self._banner, self._files = app, banner, files
-        self._names = {"localhost", host.lower(), socket.gethostname().lower()}
+        self._names = own_names(host)
 
     def __call__(self, environment: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
-        if not self._is_this_machine(environment.get("HTTP_HOST", "")):
+        if not is_this_machine(environment.get("HTTP_HOST", ""), self._names):
             return _answer(start, "421 Misdirected Request", _STRANGE_HOST)
         if environment["REQUEST_METHOD"] not in ("GET", "HEAD"):
             return _answer(start, "405 Method Not Allowed", _REFUSED)
@@ -142,16 +141,6 @@ class ReadOnly:
         told = [("Content-Type", found.mimetype), ("Content-Length", str(len(found.body)))]
         start("200 OK", [*told, ("Content-Disposition", f'inline; filename="{filename}"'), *_INERT])
         return [found.body]
-
-    def _is_this_machine(self, named: str) -> bool:
-        """An address is; so is a name that we have. Any other may be of a site that lets it resolve to this address."""
-        name = ""
-        try:
-            name = urlsplit(f"//{named}").hostname or ""
-            ipaddress.ip_address(name)
-        except ValueError:
-            return name in self._names
-        return True
 
 
 def _answer(start: Callable[..., Any], status: str, sentence: str) -> list[bytes]:

@@ -225,6 +225,12 @@ class Store:
         with self._transaction() as session:
             return [rows.trial(row) for row in self._trial_rows(session, study, "finished")]
 
+    def trial(self, study: str, number: int) -> Trial | None:
+        """One trial, finished or with the failure of its last attempt; None where there is none, or it has not ended."""
+        with self._transaction() as session:
+            row = self._trial_row(session, study, number)
+            return None if row is None or row.outcome is None else rows.trial(row)
+
     def unfinished(self, study: str) -> list[Trial]:
         """The trials whose last attempt failed by no fault of their settings, with that failure, by number."""
         with self._transaction() as session:

@@ -111,26 +111,16 @@ def sentence(drift: Drift, seen: Window, expected: Expected, window_s: float) ->
     ratio = ratios(seen, expected).get(quantity)
     if ratio is None:
         return f"the {quantity.value} is another, {since}"
-    now, before = _value(quantity, seen), _tuned_for(quantity, expected)
+    now, before = _value(quantity, seen), _value(quantity, expected)
     return f"{quantity.value}: {now:.4g} on average, {ratio:.2f} times the {before:.4g} that it was tuned for, {since}"
 
 
-def _value(quantity: Quantity, seen: Window) -> float:
+def _value(quantity: Quantity, side: Window | Expected) -> float:
     values = {
-        Quantity.RATE: seen.rate,
-        Quantity.CONCURRENCY: seen.concurrency,
-        Quantity.INPUT: seen.inputs and seen.inputs.mean,
-        Quantity.OUTPUT: seen.outputs and seen.outputs.mean,
-    }
-    return values[quantity] or 0.0
-
-
-def _tuned_for(quantity: Quantity, expected: Expected) -> float:
-    values = {
-        Quantity.RATE: expected.rate,
-        Quantity.CONCURRENCY: expected.concurrency,
-        Quantity.INPUT: expected.inputs and expected.inputs.mean,
-        Quantity.OUTPUT: expected.outputs and expected.outputs.mean,
+        Quantity.RATE: side.rate,
+        Quantity.CONCURRENCY: side.concurrency,
+        Quantity.INPUT: side.inputs and side.inputs.mean,
+        Quantity.OUTPUT: side.outputs and side.outputs.mean,
     }
     return values[quantity] or 0.0
 

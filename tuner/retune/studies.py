@@ -13,8 +13,7 @@ from pydantic import JsonValue
 
 from tuner.decide.drift import Expected
 from tuner.decide.verdict import Decision
-from tuner.decide.words.answer import answer_text
-from tuner.decide.words.front import front_text
+from tuner.decide.words.decision import decision_text
 from tuner.errors import RunError, UsageError
 from tuner.record.proposals import Decided, Drafted, Proposals, State, StoredProposal
 from tuner.record.queue import CANCELLED, FAILED, FINISHED, PAUSED, QUEUED, RUNNING, Job, Queue
@@ -147,8 +146,7 @@ def decide(store: Store, proposal: StoredProposal) -> str:
 
 def _answer(record: StudyRecord, found: Decision) -> str:
     """What the study says, in its own words."""
-    unreal, objective = record.fingerprint.unreal, objectives_of(record)[0]
-    return front_text(found, found.front, unreal) if found.front is not None else answer_text(found, objective, unreal)
+    return decision_text(found, objectives_of(record)[0], record.fingerprint.unreal)
 
 
 def proposed_workload(store: Store, name: str, folder: Path) -> Path | None:

@@ -5,16 +5,14 @@ this address (Host), nor change anything (Origin). It knows no route.
 """
 
 import hmac
-import ipaddress
-import re
-import socket
 from base64 import b64decode
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from aiohttp.web import Request
 
-_HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[\w.-]+)(?::\d{1,5})?")
+from tuner.propose.hosts import is_this_machine, own_names
+
 _SAFE = ("GET", "HEAD", "OPTIONS")
 #: What every answer of ours says to a browser.
 HEADERS: Mapping[str, str] = {
@@ -49,12 +47,11 @@ class Guard:
     def of(
         cls, host: str, token: str | None, more: Collection[str], open: Collection[str], below: Collection[str] = ()
     ) -> "Guard":
-        names = {"localhost", host.lower(), socket.gethostname().lower(), *(name.lower() for name in more)}
-        return cls(token=token, names=frozenset(names), open=frozenset(open), below=tuple(below))
+        return cls(token=token, names=own_names(host, more), open=frozenset(open), below=tuple(below))
 
     def barred(self, request: Request) -> Barred | None:
         """None for one that may be answered."""
-        if not self._is_ours(request.headers.get("Host", "")):
+        if not is_this_machine(request.headers.get("Host", ""), self.names):
             return Barred(
                 421, "this is asked for under a name that is not this machine's: use its address, or localhost"
             )
@@ -65,17 +62,6 @@ class Guard:
                 403, "this changes something and may come from a page of another site: send the header X-Tuner: 1"
             )
         return None
-
-    def _is_ours(self, named: str) -> bool:
-        """An address is; so is a name that we have. Any other may be of a site that lets it resolve to this address."""
-        if (host := _HOST.fullmatch(named)) is None:
-            return False
-        name = host[1].strip("[]").lower()
-        try:
-            ipaddress.ip_address(name)
-        except ValueError:
-            return name in self.names
-        return True
 
     def _is_open(self, path: str) -> bool:
         return path in self.open or (bool(self.below) and path.startswith(self.below))

@@ -1,4 +1,4 @@
-"""What the service counts of itself, and how Prometheus reads it. The only door to prometheus_client.
+"""What the service counts of itself, and how Prometheus reads it.
 
 Requests are counted by the template of their route, never by their path: what a client makes up is no label.
 """

@@ -12,7 +12,7 @@ from tuner.serve.shown import BestShown, TextShown
 from tuner.serve.standing import verdict_shown
 from tuner.serve.trial_shown import trial_shown
 from tuner.study.decided import objectives_of, study_decision
-from tuner.study.exporting import chosen_of
+from tuner.study.exporting import as_chosen
 from tuner.types import Failed, Measured, Trial, Twin
 
 #: Of the formats that are no YAML: how a file of it ends, and what it is.
@@ -43,9 +43,10 @@ def export_of(store: Store, study: str, asked: ExportAsked) -> TextShown:
     """The file to deploy one trial with, or what the study decided."""
     if asked.format not in EXPORTERS:
         raise Refused(f"format: unknown {asked.format!r}{choose(asked.format, EXPORTERS)}")
-    wanted = _chosen(study_decision(store, study), study) if asked.trial is None else _trial(store, study, asked.trial)
+    found = study_decision(store, study)
+    wanted = _chosen(found, study) if asked.trial is None else _trial(store, study, asked.trial)
     try:
-        text = EXPORTERS[asked.format](chosen_of(store, study, wanted, asked.host, asked.port))
+        text = EXPORTERS[asked.format](as_chosen(store.study(study), found, wanted, asked.host, asked.port))
     except UsageError as error:  # what the format cannot say
         raise InTheWay(str(error)) from None
     ending, kind = _KINDS.get(asked.format, ("yaml", "application/yaml"))
@@ -59,7 +60,7 @@ def _chosen(found: Decision, study: str) -> Trial:
 
 
 def _trial(store: Store, study: str, number: int) -> Trial:
-    trial = next((one for one in [*store.trials(study), *store.unfinished(study)] if one.number == number), None)
+    trial = store.trial(study, number)
     if trial is None:
         raise NotThere(f"study {study!r} has no trial {number} that ended")
     if isinstance(trial.outcome, Twin):

@@ -18,8 +18,7 @@ from threading import Lock
 from tuner.decide.objective import COST, ENERGY, Objective
 from tuner.decide.pareto import leading
 from tuner.decide.verdict import Decision
-from tuner.decide.words.answer import answer_text
-from tuner.decide.words.front import front_text
+from tuner.decide.words.decision import decision_text
 from tuner.errors import TunerError
 from tuner.record.listing import Stamp
 from tuner.record.store import Store
@@ -117,14 +116,10 @@ def verdict_shown(found: Decision, objective: Objective) -> VerdictShown:
     verdict = found.verdict
     gain = verdict.gain.gain if verdict.gain is not None else None
     return VerdictShown(
-        answer=verdict.answer.value, sentence=_sentence(found, objective), trial=verdict.trial, gain=gain
+        answer=verdict.answer.value, sentence=decision_text(found, objective), trial=verdict.trial, gain=gain
     )
 
 
 def unit(metric: str) -> str:
     """Of a metric, by its name."""
     return _UNITS.get(metric, "s" if metric.endswith("_s") else "")
-
-
-def _sentence(found: Decision, objective: Objective) -> str:
-    return answer_text(found, objective) if found.front is None else front_text(found, found.front)

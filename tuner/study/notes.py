@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from tuner.decide.before_after import before_after, beside_the_defaults
 from tuner.decide.objective import Objective
 from tuner.decide.verdict import Decision
-from tuner.decide.words.answer import answer_text
-from tuner.decide.words.front import front_text
+from tuner.decide.words.decision import decision_text
 from tuner.decide.words.numbers import change_of_metric, change_words, spread_text
 from tuner.decide.words.recommended import changed_settings
 from tuner.decide.words.rows import ROWS
@@ -24,7 +23,7 @@ _LINES, _CHARACTERS = 30, 4000
 
 def verdict_text(found: Decision, objectives: Sequence[Objective]) -> str:
     """What the study says, in words."""
-    return redacted(answer_text(found, objectives[0]) if found.front is None else front_text(found, found.front))
+    return redacted(decision_text(found, objectives[0]))
 
 
 def study_note(

@@ -9,8 +9,7 @@ from tuner.decide.contest import ERROR_OF_ALL_LOOKS
 from tuner.decide.front import verdict_of
 from tuner.decide.objective import Objective
 from tuner.decide.verdict import AGAIN, Decision
-from tuner.decide.words.answer import answer_text
-from tuner.decide.words.front import front_text
+from tuner.decide.words.decision import decision_text
 from tuner.decide.words.recommended import ballast_sentence
 from tuner.export.caution import cautions, verdict_sentence
 from tuner.export.command import bare_command
@@ -60,7 +59,7 @@ def report_of(store: Store, name: str, now: datetime | None = None) -> Report:
         begun=len({one.number for one in store.running(name)} - {trial.number for trial in trials}),
         again=again,
         found=found,
-        answer=answer_text(found, objectives[0]) if found.front is None else front_text(found, found.front),
+        answer=decision_text(found, objectives[0]),
         cautions=_cautions(found),
         command=_command(found, record),
         compared=compared,
