@@ -17,6 +17,7 @@ from tuner.launch.fork_server import ForkServer
 from tuner.launch.processes import members
 from tuner.launch.standalone import guard
 from tuner.launch.vllm import VllmLauncher
+from tuner.measure.server import is_vllm, kv_cache_tokens
 from tuner.types import Failed, FailureKind, Params, Value
 from tuner.types.settings import flag
 
@@ -158,14 +159,22 @@ def test_a_forked_server_has_the_configuration_of_a_plain_one(
 
 
 @pytest.mark.engine
-def test_several_api_servers_are_forked_too(launcher: VllmLauncher, fork_server: ForkServer, tmp_path: Path) -> None:
-    async def lines() -> list[str]:
+def test_several_api_servers_are_forked_too_and_tell_their_metrics(
+    launcher: VllmLauncher, fork_server: ForkServer, tmp_path: Path
+) -> None:
+    """Their metrics are summed over processes through files, which prometheus_client decides on when it is imported."""
+
+    async def seen() -> tuple[list[str], bool, int | None]:
         command = launcher.command({"api_server_count": 2})
         async with launcher.launch(command, tmp_path / "log", lambda _: None, fork_server) as (endpoint, group):
             assert endpoint.start == "warm"
-            return [" ".join(Process(one.pid).cmdline()) for one in members(group.session)]
+            lines = [" ".join(Process(one.pid).cmdline()) for one in members(group.session)]
+            return lines, await is_vllm(endpoint.base_url), await kv_cache_tokens(endpoint.base_url)
 
-    assert not [line for line in asyncio.run(lines()) if "spawn_main" in line]
+    lines, tells, tokens = asyncio.run(seen())
+    assert not [line for line in lines if "spawn_main" in line]
+    assert tells
+    assert tokens
     assert "ApiServer_1" in (tmp_path / "log").read_text()
 
 

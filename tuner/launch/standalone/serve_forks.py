@@ -150,6 +150,7 @@ def _serve(parser: Any, arguments: list[str], environment: dict[str, str]) -> in
     tempfile.tempdir = None  # it was looked up before; now TMPDIR is this server's own
     sys.argv = ["vllm", "serve", *arguments]
     _fork_the_rest()
+    _sum_metrics_where_vllm_does()
     try:
         args = parser.parse_args(arguments)
         if configure := getattr(vllm.logger, "configure_logging_from_args", None):
@@ -180,11 +181,31 @@ def _fork_the_rest() -> None:
     def get_mp_context() -> Any:
         return original() if torch.cuda.is_initialized() else multiprocessing.get_context("fork")
 
-    for name, module in list(sys.modules.items()):
-        if name.startswith("vllm.") and vars(module).get("get_mp_context") is original:
-            module.get_mp_context = get_mp_context  # type: ignore[attr-defined]
+    _replace("get_mp_context", original, get_mp_context)
     forking = {**vars(multiprocessing), "get_context": lambda method=None: multiprocessing.get_context("fork")}
     vllm.v1.utils.multiprocessing = types.SimpleNamespace(**forking)
+
+
+def _sum_metrics_where_vllm_does() -> None:
+    """With several API servers vLLM has prometheus_client keep the metrics in files, of all processes. That looks for it when
+    it is imported, which was long ago here: without this /metrics has no metric of vLLM."""
+    import prometheus_client.values
+    import vllm.v1.metrics.prometheus
+
+    original = vllm.v1.metrics.prometheus.setup_multiprocess_prometheus
+
+    def setup_multiprocess_prometheus() -> None:
+        original()
+        prometheus_client.values.ValueClass = prometheus_client.values.get_value_class()
+
+    _replace("setup_multiprocess_prometheus", original, setup_multiprocess_prometheus)
+
+
+def _replace(name: str, original: Any, other: Any) -> None:
+    """In every module of vLLM that has imported it."""
+    for named, module in list(sys.modules.items()):
+        if named.startswith("vllm.") and vars(module).get(name) is original:
+            setattr(module, name, other)
 
 
 if __name__ == "__main__":
