@@ -96,6 +96,17 @@ class ServerMetrics:
     acceptance_length: float | None = None
     acceptance_rate: float | None = None
     acceptance_rates: tuple[float, ...] | None = None
+    steps: float | None = None
+    step_tokens_mean: float | None = None
+    queue_time_mean_s: float | None = None
+    prefill_time_mean_s: float | None = None
+    decode_time_mean_s: float | None = None
+    inference_time_mean_s: float | None = None
+    itl_mean_s: float | None = None
+    waiting_capacity_mean: float | None = None
+    waiting_deferred_mean: float | None = None
+    running_max: float | None = None
+    waiting_max: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
