@@ -44,8 +44,10 @@ def diagnose(
     predict: PredictGain | None = None,
     table: Table | None = None,
 ) -> Diagnosis:
-    """What holds the server back, the surest first. `settings` are those that the server resolved, `card` replaces thresholds of
-    the table by those of the card, `predict` is asked for the gain of each remedy whose value is known."""
+    """What holds the server back, the surest first.
+
+    `settings` are those that the server resolved, `card` replaces thresholds of the table by those of the card, `predict` is
+    asked for the gain of each remedy whose value is known. Raises RunError where the table is missing or malformed."""
     asked = _Asked(table or the_table(), seen, card or {})
     by_cause: dict[Cause, list[Rule]] = {}
     for rule in asked.table.rules:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import fmean
 
-from tuner.types import LoadMetrics, Mark, Measured, Params, Workload
+from tuner.types import Cores, GpuMetrics, LoadMetrics, Mark, Measured, Params, ServerMetrics, Workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,13 +163,15 @@ def evidence_of(measured: Measured, settings: Params, workload: Workload | None 
     """`settings` are those that the server resolved, as far as they are known; without the workload it is not known what was
     asked of the server. Where vLLM does not tell a step's tokens, they are those that went through in the time of an output
     token, for every running sequence gets one in a step."""
-    load, server, gpu, cores, client = measured.load, measured.server, measured.gpu, measured.cores, measured.client
+    load, client = measured.load, measured.client
+    server, gpu = measured.server or ServerMetrics(), measured.gpu or GpuMetrics(gpus=())
+    cores = measured.cores or Cores()
     closed = workload is not None and workload.users is not None and not workload.think_time_s
     speculating = _truth(str(settings.get("speculative_config.method", "none")) != "none") if settings else None
-    tokens = server.step_tokens_mean if server else None
+    tokens = server.step_tokens_mean
     if tokens is None and not speculating:
         tokens = _made(lambda rate, each_s: rate * each_s, load.total_token_throughput, _mean(load, "tpot_s"))
-    servers = (cores.api_servers if cores else None) or _number(settings, "api_server_count")
+    servers = cores.api_servers or _number(settings, "api_server_count")
     return Evidence(
         users=float(workload.users) if workload is not None and workload.users and closed else None,
         request_rate_per_s=load.request_rate,
@@ -178,41 +180,41 @@ def evidence_of(measured: Measured, settings: Params, workload: Workload | None 
         prompt_token_share=_made(
             lambda out, both: max(0.0, 1 - out / both), load.output_throughput, load.total_token_throughput
         ),
-        running_mean=server and server.running_mean,
-        running_max=server and server.running_max,
-        waiting_mean=server and server.waiting_mean,
-        waiting_max=server and server.waiting_max,
-        waiting_capacity_mean=server and server.waiting_capacity_mean,
-        waiting_deferred_mean=server and server.waiting_deferred_mean,
-        kv_cache_usage_mean=server and server.kv_cache_usage_mean,
-        kv_cache_usage_max=server and server.kv_cache_usage_max,
-        preemptions=server and server.preemptions,
-        steps_per_s=_made(lambda steps, window_s: steps / window_s, server and server.steps, load.window_s),
+        running_mean=server.running_mean,
+        running_max=server.running_max,
+        waiting_mean=server.waiting_mean,
+        waiting_max=server.waiting_max,
+        waiting_capacity_mean=server.waiting_capacity_mean,
+        waiting_deferred_mean=server.waiting_deferred_mean,
+        kv_cache_usage_mean=server.kv_cache_usage_mean,
+        kv_cache_usage_max=server.kv_cache_usage_max,
+        preemptions=server.preemptions,
+        steps_per_s=_made(lambda steps, window_s: steps / window_s, server.steps, load.window_s),
         step_tokens_mean=tokens,
-        queue_time_mean_s=server and server.queue_time_mean_s,
-        prefill_time_mean_s=server and server.prefill_time_mean_s,
-        decode_time_mean_s=server and server.decode_time_mean_s,
-        inference_time_mean_s=server and server.inference_time_mean_s,
-        server_itl_mean_s=server and server.itl_mean_s,
+        queue_time_mean_s=server.queue_time_mean_s,
+        prefill_time_mean_s=server.prefill_time_mean_s,
+        decode_time_mean_s=server.decode_time_mean_s,
+        inference_time_mean_s=server.inference_time_mean_s,
+        server_itl_mean_s=server.itl_mean_s,
         tpot_mean_s=_mean(load, "tpot_s"),
         ttft_mean_s=_mean(load, "ttft_s"),
         e2el_mean_s=_mean(load, "e2el_s"),
-        gpu_utilization=gpu and gpu.utilization,
-        sm_activity=gpu and gpu.sm_activity,
-        tensor_activity=gpu and gpu.tensor_activity,
-        dram_activity=gpu and gpu.dram_activity,
-        throttled=gpu and gpu.throttled,
+        gpu_utilization=gpu.utilization,
+        sm_activity=gpu.sm_activity,
+        tensor_activity=gpu.tensor_activity,
+        dram_activity=gpu.dram_activity,
+        throttled=gpu.throttled,
         server_cores=measured.server_cpu_cores,
-        engine_core_cores=cores and cores.engine_core,
-        api_server_cores_max=cores and cores.api_server_max,
+        engine_core_cores=cores.engine_core,
+        api_server_cores_max=cores.api_server_max,
         api_servers=servers,
-        worker_cores_max=cores and cores.worker_max,
-        host_cores=cores and cores.host_cores,
-        host_busy=cores and cores.host_busy,
+        worker_cores_max=cores.worker_max,
+        host_cores=cores.host_cores,
+        host_busy=cores.host_busy,
         on_processor=_on_processor(measured, settings),
         client_marked=_truth(Mark.CLIENT_BOUND in measured.marks) if client or measured.marks else None,
-        client_cpu=client and client.cpu,
-        client_cores=client and client.cpu * client.workers,
+        client_cpu=client.cpu if client else None,
+        client_cores=client.cpu * client.workers if client else None,
         max_num_seqs=_number(settings, "max_num_seqs"),
         max_num_batched_tokens=_number(settings, "max_num_batched_tokens"),
         max_cudagraph_capture_size=_number(settings, "max_cudagraph_capture_size"),
@@ -221,8 +223,8 @@ def evidence_of(measured: Measured, settings: Params, workload: Workload | None 
         prefix_caching=_number(settings, "enable_prefix_caching"),
         speculating=speculating,
         processes=_processes(settings, servers),
-        acceptance_rate=server and server.acceptance_rate,
-        shared_prompt_share=workload and _shared(workload),
+        acceptance_rate=server.acceptance_rate,
+        shared_prompt_share=_shared(workload) if workload else None,
     )
 
 

@@ -1,7 +1,7 @@
 """docs/diagnosis.md in; its thresholds, signs, rules, remedies, rivals and words out.
 
-The file lies next to the code when installed, and in docs/ of a checkout. This module does not know what is measured: a condition
-names a field of Evidence, a sign or a threshold, and each name is checked when the table is read.
+The file lies next to the code when installed, and in docs/ of a checkout. This module does not know what is measured: a
+condition names a field of Evidence, a sign or a threshold, and each name is checked when the table is read.
 """
 
 import re
@@ -66,6 +66,8 @@ class Sign:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
+    """Where all conditions hold, it is the cause, as surely as `strength` says."""
+
     name: str
     cause: Cause
     when: tuple[Condition, ...]
@@ -75,7 +77,8 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advice:
-    """A setting that moves a cause; `value` is the farthest of a number, else the choice. Any choice that `begins` so will do."""
+    """A setting that moves a cause; `value` is the farthest of a number, else the choice, of which any that `begins` so will
+    do."""
 
     name: str
     direction: Direction
