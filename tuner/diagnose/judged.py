@@ -43,16 +43,12 @@ def judged(attempt: Attempt, tried: Trial, objective: Objective, workload: Workl
     if new is None or old is None:
         return f"{begins} was tried in trial {tried.number}, whose {objective.metric} is not known"
     gain = objective.gain(new, old)
-    brought = (
-        f"brought {gain:+.0%}"
-        if gain >= LEAST_GAIN
-        else "brought nothing"
-        if gain > -LEAST_GAIN
-        else f"lost {-gain:.0%}"
-    )
+    brought = f"brought {gain:+.0%} of {objective.metric}"
+    if gain < LEAST_GAIN:
+        brought = "brought nothing" if gain > -LEAST_GAIN else f"lost {-gain:.0%} of {objective.metric}"
     said = "" if remedy.gain is None else f", predicted was {remedy.gain:+.0%}"
     now = diagnosis_of(tried, workload)
     causes = [finding.cause for finding in now.findings] if now else []
     left = f"it is still {attempt.cause}" if attempt.cause in causes else f"it is no longer {attempt.cause}"
     then = "" if not causes or causes[0] is attempt.cause else f", but {causes[0]}"
-    return f"{begins} {brought} of {objective.metric} in trial {tried.number}, one launch each{said}; {left}{then}"
+    return f"{begins} {brought} in trial {tried.number}, one launch each{said}; {left}{then}"

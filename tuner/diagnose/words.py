@@ -5,19 +5,21 @@ from collections.abc import Iterator
 from tuner.diagnose.causes import Cause
 from tuner.diagnose.diagnosis import Diagnosis, Finding, Remedy
 
-#: Remedies that a line has room for.
+#: Remedies, and sentences of evidence, that a line has room for.
 _FIRST = 3
 
 
 def verdict_line(found: Diagnosis) -> str:
-    """The verdict with its evidence, in one sentence without its full stop."""
-    return f"{found.first.cause}: {'; '.join(found.first.evidence)}"
+    """The verdict with the first of its evidence and of its remedies, in one sentence without its full stop."""
+    first = found.first
+    advice = f"; what may move it: {_short(first.remedies[0])}" if first.remedies else ""
+    return f"{first.cause}: {'; '.join(first.evidence[:_FIRST])}{advice}"
 
 
 def sentences(found: Diagnosis) -> Iterator[str]:
     """The verdict, what it means, what would look alike, what to change, and what else was found."""
     first = found.first
-    yield f"what holds it back: {verdict_line(found)}"
+    yield f"what holds it back: {first.cause}: {'; '.join(first.evidence)}"
     if first.words:
         yield first.words
     if first.remedies:
@@ -30,13 +32,16 @@ def sentences(found: Diagnosis) -> Iterator[str]:
 
 def remedy_text(remedy: Remedy) -> str:
     """E.g. "raise max_num_seqs to 512 (those that wait run, too; predicted: +20 %)"."""
-    if remedy.value is None:
-        told = f"{'try another' if remedy.direction == 'set' else remedy.direction} {remedy.name}"
-    else:
-        told = f"{remedy.direction} {remedy.name} to {remedy.value}"
+    told = _short(remedy)
     gain = "" if remedy.gain is None else f"predicted: {remedy.gain:+.0%}"
     about = "; ".join(filter(None, (remedy.why, gain)))
     return f"{told} ({about})" if about else told
+
+
+def _short(remedy: Remedy) -> str:
+    if remedy.value is None:
+        return f"{'try another' if remedy.direction == 'set' else remedy.direction} {remedy.name}"
+    return f"{remedy.direction} {remedy.name} to {remedy.value}"
 
 
 def _other(finding: Finding) -> str:
