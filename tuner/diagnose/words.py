@@ -16,10 +16,10 @@ def verdict_line(found: Diagnosis) -> str:
     return f"{first.cause}: {'; '.join(first.evidence[:_FIRST])}{advice}"
 
 
-def sentences(found: Diagnosis) -> Iterator[str]:
-    """The verdict, what it means, what would look alike, what to change, and what else was found."""
+def sentences(found: Diagnosis, whose: str = "it") -> Iterator[str]:
+    """The verdict on `whose` server, what it means, what would look alike, what to change, and what else was found."""
     first = found.first
-    yield f"what holds it back: {first.cause}: {'; '.join(first.evidence)}"
+    yield f"what holds {whose} back: {first.cause}: {'; '.join(first.evidence)}"
     if first.words:
         yield first.words
     if first.remedies:

@@ -11,8 +11,8 @@ def held_back_section(report: Report) -> Section | None:
         return None
     blocks: list[Block] = []
     for one in report.diagnoses:
-        whose = "The defaults" if report.by_number[one.trial].is_default else f"Trial {one.trial}"
-        blocks.append(Paragraph(f"{whose}: {'. '.join(map(_begun, sentences(one.diagnosis)))}."))
+        whose = "the defaults" if report.by_number[one.trial].is_default else f"trial {one.trial}"
+        blocks.append(Paragraph(f"{'. '.join(map(_begun, sentences(one.diagnosis, whose)))}."))
     return Section("held-back", "What holds it back", blocks)
 
 
