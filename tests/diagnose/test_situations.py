@@ -13,6 +13,7 @@ from tuner.diagnose.causes import Cause
 from tuner.diagnose.diagnosing import diagnose
 from tuner.diagnose.diagnosis import Diagnosis
 from tuner.diagnose.evidence import Evidence, evidence_of
+from tuner.diagnose.table import table_path
 from tuner.replay.metrics import measured_of
 from tuner.types import Lengths, Params, Workload
 
@@ -67,3 +68,11 @@ def test_the_set_is_large_enough() -> None:
     assert len(named) >= 16
     assert set(named) >= set(Cause) - {Cause.HEALTHY}
     assert sum(bool(one.get("healthy")) for one in SITUATIONS) >= 10
+
+
+def test_the_page_says_how_many_there_are() -> None:
+    said = " ".join(table_path().read_text().split("## How well it does")[1].split("## Thresholds")[0].split())
+    known, right = ([one for one in SITUATIONS if name in one] for name in ("cause", "healthy"))
+    measured = [sum("recorded" in one for one in group) for group in (known, right)]
+    assert f"has {len(known)} servers whose limit is known, {measured[0]} of them measured" in said
+    assert f"and {len(right)} that are as they should be ({measured[1]} measured)" in said
