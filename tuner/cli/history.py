@@ -19,7 +19,6 @@ from tuner.decide.verdict import AGAIN
 from tuner.decide.words.numbers import estimate_text, number
 from tuner.decide.words.recommended import value_of
 from tuner.decide.words.settings import at_best_text, settings, status
-from tuner.diagnose.diagnosis import Diagnosis
 from tuner.diagnose.words import sentences
 from tuner.errors import UsageError
 from tuner.export.unreal import unreal_sentence
@@ -93,8 +92,10 @@ def show(study: str, trial: int | None, storage: str, json: str | None = None) -
     found = trial_of(store, study, trial)
     if sentence := unreal_sentence(one.record.fingerprint):
         prose(console, sentence)
+    _show_trial(found, one.objectives, console)
     diagnosis = trial_diagnosis(one.record, found)
-    _show_trial(found, one.objectives, console, diagnosis)
+    for sentence in sentences(diagnosis) if diagnosis is not None else ():
+        prose(console, sentence, indent="  ")
     write_json(json, trial_json(one, found, diagnosis))
 
 
@@ -111,7 +112,7 @@ def _standing(store: Store, record: StudyRecord) -> Standing:
     )
 
 
-def _show_trial(trial: Trial, objectives: Sequence[Objective], console: Console, diagnosis: Diagnosis | None) -> None:
+def _show_trial(trial: Trial, objectives: Sequence[Objective], console: Console) -> None:
     say(console, f"trial {trial.number}: {status(trial)}" + (" (vLLM's defaults)" if trial.is_default else ""))
     took_s = (trial.ended_at - trial.started_at).total_seconds()
     say(console, f"took {took_s:.0f} s from {trial.started_at:%Y-%m-%d %H:%M:%S} UTC")
@@ -133,8 +134,6 @@ def _show_trial(trial: Trial, objectives: Sequence[Objective], console: Console,
         prose(console, f"to be known: {marks} (see docs/metrics.md)")
     if (bound := at_best_text(objectives[0], trial)) is not None:
         prose(console, f"its window ended when it could not be the best any more: {objectives[0].name} is {bound}")
-    for sentence in sentences(diagnosis) if diagnosis is not None else ():
-        prose(console, sentence, indent="  ")
     show_table(console, _trial_table(trial, metrics_of(trial.outcome, objectives)))
 
 

@@ -23,7 +23,7 @@ def sentences(found: Diagnosis, whose: str = "it") -> Iterator[str]:
     if first.words:
         yield first.words
     if first.remedies:
-        yield f"what moves it: {'; '.join(map(remedy_text, first.remedies[:_FIRST]))}"
+        yield f"what may move it: {'; '.join(map(remedy_text, first.remedies[:_FIRST]))}"
     for rival in first.rivals:
         yield f"it might be {rival.cause} instead: what tells them apart is {rival.apart}"
     for other in found.findings[1:]:
