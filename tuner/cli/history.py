@@ -19,11 +19,13 @@ from tuner.decide.verdict import AGAIN
 from tuner.decide.words.numbers import estimate_text, number
 from tuner.decide.words.recommended import value_of
 from tuner.decide.words.settings import at_best_text, settings, status
+from tuner.diagnose.words import sentences
 from tuner.errors import UsageError
 from tuner.export.unreal import unreal_sentence
 from tuner.record.rows import StudyRecord
 from tuner.record.store import Store
 from tuner.study.decided import launched_again, objectives_of, study_decision
+from tuner.study.diagnosed import trial_diagnosis
 from tuner.study.lease import abandoned, is_run
 from tuner.study.options import Options
 from tuner.types import Failed, Predicted, Trial, Twin
@@ -91,7 +93,10 @@ def show(study: str, trial: int | None, storage: str, json: str | None = None) -
     if sentence := unreal_sentence(one.record.fingerprint):
         prose(console, sentence)
     _show_trial(found, one.objectives, console)
-    write_json(json, trial_json(one, found))
+    diagnosis = trial_diagnosis(one.record, found)
+    for sentence in sentences(diagnosis) if diagnosis is not None else ():
+        prose(console, sentence, indent="  ")
+    write_json(json, trial_json(one, found, diagnosis))
 
 
 def _standing(store: Store, record: StudyRecord) -> Standing:

@@ -16,10 +16,12 @@ from tuner.decide.objective import Objective
 from tuner.decide.verdict import Decision
 from tuner.decide.words.decision import decision_text
 from tuner.decide.words.settings import settings
+from tuner.diagnose.words import verdict_line
 from tuner.export.unreal import unreal_sentence
 from tuner.predict.agreement import agreement, agreement_sentence
 from tuner.record.store import Store
 from tuner.study.decided import launched_again, objectives_of
+from tuner.study.diagnosed import trial_diagnosis
 from tuner.study.options import Options
 from tuner.types import Mark, Measured, Trial
 
@@ -50,6 +52,10 @@ def print_result(store: Store, name: str, found: Decision, storage: str, console
         show(console, table)
     for sentence in recommendation_sentences(found):
         prose(console, f"{sentence[0].upper()}{sentence[1:]}.")
+    for trial in {one.number: one for one in (before, found.chosen) if one is not None}.values():
+        if (diagnosis := trial_diagnosis(record, trial)) is not None:
+            which = "the defaults" if trial.is_default else f"trial {trial.number}"
+            prose(console, f"What holds {which} back: {verdict_line(diagnosis)}.")
     if (known := agreement(trials, objectives[0])) is not None:
         prose(console, agreement_sentence(known, record.fingerprint.unreal))
     bound = [t.number for t in trials if isinstance(t.outcome, Measured) and Mark.CLIENT_BOUND in t.outcome.marks]

@@ -7,6 +7,7 @@ from typing import Any
 
 from tuner.decide.objective import Objective
 from tuner.decide.verdict import Decision
+from tuner.diagnose.diagnosis import Diagnosis
 from tuner.export.caution import cautions
 from tuner.export.front_json import front_json, objectives_json
 from tuner.record.rows import StudyRecord
@@ -48,8 +49,12 @@ def study_json(one: Standing, trials: Sequence[Trial], again: Sequence[tuple[int
     return _text({**_study(one), "verdict": asdict(one.found.verdict), "launched_again": launches, "list": rows})
 
 
-def trial_json(one: Standing, trial: Trial) -> str:
-    more = {"command": asdict(trial.command), "resolved": dict(trial.resolved)}
+def trial_json(one: Standing, trial: Trial, diagnosis: Diagnosis | None) -> str:
+    more = {
+        "command": asdict(trial.command),
+        "resolved": dict(trial.resolved),
+        "diagnosis": [asdict(finding) for finding in diagnosis.findings] if diagnosis else None,
+    }
     return _text(
         {"study": one.record.name, "unreal": one.record.fingerprint.unreal, **_trial(trial, one.found), **more}
     )

@@ -87,6 +87,11 @@ class Evidence:
         return _made(lambda here, queued: queued / (here + queued), self.running_mean, self.waiting_mean)
 
     @property
+    def running_share(self) -> float | None:
+        """Of the users, those whose requests run."""
+        return _made(lambda here, users: here / users, self.running_mean, self.users)
+
+    @property
     def batch_fill(self) -> float | None:
         return _made(lambda here, most: here / most, self.running_mean, self.max_num_seqs)
 
@@ -133,6 +138,11 @@ class Evidence:
     def outside_share(self) -> float | None:
         """Of the time that a token takes, what vLLM does not see: it is spent behind EngineCore."""
         return _made(lambda inner, outer: max(0.0, 1 - inner / outer), self.server_itl_mean_s, self.tpot_mean_s)
+
+    @property
+    def utilization_alone(self) -> float | None:
+        """The GPU's utilization, where the card does not tell its SM activity, which says more."""
+        return self.gpu_utilization if self.sm_activity is None else None
 
     @property
     def process_cores(self) -> float | None:

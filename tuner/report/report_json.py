@@ -45,6 +45,10 @@ def report_json(report: Report) -> str:
         "begun": report.begun,
         "front": _front(report.found.front),
         "importance": [_importances(one) for one in report.importances],
+        "diagnoses": [
+            {"trial": one.trial, "findings": [asdict(finding) for finding in one.diagnosis.findings]}
+            for one in report.diagnoses
+        ],
         "time_lines": [_drawn(one) for one in report.time_lines],
         "failed": [_failed(report, one) for one in report.trials if isinstance(one.outcome, Failed)],
         "environment": asdict(report.fingerprint),

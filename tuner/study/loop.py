@@ -263,6 +263,7 @@ class _Search:
         self._finished.append(_without_timeline(trial))
         self._write()
         self._watch.trial_ended(trial, self._leading())
+        self._proposing.judge(trial)
         if trial.attempts:
             self._ending.launched(self._proposing.promised(self._finished), self._finished)
 

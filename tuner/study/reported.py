@@ -1,6 +1,6 @@
 """A stored study in; the record that its report is made of out. It reads, launches nothing, and makes no text of its own."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 
@@ -18,8 +18,9 @@ from tuner.predict.agreement import agreement, agreement_sentence
 from tuner.propose.importance import importances
 from tuner.record.rows import StudyRecord
 from tuner.record.store import Store
-from tuner.report.content import Again, Drawn, Method, Report
+from tuner.report.content import Again, Diagnosed, Drawn, Method, Report
 from tuner.study.decided import objectives_of, slo_texts, study_decision
+from tuner.study.diagnosed import trial_diagnosis
 from tuner.study.exporting import as_chosen
 from tuner.study.lease import is_run
 from tuner.types import Measured, Outcome, Trial
@@ -67,7 +68,14 @@ def report_of(store: Store, name: str, now: datetime | None = None) -> Report:
         time_lines=_time_lines(store, name, found, compared),
         agreement=known,
         agreement_sentence=None if known is None else agreement_sentence(known, unreal),
+        diagnoses=tuple(_diagnoses(record, found)),
     )
+
+
+def _diagnoses(record: StudyRecord, found: Decision) -> Iterator[Diagnosed]:
+    for trial in {one.number: one for one in (found.defaults, found.chosen) if one is not None}.values():
+        if (diagnosis := trial_diagnosis(record, trial)) is not None:
+            yield Diagnosed(trial=trial.number, diagnosis=diagnosis)
 
 
 def _state(store: Store, name: str, found: Decision) -> str:

@@ -80,7 +80,7 @@ class ServerMetrics:
     where nothing was drafted.
 
     `steps` are those of the engine, `step_tokens_mean` the prompt and generated tokens of one. The times are means over the
-    requests that ended in the window (`itl_mean_s` over the gaps between their tokens), as vLLM itself took them. Of the waiting
+    requests that ended in the window (`itl_mean_s` over the gaps between tokens), as vLLM itself took them. Of the waiting
     requests `waiting_capacity_mean` wait for room in the batch or in the KV cache, `waiting_deferred_mean` for something else.
     A server that does not tell one of them has None there.
     """
@@ -116,10 +116,11 @@ class ServerMetrics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cores:
-    """Processor cores that were busy in the window, as a mean: 1.0 is one core full. `engine_core` is that of EngineCore's process
-    (the busiest one's), None where it has none of its own; then `api_server_max` is both. `api_server_max` is that of the
-    busiest of the `api_servers`, `worker_max` that of the busiest worker that is a process of its own. `host_cores` are those
-    that this machine lends to its processes, `host_busy` (0..1) is the share of them that anything used, other programs too."""
+    """Processor cores that were busy in the window, as a mean: 1.0 is one core full. `engine_core` is that of EngineCore's
+    process (the busiest one's), None where it has none of its own; then `api_server_max` is both. `api_server_max` is that of
+    the busiest of the `api_servers`, `worker_max` that of the busiest worker that is a process of its own. `host_cores` are
+    those that this machine lends to its processes, `host_busy` (0..1) is the share of them that anything used, other programs
+    too."""
 
     engine_core: float | None = None
     api_server_max: float | None = None
