@@ -343,10 +343,11 @@ def demo_model(folder: Annotated[Path, typer.Argument(help="Where to write the m
 @workload.command(name="show", cls=Command)
 def show_workload(name: Annotated[str, typer.Argument(help="A preset's name, or the path of a YAML file.")]) -> None:
     """Print a workload as YAML, to be changed and given with --workload."""
+    from tuner.workload.advice import preset_notes
     from tuner.workload.presets import file_notes, load_workload, workload_yaml
 
     found = load_workload(name)
-    typer.echo(workload_yaml(found, "\n".join(file_notes(found))), nl=False)
+    typer.echo(workload_yaml(found, "\n".join([*preset_notes(found), *file_notes(found)])), nl=False)
 
 
 @workload.command(cls=Command)
