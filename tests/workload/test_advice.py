@@ -59,6 +59,11 @@ def test_what_a_workload_does_otherwise_is_said() -> None:
 
 def test_the_advice_is_shown_with_the_preset(tmp_path: Path) -> None:
     said = tuner(tmp_path, "workload", "show", "reasoning-r1").stdout
-    for text in ("temperature 0.5 to 0.7 (0.6 is recommended)", "no system prompt", "\\boxed{}", "several runs, and their mean"):
+    for text in (
+        "temperature 0.5 to 0.7 (0.6 is recommended)",
+        "no system prompt",
+        "\\boxed{}",
+        "several runs, and their mean",
+    ):
         assert text in said
     assert "# " not in tuner(tmp_path, "workload", "show", "chat").stdout

@@ -271,6 +271,36 @@ def bench(
     run(url, options, model=model, find_rate=find_rate, seed=seed, gpus=gpu_index, send_key=send_key, json=json)
 
 
+@app.command(cls=Command, epilog=EXAMPLES["chat"])
+def chat(
+    url: Annotated[str, typer.Argument(help="The server's address, e.g. http://127.0.0.1:8000.")],
+    model: Annotated[str | None, option("model", "The model's name; default: the one that is served.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="What to ask; default: a question with a short answer.")] = None,
+    max_tokens: Annotated[int, typer.Option(help="Most tokens of an answer.")] = 256,
+    api_key_env: Annotated[
+        str | None, typer.Option(metavar="VAR", help="Variable with the key; default: TUNER_API_KEY or OPENAI_API_KEY.")
+    ] = None,
+    send_key: SendKey = False,
+    json: Json = None,
+) -> None:
+    """Check a server that runs with one plain and one streamed conversation, and say what is wrong with it.
+
+    Any OpenAI-compatible server. The exit code is 1 if something is wrong; warnings are none. The speed that is told is that of
+    one user: `tuner bench` measures many.
+    """
+    from tuner.cli.chat import run
+
+    run(
+        url,
+        model=model,
+        prompt=prompt,
+        max_tokens=max_tokens,
+        api_key_env=api_key_env,
+        send_key=send_key,
+        json=json,
+    )
+
+
 @app.command(cls=Command, epilog=EXAMPLES["compare"])
 @takes(
     *("repeats", "objective", "model", *_LOAD, "slo", *_WINDOW, "seed", "gpu_index", *SERVERS),

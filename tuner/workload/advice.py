@@ -29,7 +29,7 @@ class Advice:
     temperatures: tuple[float, float] | None = None
     top_p: float
     top_k: tuple[int, int] | None = None
-    greedy_is_refused: bool = False
+    no_greedy: bool = False
     no_system_prompt: bool = False
     response_prefix: str | None = None
     math: str | None = None
@@ -49,7 +49,7 @@ ADVICE = (
         temperature=0.6,
         temperatures=(0.5, 0.7),
         top_p=0.95,
-        greedy_is_refused=True,
+        no_greedy=True,
         no_system_prompt=True,
         response_prefix="<think>\n",
         math=_BOXED,
@@ -63,7 +63,7 @@ ADVICE = (
         temperature=0.6,
         top_p=0.95,
         top_k=(20, 40),
-        greedy_is_refused=True,
+        no_greedy=True,
         response_prefix="<think>\n",
         math=_BOXED,
         ends=("<|im_end|>", "<|endoftext|>"),
@@ -75,7 +75,7 @@ ADVICE = (
         temperature=0.6,
         top_p=0.95,
         top_k=(20, 20),
-        greedy_is_refused=True,
+        no_greedy=True,
         math=_BOXED,
         ends=("<|im_end|>", "<|endoftext|>"),
     ),
@@ -101,7 +101,10 @@ def advice_for(model: str) -> Advice | None:
 
 def advice_lines(advice: Advice) -> list[str]:
     """What it says, a sentence each."""
-    return [f"Advice of the makers of {advice.family} ({advice.source}):", *(f"- {text}" for text in _sentences(advice))]
+    return [
+        f"Advice of the makers of {advice.family} ({advice.source}):",
+        *(f"- {text}" for text in _sentences(advice)),
+    ]
 
 
 def preset_notes(workload: Workload) -> list[str]:
@@ -117,7 +120,9 @@ def preset_notes(workload: Workload) -> list[str]:
     parts += ["the forced beginning"] if advice.response_prefix else []
     lines.append(f"The requests below have {', '.join(parts)}, and stop strings.")
     if advice.math:
-        lines.append("They do not ask for a boxed answer: prompts are random words of an exact length, which it would be part of.")
+        lines.append(
+            "They do not ask for a boxed answer: prompts are random words of an exact length, which it would be part of."
+        )
     return lines
 
 
@@ -142,7 +147,7 @@ def _sentences(advice: Advice) -> Iterator[str]:
     yield f"temperature {_range(low, high)}{best}, top_p {advice.top_p:g}"
     if advice.top_k:
         yield f"top_k {_range(*advice.top_k)}"
-    if advice.greedy_is_refused:
+    if advice.no_greedy:
         yield "no greedy decoding: answers may repeat themselves without end"
     if advice.no_system_prompt:
         yield "no system prompt: all instructions belong into the user's words"
