@@ -14,9 +14,9 @@ from tuner.load.reply import Reply, is_page, message_of
 #: With fewer chunks nothing is said of when they came.
 _FEWEST_CHUNKS = 8
 #: Chunks of one burst are nearer than this: no single stream has 2,000 chunks a second, bytes that lay together have.
-_TOGETHER_S = 0.0005
+TOGETHER_S = 0.0005
 #: What is buffered comes in the last part of the time; what comes in fewer bursts than this share of its chunks, in pieces.
-_LAST_PART, _BURSTS = 0.05, 0.25
+LAST_PART, BURSTS = 0.05, 0.25
 
 
 def refusal(name: str, one: Exchange, asked: Asked) -> Fault | None:
@@ -125,7 +125,7 @@ def _held_back(reply: Reply, one: Exchange) -> Iterator[Fault]:
         first, last = reply.times_s[0], reply.times_s[-1]
         what = f"{chunks} chunks came at once at the end: the first after {first:.2f} s, the last after {last:.2f} s"
         yield wrong(Kind.BUFFERED, what, remedy)
-    elif bursts <= _BURSTS * chunks:
+    elif bursts <= BURSTS * chunks:
         yield warning(Kind.BUFFERED, f"{chunks} chunks came in {bursts} bursts", remedy)
 
 
@@ -135,8 +135,8 @@ def is_held_back(reply: Reply, one: Exchange) -> bool:
     if len(times_s) < _FEWEST_CHUNKS:
         return False
     gaps_s = [after - before for before, after in pairwise(times_s)]
-    return median(gaps_s) < _TOGETHER_S and times_s[-1] - times_s[0] < _LAST_PART * one.ended_s
+    return median(gaps_s) < TOGETHER_S and times_s[-1] - times_s[0] < LAST_PART * one.ended_s
 
 
 def _bursts(times_s: tuple[float, ...]) -> int:
-    return 1 + sum(after - before >= _TOGETHER_S for before, after in pairwise(times_s))
+    return 1 + sum(after - before >= TOGETHER_S for before, after in pairwise(times_s))

@@ -11,9 +11,10 @@ from typing import Any
 from tuner.bench.chat_faults import Asked, Fault, Kind, Severity, Speed, works
 from tuner.bench.chat_judged import judge, speed
 from tuner.errors import RunError
+from tuner.load.asking import sleeps
 from tuner.load.exchange import Exchange, exchange
 from tuner.load.reply import Reply, message_of, reply_of
-from tuner.load.target import find_target, sleeps
+from tuner.load.target import find_target
 from tuner.types import Target
 from tuner.workload.advice import Advice, advice_for
 

@@ -211,13 +211,29 @@ def show_space(name: Annotated[str, typer.Argument(help="A GPU's name: t4, l4, .
     show(name)
 
 
-@app.command(cls=Command)
-@takes("vllm_python", helps={"vllm_python": "Python with vLLM."})
-def doctor(options: Options, json: Json = None) -> None:
-    """Say what this machine has and what is missing. Exit code 1 if tuner cannot run here."""
+@app.command(cls=Command, epilog=EXAMPLES["doctor"])
+@takes(
+    *("model", "gpu", "workload", "users", "storage", "vllm_python"),
+    helps={
+        "gpu": "The card: t4, l4, ... (see `tuner spaces`); auto: this machine's.",
+        "storage": "Database in which studies of the model are looked for.",
+        "vllm_python": "Python with vLLM.",
+    },
+)
+def doctor(
+    options: Options,
+    model: Annotated[str | None, option("model", "Folder or hub name of a model: goes through a checklist.")] = None,
+    url: Annotated[str | None, typer.Option(help="A server that runs, to be checked, too.")] = None,
+    send_key: SendKey = False,
+    json: Json = None,
+) -> None:
+    """Say what this machine has and what is missing; with --model or --url go through a checklist of the deployment.
+
+    Exit code 1 if tuner cannot run here, or if a line of the checklist is wrong; with --url only the latter counts.
+    """
     from tuner.cli.doctor import run
 
-    run(options.vllm_python, json)
+    run(options, json, model=model, url=url, send_key=send_key)
 
 
 @app.command(cls=Command, epilog=EXAMPLES["plan"])

@@ -29,6 +29,8 @@ EXAMPLES = {
     "tuner report t4-demo-chat --format markdown\n"
     "tuner report t4-demo-chat --format json | jq .verdict.sentence",
     "plan": "tuner plan --gpu t4\ntuner plan --gpu l4 --model mine --users 128 --slo ttft_p99=2s --price 0.80",
+    "doctor": "tuner doctor\ntuner doctor --model mine --gpu l4 --workload chat --users 128\n"
+    "tuner doctor --model mine --url http://127.0.0.1:8000",
     "bench": "tuner bench http://127.0.0.1:8000\n"
     "tuner bench http://127.0.0.1:8000 --request-rate 4 --find-rate --slo ttft_p99=500ms",
     "chat": "tuner chat http://127.0.0.1:8000\n"

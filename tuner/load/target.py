@@ -47,20 +47,6 @@ def _base_url(url: str) -> str:
     return full
 
 
-async def sleeps(target: Target) -> bool:
-    """Whether a vLLM says that it sleeps; one that cannot be asked (it has to be in development mode) does not."""
-    headers = {"Authorization": f"Bearer {target.api_key}"} if target.api_key else None
-    timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
-    try:
-        async with (
-            aiohttp.ClientSession(trust_env=False, timeout=timeout, headers=headers) as session,
-            session.get(f"{target.base_url}/is_sleeping", allow_redirects=False) as response,
-        ):
-            return response.status == 200 and json.loads(await response.text(errors="replace")) == {"is_sleeping": True}
-    except (aiohttp.ClientError, TimeoutError, ValueError):
-        return False
-
-
 async def _models(base_url: str, api_key: str | None) -> list[str]:
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else None
     url = f"{base_url}/v1/models"
