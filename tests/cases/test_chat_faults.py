@@ -141,6 +141,8 @@ FORMS: dict[str, tuple[Iterable[Timed] | bytes, Iterable[Timed] | bytes, Kind, S
     "streams all": (STREAM_OK, STREAM_OK, Kind.FORM, Severity.WRONG),
     "held back": (PLAIN_OK, [(0.2, b"".join(d for _, d in STREAM_OK))], Kind.BUFFERED, Severity.WRONG),
     "cut": (PLAIN_OK, stream(chunks(DAYS, None)), Kind.CUT, Severity.WRONG),
+    "aborted": (PLAIN_OK, stream([*chunks(DAYS, "abort"), *ends()]), Kind.CUT, Severity.WRONG),
+    "plain aborted": (whole(DAYS, "abort"), STREAM_OK, Kind.CUT, Severity.WRONG),
     "no done": (PLAIN_OK, stream([*chunks(DAYS), event(usage(len(DAYS)))]), Kind.NO_DONE, Severity.WARNING),
     "no usage": (PLAIN_OK, stream([*chunks(DAYS), event("[DONE]")]), Kind.NO_USAGE, Severity.WARNING),
     "usage too small": (PLAIN_OK, stream([*chunks(DAYS), *ends(2)]), Kind.WRONG_USAGE, Severity.WRONG),
@@ -273,6 +275,24 @@ def test_the_key_is_sent_and_never_shown(tmp_path: Path) -> None:
     assert KEY not in done.stdout + done.stderr
     assert "Incorrect API key provided: [key]" in " ".join(done.stderr.split())
     assert json.loads(done.stdout)["faults"][0]["kind"] == "key refused"
+
+
+def test_half_a_character_is_no_matter(tmp_path: Path) -> None:
+    """An emoji whose halves come in two chunks, and one whose other half never comes."""
+    contents = [{"choices": [{"delta": {"content": half}}]} for half in ("\ud83d", "\ude00", "\ud83d")]
+    halves = [event(json.dumps(content)) for content in contents]
+    plain = http(json.dumps({"choices": [{"message": {"content": "\ud83d"}, "finish_reason": "stop"}]}).encode())
+    with OtherServer(answering(plain, stream([*halves, *ends(3)])), head=b"") as server:
+        done = tuner(tmp_path, "chat", server.url, "--json", "-")
+    assert json.loads(done.stdout)["streamed"]["text"].startswith("\U0001f600")
+
+
+def test_a_key_that_is_none_is_refused_and_not_shown(tmp_path: Path) -> None:
+    for name, arguments in (("MY_KEY", ("--api-key-env", "MY_KEY")), ("TUNER_API_KEY", ())):
+        done = tuner(tmp_path, "chat", "http://127.0.0.1:1", *arguments, **{name: f"{KEY}\nX: y"})
+        assert done.returncode == 2
+        assert "is no key: it has a line break" in done.stderr
+        assert KEY not in done.stderr
 
 
 def test_what_cannot_be_reached_or_used_is_one_sentence(tmp_path: Path) -> None:

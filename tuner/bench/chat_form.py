@@ -11,6 +11,8 @@ from tuner.bench.chat_faults import Asked, Fault, Kind, warning, wrong
 from tuner.load.exchange import Exchange
 from tuner.load.reply import Reply, is_page, message_of
 
+#: How an answer ends that is none, in the words of several servers.
+_NOT_WHOLE = ("error", "abort", "cancelled")
 #: With fewer chunks nothing is said of when they came.
 _FEWEST_CHUNKS = 8
 #: Chunks of one burst are nearer than this: no single stream has 2,000 chunks a second, bytes that lay together have.
@@ -65,6 +67,10 @@ def of_the_plain(reply: Reply, one: Exchange) -> Iterator[Fault]:
         )
     elif reply.problem:
         yield wrong(Kind.FORM, f"the plain answer is not in the form of the OpenAI API: {reply.problem}")
+    elif reply.finish_reason in _NOT_WHOLE:
+        yield wrong(
+            Kind.CUT, f"the plain answer ended with finish_reason {reply.finish_reason!r}", "see the server's log"
+        )
     if reply.is_stream:
         yield wrong(Kind.FORM, "a plain answer was asked for and a stream of events came")
     elif "json" not in one.content_type.lower():
@@ -85,6 +91,8 @@ def of_the_stream(reply: Reply, one: Exchange) -> Iterator[Fault]:
         yield wrong(Kind.CUT, f"the stream broke off: {one.error}", "see the server's log, and the proxy's time limits")
     elif reply.problem:
         yield wrong(Kind.FORM, f"the stream is not in the form of the OpenAI API: {reply.problem}")
+    elif reply.finish_reason in _NOT_WHOLE:
+        yield wrong(Kind.CUT, f"the stream ended with finish_reason {reply.finish_reason!r}", "see the server's log")
     elif not reply.is_done and reply.finish_reason is None:
         yield wrong(
             Kind.CUT, "the stream ended without finish_reason and [DONE]", "the server ended, or a proxy cut it"

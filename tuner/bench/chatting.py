@@ -72,7 +72,9 @@ async def check(
         plain = await exchange(target, body, timeout_s)
     tell("a streamed answer")
     streamed = await exchange(target, {**body, "stream": True, "stream_options": {"include_usage": True}}, timeout_s)
-    asked = Asked(model=target.model, max_tokens=max_tokens, is_alike=True, advice=advice, system_refused=refused)
+    asked = Asked(
+        model=target.model, max_tokens=max_tokens, is_alike=advice is None, advice=advice, system_refused=refused
+    )
     return Checked(
         target=target,
         faults=judge(plain, streamed, asked),
@@ -85,7 +87,7 @@ async def check(
 
 
 def _request(model: str, prompt: str, max_tokens: int, advice: Advice | None) -> dict[str, Any]:
-    """Greedy, so that both answers are to be alike; where the makers advise against it, as they advise, with a seed."""
+    """Greedy, so that both answers are to be alike; where the makers say how to ask, as they say, and they are not compared."""
     system = [] if advice is not None and advice.no_system_prompt else [{"role": "system", "content": SYSTEM}]
     sampling: dict[str, Any] = {"temperature": 0.0}
     if advice is not None:
@@ -122,7 +124,7 @@ _ASLEEP = Fault(
 def checked_json(checked: Checked) -> str:
     """What was found, for machines; without the key."""
     found, target = checked.speed, checked.target
-    return json.dumps(
+    told = json.dumps(
         {
             "url": target.base_url if target else None,
             "model": target.model if target else None,
@@ -144,6 +146,7 @@ def checked_json(checked: Checked) -> str:
         indent=2,
         ensure_ascii=False,
     )
+    return told.encode("utf-8", "replace").decode()
 
 
 def _reply_json(reply: Reply | None) -> dict[str, Any] | None:

@@ -1,7 +1,6 @@
 """`tuner chat`: what is wrong with a server that runs, as one user sees it."""
 
 import asyncio
-import os
 from pathlib import Path
 
 import typer
@@ -9,9 +8,8 @@ from rich.console import Console
 
 from tuner.bench.chat_faults import Fault, Severity, Speed
 from tuner.bench.chatting import PROMPT, Checked, check, checked_json
-from tuner.bench.keys import key_for
-from tuner.cli.bench import say_withheld
 from tuner.cli.console import check_writable, errors, heed_signals, interrupted_code, plain, results, say, write_json
+from tuner.cli.keys import key_of
 from tuner.cli.tables import prose
 from tuner.errors import UsageError
 from tuner.load.reply import Reply
@@ -50,20 +48,6 @@ def run(
     write_json(json, checked_json(checked) + "\n")
     if not checked.works:
         raise typer.Exit(1)
-
-
-def key_of(url: str, api_key_env: str | None, *, send_key: bool) -> str | None:
-    """That of the variable which the user names, else as `tuner bench` has it. Raises UsageError for a variable without one."""
-    if api_key_env is None:
-        say_withheld([url], send_key=send_key)
-        return key_for(url, send=send_key)
-    if not (key := os.environ.get(api_key_env)):
-        raise UsageError(f"--api-key-env {api_key_env}: there is no such variable in the environment, or it is empty")
-    if not (key.isascii() and key.isprintable()) or key != key.strip():
-        raise UsageError(
-            f"--api-key-env {api_key_env}: what it holds is no key: a header takes no blank ends and ASCII only"
-        )
-    return key
 
 
 def _print(console: Console, checked: Checked, url: str) -> None:

@@ -9,8 +9,8 @@ from rich.console import Console
 
 from tuner.bench.checklist_facts import facts
 from tuner.bench.looking import look
-from tuner.cli.chat import key_of
 from tuner.cli.console import errors, heed_signals, interrupted_code, plain, say
+from tuner.cli.keys import key_of
 from tuner.cli.tables import prose
 from tuner.predict.advise.checklist import Level, Line
 from tuner.predict.advise.checklist_server import checklist

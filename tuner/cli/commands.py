@@ -222,7 +222,7 @@ def show_space(name: Annotated[str, typer.Argument(help="A GPU's name: t4, l4, .
 )
 def doctor(
     options: Options,
-    model: Annotated[str | None, option("model", "Folder or hub name of a model: goes through a checklist.")] = None,
+    model: Annotated[str | None, typer.Option(help="Folder or hub name of a model: goes through a checklist.")] = None,
     url: Annotated[str | None, typer.Option(help="A server that runs, to be checked, too.")] = None,
     send_key: SendKey = False,
     json: Json = None,

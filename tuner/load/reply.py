@@ -110,6 +110,7 @@ def _reply(values: list[tuple[float, dict[str, Any]]], *, is_stream: bool, is_do
         for choice in _choices(value):
             said = _said(choice)
             reason = choice.get("finish_reason")
+            reason = reason.get("type") if isinstance(reason, dict) else reason  # SGLang's
             finish = str(reason) if reason else finish
             has_calls = has_calls or bool(said.get("tool_calls"))
             words = [str(said[key]) for key in _REASONING if isinstance(said.get(key), str)][:1]
@@ -120,8 +121,8 @@ def _reply(values: list[tuple[float, dict[str, Any]]], *, is_stream: bool, is_do
             reasoning += words
             text.append(content)
     return Reply(
-        text="".join(text),
-        reasoning="".join(reasoning),
+        text=_whole(text),
+        reasoning=_whole(reasoning),
         finish_reason=finish,
         prompt_tokens=prompt,
         output_tokens=output,
@@ -131,6 +132,11 @@ def _reply(values: list[tuple[float, dict[str, Any]]], *, is_stream: bool, is_do
         has_calls=has_calls,
         problem=problem,
     )
+
+
+def _whole(texts: list[str]) -> str:
+    """Joined: halves of a character that came in two chunks are one, and one without the other is a question mark."""
+    return "".join(texts).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _choices(value: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
