@@ -1,16 +1,21 @@
 """`tuner doctor --model --url`: models that are none, servers that are none, and what it writes."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from commands import Done, tuner
 from other_server import MODEL, OtherServer
+from record_samples import COMMAND, MEASURED, NOW, STUDY, a_trial
 from test_chat_faults import DAYS, answering, chunks, ends, good, refusal, stream, whole
 from waiting import free_port
 
+from tuner.bench.checklist_facts import studies_of
 from tuner.launch.demo_model import make_demo_model
 from tuner.measure.told import told
+from tuner.record.rows import Verification
+from tuner.record.store import Store
 
 METRICS = (Path(__file__).parents[1] / "measure" / "vllm-0.32.0.metrics.txt").read_text()
 LISTED = json.dumps({"data": [{"id": MODEL, "max_model_len": 2048}]}).encode()
@@ -101,6 +106,39 @@ def test_servers_that_do_not_answer_are_one_sentence(tmp_path: Path) -> None:
         assert (done.returncode, said in done.stderr) == (1, True), done
         assert "Checklist" not in done.stdout
     assert doctor(tmp_path, "--url", "nonsense://x").returncode == 2
+
+
+def test_studies_of_the_model_and_card_are_found(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'tuner.db'}"
+    assert studies_of(url, STUDY.model, STUDY.gpu) == ([], f"{tmp_path / 'tuner.db'} (there is no such file)")
+    store = Store.open(url)
+    store.create_or_get_study(STUDY)
+    assert [one.is_finished for one in (studies_of(url, STUDY.model, STUDY.gpu)[0] or [])] == [False]
+    faster = replace(MEASURED, load=replace(MEASURED.load, output_throughput=60.0))
+    store.finish(STUDY.name, a_trial(0))
+    store.finish(STUDY.name, a_trial(1, faster))
+    store.begin_contest(STUDY.name, [1], 3, NOW)
+    for turn, trial in enumerate((0, 1, 1, 0, 0, 1)):
+        outcome = replace(MEASURED, load=replace(MEASURED.load, output_throughput=44.0 + 16 * trial + 0.3 * turn))
+        again = Verification(
+            round=1 + turn // 2,
+            role="finalist" if trial else "defaults",
+            trial_number=trial,
+            command=COMMAND,
+            outcome=outcome,
+            started_at=NOW,
+            ended_at=NOW,
+        )
+        store.add_verification(STUDY.name, again)
+    store.close()
+    (found,) = studies_of(url, f"/elsewhere/{STUDY.model.rpartition('/')[2]}", STUDY.gpu)[0] or []
+    assert (found.is_finished, found.answer, found.launches, found.ended_at) == (True, "better", 6, NOW)
+    assert studies_of(url, STUDY.model, None)[0] == [found]
+    assert studies_of(url, "another", STUDY.gpu)[0] == studies_of(url, STUDY.model, "another")[0] == []
+    (tmp_path / "broken.db").write_text("this is no database, and longer than a header of one would be" * 9)
+    nothing, why = studies_of(f"sqlite:///{tmp_path / 'broken.db'}", STUDY.model, STUDY.gpu)
+    assert nothing is None
+    assert "broken.db" in why
 
 
 def test_what_a_page_of_metrics_tells() -> None:

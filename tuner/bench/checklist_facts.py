@@ -51,7 +51,7 @@ def facts(options: Options, model: str | None, seen: SeenServer | None) -> Facts
             case.default_params()
         except UsageError as error:
             is_predicted, why_not = False, _CPU if is_cpu else str(error)
-    studies, database = _studies(options.storage, named, None if is_elsewhere else space.name)
+    studies, database = studies_of(options.storage, named, None if is_elsewhere else space.name)
     return Facts(
         workload=workload,
         case=case,
@@ -104,7 +104,7 @@ def _ids(value: object) -> tuple[int, ...]:
     return tuple(one for one in given if isinstance(one, int) and not isinstance(one, bool))
 
 
-def _studies(storage: str, model: str, space: str | None) -> tuple[list[StudyFound] | None, str]:
+def studies_of(storage: str, model: str, space: str | None) -> tuple[list[StudyFound] | None, str]:
     """The studies of the model on the card, and the database's name; None and the reason where it cannot be read."""
     path = Path(storage.removeprefix("sqlite:///"))
     if storage.startswith("sqlite:///") and not path.exists():
