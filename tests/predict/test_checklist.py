@@ -110,7 +110,9 @@ def test_batching(changes: dict[str, Any], level: Level, said: str) -> None:
 def test_fewer_bits_are_advised_where_they_are_predicted_to_help() -> None:
     helps = line("quantized weights", gpu="l4")  # decoding 8 billion parameters waits for 300 GB/s
     assert helps.level is Level.WARNING
-    assert "predicted, in throughput" in helps.evidence
+    assert "predicted with vLLM's defaults" in helps.evidence
+    assert ", in throughput: fp8_per_tensor +" in helps.evidence
+    assert "with its max_num_seqs 16" in line("quantized weights", shape=SMALL, **seen()).evidence
     assert "changes answers" in helps.remedy
     small = line("quantized weights", shape=SMALL, gpu="h100-80gb", workload=users(256))
     assert small.level is Level.OK

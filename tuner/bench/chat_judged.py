@@ -74,7 +74,7 @@ def _of_what_is_said(said: list[Reply], asked: Asked) -> Iterator[Fault]:
         yield wrong(Kind.EMPTY, "the answer is empty", remedy)
     elif any(not reply.text.strip() and not reply.has_calls for reply in said):
         what = f"all of the answer is reasoning: within {asked.max_tokens} tokens no text came"
-        yield warning(Kind.EMPTY, what, "raise --max-tokens to see the answer itself")
+        yield warning(Kind.EMPTY, what, "`tuner chat --max-tokens 4096` shows the answer itself")
     if marks := {mark for mark in _marks(asked) for reply in said if mark in reply.said}:
         what = f"the text has the mark {', '.join(sorted(marks))} in it, and does not end there"
         remedy = "it is no end to the server: add its id to eos_token_id of generation_config.json, or send it as stop"
@@ -87,10 +87,10 @@ def _of_what_is_said(said: list[Reply], asked: Asked) -> Iterator[Fault]:
 def _endless(said: list[Reply], asked: Asked) -> Fault:
     what = f"the answer did not stop within {asked.max_tokens} tokens (finish_reason length)"
     if asked.advice is not None or any(reply.reasoning for reply in said):
-        return warning(Kind.ENDLESS, what, "reasoning is long: raise --max-tokens to see whether it ends")
+        return warning(Kind.ENDLESS, what, "reasoning is long: `tuner chat --max-tokens 4096` shows whether it ends")
     remedy = (
         "its end mark may be unknown to the server (eos_token_id of generation_config.json), or the chat template another"
-        " model's; a base model does not stop either, nor does a long answer: --max-tokens"
+        " model's; a base model does not stop either, nor does a long answer (`tuner chat --max-tokens 4096`)"
     )
     return warning(Kind.ENDLESS, what, remedy)
 

@@ -16,7 +16,7 @@ from tuner.errors import RunError, UsageError
 from tuner.load.asking import asks_for_key, listed_length
 from tuner.load.exchange import exchange
 from tuner.measure.listening import listening
-from tuner.measure.production import page
+from tuner.measure.production import metrics_url, page
 from tuner.measure.told import Told, told
 from tuner.predict.advise.checklist import Level, SeenServer
 from tuner.types import Target
@@ -32,6 +32,7 @@ async def look(
     url: str, *, model: str | None, key: str | None, tell: Callable[[str], None] = lambda text: None
 ) -> SeenServer:
     """Raises UsageError for what is no URL, RunError where no server answers as one of chats does."""
+    hits = await _hits(url)  # before what is asked here comes from the cache, too
     tell("one plain and one streamed conversation")
     checked = await _checked(url, model, key)
     target = checked.target
@@ -66,7 +67,7 @@ async def look(
         running_max=running,
         kv_cache_tokens=before.kv_cache_tokens,
         prefix_caching=before.prefix_caching,
-        hits=before.hits,
+        hits=hits,
     )
 
 
@@ -87,6 +88,14 @@ async def _told(target: Target) -> Told | None:
     except (RunError, ValueError):
         return None
     return found if found.running is not None else None
+
+
+async def _hits(url: str) -> float | None:
+    """The share of prompt tokens that came from the prefix cache so far."""
+    try:
+        return told(await asyncio.to_thread(page, metrics_url(url))).hits
+    except (RunError, UsageError, ValueError):
+        return None
 
 
 async def _running_max(target: Target, checked: Checked) -> float | None:

@@ -11,7 +11,7 @@ from tuner.predict.prediction import Prediction
 from tuner.predict.settings import Settings
 from tuner.space import gpus
 from tuner.space.parameters import Categorical
-from tuner.types import Failed
+from tuner.types import Failed, Params
 from tuner.workload.presets import max_tokens
 
 #: A quantization that vLLM makes of weights as they are stored, best first; and one that needs another checkpoint.
@@ -66,7 +66,10 @@ def quantization(facts: Facts) -> Line:
     if not facts.is_predicted:
         return unknown(name, facts.why_not)
     case, shorter = _short_enough(case)
-    plain, tried = case.predict({}), _quantized(case)
+    limit = facts.seen.max_num_seqs if facts.seen else None
+    own: Params = {"max_num_seqs": limit} if limit is not None else {}
+    how = f"with its max_num_seqs {limit}" if own else "with vLLM's defaults"
+    plain, tried = case.predict(own), _quantized(case, own)
     started = {how: found for how, found in tried.items() if isinstance(found, Prediction)}
     if isinstance(plain, Failed):
         remedy = f"with {' or '.join(started)} it would{shorter}" if started else "`tuner plan` says what would"
@@ -79,7 +82,7 @@ def quantization(facts: Facts) -> Line:
         return ok(name, f"{case.card} runs no quantization that is predicted")
     best = max(gains, key=lambda how: gains[how])
     what = ", ".join(f"{how} {gain:+.0%}" for how, gain in gains.items())
-    evidence = f"predicted, in {case.objective.name}{shorter}: {what}"
+    evidence = f"predicted {how}{shorter}, in {case.objective.name}: {what}"
     if gains[best] <= max(LEAST_GAIN, ERROR.output_throughput or 0.0):
         return ok(name, f"{evidence}: within what predictions are off, so not needed")
     return warning(name, evidence, f"{best} would help; it changes answers: measure both speed and answers first")
@@ -93,17 +96,17 @@ def _short_enough(case: Case) -> tuple[Case, str]:
     return replace(case, space=case.space.with_fixed({"max_model_len": length})), f" (with --max-model-len {length})"
 
 
-def _quantized(case: Case) -> dict[str, Prediction | Failed]:
+def _quantized(case: Case, own: Params) -> dict[str, Prediction | Failed]:
     choices = case.space.parameters.get("quantization")
     offered = choices.choices if isinstance(choices, Categorical) else ()
     found: dict[str, Prediction | Failed] = {}
     for method in _OF_WEIGHTS:
         if method in offered:
-            found[method] = case.predict({"quantization": method})
+            found[method] = case.predict({**own, "quantization": method})
             break
     if gpus.why_not(case.space.gpu.capability, "quantization", _FOUR_BITS) is None:
         shape = replace(case.shape, checkpoint_quantization=_FOUR_BITS, stored_bytes=None)
-        found["a checkpoint of 4 bits"] = replace(case, shape=shape).predict({})
+        found["a checkpoint of 4 bits"] = replace(case, shape=shape).predict(own)
     return found
 
 
