@@ -10,6 +10,7 @@ from rich.table import Table
 from tuner.cli.console import errors, results, say, write_json
 from tuner.cli.recommendation import verdict_words
 from tuner.cli.result import next_step, print_result, print_trials
+from tuner.cli.sparklines import show_sparklines
 from tuner.cli.study_json import Standing, studies_json, study_json, trial_json, trials_json
 from tuner.cli.tables import prose
 from tuner.cli.tables import show as show_table
@@ -91,6 +92,9 @@ def show(study: str, trial: int | None, storage: str, json: str | None = None) -
     if sentence := unreal_sentence(one.record.fingerprint):
         prose(console, sentence)
     _show_trial(found, one.objectives, console)
+    show_sparklines(
+        console, next((kept.timeline for kept in store.timelines(study, trial) if kept.round is None), None)
+    )
     write_json(json, trial_json(one, found))
 
 

@@ -8,6 +8,7 @@ from tuner.types.importance import Credit, Importance, Importances
 from tuner.types.load import ClientMetrics, LoadResult, RequestRecord, Underway
 from tuner.types.machine import DetectedGpu, Endpoint, HostSpeed, ProcessId, Target
 from tuner.types.measured import (
+    Cores,
     Distribution,
     GpuMetrics,
     LoadMetrics,
@@ -28,6 +29,7 @@ from tuner.types.workload import DataFile, Histogram, Lengths, Lognormal, Shared
 __all__ = [
     "ClientMetrics",
     "Command",
+    "Cores",
     "Credit",
     "DataFile",
     "DetectedGpu",

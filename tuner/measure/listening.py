@@ -1,0 +1,44 @@
+"""A port of this machine in; the processes of the vLLM that listens there out. Knows nothing of what they serve.
+
+Found by the socket and never by name: other servers may run beside it. What belongs to another user, or runs in a container
+whose ports something else forwards, is not seen.
+"""
+
+import psutil
+
+from tuner.measure.roles import Role, role_of
+
+
+def server_pids(port: int) -> tuple[int, ...]:
+    """The processes from which all of the server's descend; none where they cannot be seen, or are no vLLM's."""
+    found = {}
+    for pid in _listening(port):
+        try:
+            process = psutil.Process(pid)
+            parent = (
+                process.parent() if role_of(pid) is Role.API_SERVER else None
+            )  # one of several: their parent has all
+            top = parent or process
+            found[top.pid] = [top, *top.children(recursive=True)]
+        except psutil.Error:
+            continue
+    return tuple(pid for pid, processes in found.items() if any(map(_is_vllm, processes)))
+
+
+def _listening(port: int) -> set[int]:
+    try:
+        sockets = psutil.net_connections(kind="tcp")
+    except (psutil.Error, OSError):
+        return set()
+    return {
+        one.pid
+        for one in sockets
+        if one.status == psutil.CONN_LISTEN and one.laddr and one.laddr.port == port and one.pid is not None
+    }
+
+
+def _is_vllm(process: psutil.Process) -> bool:
+    try:
+        return role_of(process.pid) is not Role.OTHER or "vllm" in " ".join(process.cmdline()).lower()
+    except psutil.Error:
+        return False
