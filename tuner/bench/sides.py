@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from tuner.bench.comparison import Side, Tell
 from tuner.bench.keys import is_here, key_for
@@ -25,7 +26,8 @@ from tuner.launch.processes import end_session
 from tuner.launch.vllm import Launch
 from tuner.load.target import find_target
 from tuner.measure.gpu import detect
-from tuner.study.measurement import measure
+from tuner.measure.listening import server_pids
+from tuner.study.measurement import Watched, measure
 from tuner.study.options import Options
 from tuner.study.setup import Setup, check_lengths, make_setup
 from tuner.study.suspension import never_suspended
@@ -62,7 +64,7 @@ def url_side(url: str, conditions: Conditions) -> Side:
                 conditions.workload,
                 slos=conditions.slos,
                 objectives=(conditions.objective,) if conditions.objective else (),
-                gpus=gpus,
+                watched=Watched(gpus=gpus, pids=pids_beside(target.base_url)),
                 salt=salt,
                 phase=phase,
                 underway=conditions.underway,
@@ -81,6 +83,12 @@ def gpus_beside(url: str, given: Sequence[int] | None, detected: Sequence[Detect
             there = f"NVML sees {', '.join(map(str, present))}" if present else "NVML sees none on this machine"
             raise UsageError(f"--gpu-index {index}: there is no such GPU, {there}")
     return tuple(given)
+
+
+def pids_beside(url: str) -> tuple[int, ...]:
+    """The processes of the vLLM at that URL, if it is on this machine and they can be seen."""
+    parts = urlsplit(url)
+    return server_pids(parts.port or (443 if parts.scheme == "https" else 80)) if is_here(url) else ()
 
 
 def sides_of(names: Sequence[str], conditions: Conditions, tell: Tell) -> list[Side]:

@@ -271,6 +271,36 @@ def bench(
     run(url, options, model=model, find_rate=find_rate, seed=seed, gpus=gpu_index, send_key=send_key, json=json)
 
 
+@app.command(cls=Command, epilog=EXAMPLES["diagnose"])
+@takes(
+    *("users", "request_rate", "warmup", "window", "max_window", "engine_arg"),
+    helps={
+        "window": "Seconds to watch its own traffic (default: 30), or least measured seconds of a load.",
+        "engine_arg": "A setting of the server that tuner cannot see, e.g. max_num_seqs=256. Repeatable.",
+    },
+)
+def diagnose(
+    url: Annotated[str, typer.Argument(help="The server's address, e.g. http://127.0.0.1:8000.")],
+    options: Options,
+    load: Annotated[
+        str | None,
+        option("load", "Workload to put on it: a preset or a YAML file; default: its own traffic is watched."),
+    ] = None,
+    model: Annotated[str | None, option("model", "The model's name; default: the one that is served.")] = None,
+    gpu_index: GpuIndex = None,
+    send_key: SendKey = False,
+    json: Json = None,
+) -> None:
+    """Say what holds a running vLLM back, with the evidence, what else it might be, and which settings move it.
+
+    It reads /metrics, and on this machine the server's processes and GPUs. Nothing is changed. The exit code is 0 whatever is
+    found, and 1 where the server cannot be read.
+    """
+    from tuner.cli.diagnose import run
+
+    run(url, options, load=load, model=model, gpus=gpu_index, send_key=send_key, json=json)
+
+
 @app.command(cls=Command, epilog=EXAMPLES["compare"])
 @takes(
     *("repeats", "objective", "model", *_LOAD, "slo", *_WINDOW, "seed", "gpu_index", *SERVERS),

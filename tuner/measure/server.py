@@ -97,6 +97,10 @@ class ServerSampler:
             return found
         return replace(found, agreement=found.generation_tokens / client_tokens)
 
+    def ends(self) -> tuple[Mapping[str, float], Mapping[str, float], float]:
+        """The totals on entering and on leaving, and the seconds between them."""
+        return self._before.values, self._after.values, self._after.time_s - self._before.time_s
+
     def gauges(self) -> list[Gauges]:
         """Each time that they were read, before the window too, and what was counted by then."""
         read = sorted([*self._gauges, self._before, self._after], key=lambda one: one.time_s)

@@ -13,6 +13,7 @@ from prometheus_client.samples import Sample
 
 from tuner.measure.speculation import ACCEPTED_AT, at_position
 from tuner.measure.speculation import COUNTERS as SPECULATION
+from tuner.types import Params, Value
 
 #: Fields of ServerMetrics that are differences of a counter, which every vLLM has.
 COUNTERS = {
@@ -31,6 +32,9 @@ HISTOGRAMS = {
     "inference_time_mean_s": "vllm:request_inference_time_seconds",
     "itl_mean_s": "vllm:inter_token_latency_seconds",
 }
+#: Of requests that ended, as vLLM sees them: what own_traffic.py takes instead of a client's.
+TTFT, E2EL = "vllm:time_to_first_token_seconds", "vllm:e2e_request_latency_seconds"
+ENDED = "vllm:request_success_total"
 STEPS = f"{HISTOGRAMS['step_tokens_mean']}_count"
 KV_USAGE = "vllm:kv_cache_usage_perc"
 RUNNING = "vllm:num_requests_running"
@@ -44,9 +48,9 @@ _SLEEP = "vllm:engine_sleep_state"
 AWAKE = f"{_SLEEP} awake"
 #: Labels that tell samples apart which are not to be summed, by the sample's name.
 _APART = {_BY_REASON: "reason", _SLEEP: "sleep_state"}
-_PARTS = tuple(f"{name}_{part}" for name in HISTOGRAMS.values() for part in ("sum", "count"))
+_PARTS = tuple(f"{name}_{part}" for name in (*HISTOGRAMS.values(), TTFT, E2EL) for part in ("sum", "count"))
 _GAUGES = (KV_USAGE, RUNNING, WAITING, _BY_REASON, _SLEEP)
-_NAMES = frozenset((*COUNTERS.values(), *SPECULATION, ACCEPTED_AT, *_PARTS, *_GAUGES, _CACHE_INFO))
+_NAMES = frozenset((*COUNTERS.values(), ENDED, *SPECULATION, ACCEPTED_AT, *_PARTS, *_GAUGES, _CACHE_INFO))
 _LINES = tuple(_NAMES)
 
 
@@ -63,6 +67,19 @@ def kv_cache_tokens_of(text: str) -> int | None:
     sizes = [_kv_tokens(sample.labels) for sample in _samples(text) if sample.name == _CACHE_INFO]
     known = [size for size in sizes if size is not None]
     return sum(known) if known else None
+
+
+def cache_settings(text: str) -> Params:
+    """Settings that vllm:cache_config_info tells, of the first engine."""
+    labels = next((sample.labels for sample in _samples(text) if sample.name == _CACHE_INFO), {})
+    found: dict[str, Value] = {}
+    if (dtype := labels.get("cache_dtype")) not in (None, "None"):
+        found["kv_cache_dtype"] = str(dtype)
+    if (size := labels.get("block_size", "")).isdecimal():
+        found["block_size"] = int(size)
+    if (cached := labels.get("enable_prefix_caching")) in ("True", "False"):
+        found["enable_prefix_caching"] = cached == "True"
+    return found
 
 
 def _samples(text: str) -> Iterator[Sample]:

@@ -40,8 +40,8 @@ def server_metrics(before: Totals, after: Totals, inside: Sequence[Totals]) -> S
         waiting_max=max(waiting, default=None),
         waiting_capacity_mean=_mean(values(inside, CAPACITY)),
         waiting_deferred_mean=_mean(values(inside, DEFERRED)),
-        steps=_difference(before, after, STEPS),
-        **{field: _mean_of(before, after, name) for field, name in HISTOGRAMS.items()},
+        steps=difference(before, after, STEPS),
+        **{field: mean_of(before, after, name) for field, name in HISTOGRAMS.items()},
         **speculated(before, after),
     )
 
@@ -59,7 +59,7 @@ def of_the_engine(found: ServerMetrics, api_servers: int, in_flight: float | Non
 
 def in_flight(before: Totals, after: Totals, elapsed_s: float) -> float | None:
     """How many requests were being computed, as a mean: Little's law on those that ended."""
-    spent_s = _difference(before, after, f"{HISTOGRAMS['inference_time_mean_s']}_sum")
+    spent_s = difference(before, after, f"{HISTOGRAMS['inference_time_mean_s']}_sum")
     return spent_s / elapsed_s if spent_s is not None and elapsed_s > 0 else None
 
 
@@ -73,13 +73,13 @@ def failed(message: str) -> LaunchError:
     return LaunchError(Failed(kind=FailureKind.LOAD_FAILED, message=message))
 
 
-def _difference(before: Totals, after: Totals, name: str) -> float | None:
+def difference(before: Totals, after: Totals, name: str) -> float | None:
     return after[name] - before[name] if name in before and name in after else None
 
 
-def _mean_of(before: Totals, after: Totals, name: str) -> float | None:
+def mean_of(before: Totals, after: Totals, name: str) -> float | None:
     """Of what a histogram took up in the window; None where that was nothing."""
-    total, count = _difference(before, after, f"{name}_sum"), _difference(before, after, f"{name}_count")
+    total, count = difference(before, after, f"{name}_sum"), difference(before, after, f"{name}_count")
     return total / count if total is not None and count is not None and count > 0 else None
 
 

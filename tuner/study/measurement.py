@@ -56,7 +56,6 @@ async def measure(
     slos: Sequence[Slo] = (),
     objectives: Sequence[Objective] = (),
     outdo: Outdo | None = None,
-    gpus: Sequence[int] = (),
     salt: int = 0,
     phase: Tell = lambda text: None,
     watched: Watched | None = None,
@@ -81,7 +80,7 @@ async def measure(
         )
     if why := too_much(workload, workers_for(workload), machine_limits()):
         raise LaunchError(Failed(kind=FailureKind.CLIENT_BOUND, message=why))
-    watched = watched or Watched(gpus=gpus)
+    watched = watched or Watched()
     speed = watched.speed or 1.0
     outdo = None if outdo is None else outdo.faster(speed)
     workload, slos = faster(workload, speed), [replace(slo, limit_s=slo.limit_s / speed) for slo in slos]
