@@ -28,9 +28,8 @@ def settings_of(argv: Sequence[str]) -> Params:
         following = words[place + 1] if place + 1 < len(words) and not words[place + 1].startswith("--") else None
         key = name.replace("-", "_")
         if following is None and not separator and key.startswith("no_"):
-            key, value = key.removeprefix("no_"), False
-        else:
-            value = parse_scalar(text) if separator else parse_scalar(following) if following is not None else True
+            key, following = key.removeprefix("no_"), "false"
+        value = parse_scalar(text if separator else following or "true")
         if is_argument(key) and not _is_hidden(key) and isinstance(value, bool | int | float | str):
             found[key] = value
     return found

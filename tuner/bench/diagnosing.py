@@ -59,7 +59,7 @@ def diagnose_traffic(
     except LaunchError as error:
         raise RunError(error.failed.message) from error
     known = {**cache_settings(text), **_started_with(pids), **settings}
-    return _seen(base_url, models_of(text), measured, known, None, detected, [*more, *_unseen(base_url, pids)])
+    return seen_of(base_url, models_of(text), measured, known, None, detected, [*more, *_unseen(base_url, pids)])
 
 
 def diagnose_load(url: str, conditions: Conditions, settings: Params, salt: int, tell: Tell) -> Seen:
@@ -72,7 +72,7 @@ def diagnose_load(url: str, conditions: Conditions, settings: Params, salt: int,
     except LaunchError as error:
         raise RunError(f"{error.failed.kind.value}: {error.failed.message}") from error
     known = {**cache_settings(text), **_started_with(pids), **settings}
-    return _seen(side.name, [side.model], measured, known, conditions.workload, detect(), _unseen(side.name, pids))
+    return seen_of(side.name, [side.model], measured, known, conditions.workload, detect(), _unseen(side.name, pids))
 
 
 def readable(address: str) -> str:
@@ -105,7 +105,7 @@ async def _watched(
     return measured, remarks(load, server.gauges(), models_of(text))
 
 
-def _seen(
+def seen_of(
     base_url: str,
     models: Sequence[str],
     measured: Measured,
@@ -114,6 +114,7 @@ def _seen(
     detected: Sequence[DetectedGpu],
     told: Sequence[str],
 ) -> Seen:
+    """With the diagnosis of a measurement that was made with these settings, as far as they are known."""
     card = _card(measured, detected)
     found = diagnose(evidence_of(measured, settings, workload), settings, card=card)
     return Seen(

@@ -106,12 +106,12 @@ def sides_of(names: Sequence[str], conditions: Conditions, tell: Tell) -> list[S
     folder = conditions.options.log_dir.absolute() / f"compare-{datetime.now():%Y%m%d-%H%M%S}"
     with ForkServer(python, launched[0].environment) as engine:
         return [
-            sides[name] if source is None else _launched_side(name, source, conditions, engine, python, folder / role)
+            sides[name] if source is None else launched_side(name, source, conditions, engine, python, folder / role)
             for name, source, role in zip(names, sources, "AB", strict=True)
         ]
 
 
-def _launched_side(
+def launched_side(
     name: str, source: Source, conditions: Conditions, engine: ForkServer, python: Path, folder: Path
 ) -> Side:
     """Asks vLLM whether it takes the settings before anything is launched. Logs go to `folder`."""

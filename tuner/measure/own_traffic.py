@@ -1,7 +1,8 @@
 """A live server's /metrics in; whether it can be watched, and its own traffic over a window as a load's numbers, out. Pure.
 
 Nobody put a load on it: there is no client whose view could be compared with the server's. What vLLM counts and times itself
-stands for the load; what only a client sees (the time of a token with all that is behind EngineCore, gaps between chunks) is None.
+stands for the load; what only a client sees (the time of a token with all that is behind EngineCore, gaps between chunks) is
+None.
 """
 
 import re
