@@ -4,6 +4,8 @@ Found by the socket and never by name: other servers may run beside it. What bel
 whose ports something else forwards, is not seen.
 """
 
+from pathlib import Path
+
 import psutil
 
 from tuner.measure.roles import Role, role_of
@@ -38,7 +40,10 @@ def _listening(port: int) -> set[int]:
 
 
 def _is_vllm(process: psutil.Process) -> bool:
+    """By its title, or because it runs vLLM's script or a module of it: a path that happens to hold the word is none."""
     try:
-        return role_of(process.pid) is not Role.OTHER or "vllm" in " ".join(process.cmdline()).lower()
+        words = process.cmdline()
     except psutil.Error:
         return False
+    started = any(Path(word).name == "vllm" or word.startswith("vllm.") for word in words[:4])
+    return started or role_of(process.pid) is not Role.OTHER
