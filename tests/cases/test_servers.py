@@ -31,7 +31,7 @@ from tuner.cli.keys import say_withheld
 from tuner.cli.measurements import mark_sentences
 from tuner.errors import LaunchError, RunError
 from tuner.load.target import find_target
-from tuner.measure.server import kv_cache_tokens_of, totals
+from tuner.measure.server_page import kv_cache_tokens_of, totals
 from tuner.types import Mark
 
 WORKLOAD = """name: small

@@ -15,7 +15,7 @@ from tuner.bench.keys import is_here
 from tuner.errors import RunError, UsageError
 from tuner.load.asking import asks_for_key, listed_length
 from tuner.load.exchange import exchange
-from tuner.measure.listening import listening
+from tuner.measure.command_line import listening
 from tuner.measure.production import metrics_url, page
 from tuner.measure.told import Told, told
 from tuner.predict.advise.checklist import Level, SeenServer

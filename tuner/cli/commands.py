@@ -317,6 +317,60 @@ def chat(
     )
 
 
+@app.command(cls=Command, epilog=EXAMPLES["diagnose"])
+@takes(
+    *("users", "request_rate", "warmup", "window", "max_window", "engine_arg"),
+    *("objective", "max_model_len", "space", *SERVERS),
+    helps={
+        "window": "Seconds to watch its own traffic (default: 30), or least measured seconds of a load.",
+        "engine_arg": "A setting of the server, e.g. max_num_seqs=256. Repeatable.",
+        "objective": "With --prove, what the remedy is to better: throughput, requests, ttft_p99, ...",
+        "gpu": "With --prove: auto, cpu, t4, l4, ... (see `tuner spaces`).",
+    },
+)
+def diagnose(
+    options: Options,
+    url: Annotated[
+        str | None, typer.Argument(help="The server's address, e.g. http://127.0.0.1:8000; may be absent with --prove.")
+    ] = None,
+    load: Annotated[
+        str | None,
+        option("load", "Workload to put on it: a preset or a YAML file; default: its own traffic is watched."),
+    ] = None,
+    prove: Annotated[
+        bool, option("prove", "Launch a server with --engine-arg and with the first remedy, in turn, and compare them.")
+    ] = False,
+    repeats: Annotated[
+        int, option("repeats", f"With --prove, how often each is launched; fewer than {PAIRS} prove nothing.")
+    ] = PAIRS,
+    model: Annotated[
+        str | None,
+        option("model", "The model's name; default: the one that is served. With --prove, what is launched."),
+    ] = None,
+    gpu_index: GpuIndex = None,
+    send_key: SendKey = False,
+    json: Json = None,
+) -> None:
+    """Say what holds a running vLLM back, with the evidence, what else it might be, and which settings move it.
+
+    It reads /metrics, and on this machine the server's processes and GPUs. Nothing of the server is changed. The exit code is 0
+    whatever is found, and 1 where the server cannot be read, or a launch fails twice.
+    """
+    from tuner.cli.diagnose import run
+
+    run(
+        url,
+        options,
+        load=load,
+        prove=prove,
+        repeats=repeats,
+        model=model,
+        gpus=gpu_index,
+        send_key=send_key,
+        json=json,
+    )
+
+
 @app.command(cls=Command, epilog=EXAMPLES["compare"])
 @takes(
     *("repeats", "objective", "model", *_LOAD, "slo", *_WINDOW, "seed", "gpu_index", *SERVERS),

@@ -35,6 +35,8 @@ EXAMPLES = {
     "tuner bench http://127.0.0.1:8000 --request-rate 4 --find-rate --slo ttft_p99=500ms",
     "chat": "tuner chat http://127.0.0.1:8000\n"
     "tuner chat https://llm.example.com --model mine --api-key-env LLM_KEY --json -",
+    "diagnose": "tuner diagnose http://127.0.0.1:8000\ntuner diagnose http://127.0.0.1:8000 --load chat --users 64\n"
+    "tuner diagnose --prove --model demo --gpu cpu --load chat --users 16 --engine-arg max_num_seqs=2",
     "watch": "tuner watch http://127.0.0.1:8000 --study t4-demo-chat\n"
     "tuner watch http://10.0.0.1:8000 http://10.0.0.2:8000 --study t4-demo-chat --then queue --hours 01:00-05:00",
     "proposals": "tuner proposals\ntuner proposals 3",

@@ -10,6 +10,7 @@ from rich.table import Table
 from tuner.cli.console import errors, results, say, write_json
 from tuner.cli.recommendation import verdict_words
 from tuner.cli.result import next_step, print_result, print_trials
+from tuner.cli.sparklines import show_sparklines
 from tuner.cli.study_json import Standing, studies_json, study_json, trial_json, trials_json
 from tuner.cli.tables import prose
 from tuner.cli.tables import show as show_table
@@ -96,6 +97,9 @@ def show(study: str, trial: int | None, storage: str, json: str | None = None) -
     diagnosis = trial_diagnosis(one.record, found)
     for sentence in sentences(diagnosis) if diagnosis is not None else ():
         prose(console, sentence, indent="  ")
+    show_sparklines(
+        console, next((kept.timeline for kept in store.timelines(study, trial) if kept.round is None), None)
+    )
     write_json(json, trial_json(one, found, diagnosis))
 
 

@@ -1,71 +1,47 @@
-"""A port of this machine in; where the server behind it listens, and what of vLLM's arguments it was started with, out.
+"""A port of this machine in; the processes of the vLLM that listens there out. Knows nothing of what they serve.
 
-It reads the system's tables of sockets and processes, of which others' may be hidden. A key among the arguments is never given
-on: only the arguments that are named here are looked at.
+Found by the socket and never by name: other servers may run beside it. What belongs to another user, or runs in a container
+whose ports something else forwards, is not seen.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
-_UP = psutil.CONN_LISTEN
+from tuner.measure.roles import Role, role_of
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listening:
-    """`address` is where it listens. `is_told` is whether its command line is that of `vllm serve` without a file of arguments:
-    then what is None, or False, was not given."""
+def server_pids(port: int) -> tuple[int, ...]:
+    """The processes from which all of the server's descend; none where they cannot be seen, or are no vLLM's."""
+    found = {}
+    for pid in {pid for _, pid in sockets(port) if pid is not None}:
+        try:
+            process = psutil.Process(pid)
+            parent = (
+                process.parent() if role_of(pid) is Role.API_SERVER else None
+            )  # one of several: their parent has all
+            top = parent or process
+            found[top.pid] = [top, *top.children(recursive=True)]
+        except psutil.Error:
+            continue
+    return tuple(pid for pid, processes in found.items() if any(map(_is_vllm, processes)))
 
-    address: str
-    is_told: bool
-    max_num_seqs: int | None = None
-    is_eager: bool = False
 
-
-def listening(port: int) -> Listening | None:
-    """None where nobody is seen to listen there."""
+def sockets(port: int) -> list[tuple[str, int | None]]:
+    """Where somebody listens on this port, and which process that is; None where it is not shown. Empty where nobody is seen."""
     try:
-        found = [one for one in psutil.net_connections("tcp") if one.status == _UP and _port(one.laddr) == port]
+        found = psutil.net_connections(kind="tcp")
     except (psutil.Error, OSError):
-        return None
-    if not found:
-        return None
-    address: tuple[object, ...] = tuple(found[0].laddr)
-    return of_words(str(address[0]), _words(found[0].pid))
-
-
-def _port(address: tuple[object, ...]) -> object:
-    return address[1] if len(address) > 1 else None
-
-
-def _words(pid: int | None) -> list[str]:
-    try:
-        return psutil.Process(pid).cmdline() if pid else []
-    except psutil.Error:
         return []
+    up = [one for one in found if one.status == psutil.CONN_LISTEN and one.laddr and one.laddr.port == port]
+    return [(str(one.laddr.ip), one.pid) for one in up]
 
 
-def of_words(address: str, words: Sequence[str]) -> Listening:
-    """What a command line says; `--max-num-seqs 4`, `--max_num_seqs=4` and the like."""
-    flags = {word.partition("=")[0].replace("_", "-") for word in words if word.startswith("--")}
-    is_told = "serve" in words and "--config" not in flags
-    if not is_told:
-        return Listening(address=address, is_told=False)
-    return Listening(
-        address=address,
-        is_told=True,
-        max_num_seqs=_number(words, "--max-num-seqs"),
-        is_eager="--enforce-eager" in flags,
-    )
-
-
-def _number(words: Sequence[str], flag: str) -> int | None:
-    """The last one that is given."""
-    found = None
-    for word, after in zip(words, [*words[1:], ""], strict=True):
-        name, equals, value = word.partition("=")
-        if name.replace("_", "-") == flag:
-            text = value if equals else after
-            found = int(text) if text.isdecimal() else found
-    return found
+def _is_vllm(process: psutil.Process) -> bool:
+    """By its title, or because it runs vLLM's script or a module of it: a path that happens to hold the word is none."""
+    try:
+        words = process.cmdline()
+    except psutil.Error:
+        return False
+    started = any(Path(word).name == "vllm" or word.startswith("vllm.") for word in words[:4])
+    return started or role_of(process.pid) is not Role.OTHER

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tuner.measure.listening import Listening, listening, of_words
+from tuner.measure.command_line import Listening, listening, of_words
 
 SERVE = ["/venv/bin/python", "/venv/bin/vllm", "serve", "demo"]
 
