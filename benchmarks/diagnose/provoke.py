@@ -77,7 +77,9 @@ class Provoker:
     def provoke(self, situation: Situation) -> Provoked:
         """Launch it, diagnose it, launch its first remedy."""
         told = Provoked(
-            name=situation.name, cause=situation.cause and situation.cause.value, has_remedy=situation.remedy is not None
+            name=situation.name,
+            cause=situation.cause and situation.cause.value,
+            has_remedy=situation.remedy is not None,
         )
         with _beside(situation.beside), self._clocks(situation.clocks_mhz):
             outcome = self._launch(situation, situation.settings)

@@ -11,10 +11,11 @@ from tuner.bench.comparison import Comparison, interleaved
 from tuner.bench.diagnosing import Seen, diagnose_load, diagnose_traffic
 from tuner.bench.proving import Proof, proof, proved
 from tuner.bench.sides import Conditions
-from tuner.cli.bench import fresh_salt, say_withheld
+from tuner.cli.bench import fresh_salt
 from tuner.cli.commands import SERVERS
 from tuner.cli.console import check_writable, errors, heed_signals, interrupted_code, results, write_json
 from tuner.cli.diagnosed import about, show_seen
+from tuner.cli.keys import say_withheld
 from tuner.cli.live import Live, progress
 from tuner.cli.measurements import compared_table
 from tuner.cli.tables import prose, show

@@ -17,10 +17,8 @@ def server_pids(port: int) -> tuple[int, ...]:
     for pid in {pid for _, pid in sockets(port) if pid is not None}:
         try:
             process = psutil.Process(pid)
-            parent = (
-                process.parent() if role_of(pid) is Role.API_SERVER else None
-            )  # one of several: their parent has all
-            top = parent or process
+            one_of_several = role_of(pid) is Role.API_SERVER  # their parent has all
+            top = (process.parent() if one_of_several else None) or process
             found[top.pid] = [top, *top.children(recursive=True)]
         except psutil.Error:
             continue
@@ -28,13 +26,13 @@ def server_pids(port: int) -> tuple[int, ...]:
 
 
 def sockets(port: int) -> list[tuple[str, int | None]]:
-    """Where somebody listens on this port, and which process that is; None where it is not shown. Empty where nobody is seen."""
+    """Where somebody listens on this port, and which process that is, None where it is not shown; empty where nobody is seen."""
     try:
         found = psutil.net_connections(kind="tcp")
     except (psutil.Error, OSError):
         return []
-    up = [one for one in found if one.status == psutil.CONN_LISTEN and one.laddr and one.laddr.port == port]
-    return [(str(one.laddr.ip), one.pid) for one in up]
+    up = [(tuple(one.laddr), one.pid) for one in found if one.status == psutil.CONN_LISTEN]
+    return [(str(address[0]), pid) for address, pid in up if address[1:] == (port,)]
 
 
 def _is_vllm(process: psutil.Process) -> bool:

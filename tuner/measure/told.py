@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tuner.measure.server import kv_cache_tokens_of, totals
+from tuner.measure.server_page import kv_cache_tokens_of, totals
 
 _RUNNING = "vllm:num_requests_running"
 _QUERIES, _HITS = "vllm:prefix_cache_queries_total", "vllm:prefix_cache_hits_total"
