@@ -13,20 +13,21 @@ from tuner.cli.recommendation import recommendation_sentences, recommendation_ta
 from tuner.cli.tables import prose, show
 from tuner.decide.before_after import beside_the_defaults
 from tuner.decide.objective import Objective
+from tuner.decide.rank import hand_trials
 from tuner.decide.verdict import Decision
 from tuner.decide.words.decision import decision_text
 from tuner.decide.words.settings import settings
 from tuner.export.unreal import unreal_sentence
 from tuner.predict.agreement import agreement, agreement_sentence
 from tuner.record.store import Store
-from tuner.study.decided import launched_again, objectives_of
+from tuner.study.decided import compared_by, launched_again, objectives_of, searched
 from tuner.study.options import Options
 from tuner.types import Mark, Measured, Trial
 
 
 def print_result(store: Store, name: str, found: Decision, storage: str, console: Console = results) -> None:
     """The best trials, the before/after table, the answer with its settings, and the next step, on stdout."""
-    record, trials = store.study(name), store.trials(name)
+    record, trials = store.study(name), searched(store.trials(name))
     objectives, unreal = objectives_of(record), record.fingerprint.unreal
     print_trials(
         trials,
@@ -39,7 +40,8 @@ def print_result(store: Store, name: str, found: Decision, storage: str, console
     after, before = beside_the_defaults(trials, found, objectives[0]), found.defaults
     if before and after and isinstance(before.outcome, Measured) and isinstance(after.outcome, Measured):
         console.print()
-        show(console, comparison_table(before, after, launched_again(store, name), unreal, objectives))
+        again, hand = launched_again(store, name), hand_trials(trials)
+        show(console, comparison_table(before, after, again, unreal, compared_by(record), hand))
     if found.front is not None and found.front.points:
         console.print()
         say(console, "The front, by the first objective; values with their 95 % intervals:")

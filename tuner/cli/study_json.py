@@ -94,6 +94,7 @@ def _trial(trial: Trial, found: Decision) -> dict[str, Any]:
         "changes": _changes(trial, found.defaults),
         **_outcome(trial.outcome),
         "at_best": trial.outcome.at_best if isinstance(trial.outcome, Measured) else None,
+        "baseline": trial.baseline,
         "equals": trial.outcome.equals if isinstance(trial.outcome, Twin) else None,
         "slo_violations": dict(trial.violations),
         "attempts": trial.attempts,

@@ -95,10 +95,12 @@ def _compared(found: BeforeAfter) -> dict[str, Any]:
         "defaults": found.defaults,
         "trial": found.other,
         "is_again": found.is_again,
+        "hand_settings": [asdict(one) for one in found.hand],
         "metrics": {
             one.metric: {
                 "defaults": list(one.before),
                 "trial": list(one.after),
+                "hand_settings": [list(values) for values in one.hand],
                 "change": _share(one.metric, change_of_metric(one.metric, one.before, one.after)),
             }
             for one in found.metrics

@@ -8,6 +8,7 @@ from tuner.decide.before_after import BeforeAfter, before_after, beside_the_defa
 from tuner.decide.contest import ERROR_OF_ALL_LOOKS
 from tuner.decide.front import verdict_of
 from tuner.decide.objective import Objective
+from tuner.decide.rank import hand_trials
 from tuner.decide.verdict import AGAIN, Decision
 from tuner.decide.words.decision import decision_text
 from tuner.decide.words.recommended import ballast_sentence
@@ -19,7 +20,7 @@ from tuner.propose.importance import importances
 from tuner.record.rows import StudyRecord
 from tuner.record.store import Store
 from tuner.report.content import Again, Drawn, Method, Report
-from tuner.study.decided import objectives_of, slo_texts, study_decision
+from tuner.study.decided import compared_by, objectives_of, searched, slo_texts, study_decision
 from tuner.study.exporting import as_chosen
 from tuner.study.lease import is_run
 from tuner.types import Measured, Outcome, Trial
@@ -35,12 +36,12 @@ def report_of(store: Store, name: str, now: datetime | None = None) -> Report:
     """Of a study as it stands now. Raises UsageError if there is none of that name."""
     record, found = store.study(name), study_decision(store, name)
     objectives = objectives_of(record)
-    finished = store.trials(name)
+    finished = searched(store.trials(name))
     trials = sorted([*finished, *store.unfinished(name)], key=lambda trial: trial.number)
     again = _again(store, name)
     launched = [(one.trial, one.outcome) for one in again]
     known, unreal = agreement(finished, objectives[0]), record.fingerprint.unreal
-    compared = _compared(finished, found, launched, objectives)
+    compared = _compared(finished, found, launched, compared_by(record))
     return Report(
         study=record.name,
         made_at=now or datetime.now(UTC),
@@ -115,7 +116,7 @@ def _compared(
         return None
     if not isinstance(before.outcome, Measured) or not isinstance(after.outcome, Measured):
         return None
-    return before_after(before, after, again, objectives)
+    return before_after(before, after, again, objectives, hand_trials(trials))
 
 
 def _time_lines(store: Store, name: str, found: Decision, compared: BeforeAfter | None) -> tuple[Drawn, ...]:
