@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 
+from rich.markup import escape
 from rich.table import Table
 
+from tuner.decide.attribution import Attribution
 from tuner.decide.before_after import before_after
 from tuner.decide.objective import Objective
+from tuner.decide.words.attribution import HEADERS, attribution_rows, attribution_title
 from tuner.decide.words.numbers import change_of_metric, change_words, is_good, spread_text
 from tuner.decide.words.rows import ROWS, Row
 from tuner.types import Outcome, Trial
@@ -38,6 +41,17 @@ def comparison_table(
         told = "-" if change is None else change_text(row, change)
         cells = (spread_text(one.metric, values) for values in (one.before, *one.hand, one.after))
         table.add_row(row.label, *cells, told)
+    return table
+
+
+def attribution_table(told: Attribution, trials: Sequence[Trial]) -> Table:
+    """What each setting of the winner brings."""
+    table = Table(title=attribution_title(told), box=None, header_style="bold", pad_edge=False, title_justify="left")
+    for header in HEADERS:
+        table.add_column(header)
+    winner = next(trial for trial in trials if trial.number == told.of)
+    for row in attribution_rows(told, winner):
+        table.add_row(*map(escape, row))
     return table
 
 

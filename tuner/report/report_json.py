@@ -44,6 +44,7 @@ def report_json(report: Report) -> str:
         "progress": [_launched(report, one) for one in progress(report.trials, first)],
         "begun": report.begun,
         "front": _front(report.found.front),
+        "attribution": None if report.attribution is None else asdict(report.attribution),
         "importance": [_importances(one) for one in report.importances],
         "time_lines": [_drawn(one) for one in report.time_lines],
         "failed": [_failed(report, one) for one in report.trials if isinstance(one.outcome, Failed)],

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from tuner.decide.attribution import Attribution
 from tuner.decide.contest import Contest
 from tuner.decide.front import front_contest_of, front_decision
 from tuner.decide.front_contest import FrontContest
@@ -14,7 +15,8 @@ from tuner.decide.slo import Slo, constraints, parse_slo
 from tuner.decide.verdict import AGAIN, Decision, contest_of, decision
 from tuner.record.rows import EXPLAIN, StoredContest, StudyRecord, Verification
 from tuner.record.store import Store
-from tuner.types import Outcome, Trial
+from tuner.study.explained import attribution_of, decided_with
+from tuner.types import Outcome, Trial, Twin
 
 _OFF = "it was not launched again: see --verify"
 _ENDED_EARLY = f"its verification is not finished: {AGAIN}"
@@ -25,7 +27,24 @@ _SEARCHING = f"the search is not finished: {AGAIN}"
 def study_decision(store: Store, name: str) -> Decision:
     """What to deploy, from what is stored. Raises UsageError if there is no such study."""
     found = _decision(store, name)
+    found = decided_with(found, explanation(store, name, found), store.trials(name))
     return found.since(_SEARCHING) if any(one.explains is None for one in store.running(name)) else found
+
+
+def contest_decision(store: Store, name: str) -> Decision:
+    """What the search and its contest alone have decided. Raises UsageError if there is no such study."""
+    return _decision(store, name)
+
+
+def explanation(store: Store, name: str, found: Decision | None = None) -> Attribution | None:
+    """What each setting of the contest's winner brings; None where nothing was launched to explain it."""
+    record, trials = store.study(name), store.trials(name)
+    if all(trial.explains is None for trial in trials):
+        return None
+    objectives = objectives_of(record)
+    slos = constraints(objectives, [parse_slo(text) for text in slo_texts(record)])
+    again = [one for one in store.verifications(name) if one.contest == len(store.contests(name))]
+    return attribution_of(found or _decision(store, name), trials, again, EXPLAIN, objectives[0], slos)
 
 
 def _decision(store: Store, name: str) -> Decision:
@@ -60,9 +79,17 @@ def searched(trials: Sequence[Trial]) -> list[Trial]:
 
 
 def launched_again(store: Store, name: str) -> list[tuple[int, Outcome]]:
-    """The outcomes of the last contest, each with its trial's number."""
+    """The outcomes of the last contest and of what explains it, each with its trial's number."""
     contests = store.contests(name)
-    return [(v.trial_number, v.outcome) for v in store.verifications(name) if v.contest == len(contests)]
+    again = [one for one in store.verifications(name) if one.contest == len(contests)]
+    began = min((one.started_at for one in again), default=None)
+    own = [
+        (trial.number, trial.outcome)
+        for trial in store.trials(name)
+        if trial.explains and trial.attempts and began and trial.started_at >= began
+    ]
+    first = [(number, outcome) for number, outcome in own if not isinstance(outcome, Twin)]
+    return [*((one.trial_number, one.outcome) for one in again), *first]
 
 
 def objectives_of(record: StudyRecord) -> tuple[Objective, ...]:

@@ -27,6 +27,7 @@ from tuner.study.budget import Budget
 from tuner.study.decided import study_decision
 from tuner.study.deleting import not_left_empty
 from tuner.study.ending import Ending
+from tuner.study.explaining import explain
 from tuner.study.fingerprint import host_changed
 from tuner.study.gate import Gate, refuse_what_is_not_of_the_settings
 from tuner.study.identity import check_same, other_sampler, record_of
@@ -103,6 +104,7 @@ def run_study(setup: Setup, store: Store, engine: Engine, watch: Watch) -> Decis
             search.run()
             showing.now()
             verify(setup, store, watch, budget, search.plain_launch_s(), gate)
+            explain(setup, store, engine, watch, budget, search.plain_launch_s(), gate)
             showing.now()
     return study_decision(store, setup.study)
 

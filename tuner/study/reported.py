@@ -20,7 +20,7 @@ from tuner.propose.importance import importances
 from tuner.record.rows import StudyRecord
 from tuner.record.store import Store
 from tuner.report.content import Again, Drawn, Method, Report
-from tuner.study.decided import compared_by, objectives_of, searched, slo_texts, study_decision
+from tuner.study.decided import compared_by, explanation, objectives_of, searched, slo_texts, study_decision
 from tuner.study.exporting import as_chosen
 from tuner.study.lease import is_run
 from tuner.types import Measured, Outcome, Trial
@@ -65,6 +65,7 @@ def report_of(store: Store, name: str, now: datetime | None = None) -> Report:
         command=_command(found, record),
         compared=compared,
         importances=tuple(importances(finished, objective) for objective in objectives),
+        attribution=explanation(store, name),
         time_lines=_time_lines(store, name, found, compared),
         agreement=known,
         agreement_sentence=None if known is None else agreement_sentence(known, unreal),
