@@ -127,7 +127,7 @@ def test_what_brings_something_is_kept_and_few_launches_explain_the_most_influen
 
 
 def test_what_does_not_start_without_a_setting_needs_it(tmp_path: Path) -> None:
-    done = study(tmp_path, "--explain", "7", fails=True)
+    done = study(tmp_path, "--explain", "8", fails=True)
     assert done.returncode == 0, done.stderr
     told = {one["reset"][0]: one["brings"] for one in shown(tmp_path)["attribution"]["worths"]}
     assert told["enable_prefix_caching"] == "fails without it"
