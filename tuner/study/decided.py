@@ -79,7 +79,8 @@ def searched(trials: Sequence[Trial]) -> list[Trial]:
 
 
 def launched_again(store: Store, name: str) -> list[tuple[int, Outcome]]:
-    """The outcomes of the last contest and of what explains it, each with its trial's number."""
+    """The outcomes of the last contest, each with its trial's number; and of what was launched only to explain its winner. How
+    the sides of the contest did in the explanation is told there: the verdict does not count it."""
     contests = store.contests(name)
     again = [one for one in store.verifications(name) if one.contest == len(contests)]
     began = min((one.started_at for one in again), default=None)
@@ -89,7 +90,9 @@ def launched_again(store: Store, name: str) -> list[tuple[int, Outcome]]:
         if trial.explains and trial.attempts and began and trial.started_at >= began
     ]
     first = [(number, outcome) for number, outcome in own if not isinstance(outcome, Twin)]
-    return [*((one.trial_number, one.outcome) for one in again), *first]
+    sides = {one.trial_number for one in again if one.role != EXPLAIN}
+    counted = [one for one in again if one.role != EXPLAIN or one.trial_number not in sides]
+    return [*((one.trial_number, one.outcome) for one in counted), *first]
 
 
 def objectives_of(record: StudyRecord) -> tuple[Objective, ...]:

@@ -17,10 +17,18 @@ from tuner.export.command import bare_command
 from tuner.export.unreal import unreal_sentence
 from tuner.predict.agreement import agreement, agreement_sentence
 from tuner.propose.importance import importances
-from tuner.record.rows import StudyRecord
+from tuner.record.rows import EXPLAIN, StudyRecord
 from tuner.record.store import Store
 from tuner.report.content import Again, Drawn, Method, Report
-from tuner.study.decided import compared_by, explanation, objectives_of, searched, slo_texts, study_decision
+from tuner.study.decided import (
+    compared_by,
+    explanation,
+    launched_again,
+    objectives_of,
+    searched,
+    slo_texts,
+    study_decision,
+)
 from tuner.study.exporting import as_chosen
 from tuner.study.lease import is_run
 from tuner.types import Measured, Outcome, Trial
@@ -39,7 +47,7 @@ def report_of(store: Store, name: str, now: datetime | None = None) -> Report:
     finished = searched(store.trials(name))
     trials = sorted([*finished, *store.unfinished(name)], key=lambda trial: trial.number)
     again = _again(store, name)
-    launched = [(one.trial, one.outcome) for one in again]
+    launched = launched_again(store, name)
     known, unreal = agreement(finished, objectives[0]), record.fingerprint.unreal
     compared = _compared(finished, found, launched, compared_by(record))
     return Report(
@@ -84,7 +92,7 @@ def _again(store: Store, name: str) -> tuple[Again, ...]:
     return tuple(
         Again(trial=one.trial_number, round=one.round, outcome=one.outcome)
         for one in store.verifications(name)
-        if one.contest == len(contests)
+        if one.contest == len(contests) and one.role != EXPLAIN
     )
 
 
