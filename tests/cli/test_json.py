@@ -15,7 +15,7 @@ from tuner.record.store import Store
 from tuner.types import Estimate, Failed, FailureKind, Predicted
 
 TEXT = (REPOSITORY / "docs" / "json.md").read_text()
-SHOW_ONLY = {"verdict", "launched_again"}
+SHOW_ONLY = {"verdict", "attribution", "launched_again"}
 ONE_TRIAL_ONLY = {"study", "unreal", "command", "resolved", "diagnosis"}
 
 

@@ -25,7 +25,7 @@ from tuner.errors import UsageError
 from tuner.export.unreal import unreal_sentence
 from tuner.record.rows import StudyRecord
 from tuner.record.store import Store
-from tuner.study.decided import launched_again, objectives_of, study_decision
+from tuner.study.decided import explanation, launched_again, objectives_of, study_decision
 from tuner.study.diagnosed import trial_diagnosis
 from tuner.study.lease import abandoned, is_run
 from tuner.study.options import Options
@@ -88,7 +88,8 @@ def show(study: str, trial: int | None, storage: str, json: str | None = None) -
     console = errors if json == "-" else results
     if trial is None:
         print_result(store, study, one.found, storage, console)
-        write_json(json, study_json(one, store.trials(study), launched_again(store, study)))
+        again, told = launched_again(store, study), explanation(store, study)
+        write_json(json, study_json(one, store.trials(study), again, told))
         return
     found = trial_of(store, study, trial)
     if sentence := unreal_sentence(one.record.fingerprint):

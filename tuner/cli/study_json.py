@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from tuner.decide.attribution import Attribution
 from tuner.decide.objective import Objective
 from tuner.decide.verdict import Decision
 from tuner.diagnose.diagnosis import Diagnosis
@@ -42,11 +43,24 @@ def trials_json(one: Standing, trials: Sequence[Trial]) -> str:
     return _text({**_study(one), "list": [_trial(trial, one.found) for trial in trials]})
 
 
-def study_json(one: Standing, trials: Sequence[Trial], again: Sequence[tuple[int, Outcome]]) -> str:
+def study_json(
+    one: Standing,
+    trials: Sequence[Trial],
+    again: Sequence[tuple[int, Outcome]],
+    explained: Attribution | None = None,
+) -> str:
     """`again` are the launches of the verification, each with its trial's number."""
     launches = [{"trial": number, **_outcome(outcome)} for number, outcome in again]
     rows = [_trial(trial, one.found) for trial in trials]
-    return _text({**_study(one), "verdict": asdict(one.found.verdict), "launched_again": launches, "list": rows})
+    return _text(
+        {
+            **_study(one),
+            "verdict": asdict(one.found.verdict),
+            "attribution": None if explained is None else asdict(explained),
+            "launched_again": launches,
+            "list": rows,
+        }
+    )
 
 
 def trial_json(one: Standing, trial: Trial, diagnosis: Diagnosis | None) -> str:
@@ -99,6 +113,8 @@ def _trial(trial: Trial, found: Decision) -> dict[str, Any]:
         "changes": _changes(trial, found.defaults),
         **_outcome(trial.outcome),
         "at_best": trial.outcome.at_best if isinstance(trial.outcome, Measured) else None,
+        "baseline": trial.baseline,
+        "explains": asdict(trial.explains) if trial.explains else None,
         "equals": trial.outcome.equals if isinstance(trial.outcome, Twin) else None,
         "slo_violations": dict(trial.violations),
         "attempts": trial.attempts,

@@ -39,11 +39,14 @@ def front_contest_of(
     *,
     rounds: int,
     looks: int = 0,
+    hand: Sequence[Trial] = (),
 ) -> FrontContest:
-    """The race of these points against the defaults, if these can be launched: not where they failed in the search."""
+    """The race of these points against the defaults, if these can be launched: not where they failed in the search; with the
+    user's own settings, `hand`."""
     defaults = defaults_of(trials)
     launched = defaults is not None and not isinstance(defaults.outcome, Failed)
-    return FrontContest(candidates, defaults if launched else None, objectives, slos, rounds=rounds, looks=looks)
+    base = defaults if launched else None
+    return FrontContest(candidates, base, objectives, slos, rounds=rounds, looks=looks, hand=hand)
 
 
 def front_decision(

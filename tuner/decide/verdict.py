@@ -93,11 +93,14 @@ def contest_of(
     *,
     rounds: int,
     looks: int = 0,
+    hand: Sequence[Trial] = (),
 ) -> Contest:
-    """The race of these candidates against the defaults, if these can be launched: not where they failed in the search."""
+    """The race of these candidates against the defaults, if these can be launched: not where they failed in the search; with
+    the user's own settings, `hand`."""
     defaults = defaults_of(trials)
     measured = defaults is not None and not isinstance(defaults.outcome, Failed)
-    return Contest(candidates, defaults if measured else None, objective, slos, rounds=rounds, looks=looks)
+    base = defaults if measured else None
+    return Contest(candidates, base, objective, slos, rounds=rounds, looks=looks, hand=hand)
 
 
 def decision(

@@ -26,7 +26,7 @@ def server_pids(port: int) -> tuple[int, ...]:
 
 
 def sockets(port: int) -> list[tuple[str, int | None]]:
-    """Where somebody listens on this port, and which process that is, None where it is not shown; empty where nobody is seen."""
+    """Where somebody listens on this port, and which process that is, None where that is hidden; empty where nobody is seen."""
     try:
         found = psutil.net_connections(kind="tcp")
     except (psutil.Error, OSError):

@@ -195,6 +195,7 @@ class Store:
             row = self._unfinished(session, study, proposal.number)
             row.attempts += 1
             row.params, row.is_default = dict(proposal.params), proposal.is_default
+            row.baseline, row.explains = proposal.baseline, rows.explains_json(proposal.explains)
             row.resolved, row.command = dict(resolved.settings), rows.command_json(command)
             row.digest, row.compile_key, row.effective = resolved.digest, resolved.compile_key, None
             row.started_at, row.ended_at = started_at, None
@@ -210,6 +211,7 @@ class Store:
             row.state = "finished" if failed is None or failed.kind.is_of_the_settings else "running"
             row.attempts = max(row.attempts, trial.attempts)
             row.params, row.is_default = dict(trial.params), trial.is_default
+            row.baseline, row.explains = trial.baseline, rows.explains_json(trial.explains)
             row.resolved, row.command = dict(trial.resolved), rows.command_json(trial.command)
             row.digest, row.compile_key, row.effective = trial.digest, trial.compile_key, dict(trial.effective)
             row.started_at, row.ended_at = trial.started_at, trial.ended_at

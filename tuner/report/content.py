@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from tuner.decide.attribution import Attribution
 from tuner.decide.before_after import BeforeAfter
 from tuner.decide.objective import Objective
 from tuner.decide.verdict import Decision
@@ -64,8 +65,9 @@ class Method:
 class Report:
     """Of one study, as it stood at `made_at`. `state` is "running", "ended" or "not finished"; `answer` the verdict in words,
     with `cautions` beside it, and `command` what is to be deployed, None where that is nothing. `trials` are those that ended,
-    by number, `begun` how many have not. `diagnoses` are those of the defaults and of what is recommended. `compared` are the
-    defaults beside the winner, or else the best of the others."""
+    by number, `begun` how many have not. `compared` are the defaults beside the winner, or else the best of the others.
+    `attribution` is what each setting of the contest's winner brings, None where that was not launched. `diagnoses` are those of
+    the defaults and of what is recommended."""
 
     study: str
     made_at: datetime
@@ -89,6 +91,7 @@ class Report:
     command: str | None
     compared: BeforeAfter | None
     importances: tuple[Importances, ...]
+    attribution: Attribution | None
     time_lines: tuple[Drawn, ...]
     agreement: Agreement | None
     agreement_sentence: str | None

@@ -29,6 +29,7 @@ def record_of(setup: Setup) -> StudyRecord:
             "stop": "auto" if setup.may_stop else "never",
             "workload": workload_json(setup.workload),
             **({} if price is None else {"price_per_hour": price}),
+            **({} if price or setup.price_per_hour is None else {"price_beside": setup.price_per_hour}),
         },
     )
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from tuner.decide.before_after import before_after, beside_the_defaults
 from tuner.decide.objective import Objective
+from tuner.decide.rank import hand_trials
 from tuner.decide.verdict import Decision
 from tuner.decide.words.decision import decision_text
 from tuner.decide.words.numbers import change_of_metric, change_words, spread_text
@@ -103,12 +104,12 @@ def _before_after(
         return []
     if not isinstance(after.outcome, Measured):
         return []
-    compared = before_after(before, after, again, objectives)
+    compared = before_after(before, after, again, objectives, hand_trials(trials))
     rows = []
     for one in compared.metrics:
         change = change_of_metric(one.metric, one.before, one.after)
         words = "" if change is None else change_words(ROWS[one.metric], change)
-        rows.append(
-            (ROWS[one.metric].label, spread_text(one.metric, one.before), spread_text(one.metric, one.after), words)
-        )
-    return [plain(f"{compared.title}:"), table(("", "defaults", f"trial {after.number}", "change"), rows)]
+        cells = (spread_text(one.metric, values) for values in (one.before, *one.hand, one.after))
+        rows.append((ROWS[one.metric].label, *cells, words))
+    hand = (f"hand settings (trial {one.trial})" for one in compared.hand)
+    return [plain(f"{compared.title}:"), table(("", "defaults", *hand, compared.after, "change"), rows)]

@@ -21,7 +21,7 @@ from tuner.types.measured import (
 )
 from tuner.types.predicted import Estimate, Predicted
 from tuner.types.resolved import Resolved
-from tuner.types.settings import Command, Fingerprint, Params, Proposal, Value
+from tuner.types.settings import Command, Explains, Fingerprint, Params, Proposal, Value
 from tuner.types.timeline import Timeline
 from tuner.types.trial import Outcome, Trial, Twin
 from tuner.types.workload import DataFile, Histogram, Lengths, Lognormal, SharedPrefix, TokenCounts, Workload
@@ -36,6 +36,7 @@ __all__ = [
     "Distribution",
     "Endpoint",
     "Estimate",
+    "Explains",
     "Failed",
     "FailureKind",
     "Fingerprint",
