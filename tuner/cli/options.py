@@ -33,6 +33,7 @@ _PANELS: Mapping[str, Sequence[str]] = {
     "Load": ("workload", "users", "request-rate", "find-rate", "seed"),
     "What is best": ("objective", "slo", "price"),
     "Search": ("trials", "sampler", "stop", "warm-start", "verify", "repeats", "max-hours", "trial-timeout"),
+    "Quality": ("max-quality-loss", "lossless", "quality-data", "quality-cmd", "quality-timeout"),
     "Measurement": ("warmup", "window", "max-window", "precision", "gpu-index"),
     "Where things are": ("study", "storage", "log-dir", "cache-dir", "json"),
     "Launches": ("vllm-python", "start", "startup-timeout", "force-gpu", "wait-for-gpu"),

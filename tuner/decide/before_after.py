@@ -18,6 +18,7 @@ _COMPARED = (
     "tpot_p99_s",
     "e2el_p50_s",
     "e2el_p99_s",
+    "quality_nll",
     "gpu_utilization",
     "gpu_sm_activity",
     "gpu_memory_used_bytes",

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from tuner.decide.contest import Contest
 from tuner.decide.front import front_contest_of, front_decision
 from tuner.decide.front_contest import FrontContest
+from tuner.decide.harm import MAX_LOSS
 from tuner.decide.objective import Objective, parse_objectives
 from tuner.decide.pareto import contenders
 from tuner.decide.shortlist import Candidate, shortlist
@@ -68,6 +69,12 @@ def slo_texts(record: StudyRecord) -> list[str]:
     return [str(text) for text in stored] if isinstance(stored, list) else []
 
 
+def max_loss_of(record: StudyRecord) -> float:
+    """What a finalist may lose of the NLL; that of an older study is what it is where nobody says."""
+    stored = record.settings.get("max_quality_loss")
+    return float(stored) if isinstance(stored, int | float) else MAX_LOSS
+
+
 def replayed(
     store: Store,
     study: str,
@@ -101,6 +108,7 @@ def _replay(
         known = {c.trial.number: c for c in shortlist(trials, objectives[0], slos)}
         candidates = [known.get(trial.number) or Candidate(trial, 0.0, 0.0, 0.0) for trial in again]
         contest = contest_of(trials, candidates, objectives[0], slos, rounds=stored.rounds, looks=looks)
+    contest.max_loss = max_loss_of(store.study(study))
     for launched in store.verifications(study):
         if launched.contest == stored.number:
             contest.take(launched.trial_number, launched.outcome)

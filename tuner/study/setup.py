@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
 
+from tuner.decide.harm import MAX_LOSS
 from tuner.decide.objective import ENERGY, Objective, parse_objectives
 from tuner.decide.slo import Slo, constraints, parse_slos
 from tuner.errors import EngineError, UsageError, did_you_mean
@@ -28,6 +29,7 @@ from tuner.study.checks import engine_arguments, groups_of, model_named, quantiz
 from tuner.study.clock import Clock, SystemClock
 from tuner.study.fingerprint import take_fingerprint
 from tuner.study.options import Options
+from tuner.study.quality import Guard, guard_of, lossless
 from tuner.study.speculation import speculative_space
 from tuner.study.trial import run_trial
 from tuner.types import DetectedGpu, Fingerprint, Params, Workload
@@ -42,7 +44,8 @@ class Setup:
     """A study that can be run. `gpus` are those that its trials use; none on the CPU. With `warm` its servers are forked from
     one process that has vLLM imported, where that is safe. `calibration` is what the model of a server begins with here; None
     where trials are not predicted. Without `may_stop` every launch is measured to the end, and all are made. `warm_start` is
-    the earlier study that it learns from, "auto" or "none". What is traded off with the `objective` stands `beside` it."""
+    the earlier study that it learns from, "auto" or "none". What is traded off with the `objective` stands `beside` it. The
+    `guard` is what finalists are asked, None where no model answers; they may lose `max_quality_loss` of the NLL."""
 
     study: str
     storage: str
@@ -69,6 +72,8 @@ class Setup:
     warm_start: str = "none"
     sampler: str = "model"
     beside: tuple[Objective, ...] = ()
+    guard: Guard | None = None
+    max_quality_loss: float = MAX_LOSS
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
@@ -94,7 +99,8 @@ def choose_space(options: Options, detected: Sequence[DetectedGpu]) -> SearchSpa
     space = space.with_quantized_models(quantized_models(options))
     fixed = {} if options.max_model_len is None else {"max_model_len": options.max_model_len}
     space = space.with_fixed({**engine_arguments(options), **fixed}).with_groups(groups_of(options))
-    return space if options.engine == "replay" else speculative_space(space, options, workload_of(options))
+    space = space if options.engine == "replay" else speculative_space(space, options, workload_of(options))
+    return lossless(space) if options.lossless else space
 
 
 def make_setup(
@@ -114,6 +120,7 @@ def make_setup(
         warm=options.start == "warm",
         wait_for_gpu_s=options.wait_for_gpu,
         calibration=Calibration(),
+        guard=guard_of(options),
     )
 
 
@@ -173,6 +180,7 @@ def setup_of(
         caches=caches,
         may_stop=options.stop == "auto",
         warm_start=options.warm_start,
+        max_quality_loss=options.max_quality_loss,
     )
 
 

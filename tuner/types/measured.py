@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from tuner.types.load import ClientMetrics
+from tuner.types.quality import Quality
 from tuner.types.timeline import Timeline
 
 Known = TypeVar("Known")
@@ -173,7 +174,8 @@ class Measured:
     measurements are compared with their like only. `unknown` names the metrics for which it is marked imprecise. `rate` is how
     the request rate was found, where it was looked for. `at_best` is of one that was stopped early: the objective is at
     the best so many times what was measured (1.08 of a throughput, 0.9 of a latency). `timeline` is how the load went; the
-    database keeps it apart, and a measurement that comes from there has none."""
+    database keeps it apart, and a measurement that comes from there has none. `quality` is what the server answered to fixed
+    questions after the load, where it was asked; the database keeps it apart, too."""
 
     load: LoadMetrics
     server: ServerMetrics | None
@@ -189,6 +191,7 @@ class Measured:
     rate: RateFound | None = None
     at_best: float | None = None
     timeline: Timeline | None = None
+    quality: Quality | None = None
 
     def metrics(self) -> dict[str, float]:
         """Every number by its name with its unit, e.g. output_throughput, ttft_p99_s, gpu_utilization; absent ones left out.
@@ -199,6 +202,7 @@ class Measured:
         found |= {"kv_cache_tokens": self.kv_cache_tokens, "warmup_s": self.warmup_s}
         for position, rate in enumerate((self.server and self.server.acceptance_rates) or (), start=1):
             found[f"server_acceptance_rate_{position}"] = rate
+        found["quality_nll"] = self.quality.mean_nll if self.quality else None
         parts = ((self.load, ""), (self.server, "server_"), (self.gpu, "gpu_"), (self.client, "client_"))
         for record, prefix in parts:
             for entry in fields(record) if record is not None else ():
