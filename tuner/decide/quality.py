@@ -1,9 +1,13 @@
 """What two servers answered to the same questions in; how far they differ, with what chance alone would show, out. Pure.
 
 Three comparisons, all paired. Greedy answers: the share of the questions whose answers are the same, token by token. Text:
-the loss in mean negative log-likelihood (NLL), by Student's t over the pieces of the text; it is exact for normal differences
-and keeps its level for heavy tails, where it loses power (tests/decide/test_quality.py shows both). The user's task: McNemar's
-exact test over what was right with one and wrong with the other.
+the loss in mean negative log-likelihood (NLL), by Student's t over the pieces of the text. The user's task: McNemar's exact
+test over what was right with one and wrong with the other.
+
+Student's t keeps its level where the pieces' differences are symmetric, heavy tails included; those of two launches of the same
+settings are, for nothing tells the two apart. A loss that falls on few pieces (skewed to the right) is refused less often than
+the level allows; where a few pieces gain much it is refused, at the limit itself, in 7 % instead of 2.5 % of the cases
+(tests/decide/test_quality.py shows all of this).
 
 It does not know what a setting is, nor how much loss is too much.
 """
