@@ -2,6 +2,7 @@
 
 from tuner.space.answers import KEEPS, LOSSY, ROUNDING, can_change, changes_answers, is_lossy, reason
 from tuner.space.files import load_space, shipped_spaces
+from tuner.types import Params
 
 
 def test_every_shipped_parameter_is_on_one_list() -> None:
@@ -26,7 +27,7 @@ def test_a_part_is_as_its_whole() -> None:
 
 
 def test_only_settings_that_differ_count() -> None:
-    usual = {"kv_cache_dtype": "auto", "max_num_seqs": 256, "enforce_eager": False}
+    usual: Params = {"kv_cache_dtype": "auto", "max_num_seqs": 256, "enforce_eager": False}
     assert changes_answers({"kv_cache_dtype": "auto", "max_num_seqs": 8, "enforce_eager": False}, usual) == ()
     assert changes_answers({"quantization": "none", "attention_backend": "none"}, usual) == ()
     assert changes_answers({"quantization": "fp8", "max_num_seqs": 8}, usual) == ("quantization",)

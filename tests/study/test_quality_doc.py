@@ -20,7 +20,9 @@ FLAT = " ".join(TEXT.split())
 
 def rows(title: str) -> list[list[str]]:
     section = TEXT.split(f"{title}\n")[1].split("\n#")[0]
-    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in section.splitlines() if line[:2] == "| "]
+    return [
+        [cell.strip() for cell in line.strip("|").split(" | ")] for line in section.splitlines() if line[:2] == "| "
+    ]
 
 
 def test_its_options_and_their_defaults_are_those_of_the_command() -> None:
@@ -49,7 +51,9 @@ def test_its_lists_are_those_of_the_code() -> None:
 
 def test_its_numbers_are_those_of_the_code() -> None:
     shipped = read_questions()
-    assert f"{len(shipped.prompts)} questions, {ANSWER_TOKENS} tokens each at temperature 0, {_AT_ONCE} at a time" in FLAT
+    assert (
+        f"{len(shipped.prompts)} questions, {ANSWER_TOKENS} tokens each at temperature 0, {_AT_ONCE} at a time" in FLAT
+    )
     assert f"{len(shipped.texts)} pieces" in FLAT
     assert (PROBED_LAUNCHES, LEAST_PIECES, LEVEL, POWER) == (2, 8, 0.025, 0.8)
     assert "Eight pieces and eight questions are the least" in FLAT

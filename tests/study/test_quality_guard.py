@@ -122,7 +122,9 @@ def test_where_only_the_lossy_one_is_left_the_defaults_are_kept_and_the_answer_s
     decided = study_decision(alone, "a study")
     assert (decided.verdict.answer, decided.chosen and decided.chosen.number) == (Answer.HARMED, 0)
     said = decision_text(decided, OBJECTIVES["throughput"])
-    assert said.startswith("Keep vLLM's defaults: trial 1 looked best in the search, but launched again it loses quality")
+    assert said.startswith(
+        "Keep vLLM's defaults: trial 1 looked best in the search, but launched again it loses quality"
+    )
     alone.close()
 
 
