@@ -12,6 +12,7 @@ from tuner.errors import UsageError
 from tuner.load.probing import probe
 from tuner.load.questions import Questions, read_questions
 from tuner.space.answers import changes_answers, changing, reason
+from tuner.space.redaction import redacted
 from tuner.space.search_space import SearchSpace
 from tuner.study.options import Options
 from tuner.study.quality_command import run_quality_command
@@ -42,6 +43,7 @@ class Guard:
         """Of a server that is up, and stays so meanwhile."""
         tell("checking the answers")
         found = await probe(endpoint, self.questions)
+        found = replace(found, untold=tuple(map(redacted, found.untold)))
         if self.command is None:
             return found
         tell("running --quality-cmd")
