@@ -12,6 +12,7 @@ from record_samples import STUDY
 from samples import measured, trial
 
 from tuner.decide.contest import Standing
+from tuner.decide.front import front_contest_of, front_decision
 from tuner.decide.harm import Harm
 from tuner.decide.objective import OBJECTIVES
 from tuner.decide.verdict import Answer
@@ -196,3 +197,17 @@ def test_lossless_leaves_out_what_can_change_answers_and_says_so() -> None:
 def test_options_that_cannot_be_meant_are_refused(options: Options, why: str) -> None:
     with pytest.raises(UsageError, match=why):
         check_values(options)
+
+
+def test_a_point_of_a_front_that_loses_too_much_is_refused_too() -> None:
+    objectives = (OBJECTIVES["throughput"], OBJECTIVES["ttft_p99"])
+    trials = [trial(n, measured(output_throughput=100.0 * (n + 1)), is_default=n == 0) for n in range(2)]
+    contest = front_contest_of(trials, trials[1:], objectives, (), rounds=3)
+    while contest.due:
+        number = contest.due[0].number
+        nll = tuple(2.0 + 0.2 * number + 0.001 * (n % 3) * number for n in range(24))
+        outcome = measured(output_throughput=100.0 * (number + 1))
+        contest.take(number, replace(outcome, quality=Quality(data="d", nll=nll)))
+    decided = front_decision(trials, contest, objectives, ())
+    assert (decided.verdict.answer, decided.chosen) == (Answer.HARMED, trials[0])
+    assert "it loses quality" in decision_text(decided, objectives[0])
