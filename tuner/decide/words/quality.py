@@ -59,6 +59,8 @@ def _told(found: Judged) -> Iterator[str]:
 
 
 def _loss_text(loss: Loss) -> str:
+    if max(abs(loss.low), abs(loss.high)) < _LEAST:
+        return f"the NLL of a fixed text is the same ({loss.before:.4f} nats a token, {loss.pieces} pieces)"
     seen = (
         f"a loss of {_share(loss.least_seen)} would have been seen" if loss.least_seen > _LEAST else "no noise was seen"
     )
