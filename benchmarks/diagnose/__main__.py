@@ -3,7 +3,7 @@
     python benchmarks/diagnose [--gpu cpu|auto] [--model MODEL] [--vllm-python PYTHON] [--json OUT] [NAME ...]
 
 The situations are data (tests/diagnose/provoked.yaml). Each is launched, loaded and diagnosed as a trial is; then the remedy
-that was named first is launched in the same place, and counts as gained where throughput is more than 3 % higher. Prints what was
+that was named first is launched in the same place, and counts as gained where throughput is over 3 % higher. Prints what was
 told of each, the confusion table, and the alarms on the healthy. What needs a GPU is left out without one, and said.
 """
 

@@ -18,6 +18,7 @@ from tuner.decide.objective import Objective, metrics_of
 from tuner.decide.twins import became_text
 from tuner.decide.verdict import AGAIN
 from tuner.decide.words.numbers import estimate_text, number
+from tuner.decide.words.quality import quality_lines
 from tuner.decide.words.recommended import value_of
 from tuner.decide.words.settings import at_best_text, settings, status
 from tuner.diagnose.words import sentences
@@ -95,6 +96,9 @@ def show(study: str, trial: int | None, storage: str, json: str | None = None) -
     if sentence := unreal_sentence(one.record.fingerprint):
         prose(console, sentence)
     _show_trial(found, one.objectives, console)
+    if (asked := one.found.quality.get(found.number)) is not None:
+        for line in quality_lines(asked):
+            prose(console, line)
     diagnosis = trial_diagnosis(one.record, found)
     for sentence in sentences(diagnosis) if diagnosis is not None else ():
         prose(console, sentence, indent="  ")

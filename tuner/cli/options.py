@@ -44,6 +44,7 @@ _PANELS: Mapping[str, Sequence[str]] = {
         "max-hours",
         "trial-timeout",
     ),
+    "Quality": ("max-quality-loss", "lossless", "quality-data", "quality-cmd", "quality-timeout"),
     "Measurement": ("warmup", "window", "max-window", "precision", "gpu-index"),
     "Where things are": ("study", "storage", "log-dir", "cache-dir", "json"),
     "Launches": ("vllm-python", "start", "startup-timeout", "force-gpu", "wait-for-gpu"),

@@ -98,7 +98,7 @@ def _study(one: Standing) -> dict[str, Any]:
         "value": one.value,
         "gain": gain.gain if gain is not None and found.chosen is found.winner else None,
         "changes": _changes(found.chosen, found.defaults),
-        "cautions": cautions(found.chosen, found.defaults) if found.chosen else [],
+        "cautions": cautions(found.chosen, found.defaults, found.quality) if found.chosen else [],
         "ballast": list(found.ballast),
         "front": front_json(found.front),
     }
@@ -112,6 +112,7 @@ def _trial(trial: Trial, found: Decision) -> dict[str, Any]:
         "params": dict(trial.params),
         "changes": _changes(trial, found.defaults),
         **_outcome(trial.outcome),
+        "quality": asdict(asked) if (asked := found.quality.get(trial.number)) else None,
         "at_best": trial.outcome.at_best if isinstance(trial.outcome, Measured) else None,
         "baseline": trial.baseline,
         "explains": asdict(trial.explains) if trial.explains else None,

@@ -21,6 +21,7 @@ _COMPARED = (
     "e2el_mean_s",
     "e2el_p50_s",
     "e2el_p99_s",
+    "quality_nll",
     "gpu_utilization",
     "gpu_sm_activity",
     "gpu_memory_used_bytes",

@@ -15,11 +15,13 @@ from enum import StrEnum
 from statistics import fmean
 
 from tuner.decide.gain import LEAST_GAIN, Enough, Gain, enough, gain
+from tuner.decide.harm import MAX_LOSS, Harm, Judged, judged
 from tuner.decide.objective import Objective
 from tuner.decide.repeats import LEAST_LAUNCHES, Bound, bound, noise
 from tuner.decide.shortlist import Candidate, is_near, slo_error
 from tuner.decide.slo import Slo
 from tuner.types import Failed, LoadMetrics, Measured, Outcome, Trial
+from tuner.types.quality import Quality
 
 FINALISTS = 3
 #: So many settings of a shortlist are launched again at the most.
@@ -48,6 +50,7 @@ class Standing(StrEnum):
     FAILED = "failed"
     BEHIND = "behind another finalist"
     IN_DOUBT = "less likely than not to meet the SLOs"
+    HARMED = "loses quality"
 
 
 @dataclass(slots=True)
@@ -65,6 +68,11 @@ class Side:
     @property
     def loads(self) -> list[LoadMetrics]:
         return [measured.load for measured in self.measured]
+
+    @property
+    def qualities(self) -> list[Quality]:
+        """What its launches answered, where they were asked."""
+        return [measured.quality for measured in self.measured if measured.quality is not None]
 
     @property
     def failure(self) -> Failed | None:
@@ -98,12 +106,13 @@ def judge(side: Side, found: Bound, rounds: int, *, may_wait: bool) -> None:
 
 class Race:
     """What contests of one objective and of several have in common: sides that are launched in rounds. What a round says, and
-    who is due in the next one, is the contest's own (`_judge`, `_next_round`)."""
+    who is due in the next one, is the contest's own (`_judge`, `_next_round`). Of the NLL a side may lose `max_loss`."""
 
     defaults: Side | None
     finalists: list[Side]
     hand: list[Side]
     _due: list[Side]
+    max_loss: float = MAX_LOSS
 
     @property
     def due(self) -> list[Trial]:
@@ -129,8 +138,24 @@ class Race:
             side.standing = Standing.FAILED
         self._due = [due for due in self._due if due is not side]
         if not self._due:
+            self._drop_harmed()
             self._judge()
             self._next_round()
+
+    def harm_of(self, side: Side) -> Judged | None:
+        """What its answers say against those of the defaults; None where it was not asked."""
+        return judged(self.defaults.qualities if self.defaults else [], side.qualities, self.max_loss)
+
+    @property
+    def quality(self) -> dict[int, Judged]:
+        """The same of all finalists that were asked, by their trials' numbers."""
+        return {side.trial.number: found for side in self.finalists if (found := self.harm_of(side)) is not None}
+
+    def _drop_harmed(self) -> None:
+        """At the end of a round, before anything is decided: whoever is shown to lose more than is allowed drops out."""
+        for side in self._racing():
+            if (found := self.harm_of(side)) is not None and found.harm is Harm.LOSES:
+                side.standing = Standing.HARMED
 
     def _sides(self) -> list[Side]:
         known = [*([self.defaults] if self.defaults else []), *self.finalists]

@@ -70,6 +70,7 @@ def front_decision(
         verdict=verdict,
         finalists=tuple(contest.finalists),
         front=found,
+        quality=contest.quality,
     )
 
 
@@ -147,6 +148,7 @@ def _verdict(contest: FrontContest, side: Side, slos: Sequence[Slo], why: str) -
         failure=side.failure,
         why=about_the_defaults(contest.defaults) if contest.is_decided else why,
         is_cut_short=side.standing is Standing.OPEN,
+        harm=contest.harm_of(side),
     )
 
 
@@ -155,6 +157,8 @@ def _answer(contest: FrontContest, side: Side, gains: tuple[Gain, ...] | None) -
         return Answer.CRASHED
     if side.standing in (Standing.MISSES, Standing.OPEN):
         return Answer.MISSES
+    if side.standing is Standing.HARMED:
+        return Answer.HARMED
     if not contest.is_decided:
         return Answer.NOT_VERIFIED
     if gains is None:

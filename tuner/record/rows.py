@@ -251,6 +251,6 @@ def predicted_json(predicted: Predicted | None) -> JsonValue:
 
 
 def outcome_json(outcome: Outcome | Twin) -> JsonValue:
-    """Without its time line, which has a table of its own."""
-    tree: JsonValue = _TRIAL_OUTCOME.dump_python(outcome, mode="json", exclude={"timeline"})
+    """Without its time line and its answers, which have tables of their own."""
+    tree: JsonValue = _TRIAL_OUTCOME.dump_python(outcome, mode="json", exclude={"timeline", "quality"})
     return tree

@@ -270,6 +270,22 @@ class JobRow(Base):
     child_place: Mapped[str | None] = mapped_column(Text)
 
 
+class QualityRow(Base):
+    """What a launch of a contest answered to fixed questions. `answers` is packed (tuner/record/qualities.py); `nll` is the
+    mean of its pieces of text, in nats a token, for SQL."""
+
+    __tablename__ = PREFIX + "quality"
+    __table_args__ = (UniqueConstraint("study_id", "trial_number", "contest", "round"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey(StudyRow.id))
+    trial_number: Mapped[int]
+    contest: Mapped[int]
+    round: Mapped[int]
+    nll: Mapped[float | None] = mapped_column(Float(53))
+    answers: Mapped[bytes] = mapped_column(LargeBinary)
+
+
 class TimelineRow(Base):
     """How a load went, second by second: of a trial's measurement, or where `contest` and `round` are not null, of one of its
     further launches. `samples` is packed (tuner/record/timelines.py); it is read for those alone who draw it."""

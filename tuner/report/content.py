@@ -66,8 +66,8 @@ class Report:
     """Of one study, as it stood at `made_at`. `state` is "running", "ended" or "not finished"; `answer` the verdict in words,
     with `cautions` beside it, and `command` what is to be deployed, None where that is nothing. `trials` are those that ended,
     by number, `begun` how many have not. `compared` are the defaults beside the winner, or else the best of the others.
-    `attribution` is what each setting of the contest's winner brings, None where that was not launched. `diagnoses` are those of
-    the defaults and of what is recommended."""
+    `attribution` is what each setting of the contest's winner brings, None where that was not launched. `diagnoses` are of the
+    defaults and of what is recommended."""
 
     study: str
     made_at: datetime

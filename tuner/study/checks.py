@@ -12,6 +12,7 @@ from tuner.decide.objective import parse_objectives
 from tuner.decide.slo import check_limits, parse_slos
 from tuner.errors import UsageError, choose
 from tuner.load.limits import machine_limits, too_much
+from tuner.load.questions import read_questions
 from tuner.load.workers import workers_for
 from tuner.space.files import shipped_spaces
 from tuner.space.search_space import ALL
@@ -19,6 +20,7 @@ from tuner.space.words import SECRET_ARGUMENTS, TUNERS_OWN, is_argument, not_a_n
 from tuner.space.yaml_file import parse_scalar
 from tuner.study.hand_settings import HandSettings, hand_settings
 from tuner.study.options import ENGINES, SAMPLERS, STARTS, STOPS, Options
+from tuner.study.quality import check_quality
 from tuner.types import Value, Workload
 from tuner.types.settings import list_text
 from tuner.workload.lengths import MAX_TOKENS, MAX_USERS
@@ -46,6 +48,8 @@ def check(options: Options, *, is_measured: bool = True) -> None:
         raise UsageError(
             f"workload {options.workload} looks for the highest rate that meets the SLOs: give some (--slo)"
         )
+    if options.quality_data is not None:
+        read_questions(options.quality_data.expanduser())
     model_named(options.model)
     for name, model in quantized_models(options).items():
         model_named(model, f"--quantized-model {name}:")
@@ -64,6 +68,7 @@ def check_values(options: Options) -> None:
         raise UsageError(f"--stop is {options.stop!r}{choose(options.stop, STOPS)}")
     if options.sampler not in SAMPLERS:
         raise UsageError(f"--sampler is {options.sampler!r}{choose(options.sampler, SAMPLERS)}")
+    check_quality(options)
     parse_objectives(options.objective, options.price or 1.0)  # the price may be said elsewhere: see check
     parse_slos(options.slo)
     quantized_models(options)

@@ -7,6 +7,7 @@ from tuner.decide.attribution import Attribution
 from tuner.decide.contest import Contest
 from tuner.decide.front import front_contest_of, front_decision
 from tuner.decide.front_contest import FrontContest
+from tuner.decide.harm import MAX_LOSS
 from tuner.decide.objective import OBJECTIVES, Objective, parse_objectives
 from tuner.decide.pareto import contenders
 from tuner.decide.rank import hand_trials
@@ -122,6 +123,12 @@ def lacks_hand_settings(store: Store, study: str, trials: Sequence[Trial]) -> bo
     return bool(launched) and len(_raced(hand, launched)) < len(hand)
 
 
+def max_loss_of(record: StudyRecord) -> float:
+    """What a finalist may lose of the NLL; that of an older study is what it is where nobody says."""
+    stored = record.settings.get("max_quality_loss")
+    return float(stored) if isinstance(stored, int | float) else MAX_LOSS
+
+
 def replayed(
     store: Store,
     study: str,
@@ -164,6 +171,7 @@ def _replay(
         known = {c.trial.number: c for c in shortlist(trials, objectives[0], slos)}
         candidates = [known.get(trial.number) or Candidate(trial, 0.0, 0.0, 0.0) for trial in again]
         contest = contest_of(trials, candidates, objectives[0], slos, rounds=stored.rounds, looks=looks, hand=hand)
+    contest.max_loss = max_loss_of(store.study(study))
     for launched in of_contest:
         if launched.role != EXPLAIN:
             contest.take(launched.trial_number, launched.outcome)

@@ -42,7 +42,7 @@ def study_note(
         width = max(len(one.how) for one in changed)
         parts.append(fenced("\n".join(f"{one.how:{width}}  {one.before}".rstrip() for one in changed)))
     if found.chosen is not None:
-        parts += [f"{plain(sentence)}." for sentence in cautions(found.chosen, found.defaults)]
+        parts += [f"{plain(sentence)}." for sentence in cautions(found.chosen, found.defaults, found.quality)]
     parts += _before_after(found, objectives, trials, again)
     named = shlex.quote(study)
     parts += ["Export it, or see more:", fenced(f"tuner export {named} --format yaml\ntuner show {named}")]

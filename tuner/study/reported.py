@@ -11,6 +11,7 @@ from tuner.decide.objective import Objective
 from tuner.decide.rank import hand_trials
 from tuner.decide.verdict import AGAIN, Decision
 from tuner.decide.words.decision import decision_text
+from tuner.decide.words.quality import refused_sentences
 from tuner.decide.words.recommended import ballast_sentence
 from tuner.export.caution import cautions, verdict_sentence
 from tuner.export.command import bare_command
@@ -108,9 +109,9 @@ def _cautions(found: Decision) -> tuple[str, ...]:
     """What is to be known before it is deployed."""
     chosen = found.chosen
     if chosen is None:
-        return ()
-    told = [verdict_sentence(chosen, verdict_of(found, chosen)), *cautions(chosen, found.defaults)]
-    return tuple(filter(None, (*told, ballast_sentence(found))))
+        return tuple(refused_sentences(found))
+    told = [verdict_sentence(chosen, verdict_of(found, chosen)), *cautions(chosen, found.defaults, found.quality)]
+    return tuple(filter(None, (*told, *refused_sentences(found), ballast_sentence(found))))
 
 
 def _command(found: Decision, record: StudyRecord) -> str | None:

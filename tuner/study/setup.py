@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
 
+from tuner.decide.harm import MAX_LOSS
 from tuner.decide.objective import ENERGY, Objective, parse_objectives
 from tuner.decide.slo import Slo, constraints, parse_slos
 from tuner.errors import EngineError, UsageError, did_you_mean
@@ -29,6 +30,7 @@ from tuner.study.clock import Clock, SystemClock
 from tuner.study.fingerprint import take_fingerprint
 from tuner.study.hand_settings import HandSettings
 from tuner.study.options import Options
+from tuner.study.quality import Guard, guard_of, lossless
 from tuner.study.speculation import speculative_space
 from tuner.study.trial import run_trial
 from tuner.types import DetectedGpu, Fingerprint, Params, Workload
@@ -45,7 +47,8 @@ class Setup:
     where trials are not predicted. Without `may_stop` every launch is measured to the end, and all are made. `warm_start` is
     the earlier study that it learns from, "auto" or "none". What is traded off with the `objective` stands `beside` it.
     `baselines` are the user's own settings, `explain` is how many launches may say what each setting brings, `price_per_hour`
-    that of all GPUs of a server, None without one."""
+    that of all GPUs of a server, None without one. The `guard` is what finalists are asked, None where no model answers; they
+    may lose `max_quality_loss` of the NLL."""
 
     study: str
     storage: str
@@ -75,6 +78,8 @@ class Setup:
     baselines: tuple[HandSettings, ...] = ()
     explain: int = 0
     price_per_hour: float | None = None
+    guard: Guard | None = None
+    max_quality_loss: float = MAX_LOSS
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
@@ -105,7 +110,8 @@ def choose_space(options: Options, detected: Sequence[DetectedGpu]) -> SearchSpa
     space = space.with_quantized_models(quantized_models(options))
     fixed = {} if options.max_model_len is None else {"max_model_len": options.max_model_len}
     space = space.with_fixed({**engine_arguments(options), **fixed}).with_groups(groups_of(options))
-    return space if options.engine == "replay" else speculative_space(space, options, workload_of(options))
+    space = space if options.engine == "replay" else speculative_space(space, options, workload_of(options))
+    return lossless(space) if options.lossless else space
 
 
 def make_setup(
@@ -125,6 +131,7 @@ def make_setup(
         warm=options.start == "warm",
         wait_for_gpu_s=options.wait_for_gpu,
         calibration=Calibration(),
+        guard=guard_of(options),
     )
 
 
@@ -187,6 +194,7 @@ def setup_of(
         baselines=tuple(_of_this_study(one, options, launcher) for one in baselines(options)),
         explain=options.explain,
         price_per_hour=price_per_hour(options, space),
+        max_quality_loss=options.max_quality_loss,
     )
 
 

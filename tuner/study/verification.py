@@ -6,6 +6,8 @@ In: a study in the database. Out: the launches of its contest in it; the decisio
 from collections.abc import Sequence
 from functools import partial
 
+from tuner.decide.rank import defaults_of
+from tuner.launch.job import Probe
 from tuner.record.aside import stored_or_kept
 from tuner.record.rows import StoredContest, Verification
 from tuner.record.store import Store
@@ -42,7 +44,8 @@ def verify(setup: Setup, store: Store, watch: Watch, budget: Budget, launch_s: f
         who = "the defaults" if trial.is_default else f"trial {trial.number}"
         who += " (hand settings)" if trial.baseline is not None else ""
         watch.verification_begins(who, contest.launches_of(trial) + 1, setup.verify)
-        launched = _launch(setup, store, watch, stored, contest.round, trial, gate)
+        probe = _probe(setup, trials, stored, trial, contest.launches_of(trial))
+        launched = _launch(setup, store, watch, stored, contest.round, trial, gate, probe)
         keep = partial(store.add_verification, setup.study, launched)
         stored_or_kept(keep, setup.logs / setup.study, study, launched)
         contest.take(trial.number, launched.outcome)
@@ -61,13 +64,29 @@ def _current(setup: Setup, store: Store, numbers: Sequence[int], *, is_new: bool
     return last
 
 
+def _probe(setup: Setup, trials: Sequence[Trial], contest: StoredContest, trial: Trial, launches: int) -> Probe | None:
+    """What the next launch of `trial` is asked to show that its answers are unharmed; None where it cannot change them."""
+    usual = defaults_of(trials)
+    again = [one for one in trials if one.number in contest.candidates]
+    if setup.guard is None or usual is None or not setup.guard.is_due(trial, again, usual.params, launches):
+        return None
+    return setup.guard.ask
+
+
 def _launch(
-    setup: Setup, store: Store, watch: Watch, contest: StoredContest, round: int, trial: Trial, gate: Gate
+    setup: Setup,
+    store: Store,
+    watch: Watch,
+    contest: StoredContest,
+    round: int,
+    trial: Trial,
+    gate: Gate,
+    probe: Probe | None = None,
 ) -> Verification:
     started_at = setup.clock.now()
     passed = {} if trial.is_default else trial.params
     label = f"-verify-{round}" if contest.number == 1 else f"-verify-{contest.number}-{round}"
-    outcome = run_recorded(setup, store, watch, trial.number, trial.command, passed, label=label)
+    outcome = run_recorded(setup, store, watch, trial.number, trial.command, passed, label=label, probe=probe)
     outcome = gate.judged(outcome, is_default=trial.is_default)
     refuse_what_is_not_of_the_settings(outcome, f"trial {trial.number}, launched again")
     return Verification(

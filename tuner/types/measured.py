@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from tuner.types.load import ClientMetrics
+from tuner.types.quality import Quality
 from tuner.types.timeline import Timeline
 
 Known = TypeVar("Known")
@@ -206,7 +207,8 @@ class Measured:
     the request rate was found, where it was looked for. `at_best` is of one that was stopped early: the objective is at
     the best so many times what was measured (1.08 of a throughput, 0.9 of a latency). `timeline` is how the load went; the
     database keeps it apart, and a measurement that comes from there has none. `cores` is who of the server was busy, None
-    where its processes were not seen."""
+    where its processes were not seen. `quality` is what the server answered to fixed questions after the load, where it was
+    asked; the database keeps it apart, too."""
 
     load: LoadMetrics
     server: ServerMetrics | None
@@ -223,6 +225,7 @@ class Measured:
     at_best: float | None = None
     timeline: Timeline | None = None
     cores: Cores | None = None
+    quality: Quality | None = None
 
     def metrics(self) -> dict[str, float]:
         """Every number by its name with its unit, e.g. output_throughput, ttft_p99_s, gpu_utilization; absent ones left out.
@@ -233,6 +236,7 @@ class Measured:
         found |= {"kv_cache_tokens": self.kv_cache_tokens, "warmup_s": self.warmup_s}
         for position, rate in enumerate((self.server and self.server.acceptance_rates) or (), start=1):
             found[f"server_acceptance_rate_{position}"] = rate
+        found["quality_nll"] = self.quality.mean_nll if self.quality else None
         parts = (
             (self.load, ""),
             (self.server, "server_"),
