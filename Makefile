@@ -9,6 +9,7 @@
 #   make bench-startup    what a launch costs, warm against plain
 #   make bench-truth      how often the answers are right, on simulated studies of known truth
 #   make bench-predict    how far the model of a server is off, against measurements
+#   make bench-diagnose   how often a diagnosis is right, on servers with a known cause
 #   make bench-search     how few launches a search needs, on recorded and simulated surfaces
 #   make soak       a study whose processes are killed at random for MINUTES=60
 #   make check      lint, format, types, layers
@@ -24,7 +25,7 @@ BIN := .venv/bin
 DEMO_STORAGE := sqlite:///.demo/demo.db
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test test-long test-fast test-lowest test-repeat check bench-load bench-startup bench-predict bench-search bench-truth soak install engine packages migration clean
+.PHONY: demo test test-long test-fast test-lowest test-repeat check bench-load bench-startup bench-predict bench-search bench-diagnose bench-truth soak install engine packages migration clean
 MINUTES ?= 60
 ROUNDS ?= 3
 SEEDS ?= 30
@@ -90,6 +91,10 @@ bench-truth: install
 
 bench-predict: install
 	$(BIN)/python benchmarks/predict
+
+bench-diagnose: install engine
+	[ -d $(MODEL) ] || $(BIN)/tuner demo-model $(MODEL)
+	$(BIN)/python benchmarks/diagnose --gpu $(GPU) --model $(MODEL)
 
 bench-search: install
 	$(BIN)/python benchmarks/search --seeds $(SEEDS)

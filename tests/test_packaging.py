@@ -13,7 +13,9 @@ REPOSITORY = Path(__file__).parents[1]
 _PROGRAM = """
 from pathlib import Path
 import tuner
+from tuner.diagnose.table import the_table
 from tuner.record.store import Store
+assert the_table().rules
 assert "site-packages" in tuner.__file__, tuner.__file__
 Store.open("sqlite:///x.db").close()
 """
@@ -50,6 +52,7 @@ def test_the_wheel_holds_the_search_spaces_and_the_migrations(wheel: Path) -> No
     assert migrations
     assert spaces | migrations | {"tuner/record/migrations/env.py", "tuner/record/migrations/script.py.mako"} <= names
     assert {f"tuner/serve/page/{file.name}" for file in (REPOSITORY / "tuner" / "serve" / "page").iterdir()} <= names
+    assert "tuner/diagnose/diagnosis.md" in names
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"tuner"}  # alembic/ would land on the library
 

@@ -27,11 +27,11 @@ from test_streams import SMALL, measured
 from waiting import in_a_calm_moment
 
 from tuner.bench.keys import key_for, withheld
-from tuner.cli.bench import say_withheld
+from tuner.cli.keys import say_withheld
 from tuner.cli.measurements import mark_sentences
 from tuner.errors import LaunchError, RunError
 from tuner.load.target import find_target
-from tuner.measure.server import kv_cache_tokens_of, totals
+from tuner.measure.server_page import kv_cache_tokens_of, totals
 from tuner.types import Mark
 
 WORKLOAD = """name: small
@@ -225,7 +225,7 @@ def test_a_refusal_says_what_to_do(head: str, says: str) -> None:
         ("404 Not Found", b"", "what stands before its /v1"),
         ("200 OK", b'{"models": []}', "without a list of models"),
         ("200 OK", b'{"data": []}', "lists no model"),
-        ("200 OK", b"<html>\xff</html>", "without a list of models"),
+        ("200 OK", b"<html>\xff</html>", "a page for a browser"),
     ],
 )
 def test_a_server_that_cannot_be_asked_says_what_to_do(status: str, body: bytes, says: str) -> None:

@@ -15,8 +15,8 @@ from tuner.record.store import Store
 from tuner.types import Estimate, Failed, FailureKind, Predicted
 
 TEXT = (REPOSITORY / "docs" / "json.md").read_text()
-SHOW_ONLY = {"verdict", "launched_again"}
-ONE_TRIAL_ONLY = {"study", "unreal", "command", "resolved"}
+SHOW_ONLY = {"verdict", "attribution", "launched_again"}
+ONE_TRIAL_ONLY = {"study", "unreal", "command", "resolved", "diagnosis"}
 
 
 def fields(title: str) -> set[str]:
@@ -57,7 +57,9 @@ def test_of_trials_and_of_a_study(folder: Path) -> None:
 
 
 def test_of_one_trial(folder: Path) -> None:
-    assert written(folder, "show", STUDY.name, "0").keys() == fields("A trial")
+    found = written(folder, "show", STUDY.name, "0")
+    assert found.keys() == fields("A trial")
+    assert found["diagnosis"][0].keys() == {"cause", "strength", "evidence", "rivals", "remedies", "words"}
 
 
 def test_what_was_predicted_stands_beside_what_was_measured(folder: Path) -> None:

@@ -47,6 +47,7 @@ MAY_LOAD = {
     "install-engine taken": TYPER,
     "doctor": {*TYPER, "pynvml", "yaml"},
     "workload show chat": {*TYPER, "yaml"},
+    "chat http://127.0.0.1:1": {*TYPER, "aiohttp", "yaml"},
     "workload from-metrics http://127.0.0.1:1": {*TYPER, "prometheus_client", "yaml"},
 }
 PROGRAM = """

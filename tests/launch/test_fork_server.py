@@ -176,6 +176,8 @@ def test_several_api_servers_are_forked_too_and_tell_their_metrics(
     assert tells
     assert tokens
     assert "ApiServer_1" in (tmp_path / "log").read_text()
+    titles = [line.split()[0] for line in lines if line.startswith("VLLM::")]  # by which their cores are told apart
+    assert {"VLLM::EngineCore", "VLLM::APIServer_0", "VLLM::APIServer_1"} <= {*titles}
 
 
 @pytest.mark.engine

@@ -10,7 +10,8 @@ from samples import CLIENT
 
 from tuner.errors import LaunchError
 from tuner.export.bench_json import Asked, bench_json
-from tuner.measure.server import ServerSampler, totals
+from tuner.measure.server import ServerSampler
+from tuner.measure.server_page import totals
 from tuner.measure.speculation import Speculated, speculated
 from tuner.types import LoadResult, ServerMetrics
 from tuner.workload.presets import PRESETS

@@ -53,3 +53,29 @@ def test_a_process_group_of_its_own_within_the_session_counts() -> None:
         child, before = psutil.Process(leader.pid).children()[0], sum(cpu_seconds(leader.pid).values())
         wait_for(lambda: sum(cpu_seconds(leader.pid).values()) > before + 0.1)
         child.kill()
+
+
+def test_who_was_busy_and_when(busy: subprocess.Popen[bytes]) -> None:
+    """A process without a title of vLLM's is the API server; by its pid as by its session."""
+    for sampler in (CpuSampler(busy.pid), CpuSampler(pids=[busy.pid])):
+        used = sum(cpu_seconds(busy.pid).values())
+        with sampler:
+            while sum(cpu_seconds(busy.pid).values()) < used + 0.2:
+                time.sleep(0.05)
+        cores, seconds = sampler.cores(), sampler.seconds()
+        assert cores.api_server_max == pytest.approx(sampler.mean_cores())
+        assert (cores.api_servers, cores.engine_core, cores.worker_max) == (1, None, None)
+        assert cores.host_cores is not None
+        assert cores.host_busy is not None
+        assert 0 < cores.host_busy <= 1
+        assert seconds[0].server == 0.0
+        assert seconds[-1].server >= 0.2
+        assert [one.engine_core for one in seconds] == [None] * len(seconds)
+
+
+def test_nobody_is_nobody() -> None:
+    with CpuSampler(pids=[2**22 + 1]) as sampler:
+        pass
+    assert sampler.mean_cores() is None
+    assert sampler.cores().api_servers is None
+    assert sampler.seconds() == []

@@ -9,7 +9,8 @@ from samples import CLIENT
 from waiting import in_a_calm_moment
 
 from tuner.errors import LaunchError
-from tuner.measure.server import ServerSampler, _Snapshot, kv_cache_tokens, kv_cache_tokens_of, totals
+from tuner.measure.server import ServerSampler, _Snapshot, kv_cache_tokens
+from tuner.measure.server_page import kv_cache_tokens_of, totals
 from tuner.types import Lengths, LoadResult, ServerMetrics, Workload, present
 
 PAGE = (Path(__file__).parent / "vllm-0.32.0.metrics.txt").read_text()

@@ -3,14 +3,16 @@
 import json
 import zlib
 from array import array
-from dataclasses import replace
+from dataclasses import fields, replace
+from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from samples import CLIENT
 
-from tuner.measure.timeline import MOST, Gauges, timeline
+from tuner.measure.timeline import MOST, CpuSeconds, Gauges, timeline
 from tuner.record.timelines import packed, unpacked
 from tuner.types import LoadResult, RequestRecord, Timeline
 
@@ -131,3 +133,51 @@ def test_each_series_is_as_long_as_its_times_and_inside_what_was_read(
 def test_what_is_packed_is_json_that_others_can_read() -> None:
     told = Timeline(t_s=(1.0, 2.0), window_begin_s=1.0, window_end_s=2.0, running=(3.0, None))
     assert json.loads(zlib.decompress(packed(told)))["running"] == [3, None]
+
+
+def test_counters_become_numbers_a_sample_and_rates() -> None:
+    """Two preemptions and 50 steps a second, counted from before the load; the processes were seen in the window only."""
+    gauges = [
+        Gauges(
+            time_s=BEGIN_S + at_s / 2,
+            running=1.0,
+            waiting=0.0,
+            kv_cache_usage=None,
+            preemptions=7.0 + at_s,
+            steps=100.0 + 25 * at_s,
+        )
+        for at_s in range(17)
+    ]
+    cpu = [CpuSeconds(time_s=BEGIN_S + 4 + at_s, server=1.5 * at_s, engine_core=0.5 * at_s) for at_s in range(5)]
+    found = timeline(load(4.0, 4.0, ()), gauges, (), cpu)
+    assert known(found.preemptions) == pytest.approx([2.0] * 8)
+    assert known(found.steps_per_s) == pytest.approx([50.0] * 8)
+    assert found.server_cores[:4] == (None,) * 4
+    assert known(found.server_cores) == pytest.approx([1.5] * 4)
+    assert known(found.engine_core_cores) == pytest.approx([0.5] * 4)
+    assert known(timeline(load(4.0, 4.0, ()), gauges, step_counts=2).steps_per_s) == pytest.approx([25.0] * 8)
+    assert timeline(load(4.0, 4.0, ()), gauges, step_counts=None).steps_per_s == ()
+    assert timeline(load(4.0, 4.0, ())).preemptions == ()
+
+
+def test_a_counter_that_falls_is_not_known() -> None:
+    restarted = [replace(gauge(at_s), steps=steps) for at_s, steps in ((0, 90.0), (2, 100.0), (4, 5.0))]
+    assert known(timeline(load(2.0, 2.0, ()), restarted).steps_per_s) == []
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (0.01, 99.0), (0.0, 9e3)])
+def test_the_longest_time_line_of_noise_takes_less_than_10_kb(low: float, high: float) -> None:
+    """Every series, of as many samples as there can be."""
+    random = Random(1)
+    names = [field.name for field in fields(Timeline) if field.type == tuple[float | None, ...]]
+    series: dict[str, Any] = {name: tuple(random.uniform(low, high) for _ in range(MOST)) for name in names}
+    t_s = tuple(1.2345 * at for at in range(1, MOST + 1))
+    assert len(series) == 9
+    assert len(packed(Timeline(t_s=t_s, window_begin_s=1.0, window_end_s=2.0, **series))) < 10_000
+
+
+def test_a_row_of_an_older_tuner_is_read() -> None:
+    old = {"t_s": [1, 2], "window_begin_s": 1, "window_end_s": 2, "running": [3, None]}
+    found = unpacked(zlib.compress(json.dumps(old).encode()))
+    assert found.running == (3.0, None)
+    assert found.preemptions == found.steps_per_s == found.server_cores == ()

@@ -48,6 +48,7 @@ HEADINGS = [
     "The search, launch after launch",
     "Throughput against latency",
     "What each setting was worth",
+    "What holds it back",
     "Time lines",
     "Failed trials",
     "Environment",

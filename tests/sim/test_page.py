@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from tuner.measure.server import kv_cache_tokens_of, totals
+from tuner.measure.server_page import kv_cache_tokens_of, totals
 from tuner.measure.traffic import parse, traffic
 from tuner.sim.page import Counts, page
 

@@ -107,9 +107,14 @@ def test_an_idle_gpu_opens_graphs_and_a_prediction_speaks_where_no_measurement_d
     shut = space("all", "h100-80gb")
     groups = {name: group.model_copy(update={"open": name == "batch"}) for name, group in shut.groups.items()}
     shut = shut.model_copy(update={"groups": groups})
-    opened = Opening(shut, THROUGHPUT).next(trials(measured(sm_activity=0.2), enforce_eager=False), None)
+    idle = measured({"running_mean": 64.0, "step_tokens_mean": 200.0}, sm_activity=0.2)
+    eager = trials(idle, enforce_eager=True)
+    opened = Opening(shut, THROUGHPUT).next(eager[1:], None)
     assert opened is not None
     assert opened.group == "graphs"
+    assert opened.attempt is not None
+    assert opened.attempt.remedy.name == "enforce_eager"
+    assert opened.attempt.params == {**eager[1].params, "enforce_eager": False}, "nothing else differs"
     predicted = Opening(shut, THROUGHPUT, lambda params: (Bottleneck.API_SERVER, "the API servers work"))
     opened = predicted.next(trials(measured(sm_activity=0.9)), None)
     assert opened is not None

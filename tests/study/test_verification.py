@@ -75,6 +75,7 @@ def launches(
         constraints=(SLO,),
         clock=SystemClock(),
         logs=Path("logs"),
+        guard=None,
     )
     monkeypatch.setattr(verifying, "run_recorded", run)
     verifying.verify(setup, store, Saboteur(), budget or Budget(None), launch_s, Gate(setup, store, Saboteur()))

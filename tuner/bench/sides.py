@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from tuner.bench.comparison import Side, Tell
 from tuner.bench.keys import is_here, key_for
@@ -25,7 +26,8 @@ from tuner.launch.processes import end_session
 from tuner.launch.vllm import Launch
 from tuner.load.target import find_target
 from tuner.measure.gpu import detect
-from tuner.study.measurement import measure
+from tuner.measure.listening import server_pids
+from tuner.study.measurement import Watched, measure
 from tuner.study.options import Options
 from tuner.study.setup import Setup, check_lengths, make_setup
 from tuner.study.suspension import never_suspended
@@ -62,7 +64,7 @@ def url_side(url: str, conditions: Conditions) -> Side:
                 conditions.workload,
                 slos=conditions.slos,
                 objectives=(conditions.objective,) if conditions.objective else (),
-                gpus=gpus,
+                watched=Watched(gpus=gpus, pids=pids_beside(target.base_url)),
                 salt=salt,
                 phase=phase,
                 underway=conditions.underway,
@@ -83,6 +85,12 @@ def gpus_beside(url: str, given: Sequence[int] | None, detected: Sequence[Detect
     return tuple(given)
 
 
+def pids_beside(url: str) -> tuple[int, ...]:
+    """The processes of the vLLM at that URL, if it is on this machine and they can be seen."""
+    parts = urlsplit(url)
+    return server_pids(parts.port or (443 if parts.scheme == "https" else 80)) if is_here(url) else ()
+
+
 def sides_of(names: Sequence[str], conditions: Conditions, tell: Tell) -> list[Side]:
     """A side for each name, A first. What cannot be measured at all is found here: UsageError, RunError."""
     detected = detect()
@@ -98,12 +106,12 @@ def sides_of(names: Sequence[str], conditions: Conditions, tell: Tell) -> list[S
     folder = conditions.options.log_dir.absolute() / f"compare-{datetime.now():%Y%m%d-%H%M%S}"
     with ForkServer(python, launched[0].environment) as engine:
         return [
-            sides[name] if source is None else _launched_side(name, source, conditions, engine, python, folder / role)
+            sides[name] if source is None else launched_side(name, source, conditions, engine, python, folder / role)
             for name, source, role in zip(names, sources, "AB", strict=True)
         ]
 
 
-def _launched_side(
+def launched_side(
     name: str, source: Source, conditions: Conditions, engine: ForkServer, python: Path, folder: Path
 ) -> Side:
     """Asks vLLM whether it takes the settings before anything is launched. Logs go to `folder`."""

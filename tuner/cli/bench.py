@@ -2,16 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 import typer
 
-from tuner.bench.keys import withheld
 from tuner.bench.sides import Conditions, url_side
 from tuner.cli.console import check_writable, errors, heed_signals, interrupted_code, results, say, write_json
+from tuner.cli.keys import say_withheld
 from tuner.cli.live import progress
 from tuner.cli.measurements import mark_sentences, measurement_tables, rate_sentence, slo_sentences
 from tuner.cli.tables import prose, show
@@ -68,13 +67,6 @@ def run(
     write_json(json, bench_json(measured, asked, server=side.name, model=side.model, at=datetime.now()))
     if missed or Mark.CLIENT_BOUND in measured.marks:
         raise typer.Exit(1)
-
-
-def say_withheld(urls: Sequence[str], *, send_key: bool) -> None:
-    """Where a key is set and not sent, a server that wants one answers in a way that would not be understood."""
-    for url in urls:
-        if withheld(url, send=send_key):
-            say(errors, f"OPENAI_API_KEY is not sent to {url}, in plain text to another machine: --send-key sends it")
 
 
 def fresh_salt() -> int:

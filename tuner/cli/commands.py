@@ -211,13 +211,29 @@ def show_space(name: Annotated[str, typer.Argument(help="A GPU's name: t4, l4, .
     show(name)
 
 
-@app.command(cls=Command)
-@takes("vllm_python", helps={"vllm_python": "Python with vLLM."})
-def doctor(options: Options, json: Json = None) -> None:
-    """Say what this machine has and what is missing. Exit code 1 if tuner cannot run here."""
+@app.command(cls=Command, epilog=EXAMPLES["doctor"])
+@takes(
+    *("model", "gpu", "workload", "users", "storage", "vllm_python"),
+    helps={
+        "gpu": "The card: t4, l4, ... (see `tuner spaces`); auto: this machine's.",
+        "storage": "Database in which studies of the model are looked for.",
+        "vllm_python": "Python with vLLM.",
+    },
+)
+def doctor(
+    options: Options,
+    model: Annotated[str | None, typer.Option(help="Folder or hub name of a model: goes through a checklist.")] = None,
+    url: Annotated[str | None, typer.Option(help="A server that runs, to be checked, too.")] = None,
+    send_key: SendKey = False,
+    json: Json = None,
+) -> None:
+    """Say what this machine has and what is missing; with --model or --url go through a checklist of the deployment.
+
+    Exit code 1 if tuner cannot run here, or if a line of the checklist is wrong; with --url only the latter counts.
+    """
     from tuner.cli.doctor import run
 
-    run(options.vllm_python, json)
+    run(options, json, model=model, url=url, send_key=send_key)
 
 
 @app.command(cls=Command, epilog=EXAMPLES["plan"])
@@ -269,6 +285,90 @@ def bench(
     from tuner.cli.bench import run
 
     run(url, options, model=model, find_rate=find_rate, seed=seed, gpus=gpu_index, send_key=send_key, json=json)
+
+
+@app.command(cls=Command, epilog=EXAMPLES["chat"])
+def chat(
+    url: Annotated[str, typer.Argument(help="The server's address, e.g. http://127.0.0.1:8000.")],
+    model: Annotated[str | None, option("model", "The model's name; default: the one that is served.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="What to ask; default: a question with a short answer.")] = None,
+    max_tokens: Annotated[int, typer.Option(help="Most tokens of an answer.")] = 256,
+    api_key_env: Annotated[
+        str | None, typer.Option(metavar="VAR", help="Variable with the key; default: TUNER_API_KEY or OPENAI_API_KEY.")
+    ] = None,
+    send_key: SendKey = False,
+    json: Json = None,
+) -> None:
+    """Check a server that runs with one plain and one streamed conversation, and say what is wrong with it.
+
+    Any OpenAI-compatible server. The exit code is 1 if something is wrong; warnings are none. The speed that is told is that of
+    one user: `tuner bench` measures many.
+    """
+    from tuner.cli.chat import run
+
+    run(
+        url,
+        model=model,
+        prompt=prompt,
+        max_tokens=max_tokens,
+        api_key_env=api_key_env,
+        send_key=send_key,
+        json=json,
+    )
+
+
+@app.command(cls=Command, epilog=EXAMPLES["diagnose"])
+@takes(
+    *("users", "request_rate", "warmup", "window", "max_window", "engine_arg"),
+    *("objective", "max_model_len", "space", *SERVERS),
+    helps={
+        "window": "Seconds to watch its own traffic (default: 30), or least measured seconds of a load.",
+        "engine_arg": "A setting of the server, e.g. max_num_seqs=256. Repeatable.",
+        "objective": "With --prove, what the remedy is to better: throughput, requests, ttft_p99, ...",
+        "gpu": "With --prove: auto, cpu, t4, l4, ... (see `tuner spaces`).",
+    },
+)
+def diagnose(
+    options: Options,
+    url: Annotated[
+        str | None, typer.Argument(help="The server's address, e.g. http://127.0.0.1:8000; may be absent with --prove.")
+    ] = None,
+    load: Annotated[
+        str | None,
+        option("load", "Workload to put on it: a preset or a YAML file; default: its own traffic is watched."),
+    ] = None,
+    prove: Annotated[
+        bool, option("prove", "Launch a server with --engine-arg and with the first remedy, in turn, and compare them.")
+    ] = False,
+    repeats: Annotated[
+        int, option("repeats", f"With --prove, how often each is launched; fewer than {PAIRS} prove nothing.")
+    ] = PAIRS,
+    model: Annotated[
+        str | None,
+        option("model", "The model's name; default: the one that is served. With --prove, what is launched."),
+    ] = None,
+    gpu_index: GpuIndex = None,
+    send_key: SendKey = False,
+    json: Json = None,
+) -> None:
+    """Say what holds a running vLLM back, with the evidence, what else it might be, and which settings move it.
+
+    It reads /metrics, and on this machine the server's processes and GPUs. Nothing of the server is changed. The exit code is 0
+    whatever is found, and 1 where the server cannot be read, or a launch fails twice.
+    """
+    from tuner.cli.diagnose import run
+
+    run(
+        url,
+        options,
+        load=load,
+        prove=prove,
+        repeats=repeats,
+        model=model,
+        gpus=gpu_index,
+        send_key=send_key,
+        json=json,
+    )
 
 
 @app.command(cls=Command, epilog=EXAMPLES["compare"])
@@ -343,10 +443,11 @@ def demo_model(folder: Annotated[Path, typer.Argument(help="Where to write the m
 @workload.command(name="show", cls=Command)
 def show_workload(name: Annotated[str, typer.Argument(help="A preset's name, or the path of a YAML file.")]) -> None:
     """Print a workload as YAML, to be changed and given with --workload."""
+    from tuner.workload.advice import preset_notes
     from tuner.workload.presets import file_notes, load_workload, workload_yaml
 
     found = load_workload(name)
-    typer.echo(workload_yaml(found, "\n".join(file_notes(found))), nl=False)
+    typer.echo(workload_yaml(found, "\n".join([*preset_notes(found), *file_notes(found)])), nl=False)
 
 
 @workload.command(cls=Command)

@@ -9,9 +9,10 @@ import typer
 
 from tuner.bench.comparison import Comparison, Side, interleaved
 from tuner.bench.sides import Conditions, sides_of
-from tuner.cli.bench import fresh_salt, say_withheld
+from tuner.cli.bench import fresh_salt
 from tuner.cli.commands import SERVERS
 from tuner.cli.console import check_writable, errors, heed_signals, interrupted_code, results, say, write_json
+from tuner.cli.keys import say_withheld
 from tuner.cli.live import progress
 from tuner.cli.measurements import compared_table, mark_sentences, verdict_sentence
 from tuner.cli.tables import prose, show

@@ -19,6 +19,7 @@ from tuner.measure.gpu import detect
 from tuner.measure.visible import visible
 from tuner.predict.host import REFERENCE
 from tuner.space.files import space_for
+from tuner.study.options import Options
 from tuner.types import HostSpeed
 
 #: Where turns of the same work differ by more, launches do, too.
@@ -27,8 +28,20 @@ _STEADY = 1.5
 _ALIKE = 1.1
 
 
-def run(vllm_python: str | None, json: str | None = None) -> None:
-    """A line each; the exit code is 1 if tuner cannot run here."""
+def run(
+    options: Options,
+    json: str | None = None,
+    *,
+    model: str | None = None,
+    url: str | None = None,
+    send_key: bool = False,
+) -> None:
+    """A line each; the exit code is 1 if tuner cannot run here, or if a line of the checklist is wrong."""
+    checklist = None
+    if model is not None or url is not None:
+        from tuner.cli.checklist import checked  # loads what the machine's own lines do without
+
+        checklist = checked(options, model, url, send_key=send_key)
     found = {"tuner": version("tuner"), "python": platform.python_version(), "optuna": version("optuna")}
     console = errors if json == "-" else results
     say(console, f"tuner {found['tuner']}, Python {found['python']}, Optuna {found['optuna']}")
@@ -46,7 +59,7 @@ def run(vllm_python: str | None, json: str | None = None) -> None:
         say(console, "GPU: none found (no NVIDIA driver): only --gpu cpu can run here")
     compiler = shutil.which("g++")
     say(console, f"C++ compiler: {compiler or 'missing: vLLM on the CPU then needs --enforce-eager'}")
-    engine, why = _engine(vllm_python)
+    engine, why = _engine(options.vllm_python)
     say(
         console,
         f"engine: vLLM {engine['version']} for {engine['platform']}, {engine['python']}"
@@ -56,6 +69,9 @@ def run(vllm_python: str | None, json: str | None = None) -> None:
     speed, unknown = _host(engine["python"]) if engine else (None, None)
     for line in [*(speed_words(speed) if speed else ()), *([unknown] if unknown else ())]:
         say(console, f"host: {line}")
+    if checklist is not None:
+        console.print()
+        checklist.show(console)
     told = {
         **found,
         "gpus": [{**asdict(gpu), "search_space": _space_name(gpu.name)} for gpu in gpus],
@@ -63,9 +79,10 @@ def run(vllm_python: str | None, json: str | None = None) -> None:
         "engine": engine,
         "host_speed": asdict(speed) if speed else None,
         "problem": why,
+        "checklist": None if checklist is None else checklist.json(),
     }
     write_json(json, to_json.dumps(told, indent=2, ensure_ascii=False) + "\n")
-    if why is not None:
+    if (why is not None and url is None) or (checklist is not None and checklist.is_wrong):
         raise typer.Exit(1)
 
 

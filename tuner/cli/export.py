@@ -51,7 +51,7 @@ def _say_what(store: Store, chosen: Chosen, output: Path) -> None:
     again = launched_again(store, study)
     value = ", ".join(shown_value(objective, chosen.trial, again) for objective in objectives_of(store.study(study)))
     say(errors, f"{output}: {f'{unreal} ' if unreal else ''}trial {chosen.trial.number}, {value}")
-    said = (verdict_sentence(chosen.trial, chosen.verdict), *cautions(chosen.trial, chosen.defaults))
+    said = (verdict_sentence(chosen.trial, chosen.verdict), *cautions(chosen.trial, chosen.defaults, chosen.quality))
     for sentence in filter(None, said):
         prose(errors, sentence)
 

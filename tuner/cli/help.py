@@ -29,8 +29,14 @@ EXAMPLES = {
     "tuner report t4-demo-chat --format markdown\n"
     "tuner report t4-demo-chat --format json | jq .verdict.sentence",
     "plan": "tuner plan --gpu t4\ntuner plan --gpu l4 --model mine --users 128 --slo ttft_p99=2s --price 0.80",
+    "doctor": "tuner doctor\ntuner doctor --model mine --gpu l4 --workload chat --users 128\n"
+    "tuner doctor --model mine --url http://127.0.0.1:8000",
     "bench": "tuner bench http://127.0.0.1:8000\n"
     "tuner bench http://127.0.0.1:8000 --request-rate 4 --find-rate --slo ttft_p99=500ms",
+    "chat": "tuner chat http://127.0.0.1:8000\n"
+    "tuner chat https://llm.example.com --model mine --api-key-env LLM_KEY --json -",
+    "diagnose": "tuner diagnose http://127.0.0.1:8000\ntuner diagnose http://127.0.0.1:8000 --load chat --users 64\n"
+    "tuner diagnose --prove --model demo --gpu cpu --load chat --users 16 --engine-arg max_num_seqs=2",
     "watch": "tuner watch http://127.0.0.1:8000 --study t4-demo-chat\n"
     "tuner watch http://10.0.0.1:8000 http://10.0.0.2:8000 --study t4-demo-chat --then queue --hours 01:00-05:00",
     "proposals": "tuner proposals\ntuner proposals 3",

@@ -10,6 +10,7 @@ from rich.table import Table
 from tuner.cli.console import errors, results, say, write_json
 from tuner.cli.recommendation import verdict_words
 from tuner.cli.result import next_step, print_result, print_trials
+from tuner.cli.sparklines import show_sparklines
 from tuner.cli.study_json import Standing, studies_json, study_json, trial_json, trials_json
 from tuner.cli.tables import prose
 from tuner.cli.tables import show as show_table
@@ -17,13 +18,16 @@ from tuner.decide.objective import Objective, metrics_of
 from tuner.decide.twins import became_text
 from tuner.decide.verdict import AGAIN
 from tuner.decide.words.numbers import estimate_text, number
+from tuner.decide.words.quality import quality_lines
 from tuner.decide.words.recommended import value_of
 from tuner.decide.words.settings import at_best_text, settings, status
+from tuner.diagnose.words import sentences
 from tuner.errors import UsageError
 from tuner.export.unreal import unreal_sentence
 from tuner.record.rows import StudyRecord
 from tuner.record.store import Store
-from tuner.study.decided import launched_again, objectives_of, study_decision
+from tuner.study.decided import explanation, launched_again, objectives_of, study_decision
+from tuner.study.diagnosed import trial_diagnosis
 from tuner.study.lease import abandoned, is_run
 from tuner.study.options import Options
 from tuner.types import Failed, Predicted, Trial, Twin
@@ -85,13 +89,23 @@ def show(study: str, trial: int | None, storage: str, json: str | None = None) -
     console = errors if json == "-" else results
     if trial is None:
         print_result(store, study, one.found, storage, console)
-        write_json(json, study_json(one, store.trials(study), launched_again(store, study)))
+        again, told = launched_again(store, study), explanation(store, study)
+        write_json(json, study_json(one, store.trials(study), again, told))
         return
     found = trial_of(store, study, trial)
     if sentence := unreal_sentence(one.record.fingerprint):
         prose(console, sentence)
     _show_trial(found, one.objectives, console)
-    write_json(json, trial_json(one, found))
+    if (asked := one.found.quality.get(found.number)) is not None:
+        for line in quality_lines(asked):
+            prose(console, line)
+    diagnosis = trial_diagnosis(one.record, found)
+    for sentence in sentences(diagnosis) if diagnosis is not None else ():
+        prose(console, sentence, indent="  ")
+    show_sparklines(
+        console, next((kept.timeline for kept in store.timelines(study, trial) if kept.round is None), None)
+    )
+    write_json(json, trial_json(one, found, diagnosis))
 
 
 def _standing(store: Store, record: StudyRecord) -> Standing:

@@ -46,7 +46,7 @@ def _measure(options: Options, log: EventLog | None) -> None:
         with planned as (setup, engine):
             _print_settings(replace(options, storage=store.name), setup)
             unreal, debug = setup.fingerprint.unreal, is_debug()
-            with TerminalWatch(errors, setup.objectives, setup.trials, unreal, debug) as watch:
+            with TerminalWatch(errors, setup.objectives, setup.launches, unreal, debug) as watch:
                 found = run_study(setup, store, engine, _told(watch, log, setup))
         if log is not None:
             log.end("finished")

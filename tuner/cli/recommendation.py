@@ -10,6 +10,7 @@ from tuner.decide.pareto import Front
 from tuner.decide.verdict import Answer, Decision
 from tuner.decide.words.front import change_of
 from tuner.decide.words.numbers import number
+from tuner.decide.words.quality import refused_sentences
 from tuner.decide.words.recommended import ballast_sentence, changed_settings, value_of
 from tuner.export.caution import cautions
 from tuner.types import Outcome, Trial
@@ -35,9 +36,11 @@ def recommendation_table(found: Decision) -> Table | None:
 
 def recommendation_sentences(found: Decision) -> list[str]:
     """What is to be known of it before it is deployed."""
+    refused = refused_sentences(found)
     if found.chosen is None:
-        return []
-    return [*cautions(found.chosen, found.defaults), *filter(None, [ballast_sentence(found)])]
+        return refused
+    of_it = cautions(found.chosen, found.defaults, found.quality)
+    return [*of_it, *refused, *filter(None, [ballast_sentence(found)])]
 
 
 def verdict_words(found: Decision) -> str:

@@ -5,8 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from tuner.decide.attribution import Attribution
 from tuner.decide.objective import Objective
 from tuner.decide.verdict import Decision
+from tuner.diagnose.diagnosis import Diagnosis
 from tuner.export.caution import cautions
 from tuner.export.front_json import front_json, objectives_json
 from tuner.record.rows import StudyRecord
@@ -41,15 +43,32 @@ def trials_json(one: Standing, trials: Sequence[Trial]) -> str:
     return _text({**_study(one), "list": [_trial(trial, one.found) for trial in trials]})
 
 
-def study_json(one: Standing, trials: Sequence[Trial], again: Sequence[tuple[int, Outcome]]) -> str:
+def study_json(
+    one: Standing,
+    trials: Sequence[Trial],
+    again: Sequence[tuple[int, Outcome]],
+    explained: Attribution | None = None,
+) -> str:
     """`again` are the launches of the verification, each with its trial's number."""
     launches = [{"trial": number, **_outcome(outcome)} for number, outcome in again]
     rows = [_trial(trial, one.found) for trial in trials]
-    return _text({**_study(one), "verdict": asdict(one.found.verdict), "launched_again": launches, "list": rows})
+    return _text(
+        {
+            **_study(one),
+            "verdict": asdict(one.found.verdict),
+            "attribution": None if explained is None else asdict(explained),
+            "launched_again": launches,
+            "list": rows,
+        }
+    )
 
 
-def trial_json(one: Standing, trial: Trial) -> str:
-    more = {"command": asdict(trial.command), "resolved": dict(trial.resolved)}
+def trial_json(one: Standing, trial: Trial, diagnosis: Diagnosis | None) -> str:
+    more = {
+        "command": asdict(trial.command),
+        "resolved": dict(trial.resolved),
+        "diagnosis": [asdict(finding) for finding in diagnosis.findings] if diagnosis else None,
+    }
     return _text(
         {"study": one.record.name, "unreal": one.record.fingerprint.unreal, **_trial(trial, one.found), **more}
     )
@@ -79,7 +98,7 @@ def _study(one: Standing) -> dict[str, Any]:
         "value": one.value,
         "gain": gain.gain if gain is not None and found.chosen is found.winner else None,
         "changes": _changes(found.chosen, found.defaults),
-        "cautions": cautions(found.chosen, found.defaults) if found.chosen else [],
+        "cautions": cautions(found.chosen, found.defaults, found.quality) if found.chosen else [],
         "ballast": list(found.ballast),
         "front": front_json(found.front),
     }
@@ -93,7 +112,10 @@ def _trial(trial: Trial, found: Decision) -> dict[str, Any]:
         "params": dict(trial.params),
         "changes": _changes(trial, found.defaults),
         **_outcome(trial.outcome),
+        "quality": asdict(asked) if (asked := found.quality.get(trial.number)) else None,
         "at_best": trial.outcome.at_best if isinstance(trial.outcome, Measured) else None,
+        "baseline": trial.baseline,
+        "explains": asdict(trial.explains) if trial.explains else None,
         "equals": trial.outcome.equals if isinstance(trial.outcome, Twin) else None,
         "slo_violations": dict(trial.violations),
         "attempts": trial.attempts,

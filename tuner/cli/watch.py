@@ -69,6 +69,8 @@ class TerminalWatch:
         if proposal.is_default:
             self._defaults = proposal.params
             self._print(f"trial {proposal.number}: vLLM defaults: {settings(proposal.params)}")
+        elif proposal.baseline is not None:
+            self._print(f"trial {proposal.number}: hand settings: {proposal.baseline}")
         else:
             self._print(f"trial {proposal.number}: {settings(proposal.params, self._defaults)}")
 

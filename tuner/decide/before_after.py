@@ -1,4 +1,5 @@
-"""The launches of the defaults and of another trial in; what they are compared by, side by side, out. Pure."""
+"""The launches of the defaults, of the user's own settings and of another trial in; what they are compared by, side by side,
+out. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,12 +13,15 @@ _COMPARED = (
     "output_throughput",
     "request_throughput",
     "goodput",
+    "ttft_mean_s",
     "ttft_p50_s",
     "ttft_p99_s",
     "tpot_p50_s",
     "tpot_p99_s",
+    "e2el_mean_s",
     "e2el_p50_s",
     "e2el_p99_s",
+    "quality_nll",
     "gpu_utilization",
     "gpu_sm_activity",
     "gpu_memory_used_bytes",
@@ -31,30 +35,56 @@ _COMPARED = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
-    """One metric, by its name: the value of each launch of the defaults, and of the other trial."""
+    """One metric, by its name: the value of each launch of the defaults, of each of the user's own settings, and of the other
+    trial."""
 
     metric: str
     before: tuple[float, ...]
     after: tuple[float, ...]
+    hand: tuple[tuple[float, ...], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hand:
+    """The user's own settings: their trial, their flags, how many launches are compared, and whether those are new ones."""
+
+    trial: int
+    flags: str
+    launches: int
+    is_again: bool
+
+    @property
+    def title(self) -> str:
+        if not self.is_again:
+            return f"hand settings (trial {self.trial}) as the search measured them, in one launch"
+        return f"hand settings (trial {self.trial}), {self.launches} new launch{'es' if self.launches > 1 else ''}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BeforeAfter:
     """vLLM's defaults against another trial, by their numbers. `launches` of each are those of the verification if `is_again`,
-    else the search's."""
+    else the search's. `hand` are the user's own settings, but where the other trial has them."""
 
     defaults: int
     other: int
     is_again: bool
     launches: tuple[int, int]
     metrics: tuple[Compared, ...]
+    hand: tuple[Hand, ...] = ()
+    is_hand: bool = False
+
+    @property
+    def after(self) -> str:
+        """How the other trial is called."""
+        return f"trial {self.other}{' (hand settings)' if self.is_hand else ''}"
 
     @property
     def title(self) -> str:
-        again, other = "as the search measured them", f"trial {self.other}"
+        again, other = "as the search measured them, in one launch each", self.after
         if self.is_again:
             again = f"mean of {self.launches[0]} and {self.launches[1]} new launches"
-        return f"Before and after: vLLM's defaults (trial {self.defaults}) against {other}, {again}"
+        beside = "".join(f"; {one.title}" for one in self.hand)
+        return f"Before and after: vLLM's defaults (trial {self.defaults}) against {other}, {again}{beside}"
 
 
 def before_after(
@@ -62,18 +92,23 @@ def before_after(
     other: Trial,
     again: Sequence[tuple[int, Outcome]] = (),
     objectives: Sequence[Objective] = (),
+    hand: Sequence[Trial] = (),
 ) -> BeforeAfter:
-    """Of two that were measured. `again` are the launches of the verification, each with its trial's number: they count if both
-    were launched again."""
+    """Of two that were measured, and the user's own settings, `hand`, which were, too. `again` are the launches of the
+    verification, each with its trial's number: they count if both were launched again."""
     assert isinstance(defaults.outcome, Measured)
     assert isinstance(other.outcome, Measured)
     old, new = _later(defaults, again, objectives), _later(other, again, objectives)
     is_again = bool(old and new)
     if not is_again:
         old, new = [metrics_of(defaults.outcome, objectives)], [metrics_of(other.outcome, objectives)]
+    told = [_told(trial, again, objectives) for trial in hand if trial.number not in (defaults.number, other.number)]
     every = [
         Compared(
-            metric=name, before=tuple(v[name] for v in old if name in v), after=tuple(v[name] for v in new if name in v)
+            metric=name,
+            before=_values(old, name),
+            after=_values(new, name),
+            hand=tuple(_values(values, name) for _, values in told),
         )
         for name in _COMPARED
     ]
@@ -82,8 +117,23 @@ def before_after(
         other=other.number,
         is_again=is_again,
         launches=(len(old), len(new)),
-        metrics=tuple(one for one in every if one.before or one.after),
+        metrics=tuple(one for one in every if one.before or one.after or any(one.hand)),
+        hand=tuple(one for one, _ in told),
+        is_hand=other.number in {trial.number for trial in hand},
     )
+
+
+def _told(
+    trial: Trial, again: Sequence[tuple[int, Outcome]], objectives: Sequence[Objective]
+) -> tuple[Hand, list[dict[str, float]]]:
+    assert isinstance(trial.outcome, Measured)
+    later = _later(trial, again, objectives)
+    found = later or [metrics_of(trial.outcome, objectives)]
+    return Hand(trial=trial.number, flags=trial.baseline or "", launches=len(found), is_again=bool(later)), found
+
+
+def _values(launches: Sequence[dict[str, float]], name: str) -> tuple[float, ...]:
+    return tuple(one[name] for one in launches if name in one)
 
 
 def beside_the_defaults(trials: Sequence[Trial], found: Decision, objective: Objective) -> Trial | None:

@@ -5,7 +5,8 @@ place of one that failed, and rounds go on until the question is decided. There 
 SLOs (repeats.py, the same rule for every side), and whether it is better than the defaults (gain.py).
 
 The leader is the first finalist of the shortlist, which the search has ordered, so that its launches here are not the ones that
-chose it. Of one pair only one hypothesis is tested, but at several looks: each look has a level of its own (`level_of`).
+chose it. The user's own settings are launched in every round, finalists or not, and take its place when they are clearly
+ahead. Of one pair only one hypothesis is tested, but at several looks: each look has a level of its own (`level_of`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,11 +15,13 @@ from enum import StrEnum
 from statistics import fmean
 
 from tuner.decide.gain import LEAST_GAIN, Enough, Gain, enough, gain
+from tuner.decide.harm import MAX_LOSS, Harm, Judged, judged
 from tuner.decide.objective import Objective
 from tuner.decide.repeats import LEAST_LAUNCHES, Bound, bound, noise
 from tuner.decide.shortlist import Candidate, is_near, slo_error
 from tuner.decide.slo import Slo
 from tuner.types import Failed, LoadMetrics, Measured, Outcome, Trial
+from tuner.types.quality import Quality
 
 FINALISTS = 3
 #: So many settings of a shortlist are launched again at the most.
@@ -47,6 +50,7 @@ class Standing(StrEnum):
     FAILED = "failed"
     BEHIND = "behind another finalist"
     IN_DOUBT = "less likely than not to meet the SLOs"
+    HARMED = "loses quality"
 
 
 @dataclass(slots=True)
@@ -64,6 +68,11 @@ class Side:
     @property
     def loads(self) -> list[LoadMetrics]:
         return [measured.load for measured in self.measured]
+
+    @property
+    def qualities(self) -> list[Quality]:
+        """What its launches answered, where they were asked."""
+        return [measured.quality for measured in self.measured if measured.quality is not None]
 
     @property
     def failure(self) -> Failed | None:
@@ -97,11 +106,13 @@ def judge(side: Side, found: Bound, rounds: int, *, may_wait: bool) -> None:
 
 class Race:
     """What contests of one objective and of several have in common: sides that are launched in rounds. What a round says, and
-    who is due in the next one, is the contest's own (`_judge`, `_next_round`)."""
+    who is due in the next one, is the contest's own (`_judge`, `_next_round`). Of the NLL a side may lose `max_loss`."""
 
     defaults: Side | None
     finalists: list[Side]
+    hand: list[Side]
     _due: list[Side]
+    max_loss: float = MAX_LOSS
 
     @property
     def due(self) -> list[Trial]:
@@ -127,11 +138,28 @@ class Race:
             side.standing = Standing.FAILED
         self._due = [due for due in self._due if due is not side]
         if not self._due:
+            self._drop_harmed()
             self._judge()
             self._next_round()
 
+    def harm_of(self, side: Side) -> Judged | None:
+        """What its answers say against those of the defaults; None where it was not asked."""
+        return judged(self.defaults.qualities if self.defaults else [], side.qualities, self.max_loss)
+
+    @property
+    def quality(self) -> dict[int, Judged]:
+        """The same of all finalists that were asked, by their trials' numbers."""
+        return {side.trial.number: found for side in self.finalists if (found := self.harm_of(side)) is not None}
+
+    def _drop_harmed(self) -> None:
+        """At the end of a round, before anything is decided: whoever is shown to lose more than is allowed drops out."""
+        for side in self._racing():
+            if (found := self.harm_of(side)) is not None and found.harm is Harm.LOSES:
+                side.standing = Standing.HARMED
+
     def _sides(self) -> list[Side]:
-        return [*([self.defaults] if self.defaults else []), *self.finalists]
+        known = [*([self.defaults] if self.defaults else []), *self.finalists]
+        return [*known, *(side for side in self.hand if all(side is not one for one in known))]
 
     def _racing(self) -> list[Side]:
         return [side for side in self.finalists if side.standing is Standing.RACING]
@@ -144,7 +172,8 @@ class Race:
 
 
 class Contest(Race):
-    """One race. `defaults` is None where they were not measured, or so far from an SLO that they need not be launched.
+    """One race. `defaults` is None where they were not measured, or so far from an SLO that they need not be launched. `hand`
+    are the trials of the user's own settings.
     `rounds` is how often a side is launched at most, `looks` how many looks earlier contests of the study had. One that
     `is_cut_short` is decided only because no side may be launched more often."""
 
@@ -157,11 +186,13 @@ class Contest(Race):
         *,
         rounds: int,
         looks: int = 0,
+        hand: Sequence[Trial] = (),
     ) -> None:
         self._waiting = list(candidates[:MOST_CANDIDATES])
         self._objective, self._slos, self._rounds = objective, tuple(slos), rounds
         self.defaults = Side(defaults) if defaults is not None else None
         self.finalists: list[Side] = []
+        self.hand = [Side(trial) for trial in hand]
         self.looks = looks
         self.gain: Gain | None = None
         self.level: float | None = None
@@ -197,17 +228,19 @@ class Contest(Race):
         """Others stay only while they may become the leader: those that are not ahead of it wait, and the leader waits when
         another is clearly ahead of it."""
         racing = self._racing()
-        if len(racing) < 2:
+        others = [*racing[1:], *(side for side in self.hand if self._may_lead(side) and side not in racing)]
+        if not racing or not others:
             return
-        leader, values = racing[0], {id(side): side.values(self._objective) for side in racing}
-        for other in racing[1:]:
-            if not values[id(other)] or not values[id(leader)]:
+        leader, values = racing[0], {id(side): side.values(self._objective) for side in (racing[0], *others)}
+        for other in others:
+            if other is leader or not values[id(other)] or not values[id(leader)]:
                 continue
             found = gain(self._objective, values[id(leader)], values[id(other)], _AHEAD)
             if found.is_better(_AHEAD):
-                leader.standing = Standing.BEHIND
+                leader.standing, other.standing = Standing.BEHIND, Standing.RACING
+                self.finalists = [other, *(side for side in self.finalists if side is not other)]
                 return
-            if found.gain <= 0:
+            if found.gain <= 0 and other in racing:
                 other.standing = Standing.BEHIND
 
     def _decide(self, leader: Side, bounds: Mapping[int, Bound]) -> None:
@@ -238,7 +271,8 @@ class Contest(Race):
         self.round += 1
         racing = self._racing()
         against = [self.defaults] if racing and self.defaults is not None and self.is_against_the_defaults else []
-        due = [side for side in (*racing, *against) if len(side.outcomes) < self._rounds]
+        hand = [side for side in self.hand if racing and side not in racing and self._may_lead(side)]
+        due = [side for side in (*racing, *hand, *against) if len(side.outcomes) < self._rounds]
         self._due = due if self.round % 2 else due[::-1]
 
     def _fill(self) -> None:
@@ -253,7 +287,12 @@ class Contest(Race):
         near = [other for other in self._waiting[1:] if is_near(other, first, self._objective)]
         for candidate in [first, *near][:FINALISTS]:
             self._waiting.remove(candidate)
-            self.finalists.append(Side(candidate.trial))
+            known = next((side for side in self.hand if side.trial.number == candidate.trial.number), None)
+            self.finalists.append(known or Side(candidate.trial))
+
+    def _may_lead(self, side: Side) -> bool:
+        """Whether it neither failed nor misses an SLO."""
+        return side.standing in (Standing.RACING, Standing.BEHIND)
 
     def _is_back(self, standing: Standing) -> bool:
         """Whether one that stood so is in the race again."""

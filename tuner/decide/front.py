@@ -39,11 +39,14 @@ def front_contest_of(
     *,
     rounds: int,
     looks: int = 0,
+    hand: Sequence[Trial] = (),
 ) -> FrontContest:
-    """The race of these points against the defaults, if these can be launched: not where they failed in the search."""
+    """The race of these points against the defaults, if these can be launched: not where they failed in the search; with the
+    user's own settings, `hand`."""
     defaults = defaults_of(trials)
     launched = defaults is not None and not isinstance(defaults.outcome, Failed)
-    return FrontContest(candidates, defaults if launched else None, objectives, slos, rounds=rounds, looks=looks)
+    base = defaults if launched else None
+    return FrontContest(candidates, base, objectives, slos, rounds=rounds, looks=looks, hand=hand)
 
 
 def front_decision(
@@ -67,6 +70,7 @@ def front_decision(
         verdict=verdict,
         finalists=tuple(contest.finalists),
         front=found,
+        quality=contest.quality,
     )
 
 
@@ -144,6 +148,7 @@ def _verdict(contest: FrontContest, side: Side, slos: Sequence[Slo], why: str) -
         failure=side.failure,
         why=about_the_defaults(contest.defaults) if contest.is_decided else why,
         is_cut_short=side.standing is Standing.OPEN,
+        harm=contest.harm_of(side),
     )
 
 
@@ -152,6 +157,8 @@ def _answer(contest: FrontContest, side: Side, gains: tuple[Gain, ...] | None) -
         return Answer.CRASHED
     if side.standing in (Standing.MISSES, Standing.OPEN):
         return Answer.MISSES
+    if side.standing is Standing.HARMED:
+        return Answer.HARMED
     if not contest.is_decided:
         return Answer.NOT_VERIFIED
     if gains is None:

@@ -38,10 +38,14 @@ class FrontContest(Race):
         *,
         rounds: int,
         looks: int = 0,
+        hand: Sequence[Trial] = (),
     ) -> None:
         self._objectives, self._slos, self._rounds = tuple(objectives), tuple(slos), rounds
         self.defaults = Side(defaults) if defaults is not None else None
-        self.finalists = [Side(trial) for trial in candidates[:FINALISTS]]
+        self.hand = [Side(trial) for trial in hand]
+        own = {side.trial.number for side in self.hand}
+        points = [Side(trial) for trial in candidates[:FINALISTS] if trial.number not in own]
+        self.finalists = [*points, *self.hand]
         self.looks = looks
         self.level = level_of(1) / self._tests
         self.is_decided = False
@@ -157,7 +161,7 @@ class FrontContest(Race):
         if self.is_decided:
             return
         self.round += 1
-        needed, racing = [*self._unknown(), self.leader, self.defaults], self._racing()
+        needed, racing = [*self._unknown(), self.leader, *self.hand, self.defaults], self._racing()
         against = [self.defaults] if racing and self.defaults is not None and self.is_against_the_defaults else []
         due = [
             side

@@ -5,7 +5,7 @@ trial that meets all. Pure.
 from collections.abc import Sequence
 
 from tuner.decide.objective import Objective
-from tuner.types import Mark, Measured, Trial
+from tuner.types import Mark, Measured, Trial, Twin
 
 
 def feasible(trial: Trial) -> bool:
@@ -54,3 +54,15 @@ def best(trials: Sequence[Trial], objective: Objective) -> Trial | None:
 def defaults_of(trials: Sequence[Trial]) -> Trial | None:
     """The trial of vLLM's defaults."""
     return next((trial for trial in trials if trial.is_default), None)
+
+
+def hand_trials(trials: Sequence[Trial]) -> list[Trial]:
+    """The trials that have the user's own settings and were measured, or that these equal; the defaults are none of them."""
+    by_number = {trial.number: trial for trial in trials}
+    found: dict[int, Trial] = {}
+    for trial in trials:
+        if trial.baseline is not None:
+            same = by_number.get(trial.outcome.equals) if isinstance(trial.outcome, Twin) else trial
+            if same is not None and isinstance(same.outcome, Measured) and not same.is_default:
+                found[same.number] = same
+    return list(found.values())

@@ -1,12 +1,13 @@
 """A study's trials and its contest in; what to deploy, and the answer with its reason, out. Pure."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from tuner.decide.ballast import changed
 from tuner.decide.contest import Contest, Side, Standing
 from tuner.decide.gain import Enough, Gain
+from tuner.decide.harm import Judged
 from tuner.decide.objective import Objective, metric_value
 from tuner.decide.pareto import Front
 from tuner.decide.rank import best, defaults_of, feasible
@@ -28,6 +29,7 @@ class Answer(StrEnum):
     WORSE = "worse"
     CRASHED = "crashed"
     MISSES = "misses an SLO"
+    HARMED = "loses quality"
     NOT_VERIFIED = "not verified"
     NOTHING_BETTER = "nothing better"  # the search found nothing that is worth a launch
 
@@ -48,7 +50,8 @@ class Verdict:
     """The answer about trial `trial`, from `launches` new launches of it and `defaults` of the defaults. There is a `gain` only
     where both were launched again, tested at `level` (a one-sided p-value). `failure` is that of a launch that failed. `why`
     says what kept it from being verified, or what became of the defaults; `defaults_missed` are the SLOs that these missed.
-    Of one that `is_cut_short` more launches than were allowed may say more, and `enough` of each would find a useful gain."""
+    Of one that `is_cut_short` more launches than were allowed may say more, and `enough` of each would find a useful gain.
+    `harm` is what its answers say, where it was asked."""
 
     answer: Answer
     trial: int | None = None
@@ -62,6 +65,7 @@ class Verdict:
     why: str = ""
     is_cut_short: bool = False
     enough: Enough | None = None
+    harm: Judged | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +73,8 @@ class Decision:
     """What to deploy. `chosen` is None when nothing that was launched meets the SLOs. `winner` is the setting that the answer
     is about: the leader of the contest, or the best of the search. `finalists` are all that were launched again. `ballast`
     names the settings of trial `heavier` that are at the defaults in the chosen one, because they brought nothing. `front` is
-    the trade-off of several objectives, whose knee is the winner; its verdict's gain is in the first of them."""
+    the trade-off of several objectives, whose knee is the winner; its verdict's gain is in the first of them. `quality` is what
+    the answers of the finalists say against those of the defaults, by trial, where they were asked."""
 
     chosen: Trial | None
     winner: Trial | None
@@ -79,6 +84,7 @@ class Decision:
     heavier: int | None = None
     ballast: tuple[str, ...] = ()
     front: Front | None = None
+    quality: Mapping[int, Judged] = field(default_factory=dict)
 
     def since(self, why: str) -> "Decision":
         """The same, with what is to be known beside it: something that was not launched again yet looks better."""
@@ -93,11 +99,14 @@ def contest_of(
     *,
     rounds: int,
     looks: int = 0,
+    hand: Sequence[Trial] = (),
 ) -> Contest:
-    """The race of these candidates against the defaults, if these can be launched: not where they failed in the search."""
+    """The race of these candidates against the defaults, if these can be launched: not where they failed in the search; with
+    the user's own settings, `hand`."""
     defaults = defaults_of(trials)
     measured = defaults is not None and not isinstance(defaults.outcome, Failed)
-    return Contest(candidates, defaults if measured else None, objective, slos, rounds=rounds, looks=looks)
+    base = defaults if measured else None
+    return Contest(candidates, base, objective, slos, rounds=rounds, looks=looks, hand=hand)
 
 
 def decision(
@@ -133,6 +142,7 @@ def _decision(
         defaults=defaults,
         verdict=verdict,
         finalists=tuple(contest.finalists),
+        quality=contest.quality,
     )
 
 
@@ -173,6 +183,7 @@ def _verdict(contest: Contest, side: Side, slos: Sequence[Slo], why: str) -> Ver
         why=about_the_defaults(contest.defaults) if contest.is_decided else why,
         is_cut_short=side.standing is Standing.OPEN or (side.standing is Standing.RACING and contest.is_cut_short),
         enough=contest.enough,
+        harm=contest.harm_of(side),
     )
 
 
@@ -181,6 +192,8 @@ def _answer(contest: Contest, side: Side) -> Answer:
         return Answer.CRASHED
     if side.standing in (Standing.MISSES, Standing.OPEN, Standing.IN_DOUBT):
         return Answer.MISSES
+    if side.standing is Standing.HARMED:
+        return Answer.HARMED
     if not contest.is_decided:
         return Answer.NOT_VERIFIED
     if not contest.is_against_the_defaults:

@@ -141,6 +141,7 @@ def _more(measured: Measured, asked: Asked, server: str) -> dict[str, Any]:
         "client": asdict(measured.client) if measured.client else None,
         "server": asdict(measured.server) if measured.server else None,
         "server_cpu_cores": measured.server_cpu_cores,
+        "cores": asdict(measured.cores) if measured.cores else None,
         "kv_cache_tokens": measured.kv_cache_tokens,
         "startup_s": measured.startup_s,
         "gpu": asdict(measured.gpu) if measured.gpu else None,

@@ -1,12 +1,15 @@
 """A trial and what its study says of it in; the sentences that stand before everything that is made of it, out. Pure."""
 
 import shlex
+from collections.abc import Mapping
 
+from tuner.decide.harm import Judged
 from tuner.decide.verdict import AGAIN, Answer, Verdict
+from tuner.decide.words.quality import harm_text
+from tuner.space.answers import changes_answers, is_lossy
 from tuner.types import Trial
 
-#: Arguments that change what a model answers, not only how fast.
-_ANSWERS = ("quantization", "kv_cache_dtype", "dtype")
+NOTHING_ASKED: Mapping[int, Judged] = {}
 
 
 def verdict_sentence(trial: Trial, verdict: Verdict | None) -> str | None:
@@ -27,18 +30,26 @@ _DID = {
     Answer.WORSE: "is worse than vLLM's defaults: keep these",
     Answer.CRASHED: "crashed: keep vLLM's defaults",
     Answer.MISSES: "missed an SLO, or stayed too near its limit",
+    Answer.HARMED: "loses quality: keep vLLM's defaults",
     Answer.NOTHING_BETTER: "is not better than vLLM's defaults: keep these",
 }
 
 
-def cautions(trial: Trial, defaults: Trial | None = None) -> list[str]:
-    """What its numbers do not say, a sentence each."""
-    usual = defaults.params if defaults else {}
-    return [
-        f"the setting {name}={value} changes the model's answers, and tuner measures only how fast they come: check them first"
-        for name, value in trial.params.items()
-        if name in _ANSWERS and not trial.is_default and value not in (usual.get(name), "none", "auto")
-    ]
+def cautions(trial: Trial, defaults: Trial | None = None, quality: Mapping[int, Judged] = NOTHING_ASKED) -> list[str]:
+    """What its numbers do not say, a sentence each; `quality` is what answers said of the finalists, by trial."""
+    if trial.is_default:
+        return []
+    usual, asked = (defaults.params if defaults else {}), quality.get(trial.number)
+    names = changes_answers(trial.params, usual)
+    if asked is None:
+        return [
+            f"the setting {name}={trial.params[name]} changes the model's answers, and they were not checked: check them first"
+            for name in names
+            if is_lossy(name)
+        ]
+    changed = ", ".join(f"{name}={trial.params[name]}" for name in names)
+    told = f"; {changed} can change answers" if changed else ""
+    return [f"trial {trial.number} {harm_text(asked)}{told}"]
 
 
 def environment_words(environment: dict[str, str]) -> list[str]:

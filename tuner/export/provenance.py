@@ -20,7 +20,7 @@ def head(chosen: Chosen, *notes: str | None) -> str:
 def warnings(chosen: Chosen) -> list[str]:
     """A sentence for each thing that keeps the numbers from being relied on."""
     said = (unreal_sentence(chosen.fingerprint), verdict_sentence(chosen.trial, chosen.verdict))
-    return [*filter(None, said), *cautions(chosen.trial, chosen.defaults)]
+    return [*filter(None, said), *cautions(chosen.trial, chosen.defaults, chosen.quality)]
 
 
 def provenance(chosen: Chosen) -> dict[str, str]:

@@ -35,7 +35,7 @@ def export_json(chosen: Chosen) -> str:
         "start": measured.start if measured else None,
         "metrics": measured.metrics() if measured else None,
         "failure": None if measured else asdict(trial.outcome),
-        "cautions": cautions(trial, chosen.defaults),
+        "cautions": cautions(trial, chosen.defaults, chosen.quality),
         "verdict": None if verdict is None else asdict(verdict),
         "front": front_json(chosen.front),
         "slo_violations": dict(trial.violations),

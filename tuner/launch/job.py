@@ -10,11 +10,14 @@ from tuner.decide.objective import Objective
 from tuner.decide.slo import Slo
 from tuner.launch.engine import Engine
 from tuner.launch.vllm import Seen, VllmLauncher
-from tuner.types import Command, DetectedGpu, Outcome, Params, Underway, Workload
+from tuner.types import Command, DetectedGpu, Endpoint, Outcome, Params, Underway, Workload
+from tuner.types.quality import Quality
 
 _DISCARDED_WINDOW_S = 5.0
 
 Tell = Callable[[str], None]
+#: Asks a server that is up, once it is measured, and tells what it does.
+Probe = Callable[[Endpoint, Tell], Coroutine[Any, Any, Quality]]
 
 
 def _nobody(state: Underway) -> None:
@@ -26,7 +29,8 @@ class Job:
     """What one launch needs. `params` are the settings in its command; `gpus` are those that it uses; `salt` makes its prompts
     differ from another launch's; what cannot become as good as `outdo` is not measured to the end; with an `engine` the server
     is forked by it; `timeout_s` is for everything, from the start to the last request; `wait_for_gpu_s` is how long others that
-    hold its GPUs' memory are waited for before that; `underway` is told how far the load is."""
+    hold its GPUs' memory are waited for before that; `underway` is told how far the load is; `probe` asks the server questions
+    after its load, in time of its own."""
 
     launcher: VllmLauncher
     command: Command
@@ -42,13 +46,14 @@ class Job:
     timeout_s: float | None = None
     wait_for_gpu_s: float = 0.0
     underway: Callable[[Underway], None] = _nobody
+    probe: Probe | None = None
 
     def discarded(self) -> "Job":
         """The same with a short load, for a start whose measurement does not count: long enough for what is compiled at first
         use."""
         window_s = min(self.workload.window_s, _DISCARDED_WINDOW_S)
         short = replace(self.workload, window_s=window_s, max_window_s=window_s, find_rate=False)
-        return replace(self, workload=short, outdo=None)
+        return replace(self, workload=short, outdo=None, probe=None)
 
 
 RunTrial = Callable[[Job, Seen, Tell, Tell], Coroutine[Any, Any, Outcome]]

@@ -65,6 +65,10 @@ async def _models(base_url: str, api_key: str | None) -> list[str]:
         raise RunError(f"{url} cannot be read ({why}): is the server up, and is this its port?") from error
     if response.status != 200:
         raise RunError(f"{url} {_refusal(response, text, base_url)}")
+    if text.lstrip()[:9].lower().startswith(("<!doctype", "<html")):
+        raise RunError(
+            f"{url} answered with a page for a browser: a proxy or another program is there: give the server's own address"
+        )
     try:
         return [str(entry["id"]) for entry in json.loads(text)["data"]]
     except (ValueError, KeyError, TypeError) as error:

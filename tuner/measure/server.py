@@ -1,43 +1,27 @@
 """A server's base URL in; vLLM's /metrics over a window out. Knows nothing of requests or of what a good number is.
 
-Counters are summed over their label sets (engines, API servers) and subtracted; gauges are sampled twice a second, oftener on a
-simulated server, whose time is faster, and before the window, too, where somebody asks for it. A missing
-counter is a LaunchError, a missing gauge is None; so are the counters of speculative decoding, which only a server that
-speculates has.
+It asks; what the pages say is in server_page.py, what they say together in server_window.py. The gauges are sampled twice a
+second, oftener on a simulated server, whose time is faster, and before the window, too, where somebody asks for it.
 """
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
-from statistics import fmean
+from dataclasses import dataclass, replace
 from time import perf_counter
 from types import TracebackType
 from typing import Self
 
 import aiohttp
-from prometheus_client.parser import text_string_to_metric_families
-from prometheus_client.samples import Sample
 
 from tuner.errors import LaunchError
-from tuner.measure.speculation import ACCEPTED_AT, COUNTERS, at_position, speculated
+from tuner.measure.server_page import COUNTERS, KV_USAGE, RUNNING, STEPS, WAITING, kv_cache_tokens_of, totals
+from tuner.measure.server_window import failed, in_flight, of_the_engine, server_metrics, values
 from tuner.measure.timeline import Gauges
 from tuner.measure.window import output_tokens
-from tuner.types import Failed, FailureKind, LoadResult, ServerMetrics
+from tuner.types import LoadResult, ServerMetrics
 
-_COUNTERS = {
-    "prompt_tokens": "vllm:prompt_tokens_total",
-    "generation_tokens": "vllm:generation_tokens_total",
-    "preemptions": "vllm:num_preemptions_total",
-    "prefix_cache_queries": "vllm:prefix_cache_queries_total",
-    "prefix_cache_hits": "vllm:prefix_cache_hits_total",
-}
-_KV_USAGE = "vllm:kv_cache_usage_perc"
-_RUNNING = "vllm:num_requests_running"
-_WAITING = "vllm:num_requests_waiting"
-_CACHE_INFO = "vllm:cache_config_info"
-_NAMES = (*_COUNTERS.values(), *COUNTERS, ACCEPTED_AT, _KV_USAGE, _RUNNING, _WAITING, _CACHE_INFO)
 _SAMPLE_S = 0.5
 _LEAST_SAMPLE_S = 0.02
 _TIMEOUT_S = 10.0
@@ -101,42 +85,35 @@ class ServerSampler:
         finally:
             await self._own.aclose()
 
-    def metrics(self, result: LoadResult) -> ServerMetrics:
+    def metrics(self, result: LoadResult | None = None, api_servers: int = 1) -> ServerMetrics:
         """Differences and means between entering and leaving; `result` gives the client's tokens to compare with."""
         before, after = self._before, self._after
-        counted = {
-            field: _required(after.values, name) - _required(before.values, name) for field, name in _COUNTERS.items()
-        }
-        speculation = [name for name in COUNTERS if name in before.values]
-        names = (*_COUNTERS.values(), *speculation)
-        if fell := [name for name in names if after.values.get(name, 0.0) < before.values[name]]:
-            raise _failed(
-                f"{fell[0]} of /metrics fell in the window: the server was restarted, or the address is that of several"
-                " (measure one of them)"
-            )
-        client_tokens = output_tokens(result.records, before.time_s, after.time_s)
         inside = [one.values for one in self._gauges if before.time_s <= one.time_s <= after.time_s]
-        usage = _values(inside, _KV_USAGE)
-        return ServerMetrics(
-            **counted,
-            kv_cache_usage_mean=_mean(usage),
-            kv_cache_usage_max=max(usage, default=None),
-            running_mean=_mean(_values(inside, _RUNNING)),
-            waiting_mean=_mean(_values(inside, _WAITING)),
-            agreement=counted["generation_tokens"] / client_tokens if client_tokens else None,
-            **speculated(before.values, after.values),
-        )
+        found = server_metrics(before.values, after.values, inside)
+        busy = in_flight(before.values, after.values, after.time_s - before.time_s)
+        found = of_the_engine(found, api_servers, busy)
+        client_tokens = output_tokens(result.records, before.time_s, after.time_s) if result else None
+        if not client_tokens or found.generation_tokens is None:
+            return found
+        return replace(found, agreement=found.generation_tokens / client_tokens)
+
+    def ends(self) -> tuple[Mapping[str, float], Mapping[str, float], float]:
+        """The totals on entering and on leaving, and the seconds between them."""
+        return self._before.values, self._after.values, self._after.time_s - self._before.time_s
 
     def gauges(self) -> list[Gauges]:
-        """Each time that they were read, before the window too."""
+        """Each time that they were read, before the window too, and what was counted by then."""
+        read = sorted([*self._gauges, self._before, self._after], key=lambda one: one.time_s)
         return [
             Gauges(
                 time_s=one.time_s,
-                running=one.values.get(_RUNNING),
-                waiting=one.values.get(_WAITING),
-                kv_cache_usage=one.values.get(_KV_USAGE),
+                running=one.values.get(RUNNING),
+                waiting=one.values.get(WAITING),
+                kv_cache_usage=one.values.get(KV_USAGE),
+                preemptions=one.values.get(COUNTERS["preemptions"]),
+                steps=one.values.get(STEPS),
             )
-            for one in self._gauges
+            for one in read
         ]
 
     def _begin_sampling(self) -> None:
@@ -172,19 +149,19 @@ async def is_vllm(base_url: str) -> bool:
     """Whether the server has vLLM's /metrics."""
     async with aiohttp.ClientSession(trust_env=False, timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S)) as session:
         try:
-            return _COUNTERS["generation_tokens"] in totals(await _get(session, f"{base_url}/metrics"))
+            return COUNTERS["generation_tokens"] in totals(await _get(session, f"{base_url}/metrics"))
         except (LaunchError, ValueError):
             return False
 
 
-async def in_flight(base_url: str) -> float | None:
+async def requests_in_flight(base_url: str) -> float | None:
     """How many requests run or wait; None where the server does not tell."""
     async with aiohttp.ClientSession(trust_env=False, timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S)) as session:
         try:
-            values = totals(await _get(session, f"{base_url}/metrics"))
+            read = totals(await _get(session, f"{base_url}/metrics"))
         except (LaunchError, ValueError):
             return None
-    found = _values([values], _RUNNING) + _values([values], _WAITING)
+    found = values([read], RUNNING) + values([read], WAITING)
     return sum(found) if found else None
 
 
@@ -197,63 +174,12 @@ async def kv_cache_tokens(base_url: str) -> int | None:
         return kv_cache_tokens_of(await _get(session, f"{base_url}/metrics"))
 
 
-def kv_cache_tokens_of(text: str) -> int | None:
-    """`kv_cache_size_tokens` of vllm:cache_config_info, else blocks times block size (older versions)."""
-    sizes = [_kv_tokens(sample.labels) for sample in _samples(text) if sample.name == _CACHE_INFO]
-    known = [size for size in sizes if size is not None]
-    return sum(known) if known else None
-
-
-def totals(text: str) -> dict[str, float]:
-    """Value by metric name in a /metrics page: the sum over label sets, for the KV usage (a share) the mean. What was accepted
-    at a position of drafts has a name for each position."""
-    values: dict[str, list[float]] = {}
-    for sample in _samples(text):
-        name = at_position(sample.labels.get("position", "")) if sample.name == ACCEPTED_AT else sample.name
-        values.setdefault(name, []).append(sample.value)
-    return {name: fmean(found) if name == _KV_USAGE else sum(found) for name, found in values.items()}
-
-
-def _samples(text: str) -> Iterator[Sample]:
-    """Only the lines of interest are parsed: a whole page would block the load's event loop for 20 ms."""
-    lines = [line for line in text.splitlines() if line.startswith(_NAMES)]
-    for family in text_string_to_metric_families("\n".join(lines) + "\n"):
-        yield from (sample for sample in family.samples if sample.name in _NAMES)
-
-
-def _kv_tokens(labels: Mapping[str, str]) -> int | None:
-    def number(name: str) -> int | None:
-        value = labels.get(name, "")
-        return int(value) if value.isdecimal() else None
-
-    blocks, block_size = number("num_gpu_blocks"), number("block_size")
-    return number("kv_cache_size_tokens") or (blocks * block_size if blocks and block_size else None)
-
-
 async def _get(session: aiohttp.ClientSession, url: str) -> str:
     try:
         async with session.get(url, allow_redirects=False) as response:
             text = await response.text()
     except (aiohttp.ClientError, TimeoutError, UnicodeDecodeError) as error:
-        raise _failed(f"{url} cannot be read: {str(error) or type(error).__name__}") from error
+        raise failed(f"{url} cannot be read: {str(error) or type(error).__name__}") from error
     if response.status != 200:
-        raise _failed(f"{url} answered HTTP {response.status}")
+        raise failed(f"{url} answered HTTP {response.status}")
     return text
-
-
-def _required(snapshot: Mapping[str, float], name: str) -> float:
-    if name not in snapshot:
-        raise _failed(f"vLLM's /metrics has no {name}: is it started with --disable-log-stats?")
-    return snapshot[name]
-
-
-def _values(snapshots: Sequence[Mapping[str, float]], name: str) -> list[float]:
-    return [snapshot[name] for snapshot in snapshots if name in snapshot]
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return fmean(values) if values else None
-
-
-def _failed(message: str) -> LaunchError:
-    return LaunchError(Failed(kind=FailureKind.LOAD_FAILED, message=message))

@@ -9,6 +9,7 @@ from tuner.record.tables import (
     LaunchRow,
     MetricRow,
     ProcessRow,
+    QualityRow,
     StudyRow,
     TimelineRow,
     TrialRow,
@@ -23,7 +24,7 @@ def delete_rows(session: Session, study: int) -> None:
     session.execute(delete(ProcessRow).where(ProcessRow.launch_id.in_(launches)))
     session.execute(delete(LaunchRow).where(LaunchRow.trial_id.in_(trials)))
     session.execute(delete(MetricRow).where(MetricRow.trial_id.in_(trials)))
-    for table in (TimelineRow, TrialRow, ContestRow, VerificationRow):
+    for table in (TimelineRow, QualityRow, TrialRow, ContestRow, VerificationRow):
         session.execute(delete(table).where(table.study_id == study))
     name = select(StudyRow.name).where(StudyRow.id == study).scalar_subquery()
     session.execute(delete(JobRow).where(JobRow.study == name, JobRow.ended_at.is_not(None)))

@@ -13,7 +13,10 @@ from pydantic import JsonValue, TypeAdapter
 
 from tuner.record.tables import ContestRow, LaunchRow, StudyRow, TrialRow, VerificationRow
 from tuner.space.words import is_secret
-from tuner.types import Command, Fingerprint, Outcome, Params, Predicted, ProcessId, Proposal, Trial, Twin
+from tuner.types import Command, Explains, Fingerprint, Outcome, Params, Predicted, ProcessId, Proposal, Trial, Twin
+
+#: The role of a launch that is no part of a contest: it says what each setting of the winner brings.
+EXPLAIN = "explain"
 
 _COMMAND = TypeAdapter(Command)
 _NUMBERS = TypeAdapter(tuple[int, ...])
@@ -23,6 +26,7 @@ _OUTCOME: TypeAdapter[Outcome] = TypeAdapter(Outcome)
 _TRIAL_OUTCOME: TypeAdapter[Outcome | Twin] = TypeAdapter(Outcome | Twin)
 _PARAMS: TypeAdapter[Params] = TypeAdapter(Params)
 _SETTINGS: TypeAdapter[Mapping[str, JsonValue]] = TypeAdapter(Mapping[str, JsonValue])
+_EXPLAINS: TypeAdapter[Explains | None] = TypeAdapter(Explains | None)
 _VIOLATIONS: TypeAdapter[Mapping[str, float]] = TypeAdapter(Mapping[str, float])
 
 
@@ -75,7 +79,8 @@ class Launch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
-    """One more launch of a trial's settings, in a contest. `role` is "defaults" or "finalist"; each has one in a `round`."""
+    """One more launch of a trial's settings, in a contest. `role` is "defaults", "finalist" or "baseline"; each has one in a
+    `round`. Launches of role "explain", after the contest, say what each setting of the winner brings."""
 
     contest: int = 1
     round: int
@@ -157,7 +162,13 @@ def holder(row: StudyRow) -> Holder | None:
 
 
 def proposal(row: TrialRow) -> Proposal:
-    return Proposal(number=row.number, params=_PARAMS.validate_python(row.params), is_default=row.is_default)
+    return Proposal(
+        number=row.number,
+        params=_PARAMS.validate_python(row.params),
+        is_default=row.is_default,
+        baseline=row.baseline,
+        explains=_EXPLAINS.validate_python(row.explains),
+    )
 
 
 def trial(row: TrialRow) -> Trial:
@@ -178,6 +189,8 @@ def trial(row: TrialRow) -> Trial:
         compile_key=row.compile_key,
         effective=_PARAMS.validate_python(row.effective or {}),
         predicted=_PREDICTED.validate_python(row.predicted),
+        baseline=row.baseline,
+        explains=_EXPLAINS.validate_python(row.explains),
     )
 
 
@@ -227,12 +240,17 @@ def command_json(command: Command) -> JsonValue:
     }
 
 
+def explains_json(explains: Explains | None) -> JsonValue:
+    tree: JsonValue = _EXPLAINS.dump_python(explains, mode="json")
+    return tree
+
+
 def predicted_json(predicted: Predicted | None) -> JsonValue:
     tree: JsonValue = _PREDICTED.dump_python(predicted, mode="json")
     return tree
 
 
 def outcome_json(outcome: Outcome | Twin) -> JsonValue:
-    """Without its time line, which has a table of its own."""
-    tree: JsonValue = _TRIAL_OUTCOME.dump_python(outcome, mode="json", exclude={"timeline"})
+    """Without its time line and its answers, which have tables of their own."""
+    tree: JsonValue = _TRIAL_OUTCOME.dump_python(outcome, mode="json", exclude={"timeline", "quality"})
     return tree

@@ -19,12 +19,14 @@ from tuner.record import rows
 from tuner.record.connect import Opener, connect, display_name, parse_url, storage_errors
 from tuner.record.deleting import delete_rows
 from tuner.record.migrate import is_older, migrate
+from tuner.record.qualities import key_of, quality_row, with_quality
 from tuner.record.rows import Holder, Launch, StoredContest, StudyRecord, Verification, differences
 from tuner.record.tables import (
     ContestRow,
     LaunchRow,
     MetricRow,
     ProcessRow,
+    QualityRow,
     StudyRow,
     TimelineRow,
     TrialRow,
@@ -195,6 +197,7 @@ class Store:
             row = self._unfinished(session, study, proposal.number)
             row.attempts += 1
             row.params, row.is_default = dict(proposal.params), proposal.is_default
+            row.baseline, row.explains = proposal.baseline, rows.explains_json(proposal.explains)
             row.resolved, row.command = dict(resolved.settings), rows.command_json(command)
             row.digest, row.compile_key, row.effective = resolved.digest, resolved.compile_key, None
             row.started_at, row.ended_at = started_at, None
@@ -210,6 +213,7 @@ class Store:
             row.state = "finished" if failed is None or failed.kind.is_of_the_settings else "running"
             row.attempts = max(row.attempts, trial.attempts)
             row.params, row.is_default = dict(trial.params), trial.is_default
+            row.baseline, row.explains = trial.baseline, rows.explains_json(trial.explains)
             row.resolved, row.command = dict(trial.resolved), rows.command_json(trial.command)
             row.digest, row.compile_key, row.effective = trial.digest, trial.compile_key, dict(trial.effective)
             row.started_at, row.ended_at = trial.started_at, trial.ended_at
@@ -324,13 +328,19 @@ class Store:
             session.add(row)
             again = (verification.contest, verification.round)
             _keep_timeline(session, row.study_id, verification.trial_number, verification.outcome, *again)
+            if (asked := quality_row(verification, row.study_id)) is not None:
+                session.add(asked)
 
     def verifications(self, study: str) -> list[Verification]:
         """The verification runs, in the order in which they ran."""
         with self._transaction() as session:
-            mine = VerificationRow.study_id == self._study_row(session, study).id
-            found = session.scalars(select(VerificationRow).where(mine).order_by(VerificationRow.id))
-            return [rows.verification(row) for row in found]
+            id = self._study_row(session, study).id
+            found = session.scalars(
+                select(VerificationRow).where(VerificationRow.study_id == id).order_by(VerificationRow.id)
+            )
+            asked = session.scalars(select(QualityRow).where(QualityRow.study_id == id))
+            answers = {key_of(row): row.answers for row in asked}
+            return [with_quality(rows.verification(row), answers.get(key_of(row))) for row in found]
 
     def transaction(self) -> AbstractContextManager[Session]:
         """For the other files of this room."""

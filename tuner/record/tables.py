@@ -87,7 +87,8 @@ class TrialRow(Base):
 
     `state` is "running" or "finished"; `attempts` counts how often it was begun; 0 is what was never launched: refused, or
     the twin of another, whose number is in `outcome`. `digest`, `compile_key`, `effective` are null where an older tuner wrote;
-    `predicted` is what the model of a server said before the launch, null where it said nothing.
+    `predicted` is what the model of a server said before the launch, null where it said nothing. `baseline` are the flags of
+    the user's own settings, `explains` which trial is launched with which settings reset; null for what the search proposed.
     """
 
     __tablename__ = PREFIX + "trial"
@@ -114,6 +115,8 @@ class TrialRow(Base):
     compile_key: Mapped[str | None] = mapped_column(Text)
     effective: Mapped[JsonValue] = mapped_column(JSON(none_as_null=True), nullable=True)
     predicted: Mapped[JsonValue] = mapped_column(JSON(none_as_null=True), nullable=True)
+    baseline: Mapped[str | None] = mapped_column(Text)
+    explains: Mapped[JsonValue] = mapped_column(JSON(none_as_null=True), nullable=True)
 
     study: Mapped[StudyRow] = relationship()
     metrics: Mapped[list["MetricRow"]] = relationship(cascade="all, delete-orphan")
@@ -180,7 +183,7 @@ class ContestRow(Base):
 
 
 class VerificationRow(Base):
-    """One more launch of the defaults or of a finalist, in a contest after the search."""
+    """One more launch of a trial, in a contest after the search; of role "explain" it is no part of the contest."""
 
     __tablename__ = PREFIX + "verification"
     __table_args__ = (UniqueConstraint("study_id", "contest", "round", "trial_number"),)
@@ -265,6 +268,22 @@ class JobRow(Base):
     child_pid: Mapped[int | None]
     child_started_s: Mapped[float | None] = mapped_column(Float(53))
     child_place: Mapped[str | None] = mapped_column(Text)
+
+
+class QualityRow(Base):
+    """What a launch of a contest answered to fixed questions. `answers` is packed (tuner/record/qualities.py); `nll` is the
+    mean of its pieces of text, in nats a token, for SQL."""
+
+    __tablename__ = PREFIX + "quality"
+    __table_args__ = (UniqueConstraint("study_id", "trial_number", "contest", "round"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey(StudyRow.id))
+    trial_number: Mapped[int]
+    contest: Mapped[int]
+    round: Mapped[int]
+    nll: Mapped[float | None] = mapped_column(Float(53))
+    answers: Mapped[bytes] = mapped_column(LargeBinary)
 
 
 class TimelineRow(Base):

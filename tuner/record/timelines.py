@@ -12,8 +12,9 @@ from pydantic import TypeAdapter
 
 from tuner.types import Timeline
 
-#: Significant digits: of times, and of all else.
-_TIMES, _VALUES = 7, 4
+#: Significant digits: of times and tokens, and of all else.
+_DIGITS = {"t_s": 7, "output_throughput": 4}
+_OTHERS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +32,7 @@ _TIMELINE = TypeAdapter(Timeline)
 
 def packed(timeline: Timeline) -> bytes:
     tree = {
-        name: [*_rounded(value, _TIMES if name == "t_s" else _VALUES)] if isinstance(value, tuple) else value
+        name: [*_rounded(value, _DIGITS.get(name, _OTHERS))] if isinstance(value, tuple) else value
         for name, value in ((field.name, getattr(timeline, field.name)) for field in fields(Timeline))
     }
     return zlib.compress(json.dumps(tree, separators=(",", ":")).encode())

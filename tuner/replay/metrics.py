@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any, TypeVar, get_args, get_type_hints
 
-from tuner.types import ClientMetrics, Distribution, GpuMetrics, LoadMetrics, Mark, Measured, ServerMetrics
+from tuner.types import ClientMetrics, Cores, Distribution, GpuMetrics, LoadMetrics, Mark, Measured, ServerMetrics
 
 Record = TypeVar("Record")
 #: Of each record: name, default and possible types of its fields.
 _FIELDS: Mapping[Any, list[tuple[str, object, tuple[object, ...]]]] = {
     record: [(f.name, f.default, get_args(hint) or (hint,)) for f in fields(record) for hint in (hints[f.name],)]
-    for record in (Measured, LoadMetrics, Distribution, ServerMetrics, GpuMetrics, ClientMetrics)
+    for record in (Measured, LoadMetrics, Distribution, ServerMetrics, GpuMetrics, ClientMetrics, Cores)
     for hints in (get_type_hints(record),)
 }
 
@@ -36,6 +36,7 @@ def measured_of(numbers: Mapping[str, float], marks: tuple[Mark, ...] = ()) -> M
         server=_part(ServerMetrics, left, "server_{}", acceptance_rates=_positions(left)),
         gpu=_part(GpuMetrics, left, "gpu_{}", gpus=(), throttle_reasons=()),
         client=_part(ClientMetrics, left, "client_{}"),
+        cores=_part(Cores, left, "cores_{}"),
         marks=marks,
     )
     if left:

@@ -146,11 +146,14 @@ class ReplayEngine:
         A quantized checkpoint hides its quantization, which no argument names then: those settings are refused when they are
         launched.
         """
-        passed = {
-            name: value
-            for name, parameter in self._space.parameters.items()
-            if (value := _passed(arguments, name, parameter, self._points.defaults[name])) is not None
-        }
+        try:
+            passed = {
+                name: value
+                for name, parameter in self._space.parameters.items()
+                if (value := _passed(arguments, name, parameter, self._points.defaults[name])) is not None
+            }
+        except _NotRecorded as error:
+            return Failed(kind=FailureKind.REJECTED, message=str(error))
         resolved = {**self._space.fixed, **self._points.defaults, **passed}
         if "--served-model-name" in arguments and "quantization" in self._space.parameters:
             del resolved["quantization"]
@@ -164,16 +167,32 @@ class ReplayEngine:
         raise CannotFork("a replay launches nothing")
 
 
+class _NotRecorded(Exception):
+    """A sentence."""
+
+
 def _passed(arguments: tuple[str, ...], name: str, parameter: Parameter, default: Value) -> Value | None:
-    """The value of an argument; None where it is not passed."""
+    """The value of an argument; None where it is not passed. Raises _NotRecorded for one that no recording can have."""
     if isinstance(parameter, Categorical):
         choices = (choice for choice in (*parameter.choices, default) if choice != UNSET)
         passed = [choice for choice in choices if _stands_in(flag(name, choice), arguments)]
+        if not passed and option(name) in arguments:
+            raise _NotRecorded(f"no value of {name} was recorded that is {_words_after(arguments, name)!r}")
         return max(passed, key=lambda choice: len(flag(name, choice)), default=None)  # a list that begins as another
     if option(name) not in arguments:
         return None
-    text = arguments[arguments.index(option(name)) + 1]
-    return int(text) if isinstance(parameter, Int) else float(text)
+    text = _words_after(arguments, name)
+    try:
+        return int(text) if isinstance(parameter, Int) else float(text)
+    except ValueError as error:
+        raise _NotRecorded(f"{name} is a number, and {text!r} is none") from error
+
+
+def _words_after(arguments: tuple[str, ...], name: str) -> str:
+    """All of them, where there are several."""
+    at = arguments.index(option(name)) + 1
+    end = next((i for i in range(at, len(arguments)) if arguments[i].startswith("--")), len(arguments))
+    return " ".join(arguments[at:end])
 
 
 def _stands_in(words: tuple[str, ...], arguments: tuple[str, ...]) -> bool:

@@ -56,11 +56,18 @@ def compared_section(report: Report) -> Section:
         blocks.append(
             Table(
                 caption=found.title,
-                headers=["", "defaults", f"trial {found.other}", "change"],
+                headers=[
+                    "",
+                    "defaults",
+                    *(f"hand settings (trial {one.trial})" for one in found.hand),
+                    found.after,
+                    "change",
+                ],
                 rows=[_compared_row(one) for one in found.metrics],
-                numbers=frozenset({1, 2, 3}),
+                numbers=frozenset(range(1, 4 + len(found.hand))),
             )
         )
+        blocks += [Paragraph(f"The hand settings of trial {one.trial}: {one.flags}") for one in found.hand if one.flags]
     if report.again:
         blocks.append(Details("Each launch of the verification", [_again_table(report)]))
     return Section("before-and-after", "Before and after", blocks)
@@ -80,7 +87,7 @@ def _compared_row(one: Compared) -> list[str]:
     told = "-" if change is None else change_words(row, change)
     if change is not None and row.unit not in ("%", "ms"):
         told += {True: ", better", False: ", worse", None: ""}[is_good(row, change)]
-    return [row.label, spread_text(one.metric, one.before), spread_text(one.metric, one.after), told]
+    return [row.label, *(spread_text(one.metric, values) for values in (one.before, *one.hand, one.after)), told]
 
 
 def _again_table(report: Report) -> Table:

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from tuner.decide.attribution import Attribution
 from tuner.decide.before_after import BeforeAfter
 from tuner.decide.objective import Objective
 from tuner.decide.verdict import Decision
+from tuner.diagnose.diagnosis import Diagnosis
 from tuner.predict.agreement import Agreement
 from tuner.types import Fingerprint, Importances, Outcome, Timeline, Trial
 
@@ -34,6 +36,14 @@ class Drawn:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosed:
+    """What holds a trial back."""
+
+    trial: int
+    diagnosis: Diagnosis
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
     """How a study measured, None for what an older tuner did not keep. `workload` is its YAML, `precision`, `warmup_s` and
     `window_s` are the workload's, `rounds` how often each side may be launched again, `level` the chance of a wrong claim."""
@@ -55,7 +65,9 @@ class Method:
 class Report:
     """Of one study, as it stood at `made_at`. `state` is "running", "ended" or "not finished"; `answer` the verdict in words,
     with `cautions` beside it, and `command` what is to be deployed, None where that is nothing. `trials` are those that ended,
-    by number, `begun` how many have not. `compared` are the defaults beside the winner, or else the best of the others."""
+    by number, `begun` how many have not. `compared` are the defaults beside the winner, or else the best of the others.
+    `attribution` is what each setting of the contest's winner brings, None where that was not launched. `diagnoses` are of the
+    defaults and of what is recommended."""
 
     study: str
     made_at: datetime
@@ -79,9 +91,11 @@ class Report:
     command: str | None
     compared: BeforeAfter | None
     importances: tuple[Importances, ...]
+    attribution: Attribution | None
     time_lines: tuple[Drawn, ...]
     agreement: Agreement | None
     agreement_sentence: str | None
+    diagnoses: tuple[Diagnosed, ...] = ()
 
     @property
     def by_number(self) -> Mapping[int, Trial]:

@@ -4,6 +4,7 @@ from tuner.report.answering import compared_section, verdict_section
 from tuner.report.conditions import environment_section, failed_section, method_section, model_section
 from tuner.report.content import Report
 from tuner.report.document import Document
+from tuner.report.held_back import held_back_section
 from tuner.report.progress import progress_section
 from tuner.report.time_lines import time_lines_section
 from tuner.report.trade_off import trade_off_section
@@ -19,6 +20,7 @@ def document_of(report: Report) -> Document:
         progress_section(report),
         trade_off_section(report),
         worth_section(report),
+        held_back_section(report),
         time_lines_section(report),
         failed_section(report),
         environment_section(report),

@@ -44,7 +44,12 @@ def report_json(report: Report) -> str:
         "progress": [_launched(report, one) for one in progress(report.trials, first)],
         "begun": report.begun,
         "front": _front(report.found.front),
+        "attribution": None if report.attribution is None else asdict(report.attribution),
         "importance": [_importances(one) for one in report.importances],
+        "diagnoses": [
+            {"trial": one.trial, "findings": [asdict(finding) for finding in one.diagnosis.findings]}
+            for one in report.diagnoses
+        ],
         "time_lines": [_drawn(one) for one in report.time_lines],
         "failed": [_failed(report, one) for one in report.trials if isinstance(one.outcome, Failed)],
         "environment": asdict(report.fingerprint),
@@ -95,10 +100,12 @@ def _compared(found: BeforeAfter) -> dict[str, Any]:
         "defaults": found.defaults,
         "trial": found.other,
         "is_again": found.is_again,
+        "hand_settings": [asdict(one) for one in found.hand],
         "metrics": {
             one.metric: {
                 "defaults": list(one.before),
                 "trial": list(one.after),
+                "hand_settings": [list(values) for values in one.hand],
                 "change": _share(one.metric, change_of_metric(one.metric, one.before, one.after)),
             }
             for one in found.metrics

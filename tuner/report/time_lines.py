@@ -30,6 +30,10 @@ _SERIES = (
     _Series("waiting", "Waiting", "requests", lambda one: one.waiting),
     _Series("kv_cache_usage", "KV cache used", "%", lambda one: one.kv_cache_usage, 100.0),
     _Series("gpu_utilization", "GPU utilization", "%", lambda one: one.gpu_utilization, 100.0),
+    _Series("steps_per_s", "Engine steps", "1/s", lambda one: one.steps_per_s),
+    _Series("preemptions", "Preemptions", "requests", lambda one: one.preemptions),
+    _Series("server_cores", "Cores of the server", "cores", lambda one: one.server_cores),
+    _Series("engine_core_cores", "Cores of EngineCore", "cores", lambda one: one.engine_core_cores),
 )
 
 

@@ -1,22 +1,46 @@
 """What each setting was worth in; a drawing and a table of it, and a sentence of what cannot be told, out. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from tuner.decide.attribution import Attribution
+from tuner.decide.words.attribution import HEADERS, attribution_rows, attribution_title, trimmed_sentence
 from tuner.decide.words.rows import ROWS
 from tuner.report.content import Report
 from tuner.report.document import Block, Figure, Gallery, Paragraph, Section, Table, Tone
 from tuner.report.plot import WIDTH, Scale, figure, frame, text
-from tuner.types import Credit, Importance, Importances, Value
+from tuner.types import Credit, Importance, Importances, Trial, Value
 
 _SHOWN, _ROW = 12, 30.0
 
 
 def worth_section(report: Report) -> Section:
-    """Of each objective."""
-    blocks: list[Block] = []
+    """What was launched first, then what the search says of each objective."""
+    blocks = _launched(report.attribution, report.by_number) if report.attribution is not None else list[Block]()
     for found in report.importances:
         blocks += _blocks(report, found)
     return Section("settings", "What each setting was worth", blocks)
+
+
+def _launched(told: Attribution, trials: Mapping[int, Trial]) -> list[Block]:
+    """What was not guessed."""
+    winner = trials[told.of]
+    blocks: list[Block] = [
+        Paragraph(
+            f"Launched: trial {told.of} without each of its settings, in turn with itself. What is told is by how much it is"
+            " better with the setting, with a 95 % interval from launches that differ in that alone."
+        ),
+        Table(
+            caption=attribution_title(told),
+            headers=list(HEADERS),
+            rows=[list(row) for row in attribution_rows(told, winner)],
+            numbers=frozenset({2}),
+            codes=frozenset({0}),
+        ),
+    ]
+    if sentence := trimmed_sentence(told):
+        blocks.append(Paragraph(f"{sentence[0].upper()}{sentence[1:]}.", Tone.CAUTION))
+    blocks.append(Paragraph("Not launched, but read from the trials of the search:"))
+    return blocks
 
 
 def _blocks(report: Report, found: Importances) -> list[Block]:

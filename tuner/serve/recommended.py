@@ -34,7 +34,7 @@ def best_of(store: Store, study: str) -> BestShown:
         command=chosen.command.argv,
         environment=dict(chosen.command.environment),
         verdict=verdict_shown(found, objectives_of(record)[0]),
-        cautions=tuple(cautions(chosen, found.defaults)),
+        cautions=tuple(cautions(chosen, found.defaults, found.quality)),
         unreal=record.fingerprint.unreal,
     )
 

@@ -27,13 +27,14 @@ def faster(workload: Workload, speed: float) -> Workload:
 
 def slower(measured: Measured, speed: float) -> Measured:
     """What was seen on our clock, on theirs. What the load generator lost of our time counts as theirs: by so much it distorts
-    the latencies. What the simulation does not have is absent: the server's processors, and where its time is faster than real,
-    the gaps between chunks, whose tokens are grouped then."""
+    the latencies. What the server itself told is in its seconds already. What the simulation does not have is absent: the
+    server's processors, and where its time is faster than real, the gaps between chunks, whose tokens are grouped then."""
     client = measured.client
     return replace(
         measured,
         load=_load(measured.load, speed),
         server_cpu_cores=None,
+        cores=None,
         client=_client(client, speed) if client else None,
         warmup_s=_times(measured.warmup_s, speed),
         rate=_rate(measured.rate, speed) if measured.rate else None,
@@ -48,6 +49,9 @@ def _timeline(found: Timeline, speed: float) -> Timeline:
         window_begin_s=found.window_begin_s * speed,
         window_end_s=found.window_end_s * speed,
         output_throughput=tuple(_times(rate, 1 / speed) for rate in found.output_throughput),
+        steps_per_s=tuple(_times(rate, 1 / speed) for rate in found.steps_per_s),
+        server_cores=(),
+        engine_core_cores=(),
     )
 
 

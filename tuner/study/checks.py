@@ -12,19 +12,22 @@ from tuner.decide.objective import parse_objectives
 from tuner.decide.slo import check_limits, parse_slos
 from tuner.errors import UsageError, choose
 from tuner.load.limits import machine_limits, too_much
+from tuner.load.questions import read_questions
 from tuner.load.workers import workers_for
 from tuner.space.files import shipped_spaces
 from tuner.space.search_space import ALL
 from tuner.space.words import SECRET_ARGUMENTS, TUNERS_OWN, is_argument, not_a_name, not_a_value, not_printable
 from tuner.space.yaml_file import parse_scalar
+from tuner.study.hand_settings import HandSettings, hand_settings
 from tuner.study.options import ENGINES, SAMPLERS, STARTS, STOPS, Options
+from tuner.study.quality import check_quality
 from tuner.types import Value, Workload
 from tuner.types.settings import list_text
 from tuner.workload.lengths import MAX_TOKENS, MAX_USERS
 from tuner.workload.presets import load_workload, with_overrides
 
 #: More trials than a study of a year has, and launches than any verification needs.
-_MOST = {"trials": 100_000, "verify": 1_000, "users": MAX_USERS}
+_MOST = {"trials": 100_000, "verify": 1_000, "explain": 1_000, "users": MAX_USERS}
 
 
 def check(options: Options, *, is_measured: bool = True) -> None:
@@ -45,6 +48,8 @@ def check(options: Options, *, is_measured: bool = True) -> None:
         raise UsageError(
             f"workload {options.workload} looks for the highest rate that meets the SLOs: give some (--slo)"
         )
+    if options.quality_data is not None:
+        read_questions(options.quality_data.expanduser())
     model_named(options.model)
     for name, model in quantized_models(options).items():
         model_named(model, f"--quantized-model {name}:")
@@ -63,11 +68,13 @@ def check_values(options: Options) -> None:
         raise UsageError(f"--stop is {options.stop!r}{choose(options.stop, STOPS)}")
     if options.sampler not in SAMPLERS:
         raise UsageError(f"--sampler is {options.sampler!r}{choose(options.sampler, SAMPLERS)}")
+    check_quality(options)
     parse_objectives(options.objective, options.price or 1.0)  # the price may be said elsewhere: see check
     parse_slos(options.slo)
     quantized_models(options)
     engine_arguments(options)
     groups_of(options)
+    baselines(options)
 
 
 def _check_numbers(options: Options) -> None:
@@ -75,6 +82,7 @@ def _check_numbers(options: Options) -> None:
         ("trials", options.trials, 1),
         ("users", options.users, 1),
         ("verify", options.verify, 0),
+        ("explain", options.explain, 0),
     ):
         if value is not None and value < least:
             raise UsageError(f"--{name} is {value} and must be at least {least}")
@@ -99,6 +107,8 @@ def _check_numbers(options: Options) -> None:
         raise UsageError(
             "--verify 1 cannot tell a gain from the noise of one launch: give 2 or more, or 0 not to verify"
         )
+    if options.explain and not options.verify:
+        raise UsageError("--explain goes on from the verification: leave --verify 0 out")
     if options.max_model_len is not None and not 1 <= options.max_model_len <= MAX_TOKENS:
         raise UsageError(f"--max-model-len is {options.max_model_len:,} and must be 1 to {MAX_TOKENS:,}")
 
@@ -146,6 +156,12 @@ def quantized_models(options: Options) -> dict[str, str]:
             raise UsageError(f"--quantized-model {name} is given twice: leave one of them out")
         found[name] = model
     return found
+
+
+def baselines(options: Options) -> list[HandSettings]:
+    """The user's own settings, each once. Raises UsageError."""
+    found = {one.flags: one for one in map(hand_settings, options.baseline)}
+    return list(found.values())
 
 
 def groups_of(options: Options) -> list[str] | None:
@@ -208,7 +224,7 @@ def _check_words(options: Options) -> None:
     if options.study is not None and (why := not_a_name(options.study)):
         raise UsageError(f"--study {options.study!r}: {why}")
     for field in fields(options):
-        value = getattr(options, field.name)
+        value = () if field.name == "baseline" else getattr(options, field.name)  # it may have lines, and is parsed
         for text in value if isinstance(value, tuple | list) else [value]:
             if isinstance(text, str | Path) and (why := not_printable(str(text))):
                 raise UsageError(f"--{field.name.replace('_', '-')} {str(text)!r}: {why}")

@@ -20,7 +20,8 @@ def delete(store: Store, study: str) -> list[Path]:
         _forget(store, study)
     folders = []
     for folder in dict.fromkeys(log.parent for log in logs):
-        for file in [*(log for log in logs if log.parent == folder), *folder.glob("kept-*.json")]:
+        others = (*folder.glob("kept-*.json"), *folder.glob("trial-*-quality.log"))
+        for file in [*(log for log in logs if log.parent == folder), *others]:
             with suppress(OSError):
                 file.unlink()
         with suppress(OSError):  # somebody else's files are in it

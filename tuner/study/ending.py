@@ -25,7 +25,7 @@ class Ending:
 
     def outdo(self, proposal: Proposal, finished: Sequence[Trial]) -> Outdo | None:
         """What its launch has to outdo to be measured to the end; None for the defaults, which all are compared with."""
-        if proposal.is_default or not self._setup.may_stop or self._setup.beside:
+        if proposal.is_default or proposal.baseline is not None or not self._setup.may_stop or self._setup.beside:
             return None
         return outdo(finished, self._setup.objective, self._setup.constraints, self._setup.workload)
 
@@ -46,14 +46,20 @@ class Ending:
         if _launches(finished) + 1 < self.limit:
             return None, ()
         names = self._ballast(finished)
+        finished = _searched(finished)
         return best(finished, self._setup.objective) if names else None, names
 
     def _ballast(self, finished: Sequence[Trial]) -> tuple[str, ...]:
         if self._setup.beside:
             return ()
         logarithmic = [name for name, known in self._setup.space.parameters.items() if getattr(known, "log", False)]
-        return ballast(finished, self._setup.objective, logarithmic)
+        return ballast(_searched(finished), self._setup.objective, logarithmic)
 
 
 def _launches(finished: Sequence[Trial]) -> int:
-    return sum(trial.attempts > 0 for trial in finished)
+    """Of the search alone."""
+    return sum(trial.attempts > 0 for trial in _searched(finished))
+
+
+def _searched(finished: Sequence[Trial]) -> list[Trial]:
+    return [trial for trial in finished if trial.is_searched]

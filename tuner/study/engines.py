@@ -28,6 +28,7 @@ from tuner.space.search_space import ALL, SearchSpace
 from tuner.study.checks import workload_of
 from tuner.study.fingerprint import unreal_fingerprint, with_host_speed
 from tuner.study.options import Options
+from tuner.study.quality import lossless_sentence
 from tuner.study.setup import Setup, choose_space, line_of, make_setup, setup_of, vllm_launcher
 from tuner.types import DetectedGpu
 from tuner.workload.presets import workload_hash
@@ -45,13 +46,23 @@ def set_up(options: Options, tell: Tell) -> Ready:
     if options.engine == "sim":
         space = choose_space(options, ())
         _check_sheet(space)
+        _tell_lossless(options, tell, lambda every: choose_space(every, ()))
         return _simulated(options, space)
     if options.surface is not None:
         surface = open_surface(options.surface)
         tell(surface.describe())
+        _tell_lossless(options, tell, lambda every: _space_of(surface, every))
         return _replayed(options, _space_of(surface, options), surface)
     detected = detect()
-    return _real(options, choose_space(options, detected), find_python(options.vllm_python), detected, tell)
+    space = choose_space(options, detected)
+    _tell_lossless(options, tell, lambda every: choose_space(every, detected))
+    return _real(options, space, find_python(options.vllm_python), detected, tell)
+
+
+def _tell_lossless(options: Options, tell: Tell, choose: Callable[[Options], SearchSpace]) -> None:
+    """What --lossless took out of the space."""
+    if options.lossless:
+        tell(lossless_sentence(choose(replace(options, lossless=False))))
 
 
 @contextmanager

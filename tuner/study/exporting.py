@@ -39,4 +39,5 @@ def as_chosen(record: StudyRecord, found: Decision, trial: Trial, host: str, por
         metric=objectives_of(record)[0].metric,
         front=found.front,
         defaults=found.defaults,
+        quality=found.quality,
     )

@@ -14,7 +14,7 @@ from tuner.decide.objective import metric_value
 from tuner.decide.rate_search import Answer, RateSearch
 from tuner.decide.slo import Slo, violations
 from tuner.errors import LaunchError
-from tuner.measure.server import in_flight
+from tuner.measure.server import requests_in_flight
 from tuner.types import Failed, FailureKind, Mark, Measured, RateFound, RateTried, Workload, present
 from tuner.workload.typical import typical_seed
 
@@ -174,7 +174,7 @@ async def drain(base_url: str | None, alive: Callable[[], bool], most_s: float) 
         await asyncio.sleep(_DRAIN_S)
         return
     for _ in range(int(most_s / _POLL_S)):
-        if not alive() or await in_flight(base_url) == 0:
+        if not alive() or await requests_in_flight(base_url) == 0:
             return
         await asyncio.sleep(_POLL_S)
 

@@ -2,7 +2,7 @@
 
 from tuner.errors import UsageError
 from tuner.record.rows import StudyRecord
-from tuner.study.decided import slo_texts
+from tuner.study.decided import max_loss_of, slo_texts
 from tuner.study.setup import Setup
 from tuner.workload.stored import workload_json
 
@@ -28,7 +28,9 @@ def record_of(setup: Setup) -> StudyRecord:
             "start": _start(setup),
             "stop": "auto" if setup.may_stop else "never",
             "workload": workload_json(setup.workload),
+            "max_quality_loss": setup.max_quality_loss,
             **({} if price is None else {"price_per_hour": price}),
+            **({} if price or setup.price_per_hour is None else {"price_beside": setup.price_per_hour}),
         },
     )
 
@@ -38,6 +40,7 @@ def check_same(stored: StudyRecord, setup: Setup) -> None:
     _same_slos(stored, setup)
     _same_start(stored, setup)
     _same_price(stored, setup)
+    _same_loss(stored, setup)
 
 
 def other_sampler(stored: StudyRecord, setup: Setup) -> str | None:
@@ -67,6 +70,15 @@ def _same_price(stored: StudyRecord, setup: Setup) -> None:
         raise UsageError(
             f"study {setup.study!r} was begun with GPUs of {before} an hour and not {now}: go on with that --price, or choose"
             " another --study"
+        )
+
+
+def _same_loss(stored: StudyRecord, setup: Setup) -> None:
+    """All finalists of a study are judged by one limit."""
+    if (before := max_loss_of(stored)) != setup.max_quality_loss:
+        raise UsageError(
+            f"study {setup.study!r} was begun with --max-quality-loss {before:g} and not {setup.max_quality_loss:g}: go on with"
+            " that, or choose another --study"
         )
 
 

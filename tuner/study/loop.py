@@ -22,10 +22,12 @@ from tuner.propose.book import Book
 from tuner.record.aside import reserved, stored_or_kept, take_back
 from tuner.record.rows import StudyRecord, Verification
 from tuner.record.store import Store
+from tuner.study.baselines import due, for_the_sampler, not_heeded, passed_by, point_of, refusal, unknown_to
 from tuner.study.budget import Budget
 from tuner.study.decided import study_decision
 from tuner.study.deleting import not_left_empty
 from tuner.study.ending import Ending
+from tuner.study.explaining import explain
 from tuner.study.fingerprint import host_changed
 from tuner.study.gate import Gate, refuse_what_is_not_of_the_settings
 from tuner.study.identity import check_same, other_sampler, record_of
@@ -33,12 +35,24 @@ from tuner.study.launches import make_log_folder, run_recorded, started_with, sw
 from tuner.study.lease import holding
 from tuner.study.model import ServerModel
 from tuner.study.proposing import Proposing, words_of
-from tuner.study.setup import Setup, check_lengths
+from tuner.study.setup import Setup, check_lengths, too_short
 from tuner.study.showing import Showing
 from tuner.study.transfer import transfer
 from tuner.study.verification import verify
 from tuner.study.watch import Watch
-from tuner.types import Command, Failed, Measured, Outcome, Params, Predicted, Proposal, Resolved, Trial, Twin
+from tuner.types import (
+    Command,
+    Failed,
+    FailureKind,
+    Measured,
+    Outcome,
+    Params,
+    Predicted,
+    Proposal,
+    Resolved,
+    Trial,
+    Twin,
+)
 
 #: When this many trials in a row fail from the start, the fault is not in the settings.
 _GIVE_UP_AFTER = 5
@@ -79,6 +93,8 @@ def run_study(setup: Setup, store: Store, engine: Engine, watch: Watch) -> Decis
             watch.note(changed)
         if other := other_sampler(stored, setup):
             watch.note(other)
+        for told in not_heeded(setup.baselines):
+            watch.note(told)
         gate, model = Gate(setup, store, watch), ServerModel(setup, watch.detail)
         proposing = Proposing(setup, resolved.settings, model, watch, taught.earlier if taught else ())
         with closing(Book(store.url, setup.study, words_of(setup), tell=watch.note)) as book:
@@ -88,6 +104,7 @@ def run_study(setup: Setup, store: Store, engine: Engine, watch: Watch) -> Decis
             search.run()
             showing.now()
             verify(setup, store, watch, budget, search.plain_launch_s(), gate)
+            explain(setup, store, engine, watch, budget, search.plain_launch_s(), gate)
             showing.now()
     return study_decision(store, setup.study)
 
@@ -119,7 +136,7 @@ class _Search:
         take_back(self._setup.logs / self._setup.study, self._study, self._take_back)
         self._finished = self._store.trials(self._setup.study)
         self._write()
-        self._proposing.begin(self._finished)
+        self._proposing.begin([trial for trial in self._finished if trial.is_searched])
         if self._finished:
             self._watch.study_continues(self._finished, self._leading())
 
@@ -138,7 +155,7 @@ class _Search:
             self._showing.maybe()
 
     def run(self) -> None:
-        while len(launched := [t for t in self._finished if t.attempts]) < self._ending.limit:
+        while len(launched := self._launched()) < self._ending.limit or self._hand_settings() is not None:
             if len(launched) >= _GIVE_UP_AFTER and all(isinstance(t.outcome, Failed) for t in launched):
                 raise RunError(_all_failed(launched))
             if self._is_exhausted():
@@ -153,6 +170,17 @@ class _Search:
                 self._watch.note(self._proposing.ended)
                 return
             self._finish(self._run(proposal))
+
+    def _launched(self) -> list[Trial]:
+        """By the search: the user's own settings come on top of --trials."""
+        return [trial for trial in self._finished if trial.attempts and trial.is_searched]
+
+    def _known(self) -> list[Trial]:
+        """What the sampler and the model of the server are told."""
+        return for_the_sampler(self._finished, self._setup.space.parameters)
+
+    def _hand_settings(self) -> Proposal | None:
+        return due(self._setup.baselines, self._finished)
 
     def _is_exhausted(self) -> bool:
         """Whether nothing of the last proposals could be launched and most of the space is known. Raises RunError where vLLM
@@ -186,13 +214,17 @@ class _Search:
         return longest + self._budget.at_most_half(2 * self._setup.verify * self.plain_launch_s())
 
     def _next(self) -> Proposal | None:
-        if unfinished := self._store.running(self._setup.study):
+        if unfinished := [one for one in self._store.running(self._setup.study) if one.explains is None]:
             self._watch.note(f"trial {unfinished[0].number} was interrupted and is run again")
             return unfinished[0]
         self._store.check_held(self._setup.study)
+        if (hand := self._hand_settings()) is not None:
+            return hand
         winner, names = self._ending.last(self._finished)
         wished = {name: value for name, value in winner.params.items() if name not in names} if winner else None
-        proposal = self._proposing.next(self._finished, wished)
+        proposal = self._proposing.next(self._known(), wished)
+        if proposal is not None:  # a trial that the sampler was not told of has a number, too
+            proposal = replace(proposal, number=max((t.number for t in self._finished), default=-1) + 1)
         if proposal and winner and wished and wished.items() <= proposal.params.items():
             told = ", ".join(names)
             self._watch.note(
@@ -202,10 +234,16 @@ class _Search:
 
     def _run(self, proposal: Proposal) -> Trial:
         """Launch what vLLM accepts and what was not launched yet; all else costs nothing but its sentence."""
-        self._watch.trial_begins(proposal, self._setup.trials)
-        passed = {} if proposal.is_default else proposal.params
+        self._watch.trial_begins(proposal, self._setup.launches)
+        passed = passed_by(proposal)
         command, started_at = self._setup.launcher.command(passed), self._setup.clock.now()
         answer = self._resolve(self._setup.launcher.arguments(passed))
+        if proposal.baseline is not None:
+            answer = self._taken(proposal.baseline, passed, answer)
+            if isinstance(answer, Resolved):
+                usual = defaults_of(self._finished)
+                point = point_of(self._setup, passed, answer, usual.params if usual else {})
+                proposal = replace(proposal, params=point)
         outcome: Outcome | Twin
         predicted: Predicted | None = None
         effective: Params = {}
@@ -215,7 +253,8 @@ class _Search:
         elif twin is not None:
             outcome = twin
         else:
-            predicted = self._model.predict(proposal.params, self._finished)
+            is_known = proposal.baseline is None or proposal.params.keys() <= self._setup.space.parameters.keys()
+            predicted = self._model.predict(proposal.params, self._known()) if is_known else None
             outcome = self._launch(proposal, command, passed, answer, started_at)
             effective = started_with(self._setup, proposal.number, answer.settings)
         known = answer if isinstance(answer, Resolved) else None
@@ -234,6 +273,7 @@ class _Search:
             compile_key=known.compile_key if known else None,
             effective=effective,
             predicted=predicted,
+            baseline=proposal.baseline,
         )
 
     def _launch(
@@ -247,6 +287,15 @@ class _Search:
             self._setup, self._store, self._watch, proposal.number, command, passed, engine=engine, outdo=outdo
         )
         return self._gate.judged(outcome, is_default=proposal.is_default)
+
+    def _taken(self, flags: str, hand: Params, answer: Resolved | Failed) -> Resolved | Failed:
+        """The answer to hand settings; a refusal says whose they are."""
+        why = unknown_to(self._engine.info, hand)
+        if why is None and isinstance(answer, Resolved):
+            why = too_short(self._setup, answer.settings)
+        if why is not None:
+            return Failed(kind=FailureKind.REJECTED, message=refusal(flags, why))
+        return replace(answer, message=refusal(flags, answer.message)) if isinstance(answer, Failed) else answer
 
     def _resolve(self, arguments: tuple[str, ...]) -> Resolved | Failed:
         """vLLM's answer; the second one where the first may have been a hiccup of the hub."""
@@ -263,8 +312,9 @@ class _Search:
         self._finished.append(_without_timeline(trial))
         self._write()
         self._watch.trial_ended(trial, self._leading())
-        if trial.attempts:
-            self._ending.launched(self._proposing.promised(self._finished), self._finished)
+        self._proposing.judge(trial)
+        if trial.attempts and trial.is_searched:
+            self._ending.launched(self._proposing.promised(self._known()), self._finished)
 
     def _leading(self) -> Trial | None:
         return leading(self._finished, self._setup.objectives)

@@ -38,11 +38,13 @@ _MAY_DO_BETTER = frozenset((Mark.CLIENT_BOUND, Mark.THROTTLED, Mark.GPU_SHARED, 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watched:
-    """What is known of a server that runs on this machine: its GPUs, the group of its processes, and whether it lives. `speed`
-    is how many of a simulated server's seconds pass in a real one, None for a real server."""
+    """What is known of a server that runs on this machine: its GPUs, the group of its processes (a session, or `pids` and
+    what these have started), and whether it lives. `speed` is how many of a simulated server's seconds pass in a real one, None
+    for a real server."""
 
     gpus: Sequence[int] = ()
     session: int | None = None
+    pids: Sequence[int] = ()
     alive: Callable[[], bool] = lambda: True
     speed: float | None = None
 
@@ -54,7 +56,6 @@ async def measure(
     slos: Sequence[Slo] = (),
     objectives: Sequence[Objective] = (),
     outdo: Outdo | None = None,
-    gpus: Sequence[int] = (),
     salt: int = 0,
     phase: Tell = lambda text: None,
     watched: Watched | None = None,
@@ -79,7 +80,7 @@ async def measure(
         )
     if why := too_much(workload, workers_for(workload), machine_limits()):
         raise LaunchError(Failed(kind=FailureKind.CLIENT_BOUND, message=why))
-    watched = watched or Watched(gpus=gpus)
+    watched = watched or Watched()
     speed = watched.speed or 1.0
     outdo = None if outdo is None else outdo.faster(speed)
     workload, slos = faster(workload, speed), [replace(slo, limit_s=slo.limit_s / speed) for slo in slos]
@@ -144,8 +145,8 @@ class _Bench:
     async def _once(self, workload: Workload) -> Measured:
         server = ServerSampler(self._target.base_url, self._speed) if self._has_metrics else None
         gpu, warming = GpuSampler(self._watched.gpus, self._watched.session), GpuSampler(self._watched.gpus)
-        cpu = CpuSampler(self._watched.session) if self._watched.session is not None else None
-
+        is_seen = self._watched.session is not None or bool(self._watched.pids)
+        cpu = CpuSampler(self._watched.session, self._watched.pids) if is_seen else None
         warm_up = ExitStack()
 
         @asynccontextmanager
@@ -177,7 +178,9 @@ class _Bench:
         load = replace(load_metrics(result, limits(self._slos)), request_rate=workload.request_rate)
         if self._speed > 1:  # what is far apart in the server's time comes together in ours
             load = replace(load, bunched=None, first_chunk_tokens=None)
-        told = server.metrics(result) if server else None
+        cores = cpu.cores() if cpu else None
+        api_servers = (cores and cores.api_servers) or 1
+        told = server.metrics(result, api_servers) if server else None
         used = gpu.metrics(load.output_tokens)
         utilization = [*warming.utilization(), *gpu.utilization()]
         return Measured(
@@ -192,7 +195,15 @@ class _Bench:
             marks=marks(workload, result, load, told, used, self._rule, gpu.others_bytes()),
             unknown=unknown(self._rule, load, result.undecided, workload.users) if result.at_best is None else (),
             at_best=result.at_best,
-            timeline=timeline(result, server.gauges() if server else (), utilization, sample_s=1 / self._speed),
+            timeline=timeline(
+                result,
+                server.gauges() if server else (),
+                utilization,
+                cpu.seconds() if cpu else (),
+                step_counts=api_servers if told and told.steps is not None else None,
+                sample_s=1 / self._speed,
+            ),
+            cores=cores,
         )
 
 

@@ -18,6 +18,7 @@ from tuner.predict.prediction import Calibration, Prediction
 from tuner.predict.settings import LATEST, Version
 from tuner.predict.shape import read_shape
 from tuner.predict.uncertainty import estimate, known_of
+from tuner.predict.unpredicted import unpredicted
 from tuner.study.learning import REQUESTS, Learned, learned_of, ratio_of, without_formula
 from tuner.study.prior import StudyPrior
 from tuner.study.setup import Setup
@@ -76,6 +77,20 @@ class ServerModel:
         case = replace(self._case, calibration=self._learned.calibration)
         found = self._tried(lambda: case.predict(params, _requests(case)))
         return bottleneck_of(case, params, found) if isinstance(found, Prediction) else None
+
+    def gain(self, usual: Params, params: Params) -> float | None:
+        """What other settings are predicted to gain over these, relative; None where that cannot be predicted, and where one of
+        them that differs has no formula."""
+        if self._case is None:
+            return None
+        case = replace(self._case, calibration=self._learned.calibration)
+        if unpredicted(name for name in params if usual.get(name) != params[name]):
+            return None
+        before = self._tried(lambda: case.predict(usual, _requests(case)))
+        after = self._tried(lambda: case.predict(params, _requests(case)))
+        if not isinstance(before, Prediction) or not isinstance(after, Prediction):
+            return None
+        return case.objective.gain(case.value(after), case.value(before))
 
     def _teach(self) -> None:
         if (prior := self._prior) is not None:

@@ -5,17 +5,18 @@ from collections.abc import Sequence
 
 from tuner.decide.before_after import before_after, beside_the_defaults
 from tuner.decide.objective import Objective
+from tuner.decide.rank import hand_trials
 from tuner.decide.verdict import Decision
 from tuner.decide.words.decision import decision_text
 from tuner.decide.words.numbers import change_of_metric, change_words, spread_text
 from tuner.decide.words.recommended import changed_settings
 from tuner.decide.words.rows import ROWS
 from tuner.decide.words.settings import at_best_text, settings, status
+from tuner.diagnose.trials import diagnosis_of
 from tuner.export.caution import cautions
 from tuner.space.redaction import redacted
 from tuner.study.markdown import fenced, plain, table
-from tuner.study.opening import limits_seen
-from tuner.types import Failed, Measured, Outcome, Trial, Twin
+from tuner.types import Failed, Measured, Outcome, Trial, Twin, Workload
 
 #: Of a log's end: a note is no log.
 _LINES, _CHARACTERS = 30, 4000
@@ -41,14 +42,20 @@ def study_note(
         width = max(len(one.how) for one in changed)
         parts.append(fenced("\n".join(f"{one.how:{width}}  {one.before}".rstrip() for one in changed)))
     if found.chosen is not None:
-        parts += [f"{plain(sentence)}." for sentence in cautions(found.chosen, found.defaults)]
+        parts += [f"{plain(sentence)}." for sentence in cautions(found.chosen, found.defaults, found.quality)]
     parts += _before_after(found, objectives, trials, again)
     named = shlex.quote(study)
     parts += ["Export it, or see more:", fenced(f"tuner export {named} --format yaml\ntuner show {named}")]
     return "\n\n".join(parts)
 
 
-def trial_note(trial: Trial, found: Decision, objectives: Sequence[Objective], unreal: str | None) -> str:
+def trial_note(
+    trial: Trial,
+    found: Decision,
+    objectives: Sequence[Objective],
+    unreal: str | None,
+    workload: Workload | None = None,
+) -> str:
     usual = found.defaults.params if found.defaults else None
     is_chosen = found.chosen is not None and found.chosen.number == trial.number
     told = "recommended, " if is_chosen else ""
@@ -63,7 +70,7 @@ def trial_note(trial: Trial, found: Decision, objectives: Sequence[Objective], u
     elif isinstance(outcome, Failed):
         parts += _of_a_failure(outcome)
     else:
-        parts += _of_a_measurement(trial, outcome, objectives)
+        parts += _of_a_measurement(trial, outcome, objectives, workload)
     return "\n\n".join(parts)
 
 
@@ -74,16 +81,18 @@ def _of_a_failure(failed: Failed) -> list[str]:
     return parts
 
 
-def _of_a_measurement(trial: Trial, outcome: Measured, objectives: Sequence[Objective]) -> list[str]:
+def _of_a_measurement(
+    trial: Trial, outcome: Measured, objectives: Sequence[Objective], workload: Workload | None
+) -> list[str]:
     parts = []
     if outcome.marks:
         marks = ", ".join(mark.value for mark in outcome.marks)
         parts.append(f"To be known before its numbers are believed: **{plain(marks)}** (docs/metrics.md).")
     if (bound := at_best_text(objectives[0], trial)) is not None:
         parts.append(f"Stopped early, because it cannot become the best: {plain(bound)}.")
-    limits = [f"- {plain(bottleneck)}: {plain(evidence)}" for bottleneck, evidence in limits_seen(outcome)]
-    if limits:
-        parts += ["What held it back:", "\n".join(limits)]
+    if (diagnosis := diagnosis_of(trial, workload)) is not None:
+        limits = [f"- {plain(one.cause)}: {plain('; '.join(one.evidence))}" for one in diagnosis.findings]
+        parts += ["What held it back, the surest first:", "\n".join(limits)]
     return parts
 
 
@@ -95,12 +104,12 @@ def _before_after(
         return []
     if not isinstance(after.outcome, Measured):
         return []
-    compared = before_after(before, after, again, objectives)
+    compared = before_after(before, after, again, objectives, hand_trials(trials))
     rows = []
     for one in compared.metrics:
         change = change_of_metric(one.metric, one.before, one.after)
         words = "" if change is None else change_words(ROWS[one.metric], change)
-        rows.append(
-            (ROWS[one.metric].label, spread_text(one.metric, one.before), spread_text(one.metric, one.after), words)
-        )
-    return [plain(f"{compared.title}:"), table(("", "defaults", f"trial {after.number}", "change"), rows)]
+        cells = (spread_text(one.metric, values) for values in (one.before, *one.hand, one.after))
+        rows.append((ROWS[one.metric].label, *cells, words))
+    hand = (f"hand settings (trial {one.trial})" for one in compared.hand)
+    return [plain(f"{compared.title}:"), table(("", "defaults", *hand, compared.after, "change"), rows)]

@@ -1,76 +1,86 @@
 """A search space with its groups, finished trials and what a sampler still promises in; which parameters wait, which group is
-searched next, and why, out. Pure.
+searched next, why, and which remedy is tried first in it, out. Pure.
 
 The groups that a space opens by itself are searched first; of the others, one by one, those that move what limits the best
-settings so far: by its measurement, else by its prediction. A group that moves nothing that limits waits for ever. It does not
-know how points are chosen.
+settings so far: by the diagnosis of its measurement (docs/diagnosis.md), else by its prediction. A group that moves nothing
+that limits waits for ever. It does not know how points are chosen.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tuner.decide.objective import Objective
 from tuner.decide.rank import best, defaults_of
+from tuner.diagnose.card import card_thresholds
+from tuner.diagnose.causes import Cause
+from tuner.diagnose.diagnosis import Remedy
+from tuner.diagnose.judged import Attempt
+from tuner.diagnose.table import the_table
+from tuner.diagnose.trials import diagnosis_of
 from tuner.predict.advise.limits import Bottleneck
-from tuner.space.parameters import meeting
+from tuner.space.parameters import Categorical, meeting
 from tuner.space.search_space import SearchSpace
 from tuner.space.speculation import is_of_speculation
-from tuner.types import GpuMetrics, Measured, Params, Trial
+from tuner.types import Measured, Params, Trial, Value, Workload
 
 #: Below this promise what is open is searched through.
 ENOUGH = 0.01
 #: Launches that say little of what limits: the defaults and a design. So many are due to each group before another is opened
 #: for what limits alone.
 _DESIGN, _EACH = 4, 3
-#: What a measurement says: a KV cache that is full, a queue, a card whose multiprocessors stand still (by NVML's share of time
-#: where GPM does not tell), one that reads memory, one that multiplies; few sequences at once, prompts that return.
-_FULL, _QUEUE, _IDLE_SM, _IDLE, _READS, _COMPUTES, _FEW, _RETURN = 0.95, 0.5, 0.5, 0.8, 0.5, 0.5, 32, 0.05
+#: Few sequences at once, prompts that return.
+_FEW, _RETURN = 32, 0.05
 
-#: What moves a bottleneck, by the names of parameters as they begin, the likeliest first.
-_MOVED_BY: Mapping[Bottleneck, Sequence[str]] = {
-    Bottleneck.WEIGHTS: ("quantization",),
-    Bottleneck.MEMORY: ("gpu_memory_utilization", "enforce_eager", "max_num_batched_tokens"),
-    Bottleneck.KV_CACHE: ("kv_cache_dtype", "gpu_memory_utilization", "kv_offloading_size", "quantization"),
-    Bottleneck.BATCH: ("max_num_seqs",),
-    Bottleneck.PREFILL: (
-        *("attention_backend", "max_num_batched_tokens", "quantization", "moe_backend", "linear_backend"),
-        *("long_prefill_token_threshold", "block_size", "attention_config"),
-    ),
-    Bottleneck.DECODE: (
-        "quantization",
-        "speculative_config",
-        "kv_cache_dtype",
-        "attention_backend",
-        "attention_config",
-    ),
-    Bottleneck.OVERHEAD: (
-        *("compilation_config", "max_cudagraph_capture_size", "cudagraph", "enforce_eager", "speculative_config"),
-        *("attention_backend", "moe_backend", "linear_backend"),
-    ),
-    Bottleneck.HOST: (
-        *("compilation_config", "max_cudagraph_capture_size", "cudagraph", "enforce_eager", "stream_interval"),
-        *("api_server_count",),
-    ),
-    Bottleneck.API_SERVER: ("stream_interval", "api_server_count"),
+#: What a predicted bottleneck is among the causes, whose remedies docs/diagnosis.md has.
+_CAUSES: Mapping[Bottleneck, Sequence[Cause]] = {
+    Bottleneck.WEIGHTS: (Cause.KV_CACHE,),
+    Bottleneck.MEMORY: (Cause.KV_CACHE,),
+    Bottleneck.KV_CACHE: (Cause.KV_CACHE,),
+    Bottleneck.BATCH: (Cause.BATCH_LIMIT,),
+    Bottleneck.PREFILL: (Cause.PREFILL,),
+    Bottleneck.DECODE: (Cause.DECODE,),
+    Bottleneck.OVERHEAD: (Cause.LAUNCHES, Cause.BATCH_TOO_SMALL, Cause.COMPUTE),
+    Bottleneck.HOST: (Cause.LAUNCHES, Cause.SCHEDULER),
+    Bottleneck.API_SERVER: (Cause.API_SERVER,),
 }
 
 #: What is predicted to limit settings, and the numbers that say so; None where nothing is.
 Limits = Callable[[Params], tuple[Bottleneck, str] | None]
+#: The relative gain that is predicted for the second settings over the first; None where nothing is.
+Gain = Callable[[Params, Params], float | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """`why` is a sentence for who watches."""
+    """`why` is a sentence for who watches. `attempt` is the remedy to be tried by itself, None where it has no known value."""
 
     group: str
     why: str
+    attempt: Attempt | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Held:
+    """What holds the incumbent back, in words, and what moves it, the likeliest first."""
+
+    cause: Cause
+    told: str
+    remedies: tuple[Remedy, ...]
 
 
 class Opening:
     """Of one run of a study, over the space as the user chose its groups."""
 
-    def __init__(self, space: SearchSpace, objective: Objective, limits: Limits = lambda params: None) -> None:
+    def __init__(
+        self,
+        space: SearchSpace,
+        objective: Objective,
+        limits: Limits = lambda params: None,
+        workload: Workload | None = None,
+        gain: Gain = lambda usual, params: None,
+    ) -> None:
         self._space, self._objective, self._limits = space, objective, limits
+        self._workload, self._gain, self._card = workload, gain, card_thresholds(space.gpu)
         groups = dict.fromkeys(parameter.group for parameter in space.parameters.values() if parameter.group)
         closed = [name for name in groups if name in space.groups and not space.groups[name].open]
         self._closed = closed if len(closed) < len({parameter.group for parameter in space.parameters.values()}) else []
@@ -102,29 +112,59 @@ class Opening:
         exhausted = promise is not None and promise < ENOUGH
         if not exhausted and launched - self._since < _EACH:
             return None
-        for bottleneck, evidence in self._held_back(incumbent):
-            for group in self._moving(bottleneck, incumbent):
+        for held in self._held_back(incumbent):
+            for group, remedy in self._moving(held, incumbent):
                 self._closed.remove(group)
                 self._since = launched
                 about = self._space.groups[group].about
-                told = f"what holds trial {incumbent.number} back is the {bottleneck}: {evidence}"
-                return Opened(group=group, why=f"{group} ({about}) is searched from here on; {told}")
+                told = f"what holds trial {incumbent.number} back is {held.told}"
+                attempt = self._attempt(held.cause, remedy, incumbent)
+                return Opened(group=group, why=f"{group} ({about}) is searched from here on; {told}", attempt=attempt)
         return None
 
-    def _held_back(self, incumbent: Trial) -> list[tuple[Bottleneck, str]]:
-        """What limits it, as measured, then as predicted."""
-        assert isinstance(incumbent.outcome, Measured)
-        found = dict(limits_seen(incumbent.outcome))
-        if (predicted := self._limits(incumbent.params)) is not None:
-            found.setdefault(predicted[0], f"predicted: {predicted[1]}")
-        return list(found.items())
+    def _held_back(self, incumbent: Trial) -> Iterator[_Held]:
+        """What limits it, as measured, then as predicted. What is less sure than that nothing does is left out."""
+        seen = set[Cause]()
+        found = diagnosis_of(incumbent, self._workload, card=self._card)
+        for finding in found.findings if found is not None else ():
+            if not finding.remedies:
+                break
+            seen.add(finding.cause)
+            told = f"{finding.cause}: {'; '.join(finding.evidence)}"
+            yield _Held(cause=finding.cause, told=told, remedies=finding.remedies)
+        if (predicted := self._limits(incumbent.params)) is None:
+            return
+        for cause in _CAUSES.get(predicted[0], ()):
+            if cause not in seen:
+                advised = the_table().remedies[cause]
+                remedies = tuple(Remedy(name=one.name, direction=one.direction, why=one.why) for one in advised)
+                told = f"the {predicted[0]}, predicted: {predicted[1]}"
+                yield _Held(cause=cause, told=told, remedies=remedies)
 
-    def _moving(self, bottleneck: Bottleneck, incumbent: Trial) -> Iterator[str]:
-        """The closed groups that move it, the likeliest first."""
-        for beginning in _MOVED_BY.get(bottleneck, ()):
+    def _moving(self, held: _Held, incumbent: Trial) -> Iterator[tuple[str, Remedy]]:
+        """The closed groups that move it, the likeliest first, with what moves it."""
+        for remedy in held.remedies:
             for group in self._closed:
-                if any(name.startswith(beginning) and self._counts(name, incumbent) for name in self._of(group)):
-                    yield group
+                if any(name == remedy.name and self._counts(name, incumbent) for name in self._of(group)):
+                    yield group, remedy
+
+    def _attempt(self, cause: Cause, remedy: Remedy, incumbent: Trial) -> Attempt | None:
+        """The incumbent with the remedy alone; None where the space has no such value, or it is predicted to lose."""
+        if remedy.value is None or (value := self._near(remedy.name, remedy.value)) is None:
+            return None
+        moved = {**incumbent.params, remedy.name: value}
+        counted = self._space.active(moved)
+        point = {name: setting for name, setting in moved.items() if name in counted}
+        gain = self._gain(incumbent.params, point)
+        if gain is not None and gain < 0:
+            return None
+        return Attempt(cause=cause, remedy=replace(remedy, value=value, gain=gain), trial=incumbent, params=point)
+
+    def _near(self, name: str, value: Value) -> Value | None:
+        parameter = self._space.parameters[name]
+        if not isinstance(parameter, Categorical):
+            return parameter.nearest(value)
+        return next((choice for choice in parameter.choices if str(choice).startswith(str(value))), None)
 
     def _counts(self, name: str, incumbent: Trial) -> bool:
         """Whether it can do something beside the settings that are best, for the load that there is."""
@@ -140,28 +180,3 @@ class Opening:
 
     def _of(self, group: str) -> Collection[str]:
         return [name for name, parameter in self._space.parameters.items() if parameter.group == group]
-
-
-def limits_seen(outcome: Measured) -> Iterator[tuple[Bottleneck, str]]:
-    """What a measurement shows, the surest first."""
-    if (server := outcome.server) is not None:
-        usage, waiting = server.kv_cache_usage_max or 0.0, server.waiting_mean or 0.0
-        if server.preemptions or (usage >= _FULL and waiting >= _QUEUE):
-            yield (
-                Bottleneck.KV_CACHE,
-                f"{usage:.0%} of the KV cache was taken, {server.preemptions:,.0f} preemptions, {waiting:,.0f} requests waited",
-            )
-    if (gpu := outcome.gpu) is not None:
-        yield from _of_the_gpu(gpu)
-
-
-def _of_the_gpu(gpu: GpuMetrics) -> Iterator[tuple[Bottleneck, str]]:
-    busy, idle = (gpu.utilization, _IDLE) if gpu.sm_activity is None else (gpu.sm_activity, _IDLE_SM)
-    if busy is not None and busy < idle:
-        told = "the GPU worked" if gpu.sm_activity is None else "the GPU's multiprocessors worked"
-        yield Bottleneck.HOST, f"{told} for {busy:.0%} of the time"
-        return
-    if (gpu.dram_activity or 0.0) >= _READS:
-        yield Bottleneck.DECODE, f"the GPU's memory was busy for {gpu.dram_activity:.0%} of the time"
-    if (gpu.tensor_activity or 0.0) >= _COMPUTES:
-        yield Bottleneck.PREFILL, f"its tensor cores were busy for {gpu.tensor_activity:.0%} of the time"

@@ -72,6 +72,19 @@ class Options:
     ] = "auto"
     max_hours: Annotated[float | None, "Hours this run may take; what would not end in time is not begun."] = None
     verify: Annotated[int, "Times to launch finalists and defaults again at the most; 0: not at all."] = 5
+    baseline: Annotated[
+        Sequence[str], "Hand settings to compare with: vLLM's flags in one word, or a file of them. Repeatable."
+    ] = ()
+    explain: Annotated[int, "Launches at the most that say what each changed setting brings; 0: none."] = 0
+    max_quality_loss: Annotated[
+        float, "A finalist that foretells a fixed text worse by more than this share (of the NLL) is refused."
+    ] = 0.02
+    lossless: Annotated[bool, "Leave at the defaults whatever can change answers."] = False
+    quality_data: Annotated[Path | None, "JSONL of your own prompts, messages or texts to check answers with."] = None
+    quality_cmd: Annotated[
+        str | None, "Your own check of a server's answers; it has TUNER_BASE_URL and TUNER_MODEL."
+    ] = None
+    quality_timeout: Annotated[float, "Seconds that it may take."] = 600.0
     warm_start: Annotated[str, "An earlier study to learn from: auto, none, or its name."] = "auto"
     sampler: Annotated[
         str, "Who proposes: model (of the server, and what it lacks is learned), gp, tpe, random, grid."

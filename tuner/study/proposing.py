@@ -4,6 +4,8 @@ that are searched by now. It launches nothing and stores nothing.
 
 from collections.abc import Sequence
 
+from tuner.diagnose.judged import Attempt, judged
+from tuner.diagnose.words import remedy_text
 from tuner.errors import RunError
 from tuner.propose.prior import Earlier
 from tuner.propose.proposer import Proposer
@@ -27,7 +29,11 @@ class Proposing:
         """Raises RunError where vLLM does not tell a default, UsageError where a grid would have no end."""
         self._model, self._watch = model, watch
         by_need = setup.sampler in OURS
-        self._opening = Opening(setup.space, setup.objective, model.limit_of) if by_need else None
+        self._opening = (
+            Opening(setup.space, setup.objective, model.limit_of, setup.workload, model.gain) if by_need else None
+        )
+        self._objective, self._workload = setup.objective, setup.workload
+        self._attempt: Attempt | None = None
         self._proposer = Proposer(
             setup.space,
             words_of(setup),
@@ -45,12 +51,24 @@ class Proposing:
             self._proposer.freeze(frozen)
 
     def next(self, finished: Sequence[Trial], wished: Params | None) -> Proposal | None:
-        """None when nothing is left to propose; `ended` says why."""
+        """None when nothing is left to propose; `ended` says why. Where a group was opened for a remedy, that is tried first,
+        by itself."""
         self._model.learn(finished)
-        proposal = self._proposer.propose(finished, wished)
+        proposal = self._proposer.propose(finished, wished or self._remedy(finished))
         while proposal is None and self._opens(finished, 0.0):
-            proposal = self._proposer.propose(finished, wished)
+            proposal = self._proposer.propose(finished, wished or self._remedy(finished))
         return proposal
+
+    def _remedy(self, finished: Sequence[Trial]) -> Params | None:
+        """The settings that try the remedy; None once they were, or where there is none."""
+        attempt = self._attempt
+        return None if attempt is None or any(attempt.is_made_by(trial) for trial in finished) else attempt.params
+
+    def judge(self, trial: Trial) -> None:
+        """Say whether the remedy did what was said, if this trial has tried it."""
+        if (attempt := self._attempt) is not None and attempt.is_made_by(trial):
+            self._attempt = None
+            self._watch.note(judged(attempt, trial, self._objective, self._workload))
 
     @property
     def ended(self) -> str:
@@ -66,7 +84,9 @@ class Proposing:
         """Whether another group is searched from now on."""
         if self._opening is None or (opened := self._opening.next(finished, promise)) is None:
             return False
-        self._watch.note(opened.why)
+        self._attempt = opened.attempt
+        tried = f"; {remedy_text(opened.attempt.remedy)} is tried first" if opened.attempt else ""
+        self._watch.note(f"{opened.why}{tried}")
         self._proposer.freeze(self._opening.frozen)
         return True
 

@@ -1,6 +1,6 @@
 """A stored study in; the record that its report is made of out. It reads, launches nothing, and makes no text of its own."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 
@@ -8,18 +8,29 @@ from tuner.decide.before_after import BeforeAfter, before_after, beside_the_defa
 from tuner.decide.contest import ERROR_OF_ALL_LOOKS
 from tuner.decide.front import verdict_of
 from tuner.decide.objective import Objective
+from tuner.decide.rank import hand_trials
 from tuner.decide.verdict import AGAIN, Decision
 from tuner.decide.words.decision import decision_text
+from tuner.decide.words.quality import refused_sentences
 from tuner.decide.words.recommended import ballast_sentence
 from tuner.export.caution import cautions, verdict_sentence
 from tuner.export.command import bare_command
 from tuner.export.unreal import unreal_sentence
 from tuner.predict.agreement import agreement, agreement_sentence
 from tuner.propose.importance import importances
-from tuner.record.rows import StudyRecord
+from tuner.record.rows import EXPLAIN, StudyRecord
 from tuner.record.store import Store
-from tuner.report.content import Again, Drawn, Method, Report
-from tuner.study.decided import objectives_of, slo_texts, study_decision
+from tuner.report.content import Again, Diagnosed, Drawn, Method, Report
+from tuner.study.decided import (
+    compared_by,
+    explanation,
+    launched_again,
+    objectives_of,
+    searched,
+    slo_texts,
+    study_decision,
+)
+from tuner.study.diagnosed import trial_diagnosis
 from tuner.study.exporting import as_chosen
 from tuner.study.lease import is_run
 from tuner.types import Measured, Outcome, Trial
@@ -35,12 +46,12 @@ def report_of(store: Store, name: str, now: datetime | None = None) -> Report:
     """Of a study as it stands now. Raises UsageError if there is none of that name."""
     record, found = store.study(name), study_decision(store, name)
     objectives = objectives_of(record)
-    finished = store.trials(name)
+    finished = searched(store.trials(name))
     trials = sorted([*finished, *store.unfinished(name)], key=lambda trial: trial.number)
     again = _again(store, name)
-    launched = [(one.trial, one.outcome) for one in again]
+    launched = launched_again(store, name)
     known, unreal = agreement(finished, objectives[0]), record.fingerprint.unreal
-    compared = _compared(finished, found, launched, objectives)
+    compared = _compared(finished, found, launched, compared_by(record))
     return Report(
         study=record.name,
         made_at=now or datetime.now(UTC),
@@ -64,10 +75,18 @@ def report_of(store: Store, name: str, now: datetime | None = None) -> Report:
         command=_command(found, record),
         compared=compared,
         importances=tuple(importances(finished, objective) for objective in objectives),
+        attribution=explanation(store, name),
         time_lines=_time_lines(store, name, found, compared),
         agreement=known,
         agreement_sentence=None if known is None else agreement_sentence(known, unreal),
+        diagnoses=tuple(_diagnoses(record, found)),
     )
+
+
+def _diagnoses(record: StudyRecord, found: Decision) -> Iterator[Diagnosed]:
+    for trial in {one.number: one for one in (found.defaults, found.chosen) if one is not None}.values():
+        if (diagnosis := trial_diagnosis(record, trial)) is not None:
+            yield Diagnosed(trial=trial.number, diagnosis=diagnosis)
 
 
 def _state(store: Store, name: str, found: Decision) -> str:
@@ -82,7 +101,7 @@ def _again(store: Store, name: str) -> tuple[Again, ...]:
     return tuple(
         Again(trial=one.trial_number, round=one.round, outcome=one.outcome)
         for one in store.verifications(name)
-        if one.contest == len(contests)
+        if one.contest == len(contests) and one.role != EXPLAIN
     )
 
 
@@ -90,9 +109,9 @@ def _cautions(found: Decision) -> tuple[str, ...]:
     """What is to be known before it is deployed."""
     chosen = found.chosen
     if chosen is None:
-        return ()
-    told = [verdict_sentence(chosen, verdict_of(found, chosen)), *cautions(chosen, found.defaults)]
-    return tuple(filter(None, (*told, ballast_sentence(found))))
+        return tuple(refused_sentences(found))
+    told = [verdict_sentence(chosen, verdict_of(found, chosen)), *cautions(chosen, found.defaults, found.quality)]
+    return tuple(filter(None, (*told, *refused_sentences(found), ballast_sentence(found))))
 
 
 def _command(found: Decision, record: StudyRecord) -> str | None:
@@ -115,7 +134,7 @@ def _compared(
         return None
     if not isinstance(before.outcome, Measured) or not isinstance(after.outcome, Measured):
         return None
-    return before_after(before, after, again, objectives)
+    return before_after(before, after, again, objectives, hand_trials(trials))
 
 
 def _time_lines(store: Store, name: str, found: Decision, compared: BeforeAfter | None) -> tuple[Drawn, ...]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
 
+from tuner.decide.harm import MAX_LOSS
 from tuner.decide.objective import ENERGY, Objective, parse_objectives
 from tuner.decide.slo import Slo, constraints, parse_slos
 from tuner.errors import EngineError, UsageError, did_you_mean
@@ -24,10 +25,12 @@ from tuner.space.files import load_space, space_for
 from tuner.space.search_space import SearchSpace
 from tuner.space.words import not_a_name
 from tuner.space.yaml_file import line_in
-from tuner.study.checks import engine_arguments, groups_of, model_named, quantized_models, workload_of
+from tuner.study.checks import baselines, engine_arguments, groups_of, model_named, quantized_models, workload_of
 from tuner.study.clock import Clock, SystemClock
 from tuner.study.fingerprint import take_fingerprint
+from tuner.study.hand_settings import HandSettings
 from tuner.study.options import Options
+from tuner.study.quality import Guard, guard_of, lossless
 from tuner.study.speculation import speculative_space
 from tuner.study.trial import run_trial
 from tuner.types import DetectedGpu, Fingerprint, Params, Workload
@@ -42,7 +45,10 @@ class Setup:
     """A study that can be run. `gpus` are those that its trials use; none on the CPU. With `warm` its servers are forked from
     one process that has vLLM imported, where that is safe. `calibration` is what the model of a server begins with here; None
     where trials are not predicted. Without `may_stop` every launch is measured to the end, and all are made. `warm_start` is
-    the earlier study that it learns from, "auto" or "none". What is traded off with the `objective` stands `beside` it."""
+    the earlier study that it learns from, "auto" or "none". What is traded off with the `objective` stands `beside` it.
+    `baselines` are the user's own settings, `explain` is how many launches may say what each setting brings, `price_per_hour`
+    that of all GPUs of a server, None without one. The `guard` is what finalists are asked, None where no model answers; they
+    may lose `max_quality_loss` of the NLL."""
 
     study: str
     storage: str
@@ -69,11 +75,21 @@ class Setup:
     warm_start: str = "none"
     sampler: str = "model"
     beside: tuple[Objective, ...] = ()
+    baselines: tuple[HandSettings, ...] = ()
+    explain: int = 0
+    price_per_hour: float | None = None
+    guard: Guard | None = None
+    max_quality_loss: float = MAX_LOSS
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
         """All, in the user's order: the first one is `objective`."""
         return (self.objective, *self.beside)
+
+    @property
+    def launches(self) -> int:
+        """Of the search at the most: the user's own settings come on top."""
+        return self.trials + len(self.baselines)
 
     @property
     def constraints(self) -> tuple[Slo, ...]:
@@ -94,7 +110,8 @@ def choose_space(options: Options, detected: Sequence[DetectedGpu]) -> SearchSpa
     space = space.with_quantized_models(quantized_models(options))
     fixed = {} if options.max_model_len is None else {"max_model_len": options.max_model_len}
     space = space.with_fixed({**engine_arguments(options), **fixed}).with_groups(groups_of(options))
-    return space if options.engine == "replay" else speculative_space(space, options, workload_of(options))
+    space = space if options.engine == "replay" else speculative_space(space, options, workload_of(options))
+    return lossless(space) if options.lossless else space
 
 
 def make_setup(
@@ -114,6 +131,7 @@ def make_setup(
         warm=options.start == "warm",
         wait_for_gpu_s=options.wait_for_gpu,
         calibration=Calibration(),
+        guard=guard_of(options),
     )
 
 
@@ -173,7 +191,37 @@ def setup_of(
         caches=caches,
         may_stop=options.stop == "auto",
         warm_start=options.warm_start,
+        baselines=tuple(_of_this_study(one, options, launcher) for one in baselines(options)),
+        explain=options.explain,
+        price_per_hour=price_per_hour(options, space),
+        max_quality_loss=options.max_quality_loss,
     )
+
+
+def _of_this_study(hand: HandSettings, options: Options, launcher: VllmLauncher) -> HandSettings:
+    """A quantized checkpoint of it is a quantization. Raises UsageError for hand settings that it cannot be compared with."""
+    for name in _PARALLEL:
+        if (size := hand.params.get(name, 1)) != (ours := launcher.fixed.get(name, 1)):
+            raise UsageError(
+                f"--baseline {hand.said}: its {name} is {size} and that of all trials is {ours}: give --engine-arg"
+                f" {name}={size}, so that the same GPUs are compared"
+            )
+    passed_over = tuple(name for name in hand.passed_over if name not in launcher.environment)
+    model = hand.model
+    if model is None or model == options.model or _folder(model) == launcher.model:
+        return replace(hand, passed_over=passed_over)
+    for quantization, checkpoint in launcher.quantized_models.items():
+        if _folder(model) == checkpoint:
+            return replace(hand, params={**hand.params, "quantization": quantization}, passed_over=passed_over)
+    raise UsageError(
+        f"--baseline {hand.said}: it is for model {model} and the study is of {options.model}: leave the model out if it is the"
+        " same, or name a checkpoint of it with --quantized-model"
+    )
+
+
+def _folder(model: str) -> str:
+    path = Path(model).expanduser()
+    return str(path.resolve()) if path.is_dir() else model
 
 
 def objectives_of(options: Options, space: SearchSpace) -> tuple[Objective, ...]:
@@ -211,12 +259,16 @@ def _study_name(options: Options, space: SearchSpace, launcher: VllmLauncher, wo
 
 def check_lengths(setup: Setup, resolved: Params) -> None:
     """Raises UsageError if the longest request does not fit into the model's length."""
+    if why := too_short(setup, resolved):
+        raise UsageError(f"{why}: raise --max-model-len or take a shorter workload")
+
+
+def too_short(setup: Setup, resolved: Params) -> str | None:
+    """Why the longest request does not fit into the model's length; None where it does."""
     longest, limit = max_tokens(setup.workload), resolved.get("max_model_len")
     if isinstance(limit, int) and longest is not None and longest > limit:
-        raise UsageError(
-            f"workload {setup.workload.name} has requests of {longest} tokens and max_model_len is {limit}: "
-            f"raise --max-model-len or take a shorter workload"
-        )
+        return f"workload {setup.workload.name} has requests of {longest} tokens and max_model_len is {limit}"
+    return None
 
 
 def _check_card(space: SearchSpace, detected: Sequence[DetectedGpu], options: Options) -> None:

@@ -18,6 +18,7 @@ from tuner.study.decided import launched_again, objectives_of, slo_texts, study_
 from tuner.study.lease import is_run
 from tuner.study.notes import study_note, trial_note, verdict_text
 from tuner.types import Twin
+from tuner.workload.stored import stored_workload
 
 #: optuna-dashboard looks through all notes for each trial, so that not all of a very long study can have one: the first trials,
 #: and those that the answer is about.
@@ -30,12 +31,13 @@ def shown_of(store: Store, study: str) -> Shown:
     """Raises UsageError if there is no such study."""
     record, found = store.study(study), study_decision(store, study)
     trials, objectives, unreal = store.trials(study), objectives_of(record), unreal_sentence(record.fingerprint)
+    workload = stored_workload(record.settings.get("workload"))
     logs, timed = store.logs_by_trial(study), store.with_timelines(study)
     named = {trial.number for trial in (found.chosen, found.winner, found.defaults) if trial is not None}
     named |= {side.trial.number for side in found.finalists}
     noted = {
         trial.number: ShownTrial(
-            note=trial_note(trial, found, objectives, unreal),
+            note=trial_note(trial, found, objectives, unreal, workload),
             artifacts=artifacts_of(
                 record, trial.number, logs.get(trial.number, []), has_timeline=trial.number in timed
             ),

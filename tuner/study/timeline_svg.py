@@ -15,6 +15,9 @@ _SERIES = (
     ("waiting", "waiting", "#c62828"),
     ("kv_cache_usage", "KV cache", "#6a1b9a"),
     ("gpu_utilization", "GPU", "#ef6c00"),
+    ("steps_per_s", "steps/s", "#00695c"),
+    ("preemptions", "preemptions", "#ad1457"),
+    ("server_cores", "cores", "#4e342e"),
 )
 _SHARES = frozenset({"kv_cache_usage", "gpu_utilization"})
 

@@ -21,6 +21,7 @@ from tuner.propose.prior import Earlier
 from tuner.record.rows import StudyRecord
 from tuner.record.store import Store
 from tuner.space.search_space import SearchSpace
+from tuner.study.baselines import for_the_sampler
 from tuner.study.decided import slo_texts
 from tuner.study.learning import Learned, learned_of
 from tuner.study.model import FAULTS, case_of, version_of
@@ -184,7 +185,8 @@ def _case_before(case: Case, record: StudyRecord, shape: Shape, workload: Worklo
 
 def _taught(setup: Setup, store: Store, kin: _Kin) -> Transfer | str:
     """What it teaches, or why it teaches nothing."""
-    trials, name = store.trials(kin.record.name), kin.record.name
+    name = kin.record.name
+    trials = for_the_sampler(store.trials(name), kin.case.space.parameters)
     try:
         learned = learned_of(kin.case, trials, Learned(kin.case.calibration))
         case = replace(kin.case, calibration=learned.calibration)

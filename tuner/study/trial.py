@@ -71,7 +71,11 @@ async def _attempt(job: Job, seen: Seen, phase: Tell) -> tuple[Outcome, bool]:
         ):
             ready = True
             try:
-                return await _measure(job, endpoint, group, workers, phase), ready
+                found = await _measure(job, endpoint, group, workers, phase)
+                if job.probe is not None:
+                    clock.reschedule(None)  # the load is what --trial-timeout is for
+                    found = replace(found, quality=await job.probe(endpoint, phase))
+                return found, ready
             except LaunchError as error:
                 raise LaunchError(await _crash_or(error.failed, group, job.log, kills)) from error
             finally:

@@ -8,6 +8,7 @@ from tuner.types.importance import Credit, Importance, Importances
 from tuner.types.load import ClientMetrics, LoadResult, RequestRecord, Underway
 from tuner.types.machine import DetectedGpu, Endpoint, HostSpeed, ProcessId, Target
 from tuner.types.measured import (
+    Cores,
     Distribution,
     GpuMetrics,
     LoadMetrics,
@@ -20,7 +21,7 @@ from tuner.types.measured import (
 )
 from tuner.types.predicted import Estimate, Predicted
 from tuner.types.resolved import Resolved
-from tuner.types.settings import Command, Fingerprint, Params, Proposal, Value
+from tuner.types.settings import Command, Explains, Fingerprint, Params, Proposal, Value
 from tuner.types.timeline import Timeline
 from tuner.types.trial import Outcome, Trial, Twin
 from tuner.types.workload import DataFile, Histogram, Lengths, Lognormal, SharedPrefix, TokenCounts, Workload
@@ -28,12 +29,14 @@ from tuner.types.workload import DataFile, Histogram, Lengths, Lognormal, Shared
 __all__ = [
     "ClientMetrics",
     "Command",
+    "Cores",
     "Credit",
     "DataFile",
     "DetectedGpu",
     "Distribution",
     "Endpoint",
     "Estimate",
+    "Explains",
     "Failed",
     "FailureKind",
     "Fingerprint",

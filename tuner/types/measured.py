@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from tuner.types.load import ClientMetrics
+from tuner.types.quality import Quality
 from tuner.types.timeline import Timeline
 
 Known = TypeVar("Known")
@@ -78,6 +79,11 @@ class ServerMetrics:
     speculative decoding, None without: `acceptance_length` is 1 + accepted tokens / drafts, `acceptance_rate` accepted tokens /
     draft tokens, `acceptance_rates` the share of the drafts that were accepted up to each position; the three are None, too,
     where nothing was drafted.
+
+    `steps` are those of the engine, `step_tokens_mean` the prompt and generated tokens of one. The times are means over the
+    requests that ended in the window (`itl_mean_s` over the gaps between tokens), as vLLM itself took them. Of the waiting
+    requests `waiting_capacity_mean` wait for room in the batch or in the KV cache, `waiting_deferred_mean` for something else.
+    A server that does not tell one of them has None there.
     """
 
     prompt_tokens: float | None = None
@@ -96,6 +102,33 @@ class ServerMetrics:
     acceptance_length: float | None = None
     acceptance_rate: float | None = None
     acceptance_rates: tuple[float, ...] | None = None
+    steps: float | None = None
+    step_tokens_mean: float | None = None
+    queue_time_mean_s: float | None = None
+    prefill_time_mean_s: float | None = None
+    decode_time_mean_s: float | None = None
+    inference_time_mean_s: float | None = None
+    itl_mean_s: float | None = None
+    waiting_capacity_mean: float | None = None
+    waiting_deferred_mean: float | None = None
+    running_max: float | None = None
+    waiting_max: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cores:
+    """Processor cores that were busy in the window, as a mean: 1.0 is one core full. `engine_core` is that of EngineCore's
+    process (the busiest one's), None where it has none of its own; then `api_server_max` is both. `api_server_max` is that of
+    the busiest of the `api_servers`, `worker_max` that of the busiest worker that is a process of its own. `host_cores` are
+    those that this machine lends to its processes, `host_busy` (0..1) is the share of them that anything used, other programs
+    too."""
+
+    engine_core: float | None = None
+    api_server_max: float | None = None
+    api_servers: int | None = None
+    worker_max: float | None = None
+    host_cores: int | None = None
+    host_busy: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,7 +206,9 @@ class Measured:
     measurements are compared with their like only. `unknown` names the metrics for which it is marked imprecise. `rate` is how
     the request rate was found, where it was looked for. `at_best` is of one that was stopped early: the objective is at
     the best so many times what was measured (1.08 of a throughput, 0.9 of a latency). `timeline` is how the load went; the
-    database keeps it apart, and a measurement that comes from there has none."""
+    database keeps it apart, and a measurement that comes from there has none. `cores` is who of the server was busy, None
+    where its processes were not seen. `quality` is what the server answered to fixed questions after the load, where it was
+    asked; the database keeps it apart, too."""
 
     load: LoadMetrics
     server: ServerMetrics | None
@@ -189,6 +224,8 @@ class Measured:
     rate: RateFound | None = None
     at_best: float | None = None
     timeline: Timeline | None = None
+    cores: Cores | None = None
+    quality: Quality | None = None
 
     def metrics(self) -> dict[str, float]:
         """Every number by its name with its unit, e.g. output_throughput, ttft_p99_s, gpu_utilization; absent ones left out.
@@ -199,7 +236,14 @@ class Measured:
         found |= {"kv_cache_tokens": self.kv_cache_tokens, "warmup_s": self.warmup_s}
         for position, rate in enumerate((self.server and self.server.acceptance_rates) or (), start=1):
             found[f"server_acceptance_rate_{position}"] = rate
-        parts = ((self.load, ""), (self.server, "server_"), (self.gpu, "gpu_"), (self.client, "client_"))
+        found["quality_nll"] = self.quality.mean_nll if self.quality else None
+        parts = (
+            (self.load, ""),
+            (self.server, "server_"),
+            (self.gpu, "gpu_"),
+            (self.client, "client_"),
+            (self.cores, "cores_"),
+        )
         for record, prefix in parts:
             for entry in fields(record) if record is not None else ():
                 value = getattr(record, entry.name)

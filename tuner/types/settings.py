@@ -124,9 +124,20 @@ class Fingerprint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Explains:
+    """What a launch is made for after the search: trial `of` with the settings named in `reset` as vLLM has them."""
+
+    of: int
+    reset: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:
-    """Settings to try. `number` is Optuna's trial number. Trial 0 has no params to pass: it runs vLLM's defaults."""
+    """Settings to try. `number` is Optuna's trial number. Trial 0 has no params to pass: it runs vLLM's defaults. `baseline`
+    are the flags of the user's own settings, `explains` what a launch after the search is for; the search's own has neither."""
 
     number: int
     params: Params
     is_default: bool = False
+    baseline: str | None = None
+    explains: Explains | None = None

@@ -7,7 +7,7 @@ from datetime import datetime
 from tuner.types.failure import Failed
 from tuner.types.measured import Measured
 from tuner.types.predicted import Predicted
-from tuner.types.settings import Command, Params
+from tuner.types.settings import Command, Explains, Params
 
 Outcome = Measured | Failed
 
@@ -29,7 +29,8 @@ class Trial:
     0 if vLLM refused it before any launch, or if it is a twin. `digest` and `compile_key` are those of the engine's answer
     (Resolved); None in a study of an older tuner. `effective` are the settings that became others than resolved when the
     server started, with what they became. `predicted` is what the model of a server said before the launch, None where it
-    could say nothing, or was not asked."""
+    could say nothing, or was not asked. `baseline` are the flags of the user's own settings, where it has these, `explains`
+    what a launch after the search was made for; a trial of the search has neither."""
 
     number: int
     params: Params
@@ -45,3 +46,10 @@ class Trial:
     compile_key: str | None = None
     effective: Params = field(default_factory=dict)
     predicted: Predicted | None = None
+    baseline: str | None = None
+    explains: Explains | None = None
+
+    @property
+    def is_searched(self) -> bool:
+        """Whether it is one of the search, the defaults among them."""
+        return self.baseline is None and self.explains is None

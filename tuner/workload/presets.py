@@ -31,7 +31,7 @@ PRESETS = {
             input_tokens=Lengths(low=1024, high=3072),
             output_tokens=Lengths(low=64, high=192),
         ),
-        # Temperature, top_p, the absent system prompt and the forced start are DeepSeek-R1's own usage recommendations.
+        # As DeepSeek-R1's own usage recommendations have it: tuner/workload/advice.py, which a test holds it to.
         Workload(
             name="reasoning-r1",
             api="chat",

@@ -6,6 +6,7 @@ A reader who knows no statistics reads the first sentence; what stands in bracke
 from tuner.decide.gain import USEFUL_GAINS, Gain
 from tuner.decide.objective import Objective
 from tuner.decide.verdict import Answer, Decision, Missed, Verdict
+from tuner.decide.words.quality import harm_text
 
 
 def answer_text(found: Decision, objective: Objective, unreal: str | None = None) -> str:
@@ -56,6 +57,8 @@ def _dropped_out(found: Decision, v: Verdict, objective: Objective) -> str:
 
 def reason(v: Verdict) -> str:
     """What a setting did that is not recommended for it."""
+    if v.answer is Answer.HARMED and v.harm is not None:
+        return harm_text(v.harm)
     if v.failure is not None:
         return f"ended as {v.failure.kind.value} in launch {v.launches}: {v.failure.message}"
     return "; ".join(_missed(one) for one in v.missed) or "stayed too near its limit to be relied on"
@@ -79,6 +82,7 @@ _SENTENCES = {
     Answer.WORSE: _worse,
     Answer.CRASHED: _dropped_out,
     Answer.MISSES: _dropped_out,
+    Answer.HARMED: _dropped_out,
     Answer.NOT_VERIFIED: _not_verified,
     Answer.NOTHING_BETTER: _nothing_better,
 }

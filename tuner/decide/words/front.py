@@ -51,7 +51,7 @@ def _answer(found: Decision, front: Front) -> str:
             return f"Deploy trial {v.trial}, the knee of the front: it was verified on its own, in {times}, because {v.why}."
         case Answer.NOT_TOLD_APART | Answer.WORSE:
             return f"{keep}: {looked}, but in no objective it is better than they are: {_gained(v, front)}.{also(v)}"
-        case Answer.CRASHED | Answer.MISSES:
+        case Answer.CRASHED | Answer.MISSES | Answer.HARMED:
             return f"{keep}: {looked}, but launched again it {reason(v)}{others(found)}"
         case Answer.NOT_VERIFIED:
             return f"Trial {v.trial} is the knee of what was measured, and is not verified: {v.why}."

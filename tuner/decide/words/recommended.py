@@ -27,9 +27,10 @@ def changed_settings(found: Decision) -> list[Changed]:
     usual = defaults.params if defaults else {}
     told = []
     for name, value in chosen.params.items():
-        if usual.get(name) == value:
-            continue
-        before = f"default {usual[name]}" if name in usual else ""
+        if usual.get(name) == value or (chosen.baseline is not None and name not in chosen.command.settings):
+            continue  # of hand settings what was not passed follows from what was
+        default = usual.get(name, defaults.resolved.get(name) if defaults else None)
+        before = "" if default is None else f"default {default}"
         passed = chosen.command.settings.get(name) == value
         told.append(Changed(shlex.join(flag(name, value)) if passed else _otherwise(name, chosen), before))
     return told

@@ -42,6 +42,7 @@ REST: Mapping[str, Row] = {
     "window_s": Row("Window", "s"),
     "warmup_s": Row("Warm-up", "s"),
     "chunk_tokens": Row("Tokens a chunk", "tok", 1, 2),
+    "quality_nll": Row("NLL of a fixed text", "nats", 1, 4, False),
     "startup_s": Row("Start-up", "s", 1, 1, False),
     "kv_cache_tokens": Row("KV cache", "tok", 1, 0),
     "server_running_mean": Row("Running", "requests"),

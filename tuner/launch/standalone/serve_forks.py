@@ -7,6 +7,7 @@ In: one JSON object a datagram on the socket whose number is the first argument:
 closed, which is also how it dies with tuner. Its servers end with it: each one's guard holds a pipe to it.
 """
 
+import contextlib
 import gc
 import importlib.util
 import json
@@ -208,7 +209,18 @@ def _replace(name: str, original: Any, other: Any) -> None:
             setattr(module, name, other)
 
 
+def _keep_titles_possible() -> None:
+    """vLLM names its processes by setproctitle, which finds where their title lies by the environment as it was when the
+    process began: once a variable is set it no longer does, and says nothing. tuner tells EngineCore and API servers apart by
+    these titles (tuner/measure/roles.py)."""
+    with contextlib.suppress(ImportError):
+        import setproctitle
+
+        setproctitle.getproctitle()
+
+
 if __name__ == "__main__":
+    _keep_titles_possible()
     sys.path.pop(0)  # this folder, whose vllm.py would hide vLLM
     os.dup2(2, 1)  # whatever vLLM prints goes where its errors go
     with socket.socket(fileno=int(sys.argv[1])) as channel:
