@@ -4,9 +4,9 @@ import argparse
 import asyncio
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,7 +16,7 @@ from situations import Kind, Situation
 
 from tuner.diagnose.diagnosing import diagnose
 from tuner.diagnose.diagnosis import Diagnosis
-from tuner.diagnose.evidence import evidence_of
+from tuner.diagnose.evidence import Evidence, evidence_of
 from tuner.launch.fork_server import ForkServer
 from tuner.launch.interpreter import find_python
 from tuner.launch.job import Job
@@ -34,8 +34,8 @@ _WARM_UP_S, _WINDOW_S = 3.0, 6.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provoked:
-    """`gain` is what the first remedy brought in throughput, relative; None where it was not launched. `failure` says why there
-    is no diagnosis."""
+    """`gain` is what the first remedy brought in throughput, relative; None where it was not launched. `seen` are the numbers
+    that were diagnosed, `failure` says why there is no diagnosis."""
 
     name: str
     cause: str | None
@@ -45,6 +45,7 @@ class Provoked:
     evidence: str = ""
     remedy: str | None = None
     gain: float | None = None
+    seen: Mapping[str, float] = field(default_factory=dict)
     failure: str | None = None
 
 
@@ -85,13 +86,14 @@ class Provoker:
             outcome = self._launch(situation, situation.settings)
             if isinstance(outcome, Failed):
                 return replace(told, failure=f"{outcome.kind.value}: {outcome.message}")
-            diagnosis = self._diagnosed(situation, outcome)
+            seen, diagnosis = self._diagnosed(situation, outcome)
             first, *others = diagnosis.findings
             told = replace(
                 told,
                 first=first.cause.value,
                 second=others[0].cause.value if others else "",
                 evidence="; ".join(first.evidence),
+                seen={name: value for name, value in asdict(seen).items() if value is not None},
             )
             remedy = next((one for one in first.remedies if one.value is not None), None)
             if situation.remedy is None or remedy is None or remedy.value is None:
@@ -103,13 +105,14 @@ class Provoker:
         before, after = outcome.load.output_throughput, cured.load.output_throughput
         return replace(told, gain=after / before - 1 if before and after else None)
 
-    def _diagnosed(self, situation: Situation, seen: Measured) -> Diagnosis:
+    def _diagnosed(self, situation: Situation, measured: Measured) -> tuple[Evidence, Diagnosis]:
         resolved = self._engine.resolve(self._setup.launcher.arguments(situation.settings))
         settings: Params = {} if isinstance(resolved, Failed) else resolved.settings
         workload = load_workload(str(self._file(situation)))
         if situation.told_users is not None:
             workload = replace(workload, users=situation.told_users, think_time_s=0.0)
-        return diagnose(evidence_of(seen, settings, workload), settings)
+        seen = evidence_of(measured, settings, workload)
+        return seen, diagnose(seen, settings)
 
     def _launch(self, situation: Situation, settings: Params) -> Outcome:
         self._launches += 1
