@@ -87,7 +87,7 @@ _MINIMUM: dict[str, dict[str, Capability]] = {
 #: What the CPU engine takes without AVX-512 or AMX (platforms/cpu.py, v1/attention/backends/cpu_attn.py).
 _ON_CPU: dict[str, frozenset[str]] = {
     "compilation_config.cudagraph_mode": frozenset({"NONE"}),
-    "quantization": frozenset({"none"}),
+    "quantization": frozenset({"none", "awq", "gptq"}),  # vLLM's docs, quantization, supported hardware: x86 CPU
     "kv_cache_dtype": frozenset({"auto"}),
     "attention_backend": frozenset({"CPU_ATTN"}),
 }
