@@ -224,7 +224,7 @@ def test_nothing_of_others_runs_and_nothing_is_fetched(shown: Any, tmp_path: Pat
         page = found.page
         assert page.evaluate("document.querySelectorAll('script, img, iframe, link, object, b').length") == 0
         assert page.locator("h1").count() == 1
-        assert page.locator("h2").count() == 10
+        assert page.locator("h2").count() == 11
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         assert found.errors == []
         assert [url for url in found.asked if not url.endswith("report.html")] == []
