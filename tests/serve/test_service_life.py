@@ -129,7 +129,7 @@ def test_a_service_that_is_killed_leaves_its_study_to_the_next_one(tmp_path: Pat
     """The process lives on and is found: no second one is started."""
     storage = f"sqlite:///{tmp_path / 'x.db'}"
     first = start(tmp_path, storage)
-    first.create("a", trials=4)
+    first.create("a", trials=8, stop="never")  # goes on for longer than a service takes to start
     wait_for(lambda: first.get("studies/a")["trials_finished"] >= 1, 240)
     (child,) = children("a")
     first.process.kill()
@@ -139,7 +139,7 @@ def test_a_service_that_is_killed_leaves_its_study_to_the_next_one(tmp_path: Pat
         wait_for(lambda: "taken over from a service that is gone" in second.said, 60)
         assert [process.pid for process in children("a")] == [child.pid]
         second.wait("a", "finished")
-        assert second.get("studies/a")["trials_finished"] == 4
+        assert second.get("studies/a")["trials_finished"] == 8
         assert second.said.count("begins, asked for by") == 0
 
 
@@ -161,7 +161,7 @@ def test_a_study_that_is_killed_with_its_service_is_begun_again(tmp_path: Path) 
 def test_a_service_that_is_ended_queues_what_runs_and_goes_on_later(tmp_path: Path) -> None:
     storage = f"sqlite:///{tmp_path / 'x.db'}"
     first = start(tmp_path, storage)
-    first.create("a", trials=3)
+    first.create("a", trials=8, stop="never")
     wait_for(lambda: first.get("studies/a")["trials_finished"] >= 1, 240)
     thread, heard = watch(first, "a")
     wait_for(lambda: b"event: study" in heard, 60)
@@ -173,7 +173,7 @@ def test_a_service_that_is_ended_queues_what_runs_and_goes_on_later(tmp_path: Pa
     assert "study 'a' is queued: the service was stopped" in first.said
     with serving(tmp_path, storage) as second:
         second.wait("a", "finished")
-        assert second.get("studies/a")["trials_finished"] == 3
+        assert second.get("studies/a")["trials_finished"] == 8
 
 
 def test_two_services_of_one_database_run_a_study_once(tmp_path: Path) -> None:

@@ -212,4 +212,4 @@ def test_learning_is_bounded_however_long_the_study(gpu: str, users: int) -> Non
     long = [replace(few[0], number=number, is_default=not number, predicted=None) for number in range(40)]
     began_s = process_time()
     assert ServerModel(setup, nobody).predict({"max_num_seqs": 24}, long) is not None
-    assert process_time() - began_s < 10
+    assert process_time() - began_s < 20
