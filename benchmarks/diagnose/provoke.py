@@ -155,8 +155,8 @@ class Provoker:
 
 @contextmanager
 def _beside(count: int) -> Iterator[None]:
-    """So many processes that do nothing but work."""
-    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    """So many processes that do nothing but work, each in a session of its own, as strangers are: Linux shares by sessions."""
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"], start_new_session=True) for _ in range(count)]
     try:
         yield
     finally:
