@@ -42,7 +42,7 @@ WAITING = "vllm:num_requests_waiting"
 #: Why requests wait: for room in the batch or in the KV cache, or for something else.
 _BY_REASON = "vllm:num_requests_waiting_by_reason"
 CAPACITY, DEFERRED = (f"{_BY_REASON} {reason}" for reason in ("capacity", "deferred"))
-_CACHE_INFO = "vllm:cache_config_info"
+CACHE_INFO = "vllm:cache_config_info"
 #: With `awake` 0 the engine sleeps.
 _SLEEP = "vllm:engine_sleep_state"
 AWAKE = f"{_SLEEP} awake"
@@ -50,7 +50,7 @@ AWAKE = f"{_SLEEP} awake"
 _APART = {_BY_REASON: "reason", _SLEEP: "sleep_state"}
 _PARTS = tuple(f"{name}_{part}" for name in (*HISTOGRAMS.values(), TTFT, E2EL) for part in ("sum", "count"))
 _GAUGES = (KV_USAGE, RUNNING, WAITING, _BY_REASON, _SLEEP)
-_NAMES = frozenset((*COUNTERS.values(), ENDED, *SPECULATION, ACCEPTED_AT, *_PARTS, *_GAUGES, _CACHE_INFO))
+_NAMES = frozenset((*COUNTERS.values(), ENDED, *SPECULATION, ACCEPTED_AT, *_PARTS, *_GAUGES, CACHE_INFO))
 _LINES = tuple(_NAMES)
 
 
@@ -64,14 +64,14 @@ def totals(text: str) -> dict[str, float]:
 
 def kv_cache_tokens_of(text: str) -> int | None:
     """`kv_cache_size_tokens` of vllm:cache_config_info, else blocks times block size (older versions)."""
-    sizes = [_kv_tokens(sample.labels) for sample in _samples(text) if sample.name == _CACHE_INFO]
+    sizes = [_kv_tokens(sample.labels) for sample in _samples(text) if sample.name == CACHE_INFO]
     known = [size for size in sizes if size is not None]
     return sum(known) if known else None
 
 
 def cache_settings(text: str) -> Params:
     """Settings that vllm:cache_config_info tells, of the first engine."""
-    labels = next((sample.labels for sample in _samples(text) if sample.name == _CACHE_INFO), {})
+    labels = next((sample.labels for sample in _samples(text) if sample.name == CACHE_INFO), {})
     found: dict[str, Value] = {}
     if (dtype := labels.get("cache_dtype")) not in (None, "None"):
         found["kv_cache_dtype"] = str(dtype)

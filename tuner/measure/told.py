@@ -4,11 +4,7 @@ from dataclasses import dataclass
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tuner.measure.server_page import kv_cache_tokens_of, totals
-
-_RUNNING = "vllm:num_requests_running"
-_QUERIES, _HITS = "vllm:prefix_cache_queries_total", "vllm:prefix_cache_hits_total"
-_INFO = "vllm:cache_config_info"
+from tuner.measure.server_page import CACHE_INFO, COUNTERS, RUNNING, kv_cache_tokens_of, totals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,17 +20,17 @@ class Told:
 def told(page: str) -> Told:
     """Raises ValueError for what is no page of metrics."""
     values = totals(page)
-    queries = values.get(_QUERIES)
+    queries = values.get(COUNTERS["prefix_cache_queries"])
     return Told(
-        running=values.get(_RUNNING),
+        running=values.get(RUNNING),
         kv_cache_tokens=kv_cache_tokens_of(page),
         prefix_caching=_prefix_caching(page),
-        hits=values.get(_HITS, 0.0) / queries if queries else None,
+        hits=values.get(COUNTERS["prefix_cache_hits"], 0.0) / queries if queries else None,
     )
 
 
 def _prefix_caching(page: str) -> bool | None:
-    lines = [line for line in page.splitlines() if line.startswith(_INFO)]
+    lines = [line for line in page.splitlines() if line.startswith(CACHE_INFO)]
     for family in text_string_to_metric_families("\n".join(lines) + "\n"):
         for sample in family.samples:
             value = sample.labels.get("enable_prefix_caching")
