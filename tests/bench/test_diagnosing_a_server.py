@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from metrics_page import PageServer
 
-from tuner.bench.command_line import settings_of
 from tuner.bench.diagnosing import Seen, diagnose_load, diagnose_traffic
 from tuner.bench.sides import Conditions, pids_beside
 from tuner.diagnose.causes import Cause
 from tuner.errors import RunError, UsageError
+from tuner.measure.command_line import settings_of
 from tuner.measure.own_traffic import models_of, own_load, remarks
 from tuner.measure.server_page import totals
 from tuner.measure.timeline import Gauges

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 import psutil
 
-from tuner.bench.command_line import settings_of
 from tuner.bench.keys import is_here
 from tuner.bench.sides import Conditions, gpus_beside, pids_beside, url_side
 from tuner.diagnose.card import card_thresholds
@@ -19,6 +18,7 @@ from tuner.diagnose.diagnosing import diagnose
 from tuner.diagnose.diagnosis import Diagnosis
 from tuner.diagnose.evidence import evidence_of
 from tuner.errors import LaunchError, RunError, UsageError
+from tuner.measure.command_line import settings_of
 from tuner.measure.cpu import CpuSampler
 from tuner.measure.gpu import GpuSampler, detect
 from tuner.measure.own_traffic import check_page, models_of, own_load, remarks
