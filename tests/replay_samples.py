@@ -1,9 +1,11 @@
 """What the tests of the replay share: a small space, lines of a surface file, and files of them."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import commands
 from samples import measured
 
 from tuner.space.search_space import SearchSpace
@@ -47,3 +49,19 @@ def written(folder: Path, *lines: dict[str, Any]) -> Path:
     path = folder / "surface.jsonl"
     path.write_text("".join(json.dumps(value) + "\n" for value in lines))
     return path
+
+
+def optimized(folder: Path, lines: Sequence[dict[str, Any]], *more: str) -> commands.Done:
+    """A study "s" over `space.yaml` of the folder, answered by the nearest of these recordings, verified thrice at most."""
+    surface = written(folder, {"surface": {"answer": "nearest"}}, *lines)
+    return commands.tuner(
+        folder,
+        *("optimize", "--engine", "replay", "--surface", str(surface), "--space", "space.yaml", "--study", "s"),
+        *("--verify", "3", "--sampler", "random", *more),
+    )
+
+
+def shown(folder: Path) -> dict[str, Any]:
+    """That study, as `tuner show` tells it."""
+    found: dict[str, Any] = json.loads(commands.tuner(folder, "show", "s", "--json", "-").stdout)
+    return found

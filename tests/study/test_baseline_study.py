@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from contextlib import closing
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import commands
 import pytest
-from replay_samples import metrics, written
+from replay_samples import metrics, optimized, shown
 
 SPACE = """
 gpu: {names: [Tesla T4], memory_gib: 14.6, compute_capability: "7.5", bandwidth_gb_per_s: 320, tflops: {fp16: 65}}
@@ -30,17 +29,7 @@ def study(folder: Path, *more: str, slower: float = 0.02, trials: int = 3) -> co
         served = 10.0 * seqs**0.5 * (1 - slower * eager) * noise
         point = {"max_num_seqs": seqs, "enforce_eager": eager}
         lines.append({"params": point, "metrics": metrics(output_throughput=served), "is_default": point == DEFAULTS})
-    surface = written(folder, {"surface": {"answer": "nearest"}}, *lines)
-    return commands.tuner(
-        folder,
-        *("optimize", "--engine", "replay", "--surface", str(surface), "--space", "space.yaml", "--study", "s"),
-        *("--trials", str(trials), "--verify", "3", "--sampler", "random", *more),
-    )
-
-
-def shown(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(commands.tuner(folder, "show", "s", "--json", "-").stdout)
-    return found
+    return optimized(folder, lines, "--trials", str(trials), *more)
 
 
 def roles(folder: Path) -> Sequence[tuple[str, int]]:

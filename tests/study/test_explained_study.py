@@ -1,6 +1,5 @@
 """Whole studies that say what each setting of their winner brings; a recorded surface answers, so that the truth is known."""
 
-import json
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
@@ -10,7 +9,7 @@ from typing import Any
 
 import commands
 import pytest
-from replay_samples import failure, metrics, written
+from replay_samples import failure, metrics, optimized, shown
 
 from tuner.study.launches import run_recorded
 
@@ -43,17 +42,7 @@ def study(folder: Path, *more: str, eager: float = 0.0, fails: bool = False) -> 
             lines.append(
                 {"params": point, "metrics": metrics(output_throughput=served), "is_default": point == DEFAULTS}
             )
-    surface = written(folder, {"surface": {"answer": "nearest"}}, *lines)
-    return commands.tuner(
-        folder,
-        *("optimize", "--engine", "replay", "--surface", str(surface), "--space", "space.yaml", "--study", "s"),
-        *("--trials", "2", "--verify", "3", "--sampler", "random", *more),
-    )
-
-
-def shown(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(commands.tuner(folder, "show", "s", "--json", "-").stdout)
-    return found
+    return optimized(folder, lines, "--trials", "2", *more)
 
 
 def explained(folder: Path) -> Sequence[tuple[int, int]]:
