@@ -69,7 +69,7 @@ def test_who_was_busy_and_when(busy: subprocess.Popen[bytes]) -> None:
         assert cores.host_busy is not None
         assert 0 < cores.host_busy <= 1
         assert seconds[0].server == 0.0
-        assert seconds[-1].server >= 0.2
+        assert seconds[-1].server >= 0.2 - 1e-9  # a difference of sums
         assert [one.engine_core for one in seconds] == [None] * len(seconds)
 
 

@@ -5,12 +5,12 @@ luck. So A and B are measured in pairs, each pair in the other order, each time 
 the differences within pairs count.
 """
 
-import asyncio
 import itertools
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tuner import interrupts
 from tuner.decide.confidence import Paired, compare_paired
 from tuner.decide.objective import Objective
 from tuner.errors import LaunchError, RunError
@@ -69,11 +69,11 @@ def _measure(side: Side, salts: Iterator[int], what: str, tell: Tell) -> Measure
         tell(f"{what}: {text}")
 
     try:
-        return asyncio.run(side.measure(next(salts), phase))
+        return interrupts.run(side.measure(next(salts), phase))
     except LaunchError as error:
         phase(f"once more, as it failed: {_why(error)}")
     try:
-        return asyncio.run(side.measure(next(salts), phase))
+        return interrupts.run(side.measure(next(salts), phase))
     except LaunchError as error:
         raise RunError(f"{what} ({side.name}) failed twice, the last time for: {_why(error)}") from error
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import psutil
 
+from tuner import interrupts
 from tuner.bench.keys import is_here
 from tuner.bench.sides import Conditions, gpus_beside, pids_beside, url_side
 from tuner.diagnose.card import card_thresholds
@@ -55,7 +56,7 @@ def diagnose_traffic(
     sampled, pids = gpus_beside(base_url, gpus, detected), pids_beside(base_url)
     tell(f"watching its traffic for {window_s:g} s")
     try:
-        measured, more = asyncio.run(_watched(base_url, window_s, sampled, pids, text))
+        measured, more = interrupts.run(_watched(base_url, window_s, sampled, pids, text))
     except LaunchError as error:
         raise RunError(error.failed.message) from error
     known = {**cache_settings(text), **_started_with(pids), **settings}
@@ -68,7 +69,7 @@ def diagnose_load(url: str, conditions: Conditions, settings: Params, salt: int,
     address = metrics_url(side.name)
     text, pids = readable(address), pids_beside(side.name)
     try:
-        measured = asyncio.run(side.measure(salt, tell))
+        measured = interrupts.run(side.measure(salt, tell))
     except LaunchError as error:
         raise RunError(f"{error.failed.kind.value}: {error.failed.message}") from error
     known = {**cache_settings(text), **_started_with(pids), **settings}

@@ -5,10 +5,10 @@ remedy are to be measured in turn, in pairs: the launch that led to the diagnosi
 counted as the remedy's gain.
 """
 
-import asyncio
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from tuner import interrupts
 from tuner.bench.comparison import Side, Tell
 from tuner.bench.diagnosing import Seen, seen_of
 from tuner.bench.server_spec import Source
@@ -138,7 +138,7 @@ def _beside(remedy: Remedy, paired: Paired, objective: Objective) -> str:
 def _diagnosed(side: Side, settings: Params, conditions: Conditions, salt: int, tell: Tell) -> Seen:
     tell("the present settings, for the diagnosis")
     try:
-        measured = asyncio.run(side.measure(salt, tell))
+        measured = interrupts.run(side.measure(salt, tell))
     except LaunchError as error:
         raise RunError(f"the present settings failed: {error.failed.kind.value}: {error.failed.message}") from error
     return seen_of(side.name, [side.model], measured, settings, conditions.workload, detect(), [])

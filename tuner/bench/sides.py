@@ -4,7 +4,6 @@ A side is the URL of a running server, a file for `vllm serve --config`, or a tr
 measured as it runs. The others are launched plainly for each measurement, by the same vLLM, and leave no process behind.
 """
 
-import asyncio
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from tuner import interrupts
 from tuner.bench.comparison import Side, Tell
 from tuner.bench.keys import is_here, key_for
 from tuner.bench.server_spec import Source, source_of
@@ -54,7 +54,7 @@ class Conditions:
 
 def url_side(url: str, conditions: Conditions) -> Side:
     """A running server, which is asked for its model. Raises UsageError, RunError."""
-    target = asyncio.run(find_target(url, conditions.model, key_for(url, send=conditions.send_key)))
+    target = interrupts.run(find_target(url, conditions.model, key_for(url, send=conditions.send_key)))
     gpus = gpus_beside(target.base_url, conditions.gpus, detect())
 
     async def once(salt: int, phase: Tell) -> Measured:

@@ -16,7 +16,7 @@ def run() -> None:
         finally:
             sys.stdout.flush()  # here, where a full disk is still a sentence
     except KeyboardInterrupt:
-        from tuner.cli.console import interrupted_code
+        from tuner.interrupts import interrupted_code
 
         sys.exit(interrupted_code())
     except BrokenPipeError:  # `tuner trials | head`

@@ -1,6 +1,5 @@
 """`tuner bench`: a trial's measurement, of any OpenAI-compatible server that runs."""
 
-import asyncio
 import time
 from dataclasses import replace
 from datetime import datetime
@@ -8,14 +7,16 @@ from pathlib import Path
 
 import typer
 
+from tuner import interrupts
 from tuner.bench.sides import Conditions, url_side
-from tuner.cli.console import check_writable, errors, heed_signals, interrupted_code, results, say, write_json
+from tuner.cli.console import check_writable, errors, results, say, write_json
 from tuner.cli.keys import say_withheld
 from tuner.cli.live import progress
 from tuner.cli.measurements import mark_sentences, measurement_tables, rate_sentence, slo_sentences
 from tuner.cli.tables import prose, show
 from tuner.decide.slo import parse_slos
 from tuner.export.bench_json import Asked, bench_json
+from tuner.interrupts import heed_signals, interrupted_code
 from tuner.study.checks import measured_workload
 from tuner.study.options import Options
 from tuner.types import Mark
@@ -48,7 +49,7 @@ def run(
     try:
         with progress() as live:
             side = url_side(url, replace(conditions, underway=live.underway))
-            measured = asyncio.run(side.measure(fresh_salt(), live.tell))
+            measured = interrupts.run(side.measure(fresh_salt(), live.tell))
     except KeyboardInterrupt:
         errors.print("Interrupted: nothing was measured.")
         raise typer.Exit(interrupted_code()) from None

@@ -1,17 +1,18 @@
 """`tuner chat`: what is wrong with a server that runs, as one user sees it."""
 
-import asyncio
 from pathlib import Path
 
 import typer
 from rich.console import Console
 
+from tuner import interrupts
 from tuner.bench.chat_faults import Fault, Severity, Speed
 from tuner.bench.chatting import PROMPT, Checked, check, checked_json
-from tuner.cli.console import check_writable, errors, heed_signals, interrupted_code, plain, results, say, write_json
+from tuner.cli.console import check_writable, errors, plain, results, say, write_json
 from tuner.cli.keys import key_of
 from tuner.cli.tables import prose
 from tuner.errors import UsageError
+from tuner.interrupts import heed_signals, interrupted_code
 from tuner.load.reply import Reply
 
 #: Of an answer that is shown.
@@ -40,7 +41,7 @@ def run(
     key = key_of(url, api_key_env, send_key=send_key)
     console = errors if json == "-" else results
     try:
-        checked = asyncio.run(check(url, model=model, key=key, prompt=prompt or PROMPT, max_tokens=max_tokens))
+        checked = interrupts.run(check(url, model=model, key=key, prompt=prompt or PROMPT, max_tokens=max_tokens))
     except KeyboardInterrupt:
         errors.print("Interrupted.")
         raise typer.Exit(interrupted_code()) from None

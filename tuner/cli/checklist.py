@@ -1,17 +1,18 @@
 """`tuner doctor --model`: the deployment checklist, a line each with its evidence."""
 
-import asyncio
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import typer
 from rich.console import Console
 
+from tuner import interrupts
 from tuner.bench.checklist_facts import facts
 from tuner.bench.looking import look
-from tuner.cli.console import errors, heed_signals, interrupted_code, plain, say
+from tuner.cli.console import errors, plain, say
 from tuner.cli.keys import key_of
 from tuner.cli.tables import prose
+from tuner.interrupts import heed_signals, interrupted_code
 from tuner.predict.advise.checklist import Level, Line
 from tuner.predict.advise.checklist_server import checklist
 from tuner.study.options import Options
@@ -52,7 +53,7 @@ def checked(options: Options, model: str | None, url: str | None, *, send_key: b
         return Checked(lines=tuple(checklist(facts(options, model, None))), model=model, served=None)
     heed_signals()
     try:
-        seen = asyncio.run(look(url, model=model, key=key_of(url, None, send_key=send_key), tell=_tell))
+        seen = interrupts.run(look(url, model=model, key=key_of(url, None, send_key=send_key), tell=_tell))
     except KeyboardInterrupt:
         errors.print("Interrupted.")
         raise typer.Exit(interrupted_code()) from None

@@ -11,7 +11,7 @@ from tuner.bench.comparison import Comparison, Side, interleaved
 from tuner.bench.sides import Conditions, sides_of
 from tuner.cli.bench import fresh_salt
 from tuner.cli.commands import SERVERS
-from tuner.cli.console import check_writable, errors, heed_signals, interrupted_code, results, say, write_json
+from tuner.cli.console import check_writable, errors, results, say, write_json
 from tuner.cli.keys import say_withheld
 from tuner.cli.live import progress
 from tuner.cli.measurements import compared_table, mark_sentences, verdict_sentence
@@ -21,6 +21,7 @@ from tuner.decide.objective import Objective, parse_objective, the_only
 from tuner.decide.slo import check_limits, parse_slos
 from tuner.errors import RunError, UsageError
 from tuner.export.bench_json import Asked, comparison_json
+from tuner.interrupts import heed_signals, interrupted_code
 from tuner.study.checks import measured_workload
 from tuner.study.options import Options
 from tuner.types import Mark

@@ -1,10 +1,9 @@
-"""Where text goes, results to stdout, progress and errors to stderr, and what ends a command from outside."""
+"""Where text goes, results to stdout, progress and errors to stderr."""
 
 import ipaddress
 import os
 import re
 import shutil
-import signal
 import sys
 from pathlib import Path
 
@@ -30,25 +29,6 @@ def say(console: Console, text: str) -> None:
 def plain(text: str) -> str:
     """With control characters as text: names of servers, files and models come from elsewhere, and a terminal obeys."""
     return text.translate(_CONTROL)
-
-
-def heed_signals() -> None:
-    """Ctrl-C and SIGTERM end the command in order, also where a shell that starts us with & has Ctrl-C ignored."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, _terminated)
-
-
-def _terminated(number: int, _frame: object) -> None:
-    _ENDED_BY.append(number)
-    signal.raise_signal(signal.SIGINT)
-
-
-_ENDED_BY: list[int] = []
-
-
-def interrupted_code() -> int:
-    """What a command that was ended by a signal exits with: 130 after Ctrl-C, 143 after SIGTERM, as a shell tells it."""
-    return 128 + (_ENDED_BY[0] if _ENDED_BY else signal.SIGINT)
 
 
 def check_address(host: str, port: int) -> None:

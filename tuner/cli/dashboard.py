@@ -5,9 +5,10 @@ from pathlib import Path
 
 import typer
 
-from tuner.cli.console import check_address, errors, heed_signals, say
+from tuner.cli.console import check_address, errors, say
 from tuner.cli.history import open_store
 from tuner.export.unreal import unreal_sentence
+from tuner.interrupts import heed_signals
 from tuner.propose.dashboard import serve_dashboard
 from tuner.record.store import Store
 from tuner.study.artifacts import Artifacts

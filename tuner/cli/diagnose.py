@@ -13,7 +13,7 @@ from tuner.bench.proving import Proof, proof, proved
 from tuner.bench.sides import Conditions
 from tuner.cli.bench import fresh_salt
 from tuner.cli.commands import SERVERS
-from tuner.cli.console import check_writable, errors, heed_signals, interrupted_code, results, write_json
+from tuner.cli.console import check_writable, errors, results, write_json
 from tuner.cli.diagnosed import about, show_seen
 from tuner.cli.keys import say_withheld
 from tuner.cli.live import Live, progress
@@ -22,6 +22,7 @@ from tuner.cli.tables import prose, show
 from tuner.decide.objective import Objective, parse_objective, the_only
 from tuner.errors import UsageError
 from tuner.export.diagnosis_json import diagnosis_json
+from tuner.interrupts import heed_signals, interrupted_code
 from tuner.study.checks import check, engine_arguments, measured_workload
 from tuner.study.options import DEFAULT_MODEL, Options
 

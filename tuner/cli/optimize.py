@@ -7,12 +7,13 @@ from pathlib import Path
 import typer
 from rich.table import Table
 
-from tuner.cli.console import errors, heed_signals, interrupted_code, say
+from tuner.cli.console import errors, say
 from tuner.cli.refusals import is_debug
 from tuner.cli.result import print_result
 from tuner.cli.tables import show
 from tuner.cli.watch import TerminalWatch
 from tuner.export.unreal import unreal_sentence
+from tuner.interrupts import heed_signals, interrupted_code
 from tuner.load.generate import MAX_WINDOW_FACTOR
 from tuner.measure.gpu import utilization
 from tuner.record.store import Store

@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tuner.cli.console import check_writable, errors, heed_signals, results, say, write_file
+from tuner.cli.console import check_writable, errors, results, say, write_file
 from tuner.cli.predictions import (
     answer_sentence,
     change_sentence,
@@ -26,6 +26,7 @@ from tuner.cli.tables import prose, show
 from tuner.decide.objective import parse_objective, the_only
 from tuner.decide.slo import parse_slos
 from tuner.errors import UsageError
+from tuner.interrupts import heed_signals
 from tuner.measure.gpu import detect
 from tuner.predict.advise.advice import Advice, Answer, advise
 from tuner.predict.advise.case import Case, Tell

@@ -14,17 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tuner.cli.console import (
-    check_writable,
-    errors,
-    heed_signals,
-    interrupted_code,
-    plain,
-    results,
-    say,
-    write_file,
-    write_json,
-)
+from tuner.cli.console import check_writable, errors, plain, results, say, write_file, write_json
 from tuner.cli.retune_json import proposal_json, proposals_json
 from tuner.cli.tables import prose
 from tuner.cli.tables import show as show_table
@@ -32,6 +22,7 @@ from tuner.cli.workload import parse_duration
 from tuner.decide.slo import parse_slos
 from tuner.errors import RunError, UsageError, choose
 from tuner.export.vllm_yaml import export_yaml
+from tuner.interrupts import heed_signals, interrupted_code
 from tuner.measure.production import metrics_url
 from tuner.record.proposals import State, StoredProposal
 from tuner.record.store import Store

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import typer
 
-from tuner.cli.console import check_writable, errors, heed_signals, results, say, write_json
+from tuner.cli.console import check_writable, errors, results, say, write_json
 from tuner.cli.retune_json import look_json
 from tuner.cli.tables import prose
 from tuner.cli.workload import parse_duration
 from tuner.decide.drift import Margins
 from tuner.errors import RunError, UsageError, choose
+from tuner.interrupts import heed_signals
 from tuner.measure.production import metrics_url
 from tuner.record.proposals import State
 from tuner.record.store import Store

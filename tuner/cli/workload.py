@@ -6,8 +6,9 @@ from pathlib import Path
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from tuner.cli.console import check_writable, errors, heed_signals, write_file
+from tuner.cli.console import check_writable, errors, write_file
 from tuner.errors import UsageError
+from tuner.interrupts import heed_signals
 from tuner.measure.imitation import imitation
 from tuner.measure.production import metrics_url, scrapes
 from tuner.measure.traffic import Scrape, Traffic, traffic

@@ -60,14 +60,15 @@ class Worker:
             self._start(job)
 
     def stop(self, within_s: float) -> None:
-        """Interrupt what runs, and queue it again. What does not end in time goes on, and is found again."""
+        """Interrupt what runs, twice if need be, and queue it again. What does not end in time goes on, and is found again."""
         self._stopping = True
-        for _, child in self._jobs.values():
-            child.interrupt()
-        end = time.monotonic() + within_s
-        while self._jobs and time.monotonic() < end:
-            self._see_to_mine()
-            time.sleep(0.1)
+        for _ in range(2):
+            for _, child in self._jobs.values():
+                child.interrupt()
+            end = time.monotonic() + within_s / 2
+            while self._jobs and time.monotonic() < end:
+                self._see_to_mine()
+                time.sleep(0.1)
 
     def _beat(self) -> None:
         if time.monotonic() < self._beat_s + BEAT_S or not self._jobs:

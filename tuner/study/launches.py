@@ -3,10 +3,10 @@
 In: a setup and a trial's command. Out: the trial's outcome; no process left, or RunError.
 """
 
-import asyncio
 from contextlib import suppress
 from pathlib import Path
 
+from tuner import interrupts
 from tuner.decide.early import Outdo
 from tuner.errors import RunError, StorageError
 from tuner.launch.effective import effective_settings
@@ -134,7 +134,7 @@ def make_log_folder(folder: Path) -> None:
 def _run(setup: Setup, job: Job, store: Store, watch: Watch, number: int) -> Outcome:
     recorder = _Recorder(store, setup.study, number, setup.clock)
     try:
-        return asyncio.run(setup.run(job, recorder.seen, watch.phase, watch.note))
+        return interrupts.run(setup.run(job, recorder.seen, watch.phase, watch.note))
     finally:
         recorder.end()
 
