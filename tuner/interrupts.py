@@ -8,14 +8,15 @@ nothing that runs through `run` begins or goes on after it.
 import asyncio
 import signal
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from types import FrameType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Found = TypeVar("Found")
 
 _HEARD: list[int] = []
-_RUNNING: "list[asyncio.Task[object]]" = []
+#: What runs, by its thread.
+_RUNNING: "dict[int, asyncio.Task[Any]]" = {}
 
 
 def heed_signals() -> None:
@@ -31,34 +32,44 @@ def interrupted_code() -> int:
 
 
 def run(main: Coroutine[object, object, Found]) -> Found:
-    """As asyncio.run; the first signal cancels `main`, so that it can clean up, and a further one ends that, too.
+    """As asyncio.run; the first signal cancels what the main thread runs, so that it can clean up, and a further one ends that,
+    too. What another thread runs is cancelled by `cancel`.
 
     Raises KeyboardInterrupt once a signal was heard, whatever `main` made of it: at once if that was before.
     """
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is not _interrupt:
+    heeds = signal.getsignal(signal.SIGINT) is _interrupt
+    if not heeds and threading.current_thread() is threading.main_thread():
         return asyncio.run(main)
     if _HEARD:
         main.close()
         raise KeyboardInterrupt
     with asyncio.Runner() as runner:
-        loop = runner.get_loop()
-        task = loop.create_task(main)
-        _RUNNING.append(task)
+        task = runner.get_loop().create_task(main)
+        _RUNNING[threading.get_ident()] = task
         try:
-            found = loop.run_until_complete(task)
+            found = runner.get_loop().run_until_complete(task)
         except asyncio.CancelledError:
             if not _HEARD:
                 raise
         finally:
-            _RUNNING.remove(task)
+            del _RUNNING[threading.get_ident()]
     if _HEARD:
         raise KeyboardInterrupt
     return found
 
 
+def cancel(threads: Iterable[threading.Thread]) -> None:
+    """What these threads run now, once: a clean-up is not cancelled."""
+    for thread in threads:
+        task = _RUNNING.get(thread.ident or 0)
+        if task is not None and not task.done() and not task.cancelling():
+            task.get_loop().call_soon_threadsafe(task.cancel)
+
+
 def _interrupt(number: int, _frame: FrameType | None) -> None:
     _HEARD.append(number)
-    if len(_HEARD) == 1 and _RUNNING and not (task := _RUNNING[-1]).done():
+    task = _RUNNING.get(threading.get_ident())
+    if len(_HEARD) == 1 and task is not None and not task.done():
         task.cancel()
         task.get_loop().call_soon_threadsafe(lambda: None)  # it may wait in select
         return

@@ -9,6 +9,7 @@ import os
 import select
 import socket
 import tempfile
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,6 +38,7 @@ class ForkServer:
         """Start it, without waiting for it."""
         self._python, self._environment = python, dict(environment)
         self._info: EngineInfo | None = None
+        self._asking = threading.RLock()
         self._launch()
 
     @property
@@ -69,10 +71,12 @@ class ForkServer:
         return Failed(kind=FailureKind.REJECTED if answer["usage"] else refusal(sentence), message=sentence)
 
     def fork(self, arguments: tuple[str, ...], environment: Mapping[str, str], log: IO[bytes]) -> ProcessGroup:
-        """A server of these arguments, with `environment` on top of its own. Raises CannotFork, EngineError."""
+        """A server of these arguments, with `environment` on top of its own, on the cores of the thread that asks. Raises
+        CannotFork, EngineError."""
         ours, theirs = socket.socketpair()
         with theirs:
-            answer = self._ask({"start": arguments, "environment": dict(environment)}, theirs.fileno(), log.fileno())
+            request = {"start": arguments, "environment": dict(environment), "cores": sorted(os.sched_getaffinity(0))}
+            answer = self._ask(request, theirs.fileno(), log.fileno())
         if "pid" not in answer:
             ours.close()
             raise CannotFork(answer["error"])
@@ -112,6 +116,10 @@ class ForkServer:
 
     def _ask(self, request: Mapping[str, object], *descriptors: int) -> Any:
         """The answer; from a new process if the old one died."""
+        with self._asking:
+            return self._asked(request, *descriptors)
+
+    def _asked(self, request: Mapping[str, object], *descriptors: int) -> Any:
         for _ in range(2):
             assert self.info
             try:

@@ -1,10 +1,10 @@
 """Runs inside vLLM's interpreter: imports vLLM once, says what settings it would use, and forks servers that import nothing.
 
 In: one JSON object a datagram on the socket whose number is the first argument: {"resolve": ARGUMENTS}, or {"start": ARGUMENTS,
-"environment": {...}} with two descriptors, the control socket of the server's guard and its log. ARGUMENTS is what follows
-`vllm serve`. Out: first {"version", "platform", "arguments", "import_s"}, then for each request {"resolved": {...}, "digest",
-"compile_key"}, {"pid": N}, or {"error": sentence, "usage": bool}. It imports nothing of tuner, and ends when its socket is
-closed, which is also how it dies with tuner. Its servers end with it: each one's guard holds a pipe to it.
+"environment": {...}, "cores": [...]} with two descriptors, the control socket of the server's guard and its log. ARGUMENTS is
+what follows `vllm serve`. Out: first {"version", "platform", "arguments", "import_s"}, then for each request {"resolved": {...},
+"digest", "compile_key"}, {"pid": N}, or {"error": sentence, "usage": bool}. It imports nothing of tuner, and ends when its
+socket is closed, which is also how it dies with tuner. Its servers end with it: each one's guard holds a pipe to it.
 """
 
 import contextlib
@@ -67,7 +67,7 @@ class ForkServer:
         environment = dict(os.environ)
         try:
             if "start" in request:
-                return self._start(request["start"], request["environment"], *descriptors)
+                return self._start(request["start"], request["environment"], request["cores"], *descriptors)
             return self._resolve(request["resolve"])
         except resolving.Refused as error:
             return {"error": resolving.sentence(error), "usage": True}
@@ -86,20 +86,24 @@ class ForkServer:
         preparing.prepare(config)
         return told
 
-    def _start(self, arguments: list[str], environment: dict[str, str], control: int, log: int) -> dict[str, Any]:
+    def _start(
+        self, arguments: list[str], environment: dict[str, str], cores: list[int], control: int, log: int
+    ) -> dict[str, Any]:
         if reason := _unsafe(arguments):
             return {"error": reason, "usage": False}
         gc.collect()
         gc.freeze()  # the children share these pages as long as nobody counts references in them
         pid = os.fork()
         if pid == 0:
-            self._lead(arguments, environment, control, log)
+            self._lead(arguments, environment, cores, control, log)
         os.close(control)
         os.close(log)
         self._children.add(pid)
         return {"pid": pid}
 
-    def _lead(self, arguments: list[str], environment: dict[str, str], control: int, log: int) -> None:
+    def _lead(
+        self, arguments: list[str], environment: dict[str, str], cores: list[int], control: int, log: int
+    ) -> None:
         """In the first fork: become the leader of a session and guard the server, which is the second fork."""
         code = 1
         try:
@@ -117,6 +121,8 @@ class ForkServer:
                 os.setpgid(0, 0)
                 os.close(control)
                 os.close(self._lifeline)
+                with contextlib.suppress(OSError):  # such as a core that was taken away since
+                    os.sched_setaffinity(0, cores)
                 code = _serve(self._parser, arguments, environment)
             else:
                 code = guarding.guard(engine, control, self._lifeline, scratch=environment.get(guarding.SCRATCH))
