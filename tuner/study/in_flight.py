@@ -5,18 +5,14 @@ It proposes nothing, and stores nothing.
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 from tuner.execute.pool import Pool
 from tuner.execute.slot import Slot
 from tuner.study.attempt import Attempt, equals
-from tuner.study.setup import Setup
 from tuner.types import Outcome, Place, Proposal
-
-#: The environment variable that says which cards a CUDA program sees.
-VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 Launch = Callable[[Attempt, Slot], Outcome]
 
@@ -88,13 +84,3 @@ class InFlight:
         slot = flight.slot or self._slots[0]
         place = Place(slot=slot.number, gpus=tuple(gpu.uuid for gpu in slot.gpus), beside=flight.beside)
         return flight.attempt, first.result(), place
-
-
-def in_slot(setup: Setup, slot: Slot) -> Setup:
-    """The setup of a launch in a slot: its cards, and no others, are seen by what is started there."""
-    if len(setup.slots) == 1:
-        return setup
-    launcher = setup.launcher
-    if slot.gpus:
-        launcher = replace(launcher, caches={**launcher.caches, VISIBLE: ",".join(gpu.uuid for gpu in slot.gpus)})
-    return replace(setup, gpus=slot.gpus, run=slot.run or setup.run, launcher=launcher)

@@ -32,13 +32,14 @@ from tuner.study.explaining import explain
 from tuner.study.fingerprint import host_changed
 from tuner.study.gate import Gate, refuse_what_is_not_of_the_settings
 from tuner.study.identity import check_same, other_sampler, record_of
-from tuner.study.in_flight import InFlight, in_slot
+from tuner.study.in_flight import InFlight
 from tuner.study.launches import make_log_folder, run_recorded, sweep_leftovers
 from tuner.study.lease import holding
 from tuner.study.model import ServerModel
 from tuner.study.proposing import Proposing, words_of
 from tuner.study.setup import Setup, check_lengths
 from tuner.study.showing import Showing
+from tuner.study.slots import in_slot
 from tuner.study.transfer import transfer
 from tuner.study.verification import verify
 from tuner.study.watch import Shared, Watch

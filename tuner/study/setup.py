@@ -332,6 +332,11 @@ def _with_own_memory(space: SearchSpace, detected: Sequence[DetectedGpu]) -> Sea
     return space.with_memory(first.usable_bytes)
 
 
+def seen_gpus(space: SearchSpace, detected: Sequence[DetectedGpu]) -> tuple[DetectedGpu, ...]:
+    """Those that a CUDA program sees; none where the space is for the CPU."""
+    return visible(detected, os.environ.get(_VARIABLE)).gpus if space.gpu.names else ()
+
+
 def _gpus_of_a_trial(space: SearchSpace, detected: Sequence[DetectedGpu]) -> tuple[DetectedGpu, ...]:
     """The first of the visible GPUs, as many as the fixed parallel sizes need. Raises UsageError where fewer are visible."""
     if not space.gpu.names:
