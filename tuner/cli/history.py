@@ -20,7 +20,7 @@ from tuner.decide.verdict import AGAIN
 from tuner.decide.words.numbers import estimate_text, number
 from tuner.decide.words.quality import quality_lines
 from tuner.decide.words.recommended import value_of
-from tuner.decide.words.settings import at_best_text, settings, status
+from tuner.decide.words.settings import at_best_text, place_text, settings, status
 from tuner.diagnose.words import sentences
 from tuner.errors import UsageError
 from tuner.export.unreal import unreal_sentence
@@ -125,6 +125,8 @@ def _show_trial(trial: Trial, objectives: Sequence[Objective], console: Console)
     say(console, f"trial {trial.number}: {status(trial)}" + (" (vLLM's defaults)" if trial.is_default else ""))
     took_s = (trial.ended_at - trial.started_at).total_seconds()
     say(console, f"took {took_s:.0f} s from {trial.started_at:%Y-%m-%d %H:%M:%S} UTC")
+    if trial.place is not None and (where := place_text(trial.place)) is not None:
+        say(console, where)
     prose(console, f"settings: {settings(trial.params)}", indent="  ")
     say(console, f"command: {shlex.join(trial.command.argv)}")
     if trial.effective:

@@ -3,7 +3,7 @@
 from tuner.decide.objective import Objective
 from tuner.decide.rank import feasible, stopped_early
 from tuner.decide.words.numbers import number
-from tuner.types import Failed, Mark, Measured, Params, Trial, Twin
+from tuner.types import Failed, Mark, Measured, Params, Place, Trial, Twin
 
 
 def settings(params: Params, defaults: Params | None = None) -> str:
@@ -31,3 +31,11 @@ def at_best_text(objective: Objective, trial: Trial) -> str | None:
     value = objective.value(trial.outcome)
     bound = None if value is None else value * trial.outcome.at_best
     return f"at {'most' if objective.maximize else 'least'} {number(objective.metric, bound)}"
+
+
+def place_text(place: Place) -> str | None:
+    """Where one of several launches ran; None for one that had the host to itself."""
+    if not place.beside and not place.slot:
+        return None
+    others = f"beside {place.beside} other{'s' if place.beside > 1 else ''}" if place.beside else "alone"
+    return ", ".join(filter(None, (f"launched in slot {place.slot}", " ".join(place.gpus), others)))
