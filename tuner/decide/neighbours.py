@@ -13,7 +13,7 @@ from statistics import NormalDist, fmean
 
 from tuner.decide.objective import OBJECTIVES, Objective
 from tuner.decide.repeats import LEAST_ERROR, PRIOR_ERROR
-from tuner.types import Measured
+from tuner.types import Mark, Measured
 
 #: Slower by no more is undisturbed, as far as was seen. By `_RULED_OUT` it must not be in truth either: with less, a trial is
 #: not stopped early that is as good as the best (tuner/decide/early.py).
@@ -21,6 +21,8 @@ TOLERANCE, _RULED_OUT = 0.02, 0.08
 #: So many launches beside others at the most; all looks share the chance to be wrong, in either direction (Bonferroni).
 MOST_LOOKS = 3
 _LEVEL = 0.10
+#: What was measured so alone is no figure to compare with.
+_UNFIT = frozenset((Mark.CLIENT_BOUND, Mark.GPU_SHARED, Mark.THROTTLED, Mark.UNSTEADY))
 
 
 class Told(StrEnum):
@@ -41,6 +43,15 @@ class Disturbance:
     low: float | None = None
     high: float | None = None
     launches: int = 0
+
+    @property
+    def is_undisturbed(self) -> bool:
+        return self.told is Told.UNDISTURBED
+
+
+def is_fit(alone: Measured) -> bool:
+    """Whether anything can be compared with it."""
+    return not _UNFIT & {*alone.marks}
 
 
 def disturbance(alone: Measured, beside: Sequence[Measured], objectives: Sequence[Objective]) -> Disturbance:
@@ -70,7 +81,8 @@ def _of(alone: Measured, beside: Sequence[Measured], objective: Objective) -> Di
 def _told(slower: float, low: float, high: float) -> Told:
     if slower > TOLERANCE and low > 0:
         return Told.DISTURBED
-    return Told.UNDISTURBED if slower <= TOLERANCE and high <= _RULED_OUT else Told.UNCLEAR
+    is_faster = slower < -TOLERANCE and high < 0  # not by its neighbours: something else differed
+    return Told.UNDISTURBED if slower <= TOLERANCE and high <= _RULED_OUT and not is_faster else Told.UNCLEAR
 
 
 def _error(measured: Measured, objective: Objective) -> float | None:
