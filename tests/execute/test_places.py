@@ -70,7 +70,8 @@ def test_the_cards_of_a_server_are_on_one_node_where_they_can_be() -> None:
 
 def test_all_that_the_cores_allow_where_nobody_says_how_many() -> None:
     assert len(slots_of(cards(8), 1, host(64, gpus=8), None)) == 8
-    assert len(slots_of(cards(8), 1, host(8, gpus=8), None)) == 4  # 16 threads, 4 a launch
+    assert len(slots_of(cards(8), 1, host(8, gpus=8), None)) == 2  # 4 cores a launch
+    assert len(slots_of(cards(8), 1, host(64, gpus=8, lent=12), None)) == 3  # of a quota
     assert len(slots_of(cards(8), 4, host(64, gpus=8), None)) == 2
     assert len(slots_of(cards(2), 1, host(2, threads=1), None)) == 1
 
@@ -113,7 +114,7 @@ def test_only_cards_of_one_model_are_used() -> None:
         (4, 1, host(64), 8, r"--parallel 8: .* 8 GPUs and there are 4 NVIDIA L4: give --parallel 4"),
         (4, 2, host(64), 3, r"3 launches at once of 2 GPUs each .* 6 GPUs .*: give --parallel 2"),
         (2, 4, host(64), None, r"a launch needs 4 GPUs and there are 2 NVIDIA L4: .*--engine-arg"),
-        (4, 1, host(2), 4, r"--parallel 4: a launch needs 2 cores and this host lends 4.*: give --parallel 2"),
+        (4, 1, host(5), 4, r"--parallel 4: a launch needs 2 cores .* and this host lends 5: give --parallel 2"),
         (4, 1, host(64, lent=3), 2, r"this host lends 3: give --parallel 1"),
         (0, 1, host(2, threads=1), 2, r"this host lends 2: give --parallel 1"),
     ],

@@ -45,7 +45,7 @@ def test_a_host_of_two_nodes(tmp_path: Path) -> None:
     write(tmp_path / "bus/pci/devices/0000:af:00.0/numa_node", "-1")
     places = {"GPU-a": "0000:3b:00.0", "GPU-b": "0000:af:00.0", "GPU-c": None}
     found = topology([gpu("MIG-1", card="GPU-a"), gpu("GPU-b"), gpu("GPU-c")], tmp_path, places.__getitem__)
-    assert [(core.threads, core.node) for core in found.cores] == [({0, 4}, 0), ({1, 5}, 0), ({2, 6}, 1)]
+    assert [(*sorted(core.threads), core.node) for core in found.cores] == [(0, 4, 0), (1, 5, 0), (2, 6, 1)]
     assert found.lent == 4
     assert found.gpu_nodes == {"MIG-1": 1}
 
@@ -58,7 +58,7 @@ def test_a_sandbox_tells_nothing(tmp_path: Path, text: str | None) -> None:
         write(tmp_path / "devices/system/node/node0/cpulist", text)
         write(tmp_path / "bus/pci/devices/0000:3b:00.0/numa_node", text)
     found = topology([gpu("GPU-a")], tmp_path, lambda _: "0000:3b:00.0")
-    assert [(core.threads, core.node) for core in found.cores] == [({thread}, None) for thread in (0, 1, 2, 4, 5, 6)]
+    assert [(*core.threads, core.node) for core in found.cores] == [(thread, None) for thread in (0, 1, 2, 4, 5, 6)]
     assert not found.gpu_nodes
 
 

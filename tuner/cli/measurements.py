@@ -231,6 +231,11 @@ def _sentence(mark: Mark, measured: Measured, workload: Workload) -> str:
                 "vLLM accepted as many drafts as the workload says, whatever they were: the answers are not the model's, and"
                 " the speed is that of your text only as far as that acceptance is"
             )
+        case Mark.NEIGHBOURS:
+            return (
+                "other launches of the study were under load on the same host, before it was known that they do not disturb"
+                " it: it may do better alone, as the verification launches it"
+            )
 
 
 def _lengths_sentence(load: LoadMetrics) -> str:

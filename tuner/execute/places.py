@@ -34,14 +34,14 @@ def slots_of(
     groups = _groups(gpus, per_server, topology.gpu_nodes)
     if gpus and len(groups) < (most or 1):
         raise UsageError(_too_few_cards(gpus, per_server, len(groups), most))
-    count = most or max(1, min(len(groups), topology.lent // _good_cores(per_server)))
+    count = most or max(1, min(len(groups), _cores(topology) // _good_cores(per_server)))
     groups = groups[:count] if gpus else [()] * count
     if count == 1:
         return (Slot(number=0, gpus=groups[0]),)
-    if min(topology.lent, _threads(topology.cores)) < count * _LEAST_CORES or len(topology.cores) < count:
+    if (cores := _cores(topology)) < count * _LEAST_CORES:
         raise UsageError(
-            f"--parallel {count}: a launch needs {_LEAST_CORES} cores and this host lends {_lent(topology)}: give --parallel"
-            f" {max(1, min(topology.lent // _LEAST_CORES, len(topology.cores)))}"
+            f"--parallel {count}: a launch needs {_LEAST_CORES} cores (not hardware threads) and this host lends {cores}: give"
+            f" --parallel {max(1, cores // _LEAST_CORES)}"
         )
     return _with_cores(groups, topology)
 
@@ -49,7 +49,7 @@ def slots_of(
 def few_cores(slots: Sequence[Slot], topology: Topology) -> str | None:
     """A sentence where a launch has fewer cores than are good for it; None where it has enough."""
     good = _good_cores(len(slots[0].gpus))
-    if len(slots) == 1 or (each := topology.lent // len(slots)) >= good:
+    if len(slots) == 1 or (each := _cores(topology) // len(slots)) >= good:
         return None
     return (
         f"{len(slots)} launches at once have {each} cores each: {good} are recommended, so starts may be slow and the"
@@ -58,7 +58,8 @@ def few_cores(slots: Sequence[Slot], topology: Topology) -> str | None:
 
 
 def _good_cores(per_server: int) -> int:
-    """Two and one a card is the least by vLLM's documentation (Optimization, "CPU Resources for GPU Deployments")."""
+    """Two and one a card is the least by vLLM's documentation (Optimization, "CPU Resources for GPU Deployments"), which counts
+    cores and not their threads."""
     return max(_GOOD_CORES, _LEAST_CORES + per_server)
 
 
@@ -101,13 +102,9 @@ def _nearest(free: Sequence[Core], nodes: set[int | None]) -> list[Core]:
     return sorted(free, key=distance)
 
 
-def _threads(cores: Sequence[Core]) -> int:
-    return sum(len(core.threads) for core in cores)
-
-
-def _lent(topology: Topology) -> str:
-    threads, cores = min(topology.lent, _threads(topology.cores)), len(topology.cores)
-    return f"{threads}, which are threads of {cores} only" if cores < threads else str(threads)
+def _cores(topology: Topology) -> int:
+    """That work at once: a quota may lend the time of fewer than there are."""
+    return min(topology.lent, len(topology.cores))
 
 
 def _too_few_cards(gpus: Sequence[DetectedGpu], per_server: int, found: int, most: int | None) -> str:

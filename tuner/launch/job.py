@@ -1,6 +1,7 @@
 """What one launch needs, and the protocol of whoever runs it: a real launch, a simulated one, or an answer from recordings."""
 
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,24 @@ Tell = Callable[[str], None]
 Probe = Callable[[Endpoint, Tell], Coroutine[Any, Any, Quality]]
 
 
+@dataclass(slots=True, kw_only=True, eq=False)
+class Turn:
+    """A load's time on its host. Known at its end: how many `others` of the study were under load beside it, as a mean, and
+    whether it `may_be_slowed` by them."""
+
+    others: float = 0.0
+    may_be_slowed: bool = False
+
+
+#: A load runs inside, once it may; what it waits for is told.
+Turns = Callable[[Tell], AbstractAsyncContextManager[Turn]]
+
+
+def at_once(phase: Tell) -> AbstractAsyncContextManager[Turn]:
+    """The turn of a load that is alone on its host."""
+    return nullcontext(Turn())
+
+
 def _nobody(state: Underway) -> None:
     """Is told how far the load is."""
 
@@ -30,7 +49,7 @@ class Job:
     differ from another launch's; what cannot become as good as `outdo` is not measured to the end; with an `engine` the server
     is forked by it; `timeout_s` is for everything, from the start to the last request; `wait_for_gpu_s` is how long others that
     hold its GPUs' memory are waited for before that; `underway` is told how far the load is; `probe` asks the server questions
-    after its load, in time of its own."""
+    after its load, in time of its own; the load itself is in a turn of `turns`, and waits for it in nobody's time."""
 
     launcher: VllmLauncher
     command: Command
@@ -47,6 +66,7 @@ class Job:
     wait_for_gpu_s: float = 0.0
     underway: Callable[[Underway], None] = _nobody
     probe: Probe | None = None
+    turns: Turns = at_once
 
     def discarded(self) -> "Job":
         """The same with a short load, for a start whose measurement does not count: long enough for what is compiled at first

@@ -78,6 +78,7 @@ def marks(
         Mark.RANDOM_TEXT: workload.dataset is None and server is not None and server.drafts is not None,
         Mark.STOPPED_EARLY: result.at_best is not None,
         Mark.REPLAYED_ACCEPTANCE: False,  # who starts the server knows
+        Mark.NEIGHBOURS: False,  # who starts the others knows
     }
     return tuple(mark for mark in Mark if held[mark])
 

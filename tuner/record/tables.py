@@ -57,7 +57,8 @@ class Base(DeclarativeBase):
 
 class StudyRow(Base):
     """One study: what was asked, and where it was measured. The `tuner_` columns name the tuner that is running it: `lease`
-    grows with each, and `beat` while it lives."""
+    grows with each, and `beat` while it lives. `neighbours` is whether its launches disturb one another, null until that is
+    known."""
 
     __tablename__ = PREFIX + "study"
 
@@ -80,6 +81,7 @@ class StudyRow(Base):
     held_since: Mapped[datetime | None] = mapped_column(UtcDateTime)
     lease: Mapped[int] = mapped_column(server_default="0", default=0)
     beat: Mapped[int] = mapped_column(server_default="0", default=0)
+    neighbours: Mapped[JsonValue] = mapped_column(JSON(none_as_null=True), nullable=True)
 
 
 class TrialRow(Base):

@@ -30,7 +30,8 @@ from tuner.types import (
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
     """A proposal that vLLM was asked about. `passed` is what its `command` has beside what is fixed; `promise` is the gain that
-    was expected of it, `predicted` what the model of the server says, None where nobody says anything."""
+    was expected of it, `predicted` what the model of the server says, None where nobody says anything. One that `is_check` is
+    no trial: the defaults again, beside others."""
 
     proposal: Proposal
     passed: Params
@@ -39,6 +40,7 @@ class Attempt:
     started_at: datetime
     promise: float | None = None
     predicted: Predicted | None = None
+    is_check: bool = False
 
     @property
     def number(self) -> int:

@@ -48,12 +48,14 @@ class InFlight:
             self._pool.close()
 
     @property
-    def is_full(self) -> bool:
-        return len(self._flights) >= len(self._slots)
+    def free(self) -> int:
+        """How many slots have nothing to do."""
+        return len(self._slots) - len(self._flights)
 
     @property
     def proposals(self) -> list[Proposal]:
-        return [flight.attempt.proposal for flight in self._flights.values()]
+        """Of the trials."""
+        return [flight.attempt.proposal for flight in self._flights.values() if not flight.attempt.is_check]
 
     def has_equal(self, attempt: Attempt) -> bool:
         """Whether the same server is being launched."""

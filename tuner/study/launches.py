@@ -11,7 +11,7 @@ from tuner.decide.early import Outdo
 from tuner.errors import RunError, StorageError
 from tuner.launch.effective import effective_settings
 from tuner.launch.engine import Engine
-from tuner.launch.job import Job, Probe
+from tuner.launch.job import Job, Probe, Turns, at_once
 from tuner.launch.processes import end_session
 from tuner.launch.vllm import Launch
 from tuner.record.store import Store
@@ -71,11 +71,12 @@ def run_recorded(
     label: str = "",
     is_short: bool = False,
     probe: Probe | None = None,
+    turns: Turns = at_once,
 ) -> Outcome:
     """Run `command`, which has `params`, as trial `number`, forked by `engine` if there is one; `label` tells further
     launches of the same trial apart in the names of the logs. The first start on a host is run twice; only the second counts.
     Its window ends once it cannot become as good as `outdo`. With `is_short` it is asked whether it starts and serves, not how
-    well. `probe` asks the server questions after its load.
+    well. `probe` asks the server questions after its load, which is in a turn of `turns`.
 
     Raises RunError when the log cannot be written, or when a process of the server cannot be killed: nothing else is started
     on the GPU that it may hold.
@@ -98,6 +99,7 @@ def run_recorded(
         wait_for_gpu_s=setup.wait_for_gpu_s,
         underway=watch.underway,
         probe=probe,
+        turns=turns,
     )
     if is_short:
         return _run(setup, job.discarded(), store, watch, number)

@@ -36,6 +36,7 @@ from tuner.study.in_flight import InFlight
 from tuner.study.launches import make_log_folder, run_recorded, sweep_leftovers
 from tuner.study.lease import holding
 from tuner.study.model import ServerModel
+from tuner.study.neighbours import Neighbours
 from tuner.study.proposing import Proposing, words_of
 from tuner.study.setup import Setup, check_lengths
 from tuner.study.showing import Showing
@@ -121,6 +122,7 @@ class _Search:
         self._setup, self._store, self._engine, self._watch = setup, store, engine, watch
         self._proposing, self._book, self._budget, self._gate, self._study = proposing, book, budget, gate, study
         self._model, self._ending, self._showing = model, Ending(setup, watch.note), showing
+        self._neighbours = Neighbours(setup, store, watch.note)
         self._finished: list[Trial] = []
         self._is_over = False
 
@@ -153,15 +155,21 @@ class _Search:
                 while self._may_begin(flying) and (proposal := self._next(flying)) is not None:
                     if not self._begin(proposal, flying):
                         break
+                if self._neighbours.needs_check(self._finished, self._left(), len(flying)):
+                    flying.begin(self._check(), self._launch_check)
                 if not flying:
                     return
                 attempt, outcome, place = flying.landed()
-                self._finish(trial_of(self._setup, attempt, outcome, place), attempt.promise)
+                if attempt.is_check:
+                    self._neighbours.judge(self._finished, outcome)
+                else:
+                    self._finish(trial_of(self._setup, attempt, outcome, place), attempt.promise)
 
     def _may_begin(self, flying: InFlight) -> bool:
         """Whether another proposal is wanted now. The defaults have the host to themselves: all are compared with them. So has
         the launch of the best without ballast, whose turn is last."""
-        if self._is_over or flying.is_full or any(one.is_default for one in flying.proposals):
+        kept = self._neighbours.keeps_free(self._finished, self._left())
+        if self._is_over or flying.free <= kept or any(one.is_default for one in flying.proposals):
             return False
         launched, begun = self._launched(), sum(one.baseline is None for one in flying.proposals)
         if len(launched) + begun >= self._ending.limit and self._hand_settings(flying) is None:
@@ -178,6 +186,10 @@ class _Search:
                 "the search ends here: another trial and the verification would not end within --max-hours"
             )
         return not self._is_over
+
+    def _left(self) -> int:
+        """How many launches of the search have not ended yet."""
+        return 0 if self._is_over else self._ending.limit - len(self._launched())
 
     def _launched(self) -> list[Trial]:
         """By the search: the user's own settings come on top of --trials."""
@@ -275,9 +287,32 @@ class _Search:
         setup, watch = in_slot(self._setup, slot), self._watch.of(attempt.number)
         engine = self._engine if setup.warm and slot.run is None else None
         outcome = run_recorded(
-            setup, self._store, watch, attempt.number, attempt.command, attempt.passed, engine=engine, outdo=outdo
+            setup,
+            self._store,
+            watch,
+            attempt.number,
+            attempt.command,
+            attempt.passed,
+            engine=engine,
+            outdo=outdo,
+            turns=self._neighbours.turns_of(slot),
         )
         return self._gate.judged(outcome, setup, is_default=attempt.proposal.is_default)
+
+    def _check(self) -> Attempt:
+        """The defaults once more, which are no trial."""
+        defaults = defaults_of(self._finished)
+        assert defaults is not None
+        proposal = Proposal(number=defaults.number, params=defaults.params, is_default=True)
+        return replace(asked(self._setup, self._engine, proposal, self._finished), is_check=True)
+
+    def _launch_check(self, attempt: Attempt, slot: Slot) -> Outcome:
+        """In the thread of the slot."""
+        setup, watch, label = in_slot(self._setup, slot), self._watch.of(attempt.number), self._neighbours.label
+        engine, turns = self._engine if setup.warm else None, self._neighbours.check
+        return run_recorded(
+            setup, self._store, watch, attempt.number, attempt.command, {}, engine=engine, label=label, turns=turns
+        )
 
     def _finish(self, trial: Trial, promise: float | None) -> None:
         """Keep it, and tell it; `promise` is the gain that was expected of it. Raises RunError when it failed for what no other

@@ -2,8 +2,11 @@
 
 import asyncio
 import shutil
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tuner.errors import LaunchError
 from tuner.launch.host_memory import oom_kills
@@ -71,7 +74,8 @@ async def _attempt(job: Job, seen: Seen, phase: Tell) -> tuple[Outcome, bool]:
             ):
                 ready = True
                 try:
-                    found = await _measure(job, endpoint, group, workers, phase)
+                    measuring = partial(_measure, job, endpoint, group, workers, phase)
+                    found = await _in_turn(job, clock, measuring, phase)
                     if job.probe is not None:
                         clock.reschedule(None)  # the load is what --trial-timeout is for
                         found = replace(found, quality=await job.probe(endpoint, phase))
@@ -88,6 +92,19 @@ async def _attempt(job: Job, seen: Seen, phase: Tell) -> tuple[Outcome, bool]:
         what = "the server was ready" if ready else "the server was still starting"
         message = f"not done within {job.timeout_s:g} s (--trial-timeout); {what}"
         return _with_log(Failed(kind=FailureKind.TRIAL_TIMEOUT, message=message), job.log), ready
+
+
+async def _in_turn(
+    job: Job, clock: asyncio.Timeout, measuring: Callable[[], Coroutine[Any, Any, Measured]], phase: Tell
+) -> Measured:
+    """The measurement, once the load has its turn."""
+    end_s, now = clock.when(), asyncio.get_running_loop().time
+    clock.reschedule(None)
+    began_s = now()
+    async with job.turns(phase) as turn:
+        clock.reschedule(None if end_s is None else end_s + now() - began_s)
+        found = await measuring()
+    return replace(found, marks=(*found.marks, Mark.NEIGHBOURS)) if turn.may_be_slowed else found
 
 
 async def _measure(job: Job, endpoint: Endpoint, group: ProcessGroup, workers: Workers, phase: Tell) -> Measured:

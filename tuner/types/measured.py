@@ -174,6 +174,7 @@ class Mark(StrEnum):
     REPLAYED_ACCEPTANCE = (
         "replayed acceptance"  # drafts were accepted as often as the workload says, not for what they were
     )
+    NEIGHBOURS = "neighbours"  # other loads of the study ran on the host, and it was not known that they do not disturb
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
