@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from tuner.diagnose.judged import Attempt, judged
 from tuner.diagnose.words import remedy_text
 from tuner.errors import RunError
+from tuner.propose.candidates import Key, key_of
 from tuner.propose.prior import Earlier
 from tuner.propose.proposer import Proposer
 from tuner.propose.samplers import OURS
@@ -34,6 +35,7 @@ class Proposing:
         )
         self._objective, self._workload = setup.objective, setup.workload
         self._attempt: Attempt | None = None
+        self._promises: dict[Key, float | None] = {}
         self._proposer = Proposer(
             setup.space,
             words_of(setup),
@@ -50,13 +52,17 @@ class Proposing:
         if self._opening is not None and (frozen := self._opening.first(finished)):
             self._proposer.freeze(frozen)
 
-    def next(self, finished: Sequence[Trial], wished: Params | None) -> Proposal | None:
-        """None when nothing is left to propose; `ended` says why. Where a group was opened for a remedy, that is tried first,
-        by itself."""
+    def next(
+        self, finished: Sequence[Trial], wished: Params | None, running: Sequence[Proposal] = ()
+    ) -> Proposal | None:
+        """None when nothing is left to propose beside what is `running`; `ended` says why. Where a group was opened for a
+        remedy, that is tried first, by itself."""
         self._model.learn(finished)
-        proposal = self._proposer.propose(finished, wished or self._remedy(finished))
+        proposal = self._proposer.propose(finished, wished or self._remedy(finished), running)
         while proposal is None and self._opens(finished, 0.0):
-            proposal = self._proposer.propose(finished, wished or self._remedy(finished))
+            proposal = self._proposer.propose(finished, wished or self._remedy(finished), running)
+        if proposal is not None:
+            self._promises[key_of(proposal.params)] = self._proposer.promise
         return proposal
 
     def _remedy(self, finished: Sequence[Trial]) -> Params | None:
@@ -77,7 +83,7 @@ class Proposing:
     def promised(self, finished: Sequence[Trial]) -> float | None:
         """The gain that was expected of the last of the finished trials; None where nobody said, and where more is searched
         from here on."""
-        promise = self._proposer.promise
+        promise = self._promises.get(key_of(finished[-1].params)) if finished else None
         return None if self._opens(finished, promise) else promise
 
     def _opens(self, finished: Sequence[Trial], promise: float | None) -> bool:
