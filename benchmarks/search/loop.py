@@ -62,9 +62,9 @@ def search(pool: Pool, server: Server | None, strategy: Strategy, trials: int, s
         if params is None:
             break
         spent_s = time.perf_counter() - began_s
-        one = _launch(pool, server, params, strategy, found, compiled, f"{seed}:search:{len(found)}")
+        one = launch(pool, server, params, strategy, found, compiled, f"{seed}:search:{len(found)}")
         found.append(replace(one, proposal_s=spent_s))
-        study.add_trial(told([_trial(pool, 0, one, one.params, is_default=len(found) == 1)], (), words)[0])
+        study.add_trial(told([trial_of(pool, 0, one, one.params, is_default=len(found) == 1)], (), words)[0])
     return found
 
 
@@ -72,12 +72,12 @@ def trials_of(pool: Pool, found: Sequence[Launched]) -> list[Trial]:
     """As the product's decisions take them."""
     defaults = pool.points.defaults
     return [
-        _trial(pool, number, one, {**defaults, **one.params}, is_default=number == 0)
+        trial_of(pool, number, one, {**defaults, **one.params}, is_default=number == 0)
         for number, one in enumerate(found)
     ]
 
 
-def _trial(pool: Pool, number: int, one: Launched, params: Params, *, is_default: bool) -> Trial:
+def trial_of(pool: Pool, number: int, one: Launched, params: Params, *, is_default: bool) -> Trial:
     return Trial(
         number=number,
         params=params,
@@ -100,16 +100,16 @@ def _next(
     if pool.is_exact:
         if len(found) == len(pool.recorded):
             return None
-        return pool.nearest(_asked(pool, study, distributions), [one.params for one in found])
+        return pool.nearest(asked(pool, study, distributions), [one.params for one in found])
     launched = {key(one.params) for one in found}
     for _ in range(_REPEATS):
-        params = _asked(pool, study, distributions)
+        params = asked(pool, study, distributions)
         if key(params) not in launched and not pool.space.violations(params):
             return params
     return None
 
 
-def _asked(pool: Pool, study: optuna.Study, distributions: Mapping[str, BaseDistribution]) -> Params:
+def asked(pool: Pool, study: optuna.Study, distributions: Mapping[str, BaseDistribution]) -> Params:
     """A proposal. The trial that asked is failed, which samplers leave out; what is launched is told as another one."""
     trial = study.ask()
     params: dict[str, Value] = {}
@@ -127,7 +127,7 @@ def _suggested(trial: optuna.Trial, name: str, of: BaseDistribution) -> Value:
     return round(value, 12) if isinstance(value, float) else value
 
 
-def _launch(
+def launch(
     pool: Pool,
     server: Server | None,
     params: Params,

@@ -65,3 +65,13 @@ def test_a_point_beside_a_failure_is_in_doubt() -> None:
     seen = [ok(point(0.98, "auto", 32)), ok(point(0.8, "fp8", 32)), bad(point(0.9)), ok(point(0.8))]
     assert chance(point(0.92), *seen) < chance(point(0.98), *seen) + 0.3
     assert chance(point(0.92), *seen) < 0.8
+
+
+def test_what_is_suspected_and_runs_has_no_chance_beside_that() -> None:
+    seen = [ok(point(0.9)), bad(point(0.9, "fp8"))]
+    asked = [point(0.82, "fp8", 32), point(0.82, "auto", 32)]
+    beside = chances(asked, Encoding(SPACE), seen, np.ones(2), [point(0.84, "fp8")])
+    other = chances(asked, Encoding(SPACE), seen, np.ones(2), [point(0.84)])
+    assert beside[0] == 0
+    assert other[0] > 0
+    assert beside[1] == other[1] > 0.5

@@ -42,7 +42,7 @@ def test_the_gradient_is_that_of_the_loss() -> None:
     at = start + rng.normal(0, 0.3, len(start))
     arguments = (squares, np.full((20, 20), 2.25), y, np.full(20, 4e-4), start)
     numeric = approx_fprime(at, lambda theta: surrogate._loss(theta, *arguments)[0], 1e-6)
-    assert surrogate._loss(at, *arguments)[1] == pytest.approx(numeric, abs=1e-3)
+    assert surrogate._loss(at, *arguments)[1] == pytest.approx(numeric, rel=1e-3, abs=1e-3)
 
 
 def test_intervals_hold_what_they_promise() -> None:
@@ -109,3 +109,19 @@ def test_noisy_points_count_less() -> None:
         )
     )
     assert model.predict(np.array([[0.05]]))[0][0] < 0.2
+
+
+@pytest.mark.parametrize("believed", [True, False])
+def test_believing_what_runs_moves_no_expectation_and_makes_it_surer_nearby(believed: bool) -> None:
+    """It is what the process says of the same values, had they been measured."""
+    rng = np.random.default_rng(4)
+    x, running, at = rng.random((9, 3)), rng.random((4, 3)), rng.random((30, 3))
+    model = Surrogate(data(x, truth(x), trend=0.5 * x[:, 0], believed=believed))
+    beside = model.believing(running, 0.5 * running[:, 0], 0.02)
+    before, after = model.predict(at, 0.5 * at[:, 0]), beside.predict(at, 0.5 * at[:, 0])
+    assert after[0] == pytest.approx(before[0], abs=1e-9)
+    assert (after[1] <= before[1] + 1e-9).all()
+    there, now = model.predict(running, 0.5 * running[:, 0]), beside.predict(running, 0.5 * running[:, 0])
+    assert (now[1] < 0.7 * there[1]).any()
+    twice = model.believing(running[:2], 0.5 * running[:2, 0], 0.02).believing(running[2:], 0.5 * running[2:, 0], 0.02)
+    assert twice.predict(at, 0.5 * at[:, 0])[1] == pytest.approx(after[1], abs=1e-6)

@@ -19,12 +19,15 @@ from tuner.propose.feasibility import chances
 from tuner.propose.history import Seen
 from tuner.propose.models import Models, fitted
 from tuner.propose.prior import Earlier, Prior
+from tuner.propose.subset import subset
 from tuner.propose.surrogate import Vector
 from tuner.propose.view import Looking, View
 from tuner.types import Params
 
 #: Points beside the best that are looked at: at the beginning, in so many rounds at the most, and with each proposal.
 _CLIMB, _ROUNDS, _NEAR = 40, 4, 10
+#: So many of them are remembered, the last ones.
+_REMEMBERED = 2_000
 #: By how much, in a logarithm, a latency may be off where only an expectation speaks.
 _SLO_UNSURE = 0.3
 #: A point that starts with this chance is as good as any where nothing else is known.
@@ -68,10 +71,11 @@ class Chooser:
         #: Whether the prior was dropped.
         self.dropped = False
 
-    def choose(self, seen: Sequence[Seen], tried: Collection[Key]) -> Choice | None:
-        """None where every candidate that may start was tried; what was `tried` need not have been launched."""
+    def choose(self, seen: Sequence[Seen], tried: Collection[Key], running: Sequence[Params] = ()) -> Choice | None:
+        """None where every candidate that may start was tried; what was `tried` need not have been launched. Nothing that is
+        `running` is chosen again."""
         with threadpool_limits(limits=1, user_api="blas"):  # the matrices are small: threads would wait for each other
-            return _Turn(self, seen, tried).choice()
+            return _Turn(self, seen, {*tried, *map(key_of, running)}, running).choice()
 
     def looking(self, turn: int) -> Looking:
         """With another mixture of several objectives each turn, so that all of a front is looked for (Knowles 2006, ParEGO)."""
@@ -93,15 +97,15 @@ class Chooser:
         return [point for key, point in every.items() if key not in tried]
 
     def beside(self, centers: Sequence[Params], most: int, seed: int, known: Collection[Key]) -> list[Params]:
-        """Points near these that are not known yet, remembered from now on."""
+        """Points near these that are not known yet, remembered for the next proposals."""
         near = {key_of(point): point for center in centers for point in self.candidates.near(center, most, seed)}
         new = {key: point for key, point in near.items() if key not in known}
-        self._beside |= new
+        self._beside = dict([*(self._beside | new).items()][-_REMEMBERED:])
         return list(new.values())
 
-    def models(self, looking: Looking, seen: Sequence[Seen]) -> Models:
+    def models(self, looking: Looking, seen: Sequence[Seen], running: Sequence[Params] = ()) -> Models:
         """Fitted to what was measured; the user is told when the prior is dropped."""
-        found = fitted(looking, seen, self._earlier, dropped=self.dropped)
+        found = fitted(looking, seen, self._earlier, running, dropped=self.dropped)
         if found.known.trend is not None and not found.believed and not self.dropped:
             self.dropped = True
             self._tell(_no_help(found.known.trend, [one.score(looking.weights) for one in seen]))
@@ -117,18 +121,23 @@ class Chooser:
 class _Turn:
     """One choice."""
 
-    def __init__(self, chooser: Chooser, seen: Sequence[Seen], tried: Collection[Key]) -> None:
-        self._chooser, self._seen, self._tried = chooser, seen, tried
+    def __init__(
+        self, chooser: Chooser, seen: Sequence[Seen], tried: Collection[Key], running: Sequence[Params]
+    ) -> None:
+        self._chooser, self._seen, self._tried, self._running = chooser, seen, tried, running
         self._measured = [one for one in seen if one.measured]
-        self._looking = chooser.looking(len(seen))
+        #: What was measured, and what will be: the steps of the design.
+        self._launched = [*(one.params for one in self._measured), *running]
+        self._turn = len(seen) + len(running)
+        self._looking = chooser.looking(self._turn)
 
     def choice(self) -> Choice | None:
         view = self._at(self._chooser.untried(self._tried))
         if not view.points:
-            view = self._at(self._chooser.beside([one.params for one in self._seen], _CLIMB, 0, self._tried))
+            view = self._at(self._chooser.beside(self._centers(), _CLIMB, 0, self._tried))
         if not view.points:
             return None
-        step = len(self._measured) - 1  # the defaults are no step
+        step = len(self._launched) - 1  # the defaults are no step
         says_something = view.says_something and not self._chooser.dropped
         if says_something and self._chooser.leaves_out("residual"):
             return self._first(view)
@@ -139,16 +148,18 @@ class _Turn:
         return self._improving(view)
 
     def _is_to_be_tested(self) -> bool:
-        """Whether a gain over the defaults was expected, and nothing that was launched has it, or most of it. Else the rest of
-        the design would bring nothing (docs/search.md)."""
+        """Whether a gain over the defaults was expected of what was launched, and nothing that was measured has it, or most of
+        it. Else the rest of the design would bring nothing (docs/search.md)."""
         if self._chooser.leaves_out("contrast"):
             return False
-        trend = self._looking.at([one.params for one in self._measured]).trend
+        trend = self._looking.at(self._launched).trend
         assert trend is not None
-        score = [one.score(self._looking.weights) for one in self._measured]
-        expected, measured = trend - trend[0], np.array(score) - score[0]
-        shows = expected > _SHOWS
-        return bool(shows.any()) and not (shows & (measured >= _SHOWN * expected)).any()
+        expected = trend - trend[0]
+        shows, score = expected > _SHOWS, np.array([one.score(self._looking.weights) for one in self._measured])
+        if not len(score):
+            return bool(shows.any())
+        seen = slice(len(score))
+        return bool(shows.any()) and not (shows[seen] & (score - score[0] >= _SHOWN * expected[seen])).any()
 
     def _at(self, points: Sequence[Params]) -> View:
         """Without those that surely do not start."""
@@ -158,7 +169,12 @@ class _Turn:
         return view if (view.starts > 0).all() else view.only(view.starts > 0)
 
     def _starts(self, view: View) -> Vector:
-        return np.maximum(chances(view.points, self._looking.encoding, self._seen, view.starts), _NOTHING)
+        found = chances(view.points, self._looking.encoding, self._seen, view.starts, self._running)
+        return np.maximum(found, _NOTHING)
+
+    def _centers(self) -> list[Params]:
+        """All that was launched."""
+        return [*(one.params for one in self._seen), *self._running]
 
     def _first(self, view: View) -> Choice:
         """The best that is expected; of those that are as good the one with the fewest settings changed."""
@@ -172,7 +188,7 @@ class _Turn:
         for point in self._chooser.candidates.wished:
             if key_of(point) not in self._tried:
                 return Choice(params=point)
-        starts, launched = self._starts(view), self._looking.encoding.encode([one.params for one in self._seen])
+        starts, launched = self._starts(view), self._looking.encoding.encode(self._centers())
         possible = [int(i) for i in np.flatnonzero(starts >= min(_LIKELY, float(starts.max())))]
         rng = self._chooser.rng(len(self._tried))
         return Choice(params=view.points[design.farthest(view.x, launched, possible, rng)])
@@ -190,7 +206,7 @@ class _Turn:
             return self._first(self._climbed(view))
         assert view.trend is not None
         utility, encoding = self._utility(view), self._looking.encoding
-        launched = [one.params for one in self._measured]
+        launched = self._launched
         if step == 1:
             groups = {name: p.group for name, p in self._chooser.candidates.parameters.items() if p.group is not None}
             return Choice(params=view.points[design.second(view.points, utility, encoding, groups, launched)])
@@ -213,29 +229,43 @@ class _Turn:
         return self._at([*view.points, *new]) if new else view
 
     def _improving(self, view: View) -> Choice:
-        models = self._chooser.models(self._looking, self._measured)
+        learned = self._learned()
+        models = self._chooser.models(self._looking, learned, self._running)
         best = models.best()
-        rating, gain = self._rated(view, models, best)
-        centers = [view.points[int(rating.argmax())], *([self._measured[best[0]].params] if best else [])]
-        if (wider := self._wider(view, centers, _NEAR, len(self._seen))) is not view:
+        rating, gain = self._rated(view, models, best, learned)
+        centers = [view.points[int(rating.argmax())], *([best[0]] if best else [])]
+        if (wider := self._wider(view, centers, _NEAR, self._turn)) is not view:
             view = wider
-            rating, gain = self._rated(view, models, best)
+            rating, gain = self._rated(view, models, best, learned)
         top = int(rating.argmax())
-        return Choice(params=view.points[top], promise=None if gain is None else expm1(float(gain[top])))
+        known = gain is not None and (not self._running or models.has_feasible)
+        return Choice(params=view.points[top], promise=expm1(float(gain[top])) if known and gain is not None else None)
 
-    def _rated(self, view: View, models: Models, best: tuple[int, float] | None) -> tuple[Vector, Vector | None]:
+    def _learned(self) -> list[Seen]:
+        """What the surrogates are fitted to."""
+        score = np.array([one.score(self._looking.weights) for one in self._measured])
+        exact = np.array([not one.bound for one in self._measured])
+        x = self._looking.encoding.encode([one.params for one in self._measured])
+        return [self._measured[i] for i in subset(x, score, exact)]
+
+    def _rated(
+        self, view: View, models: Models, best: tuple[Params, float] | None, learned: Sequence[Seen]
+    ) -> tuple[Vector, Vector | None]:
         """What launching each point is worth, a logarithm; and the gain expected of it, None where there is nothing to gain
         over."""
-        chance, cost = self._starts(view) * np.maximum(models.feasible(view), _NOTHING), self._cost_s(view, models)
+        chance, cost = (
+            self._starts(view) * np.maximum(models.feasible(view), _NOTHING),
+            self._cost_s(view, models, learned),
+        )
         if best is None:
             return np.log(np.maximum(chance, _NOTHING)) - np.log(cost), None
         gain = expected_improvement(*models.predict(view), best[1]) * chance
         return np.log(np.maximum(gain, _NOTHING)) - np.log(cost), gain
 
-    def _cost_s(self, view: View, models: Models) -> Vector:
+    def _cost_s(self, view: View, models: Models, learned: Sequence[Seen]) -> Vector:
         if self._chooser.leaves_out("order"):
             return np.ones(len(view.points))
-        return launch_s(view.keys, self._measured, models.known.keys)
+        return launch_s(view.keys, learned, models.known.keys)
 
 
 def _no_help(trend: Vector, score: Sequence[float]) -> str:

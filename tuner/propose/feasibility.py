@@ -19,12 +19,21 @@ from tuner.types import Params, Value
 _PART, _LEFT = 0.5, 0.1
 #: How near points must be to say something of each other, and as how many launches nearby the expectation counts.
 _NEAR, _COUNTS = 0.35, 1.0
+#: Distances of so many points are held at once: of 20,000 to 2,000 launches it would be gigabytes.
+_AT_ONCE = 64
 
 _Suspect = Callable[[Params], bool]
 
 
-def chances(points: Sequence[Params], encoding: Encoding, seen: Sequence[Seen], expected: Vector) -> Vector:
-    """That each point starts, 0..1; `expected` are what the points' own predictions say."""
+def chances(
+    points: Sequence[Params],
+    encoding: Encoding,
+    seen: Sequence[Seen],
+    expected: Vector,
+    running: Sequence[Params] = (),
+) -> Vector:
+    """That each point starts, 0..1; `expected` are what the points' own predictions say. What is suspected and runs now is
+    being tested: it has no chance beside that."""
     good, bad = [s.params for s in seen if s.measured], [s for s in seen if not s.measured]
     if not bad:
         return expected
@@ -37,6 +46,8 @@ def chances(points: Sequence[Params], encoding: Encoding, seen: Sequence[Seen], 
             has = np.array([sum(suspect(point) for suspect in suspects) / len(suspects) for point in points])
             once = (1 - has) * np.where(has > _PART, _LEFT, 1.0) + _LEFT**2
             found = found * (np.minimum(once, 1.0) if len(failures) == 1 else has == 0)
+            if tested := [suspect for suspect in suspects if any(map(suspect, running))]:
+                found = found * np.array([not any(suspect(point) for suspect in tested) for point in points])
     return found
 
 
@@ -81,8 +92,9 @@ def _nearby(points: Matrix, good: Matrix, bad: Matrix, expected: Vector) -> Vect
 
 
 def _weights(points: Matrix, others: Matrix) -> Vector:
-    if not len(others):
-        return np.zeros(len(points))
-    square = ((points[:, None, :] - others[None, :, :]) ** 2).sum(axis=2)
-    weights: Vector = np.exp(-square / (2 * _NEAR**2)).sum(axis=1)
+    weights = np.zeros(len(points))
+    for begin in range(0, len(points) if len(others) else 0, _AT_ONCE):
+        some = slice(begin, begin + _AT_ONCE)
+        square = ((points[some, None, :] - others[None, :, :]) ** 2).sum(axis=2)
+        weights[some] = np.exp(-square / (2 * _NEAR**2)).sum(axis=1)
     return weights

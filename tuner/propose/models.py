@@ -1,11 +1,14 @@
 """What was launched in; a surrogate of the objective and one of each latency that has an SLO out. Pure.
 
 Each learns what is measured beside what is expected. Whether the expectation of the objective is believed is decided here, by
-which of two surrogates, with it and without, makes what was measured more probable (their evidence).
+which of two surrogates, with it and without, makes what was measured more probable (their evidence). What runs is believed to
+bring just what is expected of it (the kriging believer: Ginsbourger, Le Riche & Carraro 2010, "Kriging is well-suited to
+parallelize optimization"): a lie that is the same for all points would be learned as what the expectation is off by.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +19,7 @@ from tuner.propose.history import Seen
 from tuner.propose.prior import Earlier
 from tuner.propose.surrogate import Data, Surrogate, Vector
 from tuner.propose.view import Looking, View
+from tuner.types import Params
 
 #: By how much points are thought to differ from what is expected of them, and from each other without any expectation; by how
 #: much latencies do.
@@ -49,14 +53,20 @@ class _Fitted:
         mean, deviation = self.surrogate.predict(x, trend if self.surrogate.has_trend else None)
         return mean + self.center, deviation
 
+    def believing(self, running: View, trend: Vector | None, error: float) -> "_Fitted":
+        made = self.surrogate.believing(running.x, trend if self.surrogate.has_trend else None, error)
+        return _Fitted(made, self.center)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Models:
-    """`known` are the points that were measured; `believed` is whether the surrogates follow what is expected."""
+    """`known` are the points that were measured, `running` those that run; `believed` is whether the surrogates follow what is
+    expected."""
 
     objective: _Fitted
     slos: Mapping[str, _Fitted]
     known: View
+    running: View
     exact: NDArray[np.bool_]
     believed: bool
 
@@ -71,17 +81,37 @@ class Models:
             found = found * below(*model.predict(view.x, view.slos.get(name)))
         return found
 
-    def best(self) -> tuple[int, float] | None:
-        """Which of the known points is believed to be the best feasible one, and what is believed of it."""
-        mean, _ = self.predict(self.known)
-        mean = np.where(self.exact & (self.feasible(self.known) >= _FEASIBLE), mean, -np.inf)
+    def best(self) -> tuple[Params, float] | None:
+        """Which of the known and running points is believed to be the best feasible one, and what is believed of it."""
+        found = [self._best(self.known, self.exact)]
+        if self.running.points:
+            found.append(self._best(self.running, np.ones(len(self.running.points), dtype=bool)))
+        return max((one for one in found if one is not None), key=lambda one: one[1], default=None)
+
+    @property
+    def has_feasible(self) -> bool:
+        """Whether one of the known points is believed to be feasible."""
+        return self._best(self.known, self.exact) is not None
+
+    def _best(self, view: View, exact: NDArray[np.bool_]) -> tuple[Params, float] | None:
+        mean, _ = self.predict(view)
+        mean = np.where(exact & (self.feasible(view) >= _FEASIBLE), mean, -np.inf)
         top = int(mean.argmax())
-        return (top, float(mean[top])) if np.isfinite(mean[top]) else None
+        return (view.points[top], float(mean[top])) if np.isfinite(mean[top]) else None
 
 
-def fitted(looking: Looking, seen: Sequence[Seen], earlier: Sequence[Earlier], *, dropped: bool) -> Models:
+def fitted(
+    looking: Looking,
+    seen: Sequence[Seen],
+    earlier: Sequence[Earlier],
+    running: Sequence[Params] = (),
+    *,
+    dropped: bool,
+) -> Models:
     """`seen` are measured, at least one of them exactly; with `dropped` the expectation was dropped before."""
-    known = looking.at([one.params for one in seen])
+    launched = looking.at([*(one.params for one in seen), *running])
+    is_known = np.arange(len(launched.points)) < len(seen)
+    known, beside = launched.only(is_known), launched.only(~is_known)
     bound = np.array([one.bound for one in seen])
     bound &= not bound.all()  # bounds alone say nothing
     y = np.array([one.score(looking.weights) for one in seen])
@@ -99,7 +129,11 @@ def fitted(looking: Looking, seen: Sequence[Seen], earlier: Sequence[Earlier], *
         name: _fit(looking, known, _slo_values(name, known, seen, error, believed=believed))
         for name in sorted({name for one in seen for name in one.slos})
     }
-    return Models(objective=objective, slos=slos, known=known, exact=~bound, believed=believed)
+    if running:
+        usual = median(error[~bound])
+        objective = objective.believing(beside, beside.trend, usual)
+        slos = {name: model.believing(beside, beside.slos.get(name), usual) for name, model in slos.items()}
+    return Models(objective=objective, slos=slos, known=known, running=beside, exact=~bound, believed=believed)
 
 
 def _slo_values(name: str, known: View, seen: Sequence[Seen], error: Vector, *, believed: bool) -> _Values:

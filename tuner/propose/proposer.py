@@ -69,17 +69,18 @@ class Proposer:
     def propose(
         self, trials: Sequence[Trial], wished: Params | None = None, running: Sequence[Proposal] = ()
     ) -> Proposal | None:
-        """The next settings; None when nothing is left to try, and `ended` says so.
+        """The next settings; None when nothing is left to try beside what was tried and is `running`, and `ended` says so.
 
         First vLLM's defaults, then what is wished, if it is new and can run, then the points that the space enqueues, which our
         own samplers choose themselves, then the sampler's.
         """
         self.promise = None
-        number = max((trial.number for trial in trials), default=-1) + 1
-        if not trials:
+        begun: list[Trial | Proposal] = [*trials, *running]
+        number = max((one.number for one in begun), default=-1) + 1
+        if not begun:
             return Proposal(number=number, params=self._defaults, is_default=True)
-        tried = {key_of(trial.params) for trial in trials} | {key_of(one.params) for one in running}
-        for params in self._points(trials, number, wished, tried):
+        tried = {key_of(one.params) for one in begun}
+        for params in self._points(trials, running, number, wished, tried):
             if key_of(params) not in tried and not self._space.violations(params):
                 return Proposal(number=number, params=params)
             self.promise = None
@@ -107,7 +108,12 @@ class Proposer:
                 tell(refusal(self._space, point, self._defaults))
 
     def _points(
-        self, trials: Sequence[Trial], number: int, wished: Params | None, tried: Collection[Key]
+        self,
+        trials: Sequence[Trial],
+        running: Sequence[Proposal],
+        number: int,
+        wished: Params | None,
+        tried: Collection[Key],
     ) -> Iterator[Params]:
         if wished and (whole := completed(self._space, wished, self._defaults)) is not None:
             yield whole
@@ -115,7 +121,7 @@ class Proposer:
             yield from self._enqueued
         sampler = self._ours or drawing(self._name, self._seed, number)
         if sampler is not None:
-            study = self._study(trials, sampler)
+            study = self._study(trials, running, sampler)
             for _ in range(_REPEATS):
                 params = self._sample(study)
                 self.promise = self._ours.promise if self._ours is not None else None
@@ -123,14 +129,18 @@ class Proposer:
         self.promise = None
         yield from self._left(number, tried)
 
-    def _study(self, trials: Sequence[Trial], sampler: optuna.samplers.BaseSampler) -> optuna.Study:
+    def _study(
+        self, trials: Sequence[Trial], running: Sequence[Proposal], sampler: optuna.samplers.BaseSampler
+    ) -> optuna.Study:
         """In memory. Optuna's samplers are not told of a trial outside of what is searched: it would take its parameters out of
         those that they model together."""
         words = self._words
         study = optuna.create_study(directions=directions(words), sampler=sampler)
         study.set_metric_names([objective.metric for objective in words.objectives])
-        known = trials if self._name in OURS else [t for t in trials if is_inside(t.params, words.parameters)]
-        study.add_trials(told(known, (), words))
+        every = self._name in OURS
+        known = [t for t in trials if every or is_inside(t.params, words.parameters)]
+        begun = [p for p in running if every or is_inside(p.params, words.parameters)]
+        study.add_trials(told(known, begun, words))
         return study
 
     def _sample(self, study: optuna.Study) -> Params:

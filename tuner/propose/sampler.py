@@ -13,7 +13,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.search_space import IntersectionSearchSpace
 from optuna.study import Study, StudyDirection
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from tuner.propose.candidates import Candidates, key_of
 from tuner.propose.choosing import Chooser
@@ -71,9 +71,11 @@ class ModelSampler(BaseSampler):
             return {}
         chooser = self._made(study, search_space)
         trials = study.get_trials(deepcopy=False)
-        tried = {key_of(_within(t.params, chooser)) for t in trials if t.number != trial.number and t.params}
+        others = [t for t in trials if t.number != trial.number and t.params]
+        tried = {key_of(_within(t.params, chooser)) for t in others}
         seen = [one for one in history(trials, study.directions) if one.params]
-        choice = chooser.choose(seen, tried)
+        running = [dict(t.params) for t in others if t.state is TrialState.RUNNING]
+        choice = chooser.choose(seen, tried, running)
         if choice is None:
             return {}
         self.promise = choice.promise

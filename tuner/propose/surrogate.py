@@ -6,6 +6,7 @@ Matern 5/2 over encoded points, one length scale for all parameters while there 
 neither settings nor servers.
 """
 
+from copy import copy
 from dataclasses import dataclass
 from math import exp, log, pi, sqrt
 
@@ -73,17 +74,28 @@ class Surrogate:
 
     def predict(self, x: Matrix, trend: Vector | None = None) -> tuple[Vector, Vector]:
         """Mean and standard deviation at each of the points, without the noise of a measurement."""
-        kept = self._kept
-        across = self._kernel(x, self._data.x[kept], self._theta)
-        across += self._linear(
-            trend, None if self._data.trend is None else self._data.trend[kept], len(x), int(kept.sum())
-        )
+        across = self._covariance(x, trend, self._x, self._trend)
         prior = np.exp(2 * self._theta[-2]) + _MEAN_SD**2
         if trend is not None and self._data.trend is not None:
             prior = prior + (self._trend_sd * (trend - self._center)) ** 2
         mean = across @ self._alpha + (trend if trend is not None and self._data.believed else 0.0)
         half = solve_triangular(self._factor, across.T, lower=True)
         return mean, np.sqrt(np.maximum(prior - np.sum(half * half, axis=0), 1e-12))
+
+    def believing(self, x: Matrix, trend: Vector | None, error: float) -> "Surrogate":
+        """As if just what is expected of these points had been measured there, with this error: it expects the same
+        everywhere, and is surer near to them. What was learned of the data itself stays."""
+        made, across = copy(self), self._covariance(x, trend, self._x, self._trend)
+        half = solve_triangular(self._factor, across.T, lower=True)
+        inner = self._covariance(x, trend, x, trend) - half.T @ half
+        inner[np.diag_indices_from(inner)] += error**2 + np.exp(2 * self._theta[-1]) + _JITTER
+        made._factor = np.block(
+            [[self._factor, np.zeros((len(self._x), len(x)))], [half.T, cholesky(inner, lower=True)]]
+        )
+        made._alpha = np.concatenate([self._alpha, np.zeros(len(x))])
+        made._x = np.vstack([self._x, x])
+        made._trend = None if self._trend is None or trend is None else np.concatenate([self._trend, trend])
+        return made
 
     def contrast(self, one: Matrix, other: Matrix) -> tuple[float, float, float]:
         """By how much the mean over the points `one` is above that over `other`: what is expected of it, its standard
@@ -92,7 +104,7 @@ class Surrogate:
         points = np.vstack([one, other])
         weights = np.concatenate([np.full(len(one), 1 / len(one)), np.full(len(other), -1 / len(other))])
         prior = float(weights @ self._kernel(points, points, self._theta) @ weights)
-        across = weights @ self._kernel(points, self._data.x[self._kept], self._theta)  # the mean cancels
+        across = weights @ self._kernel(points, self._x, self._theta)  # the mean cancels
         half = solve_triangular(self._factor, across, lower=True)
         return float(across @ self._alpha), sqrt(max(prior - float(half @ half), 0.0)), sqrt(max(prior, 0.0))
 
@@ -116,12 +128,12 @@ class Surrogate:
 
     def _fit(self, y: Vector, error: Vector, kept: NDArray[np.bool_]) -> None:
         data = self._data
-        self._kept = kept
         trend = np.zeros(len(y)) if data.trend is None else data.trend
         self._center = float(trend[kept].mean())
         rest, noise = (y - trend * data.believed)[kept], error[kept] ** 2
         x = data.x[kept]
-        fixed = self._linear(trend[kept], None if data.trend is None else trend[kept], len(x), len(x))
+        self._x, self._trend = x, None if data.trend is None else data.trend[kept]
+        fixed = self._linear(self._trend, self._trend, len(x), len(x))
         squares = self._squares(x, x)
         own = len(x) >= OWN_SCALES
         start = self._start(own, log(data.signal))
@@ -160,6 +172,12 @@ class Surrogate:
         a, b = one * scaled, other * scaled
         square = np.maximum((a * a).sum(1)[:, None] + (b * b).sum(1)[None, :] - 2 * a @ b.T, 0.0)
         found: Matrix = np.exp(2 * theta[-2]) * _matern(np.sqrt(5 * square))
+        return found
+
+    def _covariance(self, one: Matrix, its: Vector | None, other: Matrix, others: Vector | None) -> Matrix:
+        """Of the truth at each of some points, whose trend is `its`, with that at each of others."""
+        found = self._kernel(one, other, self._theta)
+        found += self._linear(its, others, len(one), len(other))
         return found
 
     def _linear(self, one: Vector | None, other: Vector | None, rows: int, columns: int) -> Matrix:

@@ -57,7 +57,7 @@ class Proposing:
         remedy, that is tried first, by itself."""
         self._model.learn(finished)
         proposal = self._proposer.propose(finished, wished or self._remedy(finished), running)
-        while proposal is None and not running and self._opens(finished, 0.0):
+        while proposal is None and self._opens(finished, 0.0):
             proposal = self._proposer.propose(finished, wished or self._remedy(finished), running)
         return proposal
 
