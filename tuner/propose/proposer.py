@@ -75,7 +75,7 @@ class Proposer:
         own samplers choose themselves, then the sampler's.
         """
         self.promise = None
-        begun = [*trials, *running]
+        begun: list[Trial | Proposal] = [*trials, *running]
         number = max((one.number for one in begun), default=-1) + 1
         if not begun:
             return Proposal(number=number, params=self._defaults, is_default=True)
