@@ -31,7 +31,7 @@ from catalogue import ENTRIES, Entry
 from expected import Server, server_of
 from loop import Launched, asked, launch, trial_of
 from pool import Pool, key, open_pool, seed_of
-from strategies import Strategy, check, make
+from strategies import check, make
 
 from tuner.errors import TunerError, UsageError
 from tuner.propose.distributions import searched
@@ -70,8 +70,17 @@ class Search:
     """One search: launches that ended, and those that run, by their numbers."""
 
     def __init__(self, pool: Pool, server: Server | None, strategy: str, seed: int) -> None:
-        self._pool, self._server, self._name, self._seed = pool, server, strategy, seed
-        self._strategy = self._made(0)
+        prior = server.prior if server is not None else None
+        self._pool, self._server, self._seed = pool, server, seed
+        self._strategy = make(strategy, pool.candidates, prior, seed_of(pool.name, seed))
+        self._study = optuna.create_study(
+            direction="maximize" if pool.objective.maximize else "minimize", sampler=self._strategy.sampler
+        )
+        self._study.set_metric_names([pool.objective.metric])
+        self._words = Words(parameters=pool.parameters, objectives=(pool.objective,), slos=pool.slos)
+        self._distributions = {name: searched(parameter) for name, parameter in pool.parameters.items()}
+        #: Optuna's ids of the launches.
+        self._ids = list[int]()
         self._begun, self._running, self._ended = list[Launched](), list[tuple[float, int]](), list[int]()
 
     def run(self, at_once: int, most: int) -> Found:
@@ -84,7 +93,7 @@ class Search:
             if not self._running:
                 return Found(launches=len(self._begun), minutes=now_s / 60, is_near=False)
             now_s, number = heapq.heappop(self._running)
-            self._ended.append(number)
+            self._end(number)
             truth = self._begun[number].truth
             if truth is not None and self._pool.ratio(truth) >= 1 - _NEAR:
                 return Found(launches=len(self._begun), minutes=now_s / 60, is_near=True)
@@ -96,6 +105,19 @@ class Search:
         one = launch(self._pool, self._server, params, self._strategy, known, compiled, seed)
         self._begun.append(one)
         heapq.heappush(self._running, (now_s + one.took_s, number))
+        self._study.add_trial(told((), [Proposal(number=0, params=params)], self._words)[0])
+        self._ids.append(self._study.get_trials(deepcopy=False)[-1]._trial_id)
+
+    def _end(self, number: int) -> None:
+        one = self._begun[number]
+        mine = told([trial_of(self._pool, 0, one, one.params, is_default=number == 0)], (), self._words)[0]
+        storage, there = self._study._storage, self._ids[number]
+        for name, value in mine.user_attrs.items():
+            storage.set_trial_user_attr(there, name, value)
+        for name, value in mine.system_attrs.items():
+            storage.set_trial_system_attr(there, name, value)
+        storage.set_trial_state_values(there, mine.state, mine.values)
+        self._ended.append(number)
 
     def _code(self, params: Params) -> str:
         full = {**self._pool.points.defaults, **params}
@@ -108,27 +130,7 @@ class Search:
             return pool.defaults
         if len(launched) == len(pool.recorded):
             return None
-        distributions = {name: searched(parameter) for name, parameter in pool.parameters.items()}
-        return pool.nearest(asked(pool, self._study(), distributions), launched)
-
-    def _study(self) -> optuna.Study:
-        if self._name == "tpe":  # as the product has it: it knows nothing but the study
-            self._strategy = self._made(len(self._begun))
-        pool = self._pool
-        study = optuna.create_study(
-            direction="maximize" if pool.objective.maximize else "minimize", sampler=self._strategy.sampler
-        )
-        study.set_metric_names([pool.objective.metric])
-        words = Words(parameters=pool.parameters, objectives=(pool.objective,), slos=pool.slos)
-        ended = [trial_of(pool, n, self._begun[n], self._begun[n].params, is_default=n == 0) for n in self._ended]
-        running = [Proposal(number=n, params=self._begun[n].params) for _, n in self._running]
-        study.add_trials(told(ended, running, words))
-        return study
-
-    def _made(self, number: int) -> Strategy:
-        prior = self._server.prior if self._server is not None else None
-        seed = seed_of(self._pool.name, self._seed, number) if number else seed_of(self._pool.name, self._seed)
-        return make(self._name, self._pool.candidates, prior, seed)
+        return pool.nearest(asked(pool, self._study, self._distributions), launched)
 
 
 _surfaces: dict[str, tuple[Pool, Server | None]] = {}
@@ -138,7 +140,7 @@ _most = 0
 def main() -> None:
     arguments = _parser().parse_args()
     try:
-        strategies, at_once = arguments.strategies.split(","), [int(n) for n in arguments.at_once.split(",")]
+        strategies, at_once = arguments.strategies.split(","), _counts(arguments.at_once)
         check(strategies)
         found = searched_for(_entries(arguments.names), strategies, at_once, arguments)
     except TunerError as error:
@@ -247,6 +249,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", type=Path, metavar="OUT")
     parser.add_argument("--docs", type=Path, metavar="FILE", help="write the tables between its two marks")
     return parser
+
+
+def _counts(text: str) -> list[int]:
+    if not all(part.isdecimal() and int(part) > 0 for part in text.split(",")):
+        raise UsageError("--at-once is whole numbers of 1 and more, with commas, such as 1,8,64")
+    return [int(part) for part in text.split(",")]
 
 
 def _entries(names: Sequence[str]) -> Sequence[Entry]:

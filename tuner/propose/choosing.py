@@ -17,7 +17,7 @@ from tuner.propose.candidates import Candidates, Key, key_of
 from tuner.propose.encoding import Encoding
 from tuner.propose.feasibility import chances
 from tuner.propose.history import Seen
-from tuner.propose.models import Models, fitted
+from tuner.propose.models import Models, fitted, no_help
 from tuner.propose.prior import Earlier, Prior
 from tuner.propose.subset import subset
 from tuner.propose.surrogate import Vector
@@ -33,8 +33,6 @@ _SLO_UNSURE = 0.3
 #: A point that starts with this chance is as good as any where nothing else is known.
 _LIKELY = 0.5
 _NOTHING = 1e-300
-#: An expected gain, a logarithm, from which on a launch shows what the expectation is worth; and how much of it has to be seen.
-_SHOWS, _SHOWN = 0.05, 0.6
 #: Points that are expected to be this near to the best, in a logarithm, are as good: a prediction is no finer.
 _AS_GOOD = 0.01
 
@@ -108,7 +106,7 @@ class Chooser:
         found = fitted(looking, seen, self._earlier, running, dropped=self.dropped)
         if found.known.trend is not None and not found.believed and not self.dropped:
             self.dropped = True
-            self._tell(_no_help(found.known.trend, [one.score(looking.weights) for one in seen]))
+            self._tell(no_help(found.known.trend, [one.score(looking.weights) for one in seen]))
         return found
 
     def leaves_out(self, part: str) -> bool:
@@ -148,18 +146,10 @@ class _Turn:
         return self._improving(view)
 
     def _is_to_be_tested(self) -> bool:
-        """Whether a gain over the defaults was expected of what was launched, and nothing that was measured has it, or most of
-        it. Else the rest of the design would bring nothing (docs/search.md)."""
-        if self._chooser.leaves_out("contrast"):
-            return False
         trend = self._looking.at(self._launched).trend
-        assert trend is not None
-        expected = trend - trend[0]
-        shows, score = expected > _SHOWS, np.array([one.score(self._looking.weights) for one in self._measured])
-        if not len(score):
-            return bool(shows.any())
-        seen = slice(len(score))
-        return bool(shows.any()) and not (shows[seen] & (score - score[0] >= _SHOWN * expected[seen])).any()
+        if self._chooser.leaves_out("contrast") or trend is None:
+            return False
+        return design.is_to_be_tested(trend, [one.score(self._looking.weights) for one in self._measured])
 
     def _at(self, points: Sequence[Params]) -> View:
         """Without those that surely do not start."""
@@ -232,14 +222,13 @@ class _Turn:
         learned = self._learned()
         models = self._chooser.models(self._looking, learned, self._running)
         best = models.best()
-        rating, gain = self._rated(view, models, best, learned)
-        centers = [view.points[int(rating.argmax())], *([best[0]] if best else [])]
+        worth = self._worth(view, models, best, learned)
+        centers = [view.points[int(worth.argmax())], *([best[0]] if best else [])]
         if (wider := self._wider(view, centers, _NEAR, self._turn)) is not view:
             view = wider
-            rating, gain = self._rated(view, models, best, learned)
-        top = int(rating.argmax())
-        known = gain is not None and (not self._running or models.has_feasible)
-        return Choice(params=view.points[top], promise=expm1(float(gain[top])) if known and gain is not None else None)
+            worth = self._worth(view, models, best, learned)
+        top = np.arange(len(view.points)) == worth.argmax()
+        return Choice(params=view.points[int(worth.argmax())], promise=self._promise(view.only(top), models))
 
     def _learned(self) -> list[Seen]:
         """What the surrogates are fitted to."""
@@ -248,31 +237,22 @@ class _Turn:
         x = self._looking.encoding.encode([one.params for one in self._measured])
         return [self._measured[i] for i in subset(x, score, exact)]
 
-    def _rated(
-        self, view: View, models: Models, best: tuple[Params, float] | None, learned: Sequence[Seen]
-    ) -> tuple[Vector, Vector | None]:
-        """What launching each point is worth, a logarithm; and the gain expected of it, None where there is nothing to gain
-        over."""
-        chance, cost = (
-            self._starts(view) * np.maximum(models.feasible(view), _NOTHING),
-            self._cost_s(view, models, learned),
-        )
-        if best is None:
-            return np.log(np.maximum(chance, _NOTHING)) - np.log(cost), None
-        gain = expected_improvement(*models.predict(view), best[1]) * chance
-        return np.log(np.maximum(gain, _NOTHING)) - np.log(cost), gain
+    def _worth(self, view: View, models: Models, best: tuple[Params, float] | None, learned: Sequence[Seen]) -> Vector:
+        """What launching each point is worth, a logarithm: the gain over the best, or the chance where there is none yet, for
+        each second."""
+        chance = self._starts(view) * np.maximum(models.feasible(view), _NOTHING)
+        gain = chance if best is None else expected_improvement(*models.predict(view), best[1]) * chance
+        worth: Vector = np.log(np.maximum(gain, _NOTHING)) - np.log(self._cost_s(view, models, learned))
+        return worth
+
+    def _promise(self, view: View, models: Models) -> float | None:
+        """Of one point over the best that was measured."""
+        if (best := models.best_measured()) is None:
+            return None
+        chance = self._starts(view) * np.maximum(models.feasible(view), _NOTHING)
+        return expm1(float((expected_improvement(*models.predict(view), best[1]) * chance)[0]))
 
     def _cost_s(self, view: View, models: Models, learned: Sequence[Seen]) -> Vector:
         if self._chooser.leaves_out("order"):
             return np.ones(len(view.points))
         return launch_s(view.keys, learned, models.known.keys)
-
-
-def _no_help(trend: Vector, score: Sequence[float]) -> str:
-    from scipy.stats import kendalltau  # type: ignore[import-untyped]  # slow to import
-
-    rank = float(kendalltau(trend, score).statistic)
-    return (
-        f"the model of the server does not explain what was measured (rank correlation {rank:.2f} of {len(score)} launches):"
-        " from here on the search goes by measurements alone"
-    )

@@ -18,8 +18,20 @@ from tuner.types import Params
 STEPS, STEPS_WITHOUT = 3, 4
 #: Points that are as good as the best one, in a logarithm, and how many of them are asked for aliases.
 _AS_GOOD, _MOST = 0.05, 12
+#: An expected gain, a logarithm, from which on a launch shows what the expectation is worth; and how much of it has to be seen.
+_SHOWS, _SHOWN = 0.05, 0.6
 _RIDGE = 1e-3
 _ALIKE = 1 - 1e-9
+
+
+def is_to_be_tested(trend: Vector, score: Sequence[float]) -> bool:
+    """Whether a gain over the first point was expected of what was launched, and nothing that was measured has it, or most of
+    it. Else the rest of the design would bring nothing (docs/search.md). `trend` is of the points that were measured, whose
+    scores are given, and then of those that run."""
+    expected = trend - trend[0]
+    shows, measured = expected > _SHOWS, np.array(score) - np.array(score[:1])
+    seen = slice(len(measured))
+    return bool(shows.any()) and not (shows[seen] & (measured >= _SHOWN * expected[seen])).any()
 
 
 def second(

@@ -83,15 +83,14 @@ class Models:
 
     def best(self) -> tuple[Params, float] | None:
         """Which of the known and running points is believed to be the best feasible one, and what is believed of it."""
-        found = [self._best(self.known, self.exact)]
+        found = [self.best_measured()]
         if self.running.points:
             found.append(self._best(self.running, np.ones(len(self.running.points), dtype=bool)))
         return max((one for one in found if one is not None), key=lambda one: one[1], default=None)
 
-    @property
-    def has_feasible(self) -> bool:
-        """Whether one of the known points is believed to be feasible."""
-        return self._best(self.known, self.exact) is not None
+    def best_measured(self) -> tuple[Params, float] | None:
+        """The same of the known points alone."""
+        return self._best(self.known, self.exact)
 
     def _best(self, view: View, exact: NDArray[np.bool_]) -> tuple[Params, float] | None:
         mean, _ = self.predict(view)
@@ -134,6 +133,17 @@ def fitted(
         objective = objective.believing(beside, beside.trend, usual)
         slos = {name: model.believing(beside, beside.slos.get(name), usual) for name, model in slos.items()}
     return Models(objective=objective, slos=slos, known=known, running=beside, exact=~bound, believed=believed)
+
+
+def no_help(trend: Vector, score: Sequence[float]) -> str:
+    """That the expectation is dropped, in a sentence."""
+    from scipy.stats import kendalltau  # type: ignore[import-untyped]  # slow to import
+
+    rank = float(kendalltau(trend, score).statistic)
+    return (
+        f"the model of the server does not explain what was measured (rank correlation {rank:.2f} of {len(score)} launches):"
+        " from here on the search goes by measurements alone"
+    )
 
 
 def _slo_values(name: str, known: View, seen: Sequence[Seen], error: Vector, *, believed: bool) -> _Values:
