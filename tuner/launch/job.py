@@ -30,13 +30,14 @@ class Job:
     differ from another launch's; what cannot become as good as `outdo` is not measured to the end; with an `engine` the server
     is forked by it; `timeout_s` is for everything, from the start to the last request; `wait_for_gpu_s` is how long others that
     hold its GPUs' memory are waited for before that; `underway` is told how far the load is; `probe` asks the server questions
-    after its load, in time of its own."""
+    after its load, in time of its own. `gpu_count` is how many GPUs its server has, also simulated ones; None on the CPU."""
 
     launcher: VllmLauncher
     command: Command
     params: Params = field(default_factory=dict)
     workload: Workload
     gpus: tuple[DetectedGpu, ...]
+    gpu_count: int | None = None
     log: Path
     salt: int
     slos: tuple[Slo, ...] = ()
