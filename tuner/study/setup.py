@@ -6,6 +6,7 @@ Everything that can be known to be wrong is found here, before anything is launc
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from pathlib import Path
 
 from tuner.decide.harm import MAX_LOSS
@@ -110,7 +111,7 @@ def choose_space(options: Options, detected: Sequence[DetectedGpu]) -> SearchSpa
     fixed = {} if options.max_model_len is None else {"max_model_len": options.max_model_len}
     space = space.with_fixed({**engine_arguments(options), **fixed}).with_groups(groups_of(options))
     if (seen := visible(detected, os.environ.get(_VARIABLE)).gpus) and options.engine == "vllm":
-        space = within(space, len(seen))
+        space = within(space, len([*takewhile(lambda gpu: gpu.name == seen[0].name, seen)]))
     space = space if options.engine == "replay" else speculative_space(space, options, workload_of(options))
     return lossless(space) if options.lossless else space
 
