@@ -1,4 +1,4 @@
-"""Studies in which the parallel sizes are settings: which cards a launch gets, what is told of each of them, what is refused."""
+"""Studies in which the parallel sizes are settings: which cards a launch gets, what is told of each, what is refused."""
 
 import asyncio
 import sqlite3
@@ -163,6 +163,6 @@ def test_cards_are_told_in_tables_and_exports(folder: Path) -> None:
         "SELECT t.number FROM tuner_trial t JOIN tuner_metric m ON m.trial_id = t.id WHERE m.name = 'gpus' AND m.value > 1",
     )[0][0]
     shown = commands.tuner(folder, "show", "s", str(number))
-    assert "Output throughput a GPU" in shown.stdout
+    assert "output_throughput_per_gpu" in shown.stdout
     exported = commands.tuner(folder, "export", "s", "--trial", str(number), "--format", "json")
     assert '"output_throughput_per_gpu"' in exported.stdout
