@@ -10,8 +10,9 @@ from points import Load, Point, model_folder
 from score import Predicted
 
 from tuner.predict.calibrate import Observation, calibrate
+from tuner.predict.copies import make_server
 from tuner.predict.memory import Observed, calibrate_memory, predict_memory
-from tuner.predict.prediction import Calibration, make_server, run_load
+from tuner.predict.prediction import Calibration, run_load
 from tuner.predict.serve import Server
 from tuner.predict.settings import Settings, resolve
 from tuner.predict.shape import Shape, read_shape

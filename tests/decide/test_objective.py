@@ -6,8 +6,18 @@ from math import log
 import pytest
 from samples import load_metrics, measured
 
-from tuner.decide.objective import COST, ENERGY, OBJECTIVES, metrics_of, parse_objectives, the_only
+from tuner.decide.objective import (
+    COST,
+    ENERGY,
+    OBJECTIVES,
+    check_orders,
+    metrics_of,
+    parse_objectives,
+    the_only,
+    without_the_one_gpu,
+)
 from tuner.errors import UsageError
+from tuner.types import Measured
 
 
 def test_the_cost_of_a_million_output_tokens_is_the_price_of_the_time_that_they_take() -> None:
@@ -59,7 +69,11 @@ def test_what_cannot_be_meant_is_refused(names: list[str], why: str) -> None:
 
 def test_two_that_are_one_order_are_refused() -> None:
     with pytest.raises(UsageError, match="cost says nothing beside --objective throughput"):
-        parse_objectives(["cost", "throughput"], 1.0)
+        check_orders(parse_objectives(["cost", "throughput"], 1.0))
+    with pytest.raises(UsageError, match="requests_per_gpu says nothing beside --objective requests: all servers"):
+        check_orders(parse_objectives(["requests_per_gpu", "requests"]))
+    with pytest.raises(UsageError, match="throughput_per_gpu says nothing beside --objective cost"):
+        parse_objectives(["throughput_per_gpu", "cost"], 1.0)
     assert [one.name for one in parse_objectives(["cost", "ttft_p99"], 1.0)] == ["cost", "ttft_p99"]
 
 
@@ -67,3 +81,35 @@ def test_what_can_have_one_objective_refuses_several() -> None:
     assert the_only(["ttft_p99"], "`tuner plan`") == "ttft_p99"
     with pytest.raises(UsageError, match="--objective is given 2 times, and `tuner plan` has one"):
         the_only(["ttft_p99", "throughput"], "`tuner plan`")
+
+
+def on(gpus: int | None, output_throughput: float = 400.0) -> Measured:
+    found = measured(output_throughput=output_throughput)
+    return replace(found, load=replace(found.load, gpus=gpus))
+
+
+def test_a_server_on_eight_cards_is_compared_with_eight_servers() -> None:
+    whole, part, cost = parse_objectives(["throughput", "throughput_per_gpu", "ttft_p99"])[0:2] + parse_objectives(
+        ["cost"], 3.6
+    )
+    assert [whole.value(on(gpus)) for gpus in (1, 4)] == [400.0, 400.0]
+    assert [part.value(on(gpus)) for gpus in (1, 4)] == [400.0, 100.0]
+    assert [cost.value(on(gpus)) for gpus in (1, 4)] == pytest.approx([2.5, 10.0])
+    assert part.gain(100.0, 400.0) == pytest.approx(-0.75)
+
+
+def test_a_measurement_that_does_not_say_has_as_many_gpus_as_the_fixed_sizes_make() -> None:
+    part, cost = parse_objectives(["throughput_per_gpu", "e2e_p99"], None, 2)[0], parse_objectives(["cost"], 7.2, 2)[0]
+    assert part.value(on(None)) == 200.0
+    assert cost.value(on(None)) == cost.value(on(2)) == pytest.approx(5.0)  # 7.2 an hour is of both
+    assert cost.value(on(4)) == pytest.approx(10.0)
+
+
+def test_the_numbers_of_a_gpu_are_told_where_they_say_something() -> None:
+    assert on(4).metrics()["output_throughput_per_gpu"] == 100.0
+    assert "output_throughput_per_gpu" not in on(None).metrics()
+    one, four = on(1).metrics(), on(4).metrics()
+    assert without_the_one_gpu([one, four]) == [one, four]
+    assert {"gpus", "output_throughput_per_gpu"}.isdisjoint(without_the_one_gpu([one])[0])
+    asked = without_the_one_gpu([one], parse_objectives(["throughput_per_gpu"]))[0]
+    assert asked["output_throughput_per_gpu"] == 400.0

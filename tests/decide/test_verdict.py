@@ -100,7 +100,10 @@ def test_an_slo_is_measured_as_a_fraction_of_its_limit() -> None:
 
 
 def test_an_unknown_objective_is_refused() -> None:
-    with pytest.raises(UsageError, match="choose one of throughput, requests, goodput, cost, energy, ttft_mean"):
+    with pytest.raises(
+        UsageError,
+        match="choose one of throughput, requests, goodput, throughput_per_gpu, requests_per_gpu, cost, energy, ttft_mean",
+    ):
         parse_objective("speed")
 
 
@@ -118,7 +121,9 @@ def test_every_objective_is_a_metric_of_a_measurement() -> None:
     latencies = {f"{name}_{one}": value for name, value in seconds.items() for one in STATISTICS}
     assert (
         values
-        == {"throughput": 300.0, "requests": 3.0, "goodput": 3.0, "cost": pytest.approx(1.0), "energy": 7.0} | latencies
+        == {"throughput": 300.0, "requests": 3.0, "goodput": 3.0, "cost": pytest.approx(1.0), "energy": 7.0}
+        | {"throughput_per_gpu": 300.0, "requests_per_gpu": 3.0}
+        | latencies
     )
 
 

@@ -10,6 +10,7 @@ from tuner.decide.slo import parse_slo
 from tuner.predict.advise.case import Case
 from tuner.predict.shape import Shape
 from tuner.space.files import load_space
+from tuner.space.search_space import ALL
 from tuner.types import Workload
 from tuner.workload.presets import PRESETS
 
@@ -30,7 +31,7 @@ def case(
     **fixed: Any,
 ) -> Case:
     return Case(
-        space=load_space(gpu).with_quantized_models({}).with_fixed(fixed),
+        space=load_space(gpu).with_groups([ALL]).with_quantized_models({}).with_fixed(fixed),
         shape=shape,
         workload=workload,
         objective=parse_objective(objective),

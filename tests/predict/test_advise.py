@@ -25,7 +25,7 @@ from tuner.predict.prediction import Prediction
 from tuner.predict.shape import Shape
 from tuner.space.files import load_space, shipped_spaces
 from tuner.space.parameters import Categorical, Float, Int
-from tuner.space.search_space import SearchSpace
+from tuner.space.search_space import ALL, SearchSpace
 from tuner.types import DataFile, Failed, FailureKind, Lengths, present
 from tuner.workload.presets import PRESETS
 
@@ -222,7 +222,7 @@ def test_a_quantized_checkpoint_is_predicted_as_it_is() -> None:
     quantized = replace(LLAMA_8B, checkpoint_quantization="awq")
     asked = replace(
         case("t4", LLAMA_8B),
-        space=load_space("t4").with_quantized_models({"awq": "folder"}),
+        space=load_space("t4").with_groups([ALL]).with_quantized_models({"awq": "folder"}),
         quantized={"awq": quantized},
     )
     plain, awq = ({**asked.default_params(), "quantization": choice} for choice in ("none", "awq"))
@@ -321,7 +321,7 @@ FROM_FILE = replace(CHAT, dataset=DataFile(path=Path("talk.jsonl"), digest="d"))
         (lambda: case(slos=["itl_p99=9ms"]), "ITL is not predicted"),
         (lambda: case(max_model_len=500), "has requests of 672 tokens and max_model_len is 500"),
         (lambda: case(max_model_len=10**6), "vLLM refuses this whatever else is set: User-specified max_model_len"),
-        (lambda: case(pipeline_parallel_size=2), "pipeline_parallel_size: tuner cannot tell"),
+        (lambda: case(cpu_offload_gb=2), "cpu_offload_gb: tuner cannot tell"),
     ],
 )
 def test_what_cannot_be_predicted_is_refused(asked: Any, sentence: str) -> None:

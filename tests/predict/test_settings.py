@@ -127,7 +127,7 @@ def test_a_checkpoints_quantization_needs_a_card_that_runs_it() -> None:
         {"cpu_offload_gb": 4},
         {"kv_cache_memory_bytes": 2**30},
         {"kv_cache_dtype": "nvfp4"},
-        {"pipeline_parallel_size": 2},
+        {"kv_offloading_size": 16},
     ],
 )
 def test_what_cannot_be_told_is_refused_and_not_guessed(params: Params) -> None:

@@ -10,6 +10,7 @@ import pytest
 from tuner.space import gpus
 from tuner.space.files import load_space, shipped_spaces
 from tuner.space.gpus import UNSET
+from tuner.space.parallel import SIZES
 from tuner.space.parameters import Categorical, Float, Int
 from tuner.space.search_space import SearchSpace
 from tuner.types import Params, Value
@@ -49,8 +50,12 @@ ON_A_GPU: Params = {
     "linear_backend": "auto",
     "moe_backend": "auto",
     "kv_offloading_size": UNSET,
+    **dict.fromkeys(SIZES, 1),
 }
-OPEN, CLOSED = {"batch", "memory", "graphs", "front_end"}, {"attention", "kernels", "offload", "speculation"}
+OPEN, CLOSED = (
+    {"batch", "memory", "graphs", "front_end"},
+    {"attention", "kernels", "offload", "speculation", "parallel"},
+)
 each_card = pytest.mark.parametrize("name", sorted(CARDS))
 
 

@@ -80,7 +80,7 @@ def test_a_space_of_the_users_own_is_simulated(tmp_path: Path) -> None:
         (Options(engine="replay"), "--engine replay and --surface FILE"),
         (replace(SIM, model="org/unheard-of"), "org/unheard-of"),
         (replace(SIM, slo=("itl_p99=50ms",)), "use tpot"),
-        (replace(SIM, engine_arg=["pipeline_parallel_size=2"]), "does not know pipeline_parallel_size"),
+        (replace(SIM, engine_arg=["cpu_offload_gb=2"]), "does not know cpu_offload_gb"),
     ],
 )
 def test_what_cannot_be_simulated_is_refused_in_one_sentence(options: Options, why: str) -> None:

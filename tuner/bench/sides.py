@@ -128,6 +128,7 @@ def launched_side(
         command=Command(argv=(*argv[: argv.index("serve") + 1], *arguments), environment=source.environment),
         workload=conditions.workload,
         gpus=setup.gpus,
+        gpu_count=len(setup.gpus) or None,
         log=folder,
         salt=0,
         slos=conditions.slos,

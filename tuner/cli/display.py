@@ -6,7 +6,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tuner.cli.tables import LONG
-from tuner.decide.objective import OBJECTIVES, Objective, metrics_of
+from tuner.decide.objective import OBJECTIVES, Objective, metrics_of, without_the_one_gpu
 from tuner.decide.rank import defaults_of, rank
 from tuner.decide.words.numbers import number
 from tuner.decide.words.rows import ROWS
@@ -15,8 +15,18 @@ from tuner.types import Measured, Params, Trial
 
 #: How many of the best trials are listed.
 SHOWN = 10
-_USUAL = ("output_throughput", "request_throughput", "ttft_p99_s", "tpot_p99_s", "gpu_utilization")
-_SHORT = {"output_throughput": "tok/s", "request_throughput": "req/s", "gpu_utilization": "GPU %"}
+_USUAL = (
+    *("gpus", "output_throughput", "output_throughput_per_gpu"),
+    *("request_throughput", "ttft_p99_s", "tpot_p99_s", "gpu_utilization"),
+)
+#: Not every measurement has these.
+_SOMETIMES = ("gpus", "output_throughput_per_gpu", "gpu_utilization")
+_SHORT = {
+    "output_throughput": "tok/s",
+    "output_throughput_per_gpu": "tok/s a GPU",
+    "request_throughput": "req/s",
+    "gpu_utilization": "GPU %",
+}
 
 
 def objective_value(objectives: Sequence[Objective], trial: Trial | None) -> str:
@@ -53,9 +63,12 @@ def trials_table(
     """One row a trial, in the order given; its settings as far as they differ from the defaults'. Beside the usual columns
     there are those of the objectives and of the SLOs."""
     table = Table(box=None, header_style="bold", pad_edge=False)
-    found = {t.number: metrics_of(t.outcome, objectives) if isinstance(t.outcome, Measured) else {} for t in trials}
+    told = [metrics_of(t.outcome, objectives) if isinstance(t.outcome, Measured) else {} for t in trials]
+    found = {
+        trial.number: metrics for trial, metrics in zip(trials, without_the_one_gpu(told, objectives), strict=True)
+    }
     asked = [f"{name.replace('e2e_', 'e2el_')}_s" for trial in trials for name in trial.violations]
-    usual = [name for name in _USUAL if name != "gpu_utilization" or any(name in metrics for metrics in found.values())]
+    usual = [name for name in _USUAL if name not in _SOMETIMES or any(name in metrics for metrics in found.values())]
     columns = list(
         dict.fromkeys((*usual, *(one.metric for one in objectives), *(name for name in asked if name in ROWS)))
     )

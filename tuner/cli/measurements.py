@@ -11,7 +11,7 @@ from tuner.cli.answer import change_text
 from tuner.decide.confidence import LEAST_PAIRS, Difference, Paired
 from tuner.decide.deciding import OTHER_LENGTHS
 from tuner.decide.gain import LEAST_GAIN
-from tuner.decide.objective import Objective
+from tuner.decide.objective import Objective, without_the_one_gpu
 from tuner.decide.slo import Slo
 from tuner.decide.words.rows import LATENCIES, REST, ROWS, STATISTICS, THROUGHPUT, Row
 from tuner.measure.marks import BUNCHED, BUNCHED_FIRST
@@ -20,7 +20,7 @@ from tuner.types import ClientMetrics, LoadMetrics, Mark, Measured, RateFound, W
 _COMPARED = (
     *THROUGHPUT,
     *(f"{name}_{statistic}_s" for name in LATENCIES for statistic in ("p50", "p99")),
-    *("failed", "startup_s", "kv_cache_tokens", "server_preemptions", "server_cpu_cores"),
+    *("gpus", "failed", "startup_s", "kv_cache_tokens", "server_preemptions", "server_cpu_cores"),
     *("server_acceptance_length", "server_acceptance_rate"),
     *(name for name in REST if name.startswith("gpu_")),
 )
@@ -28,7 +28,7 @@ _COMPARED = (
 
 def measurement_tables(measured: Measured) -> list[Table]:
     """Every metric with its unit: throughputs with the 95% interval, latencies in a row each, then the rest."""
-    found = measured.metrics()
+    found = without_the_one_gpu([measured.metrics()])[0]
     half, value = measured.load.output_throughput_ci95, measured.load.output_throughput
     interval = f"± {half:,.1f} ({half / value:.1%}), 95% interval" if half and value else ""
     latencies = Table(box=None, header_style="bold", pad_edge=False)
@@ -102,7 +102,7 @@ def compared_table(found: Comparison, objective: Objective | None = None, paired
     table = Table(box=None, header_style="bold", pad_edge=False)
     for header in ("", "A", "B", "", "change"):
         table.add_column(header, justify="right" if header in ("A", "B", "change") else "left")
-    a, b = (_medians(side) for side in (found.a, found.b))
+    a, b = without_the_one_gpu([_medians(side) for side in (found.a, found.b)])
     for name in _COMPARED:
         if name in a or name in b:
             row, before, after = ROWS[name], a.get(name), b.get(name)

@@ -6,7 +6,7 @@ from math import isfinite
 from rich.markup import escape
 from rich.table import Table
 
-from tuner.decide.objective import Objective
+from tuner.decide.objective import Objective, without_the_one_gpu
 from tuner.decide.slo import Slo
 from tuner.decide.words.numbers import estimate_text
 from tuner.decide.words.rows import ROWS, Row
@@ -47,7 +47,8 @@ _PRICE: Mapping[str, Row] = {
 }
 #: What is shown of the load.
 _LOAD = (
-    *("output_throughput", "total_token_throughput", "request_throughput", "request_rate", "goodput"),
+    *("gpus", "output_throughput", "output_throughput_per_gpu", "total_token_throughput"),
+    *("request_throughput", "request_throughput_per_gpu", "request_rate", "goodput"),
     *(f"{latency}_{statistic}_s" for latency in ("ttft", "tpot", "e2el") for statistic in ("p50", "p99")),
 )
 #: What moves a bottleneck that no setting moves.
@@ -93,7 +94,8 @@ def memory_table(advice: Advice) -> Table:
 def load_table(advice: Advice, price_per_gpu_hour: float | None) -> Table:
     """What users would see, how busy each part would be, and what a million tokens would cost."""
     rows = {**{name: ROWS[name] for name in _LOAD}, **_STATE, **_PRICE}
-    return _beside(advice, rows, [_numbers(candidate, price_per_gpu_hour) for candidate in _candidates(advice)])
+    found = [_numbers(candidate, price_per_gpu_hour) for candidate in _candidates(advice)]
+    return _beside(advice, rows, without_the_one_gpu(found))
 
 
 def interval_table(advice: Advice, case: Case) -> Table:

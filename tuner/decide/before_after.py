@@ -4,14 +4,17 @@ out. Pure."""
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tuner.decide.objective import COST, Objective, metrics_of
+from tuner.decide.objective import COST, PER_GPU, Objective, metrics_of, without_the_one_gpu
 from tuner.decide.rank import rank
 from tuner.decide.verdict import Decision
 from tuner.types import Measured, Outcome, Trial
 
 _COMPARED = (
+    "gpus",
     "output_throughput",
+    PER_GPU["output_throughput"],
     "request_throughput",
+    PER_GPU["request_throughput"],
     "goodput",
     "ttft_mean_s",
     "ttft_p50_s",
@@ -103,6 +106,9 @@ def before_after(
     if not is_again:
         old, new = [metrics_of(defaults.outcome, objectives)], [metrics_of(other.outcome, objectives)]
     told = [_told(trial, again, objectives) for trial in hand if trial.number not in (defaults.number, other.number)]
+    of_hand = [one for _, launches in told for one in launches]
+    shown = without_the_one_gpu([*old, *new, *of_hand], objectives)
+    names = {name for numbers in shown for name in numbers}
     every = [
         Compared(
             metric=name,
@@ -117,7 +123,7 @@ def before_after(
         other=other.number,
         is_again=is_again,
         launches=(len(old), len(new)),
-        metrics=tuple(one for one in every if one.before or one.after or any(one.hand)),
+        metrics=tuple(one for one in every if one.metric in names),
         hand=tuple(one for one, _ in told),
         is_hand=other.number in {trial.number for trial in hand},
     )

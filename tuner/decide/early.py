@@ -41,7 +41,7 @@ _TOLD = ("mean", "p50")
 class Outdo:
     """What a launch has to outdo: a `metric`, which `trial` has with `value` (of a throughput that of output tokens). Settings
     as good may seem to be worse by `margin`, of the logarithm. The mean of a window of t seconds had a relative standard error
-    of `noise` / sqrt(t)."""
+    of `noise` / sqrt(t). Where the objective is of one GPU, `gpus` is how many `trial` had; else None."""
 
     trial: int
     metric: str
@@ -49,6 +49,7 @@ class Outdo:
     value: float
     margin: float
     noise: float = 0.0
+    gpus: int | None = None
 
     @property
     def bar(self) -> float:
@@ -58,6 +59,12 @@ class Outdo:
     def is_beyond(self, at_best: float) -> bool:
         """Whether what is `at_best` so good can not outdo it."""
         return at_best < self.bar if self.maximize else at_best > self.bar
+
+    def on(self, gpus: int | None) -> Outdo:
+        """The same for a server with so many GPUs: where one GPU counts, with twice of them it must do twice as much."""
+        if self.gpus is None or gpus is None:
+            return self
+        return replace(self, value=self.value * gpus / self.gpus, gpus=gpus)
 
     def faster(self, speed: float) -> Outdo:
         """The same on a clock on which a server's time runs `speed` times as fast."""
@@ -95,6 +102,7 @@ def outdo(trials: Sequence[Trial], objective: Objective, slos: Sequence[Slo], wo
         value=value,
         margin=_margin(best, window, len(known), objective),
         noise=window * sqrt(load.window_s or 0.0),
+        gpus=load.gpus if objective.is_per_gpu else None,
     )
 
 

@@ -225,7 +225,7 @@ def evidence_of(measured: Measured, settings: Params, workload: Workload | None 
         client_marked=_truth(Mark.CLIENT_BOUND in measured.marks) if client or measured.marks else None,
         client_cpu=client.cpu if client else None,
         client_cores=client.cpu * client.workers if client else None,
-        max_num_seqs=_number(settings, "max_num_seqs"),
+        max_num_seqs=_made(lambda most, copies: most * copies, _number(settings, "max_num_seqs"), _copies(settings)),
         max_num_batched_tokens=_number(settings, "max_num_batched_tokens"),
         max_cudagraph_capture_size=_number(settings, "max_cudagraph_capture_size"),
         eager=_number(settings, "enforce_eager"),
@@ -255,6 +255,11 @@ def _number(settings: Params, name: str) -> float | None:
     """Of a setting that is a number or a truth; None for what is unset or a word."""
     value = settings.get(name)
     return float(value) if isinstance(value, int | float) else None
+
+
+def _copies(settings: Params) -> float:
+    """Engines behind one port, each with so many sequences."""
+    return _number(settings, "data_parallel_size") or 1.0
 
 
 def _truth(told: bool) -> float:

@@ -49,13 +49,15 @@ class Job:
     differ from another launch's; what cannot become as good as `outdo` is not measured to the end; with an `engine` the server
     is forked by it; `timeout_s` is for everything, from the start to the last request; `wait_for_gpu_s` is how long others that
     hold its GPUs' memory are waited for before that; `underway` is told how far the load is; `probe` asks the server questions
-    after its load, in time of its own; the load itself is in a turn of `turns`, and waits for it in nobody's time."""
+    after its load, in time of its own; the load itself is in a turn of `turns`, and waits for it in nobody's time. `gpu_count`
+    is how many GPUs its server has, also simulated ones; None on the CPU."""
 
     launcher: VllmLauncher
     command: Command
     params: Params = field(default_factory=dict)
     workload: Workload
     gpus: tuple[DetectedGpu, ...]
+    gpu_count: int | None = None
     log: Path
     salt: int
     slos: tuple[Slo, ...] = ()

@@ -63,6 +63,7 @@ def compiled_alike(settings: Settings, params: Params, version: Version = LATEST
         settings.dtype,
         settings.attention_backend,
         settings.tensor_parallel_size,
+        settings.pipeline_parallel_size,
     )
     return repr((*of_the_graph, *beside))
 

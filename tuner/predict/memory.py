@@ -18,7 +18,8 @@ from tuner.predict.memory_log import Reported, read_log
 from tuner.predict.precision import kv_bytes_per_token
 from tuner.predict.settings import LATEST, Settings, Version
 from tuner.predict.shape import Shape
-from tuner.space.gpus import Gpu
+from tuner.predict.sharing import of_a_rank
+from tuner.space.gpus import WITH_NVLINK, Gpu
 from tuner.types import Failed, FailureKind
 
 __all__ = ["Memory", "MemoryCalibration", "Observed", "Reported", "calibrate_memory", "predict_memory", "read_log"]
@@ -33,7 +34,6 @@ _OTHER_BEFORE: Sequence[tuple[Version, int]] = (((0, 17), round(0.14 * _GIB)), (
 _NCCL, _NCCL_BEFORE_0_17 = round(0.29 * _GIB), round(0.4 * _GIB)
 #: In between vLLM kept FlashInfer's workspace for all-reduce and norm in one, on Hopper (2.06 to 2.21 GiB in all).
 _ALL_REDUCE = round(1.83 * _GIB)
-_WITH_NVLINK = ((8, 0), (9, 0), (10, 0))
 #: Since then vLLM counts all that it holds, instead of weights and what is outside PyTorch (utils/mem_utils.py).
 _COUNTS_ALL: Version = (0, 28)
 
@@ -108,7 +108,7 @@ def predict_memory(
     Raises UsageError for a card whose memory is not known, and for the CPU."""
     if gpu.memory_gib is None:
         raise UsageError("the memory of this card is not known: give its memory_gib in the search space's gpu")
-    total = round(gpu.memory_gib * _GIB)
+    shape, total = of_a_rank(shape, settings), round(gpu.memory_gib * _GIB)
     budget = math.ceil(total * settings.gpu_memory_utilization)
     weights = round(weight_bytes(shape, gpu, settings) * calibration.weights)
     activations = round(activation_bytes(shape, gpu, settings, version, cold=cold))
@@ -151,11 +151,13 @@ def predict_memory(
 def _other_bytes(gpu: Gpu, settings: Settings, version: Version) -> int:
     """What is neither weights nor activations nor graphs, nor kept by the sampler."""
     found = next((size for before, size in _OTHER_BEFORE if version < before), _OTHER)
-    if settings.tensor_parallel_size == 1 or gpu.capability not in _WITH_NVLINK:
+    together = settings.tensor_parallel_size * settings.pipeline_parallel_size
+    if together == 1 or gpu.capability not in WITH_NVLINK:
         return found
     if version >= (0, 25):
         return found + _NCCL
-    return found + (_ALL_REDUCE if version >= (0, 17) and gpu.capability == (9, 0) else _NCCL_BEFORE_0_17)
+    reduces = settings.tensor_parallel_size > 1 and gpu.capability == (9, 0)
+    return found + (_ALL_REDUCE if version >= (0, 17) and reduces else _NCCL_BEFORE_0_17)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +244,7 @@ def calibrate_memory(
     found = MemoryCalibration(weights=weight if abs(weight - 1) > 0.01 else 1.0, graphs=median(graphs[1:] or graphs))
     missing = []
     for each in observed:
-        held = _cache_bytes(shape, each)
+        held = _cache_bytes(of_a_rank(shape, each.settings), each)
         if held is not None:
             memory = predict_memory(shape, gpu, each.settings, found, version, cold=each.compiled is not False)
             missing.append(memory.kv_cache_bytes - held)

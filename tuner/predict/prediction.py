@@ -6,17 +6,18 @@ It does not know which settings are worth trying, nor how good it is: benchmarks
 import heapq
 import itertools
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from math import inf
 from statistics import fmean, quantiles, stdev
 
 from tuner.predict.conversations import Ask, conversations
+from tuner.predict.copies import Copies, make_server
 from tuner.predict.memory import Memory, MemoryCalibration, predict_memory
 from tuner.predict.serve import Event, Server
 from tuner.predict.settings import LATEST, Settings, Version, resolve
 from tuner.predict.shape import Shape
-from tuner.predict.step import Rates, Steps
+from tuner.predict.step import Rates
 from tuner.space.gpus import Gpu
 from tuner.types import Distribution, Failed, LoadMetrics, Params, Workload
 
@@ -64,18 +65,6 @@ class Prediction(Served):
     memory: Memory
 
 
-def make_server(
-    shape: Shape,
-    gpu: Gpu,
-    settings: Settings,
-    memory: Memory,
-    rates: Rates | None = None,
-    noise: Callable[[], float] = lambda: 1.0,
-) -> Server:
-    steps = Steps(shape=shape, gpu=gpu, settings=settings, rates=rates or Rates())
-    return Server(steps, settings, memory.kv_cache_tokens, noise)
-
-
 def predict(
     shape: Shape,
     gpu: Gpu,
@@ -103,12 +92,13 @@ def predict(
         return memory.at_best
     server = make_server(shape, gpu, settings, memory, calibration.rates)
     served = run_load(server, settings, workload, offsets=offsets, limits=limits, requests=requests)
+    served = replace(served, load=replace(served.load, gpus=settings.gpus))
     known = {entry.name: getattr(served, entry.name) for entry in fields(served)}
     return Prediction(settings=settings, memory=memory, **known)
 
 
 def run_load(
-    server: Server,
+    server: Server | Copies,
     settings: Settings,
     workload: Workload,
     *,
@@ -156,7 +146,12 @@ class _Run:
     """One load on one server."""
 
     def __init__(
-        self, server: Server, settings: Settings, workload: Workload, offsets: Iterator[float], requests: int | None
+        self,
+        server: Server | Copies,
+        settings: Settings,
+        workload: Workload,
+        offsets: Iterator[float],
+        requests: int | None,
     ) -> None:
         self._server, self._workload, self._offsets = server, workload, offsets
         self._caches = settings.enable_prefix_caching

@@ -61,6 +61,7 @@ class Server:
         self._marks: list[tuple[int, int]] = []
         self._owed = 0.0  # accepted tokens that make no whole one yet
         self._longest = settings.long_prefill_token_threshold or settings.max_num_batched_tokens
+        self._budget = settings.max_num_batched_tokens * settings.pipeline_parallel_size  # of each batch in flight
         self._decoded = 0  # decode steps so far: each gives every decoding sequence one token
         self._context = self._filled = 0  # tokens in the cache, of the decoding sequences and of those being read
         self._out: list[Event] = []
@@ -174,7 +175,7 @@ class Server:
 
     def _schedule(self, preempted: bool) -> list[tuple[_Request, int]]:
         """The prompts' chunks of the next step. Waiting requests are admitted in their order."""
-        budget = self._settings.max_num_batched_tokens - len(self._decoding) * (1 + self._settings.speculative_tokens)
+        budget = self._budget - len(self._decoding) * (1 + self._settings.speculative_tokens)
         free = self._free() - len(self._decoding)
         chunks = []
         for request in self._prefilling.values():

@@ -27,8 +27,6 @@ NOT_PREDICTED = frozenset(
         "kv_cache_memory_bytes",
         "num_gpu_blocks_override",
         "cpu_offload_gb",
-        "pipeline_parallel_size",
-        "data_parallel_size",
         "performance_mode",
         "optimization_level",
         "compilation_config",
@@ -74,6 +72,8 @@ class Settings:
     stream_interval: int = 1
     api_server_count: int = 1
     tensor_parallel_size: int = 1
+    pipeline_parallel_size: int = 1
+    data_parallel_size: int = 1
     block_size: int = 16
     enable_prefix_caching: bool = True
     enable_chunked_prefill: bool = True
@@ -94,6 +94,11 @@ class Settings:
         if self.speculative_method is None:
             del told["speculative_tokens"]
         return dict(arguments.told(name, value) for name, value in told.items() if value is not None)
+
+    @property
+    def gpus(self) -> int:
+        """How many the server takes."""
+        return self.tensor_parallel_size * self.pipeline_parallel_size * self.data_parallel_size
 
     @property
     def dtype_bytes(self) -> int:
@@ -155,13 +160,15 @@ def _ill_typed(given: Params) -> str | None:
 def _with_defaults(given: Params, shape: Shape, gpu: Gpu, version: Version) -> Settings:
     """vLLM's defaults under what is given (engine/arg_utils.py, _set_default_max_num_seqs_and_batched_tokens_args)."""
     known = {entry.name: given[entry.name] for entry in fields(Settings) if entry.name in given}
-    tokens, sequences = _batch_defaults(gpu, version, int(known.get("tensor_parallel_size", 1)))
+    together = int(known.get("tensor_parallel_size", 1)) * int(known.get("pipeline_parallel_size", 1))
+    tokens, sequences = _batch_defaults(gpu, version, together)
     length = int(known.setdefault("max_model_len", shape.max_positions))
     if "max_num_batched_tokens" not in known:
         if known.get("enable_chunked_prefill") is False:
             tokens = max(length, tokens)
         known["max_num_batched_tokens"] = min(int(known.get("max_num_seqs", sequences)) * length, tokens)
     known.setdefault("max_num_seqs", min(sequences, int(known["max_num_batched_tokens"])))
+    known.setdefault("api_server_count", int(known.get("data_parallel_size", 1)))  # entrypoints/cli/serve.py
     known.setdefault("gpu_memory_utilization", 0.92 if version >= (0, 22) else 0.9)
     if known.get("speculative_method") in OF_THE_TEXT:
         known["async_scheduling"] = False  # config/vllm.py; ngram_gpu is not told apart here
@@ -195,6 +202,8 @@ def _positions(settings: Settings, shape: Shape, gpu: Gpu) -> Failed | None:
             f"Total number of attention heads ({shape.heads}) must be divisible by tensor parallel size"
             f" ({settings.tensor_parallel_size})."
         )
+    if settings.pipeline_parallel_size > shape.layers:
+        return _rejected(f"{shape.layers} layers are fewer than {settings.pipeline_parallel_size} pipeline stages.")
     return _divided(settings, shape)
 
 

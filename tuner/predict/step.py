@@ -9,13 +9,14 @@ It knows nothing of requests, queues or memory limits.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from tuner.predict.decoder import Shape
 from tuner.predict.precision import bytes_per_weight, computes_in_fp8, kv_bytes_per_token
 from tuner.predict.settings import Settings, capture_sizes
-from tuner.space.gpus import Capability, Gpu
+from tuner.predict.sharing import of_a_copy, of_a_stage, sharing_copies
+from tuner.space.gpus import WITH_NVLINK, Capability, Gpu
 from tuner.space.speculation import OF_THE_TEXT
 
 _US = 1e-6
@@ -107,9 +108,12 @@ class Rates:
     admit_s: float = 115 * _US
     #: EngineCore, for a sequence whose text is searched for a draft (ngram).
     ngram_s: float = 20 * _US
-    #: One all-reduce: its latency, and the bandwidth of the link between two GPUs.
+    #: One all-reduce of a ring (2 (n - 1) / n of the bytes pass each link: nccl-tests, doc/PERFORMANCE.md): its latency, and
+    #: the bandwidth of the link between two GPUs, NVLink. Over PCIe, guesses for 16 lanes of its 4th generation (31.5 GB/s).
     collective_s: float = 10 * _US
     link_gb_per_s: float = 250.0
+    pcie_collective_s: float = 30 * _US
+    pcie_gb_per_s: float = 20.0
     #: An API server: a request until it is in the engine, and the turns of the event loop that takes; a token; a chunk sent.
     request_s: float = 0.71e-3
     request_turns: float = 17.0
@@ -152,7 +156,10 @@ class Steps:
         return Duration(whole.gpu_s / self.tokens_a_step, whole.host_s / self.tokens_a_step)
 
     def step(self, sequences: int, context_tokens: float, prefill: Sequence[tuple[int, int]]) -> Duration:
-        """A whole one, with prefill: chunks of (tokens, tokens before them)."""
+        """A whole one, with prefill: chunks of (tokens, tokens before them). In a pipeline it is a round, in which each
+        sequence passes all stages once."""
+        if self.settings.pipeline_parallel_size > 1:
+            return self._round(sequences, context_tokens, prefill)
         checked = sequences * (1 + self.settings.speculative_tokens)
         tokens = checked + sum(chunk for chunk, _ in prefill)
         outputs = checked + len(prefill)
@@ -161,6 +168,7 @@ class Steps:
             + self._attention_s(context_tokens, prefill)
             + self._layers_s(tokens)
             + self._collectives_s(tokens)
+            + self._shared_experts_s(tokens)
             + self._drafts_s(sequences)
             + self.rates.step_s
             + self.rates.sequence_s * outputs
@@ -175,9 +183,36 @@ class Steps:
 
     def duration_s(self, step: Duration) -> float:
         """From one step to the next: with asynchronous scheduling EngineCore prepares one while the GPU works on another."""
-        if self.settings.async_scheduling:
+        if self.settings.async_scheduling or self.settings.pipeline_parallel_size > 1:
             return max(step.gpu_s, step.host_s)
         return step.gpu_s + step.host_s
+
+    def _round(self, sequences: int, context_tokens: float, prefill: Sequence[tuple[int, int]]) -> Duration:
+        """vLLM keeps as many batches in flight as there are stages (config/vllm.py, max_concurrent_batches): each of them
+        passes one stage after another, and the slowest stage sets the pace. Batches are taken to be alike, so of a prompt each
+        has its part."""
+        stages = self.settings.pipeline_parallel_size
+        batches = max(1, min(stages, sequences + len(prefill)))
+        part = (
+            -(-sequences // batches),
+            context_tokens / batches,
+            [(-(-chunk // batches), before) for chunk, before in prefill],
+        )
+        whole, stage = self._unpiped.step(*part), self._stage.step(*part)
+        tokens = part[0] * (1 + self.settings.speculative_tokens) + sum(chunk for chunk, _ in part[2])
+        hop_s = self._latency_s + tokens * self.shape.hidden * 2 / self._link
+        passed_s = whole.gpu_s + (stages - 1) * hop_s
+        return Duration(max(passed_s, batches * (stage.gpu_s + hop_s)), batches * stage.host_s)
+
+    @cached_property
+    def _unpiped(self) -> "Steps":
+        """All stages on one GPU."""
+        return replace(self, settings=replace(self.settings, pipeline_parallel_size=1))
+
+    @cached_property
+    def _stage(self) -> "Steps":
+        """The stage with the head, as a server of its own."""
+        return replace(self._unpiped, shape=of_a_stage(self.shape, self.settings.pipeline_parallel_size))
 
     def _multiply_s(self, tokens: int, outputs: int) -> float:
         """All matrix multiplications: each step reads the weights once; the head computes for tokens that are sampled only."""
@@ -186,7 +221,7 @@ class Steps:
         head = self.shape.head_parameters
         body = self.shape.matmul_parameters - head
         share = self.settings.tensor_parallel_size
-        read = self._read_experts(tokens)
+        read = self._read_experts(tokens * sharing_copies(self.shape, self.settings))
         body_s = self._both_s(
             self._layer_bytes * read / self._weights_per_s,
             2 * body * tokens / share / self._compute_per_s,
@@ -217,12 +252,13 @@ class Steps:
 
     def _read_experts(self, tokens: int) -> float:
         """The share of the layers' weights that a step reads: of the experts only those that a token was sent to."""
-        experts = self.shape.experts
+        held = self._held
+        experts = held.experts
         if experts is None:
             return 1.0
         hit = 1 - (1 - experts.active / experts.count) ** tokens
-        total = self.shape.layer_parameters * self.shape.layers
-        of_experts = self.shape.expert_parameters
+        total = held.layer_parameters * held.layers
+        of_experts = held.expert_parameters
         return (total - of_experts * (1 - hit)) / total
 
     def _attention_s(self, context_tokens: float, prefill: Sequence[tuple[int, int]]) -> float:
@@ -259,13 +295,38 @@ class Steps:
         size = self.settings.tensor_parallel_size
         if size == 1:
             return 0.0
-        sent = 2 * (size - 1) / size * tokens * self.shape.hidden * 2 / (self.rates.link_gb_per_s * 1e9)
-        return 2 * self.shape.layers * (self.rates.collective_s + sent)
+        return 2 * self.shape.layers * self._all_reduce_s(size, tokens)
+
+    def _shared_experts_s(self, tokens: int) -> float:
+        """Copies that share experts gather the tokens of all of them, and scatter what comes out: an all-reduce's traffic."""
+        copies, experts = sharing_copies(self.shape, self.settings), self.shape.experts
+        if copies == 1 or experts is None:
+            return 0.0
+        return experts.layers * (self._latency_s + self._all_reduce_s(copies, tokens * copies))
+
+    def _all_reduce_s(self, gpus: int, tokens: int) -> float:
+        """Of the hidden states of so many tokens."""
+        return self._latency_s + 2 * (gpus - 1) / gpus * tokens * self.shape.hidden * 2 / self._link
+
+    @cached_property
+    def _latency_s(self) -> float:
+        return self.rates.collective_s if self.gpu.capability in WITH_NVLINK else self.rates.pcie_collective_s
+
+    @cached_property
+    def _link(self) -> float:
+        """Bytes a second between two GPUs."""
+        rates = self.rates
+        return 1e9 * (rates.link_gb_per_s if self.gpu.capability in WITH_NVLINK else rates.pcie_gb_per_s)
+
+    @cached_property
+    def _held(self) -> Shape:
+        """What one copy has of the model."""
+        return of_a_copy(self.shape, self.settings.data_parallel_size)
 
     @cached_property
     def _layer_bytes(self) -> float:
         """Bytes of the layers' weights on one GPU."""
-        weights = self.shape.layer_parameters * self.shape.layers
+        weights = self._held.layer_parameters * self._held.layers
         return weights * bytes_per_weight(self.shape, self.settings) / self.settings.tensor_parallel_size
 
     @cached_property

@@ -44,7 +44,7 @@ def named(name: str) -> Named | None:
         return Named(
             f"{match['latency'].replace('e2el', 'e2e').replace('e2e', 'e2el')}_{statistic}_s", _FACTORS[match["unit"]]
         )
-    if word in OBJECTIVES and OBJECTIVES[word].maximize:
+    if word in OBJECTIVES and OBJECTIVES[word].maximize and not OBJECTIVES[word].is_per_gpu:
         return Named(OBJECTIVES[word].metric)
     return Named(word) if _PLAIN.fullmatch(word) and _is_ours(word) else None
 

@@ -3,7 +3,7 @@
 Nothing is launched. It does not know who asks, or why.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -39,9 +39,19 @@ class Surface:
         """What the file says of itself: GPU, model, engine, workload."""
         return self._file.header
 
+    def names(self, parameters: Iterable[str]) -> bool:
+        """Whether a line names one of these."""
+        return not self._named.isdisjoint(parameters)
+
+    @property
+    def _named(self) -> frozenset[str]:
+        return frozenset(
+            (*(self.header.defaults or {}), *(name for one in self._file.recordings for name in one.params))
+        )
+
     def searched(self, space: SearchSpace) -> SearchSpace:
         """The space without those parameters of its groups that no line names: they were never searched."""
-        known = {*(self.header.defaults or {}), *(name for one in self._file.recordings for name in one.params)}
+        known = self._named
         never = {name for name, p in space.parameters.items() if p.group is not None and name not in known}
         return space if len(never) == len(space.parameters) else space.without(never)
 
@@ -83,9 +93,16 @@ class Surface:
                 message = f"not done within {job.timeout_s:g} s (--trial-timeout); it took {answer.took_s:g} s"
                 return Failed(kind=FailureKind.TRIAL_TIMEOUT, message=message)
             clock.advance(answer.took_s)
-            return answer.outcome
+            return _counted(answer.outcome, job.gpu_count)
 
         return run
+
+
+def _counted(outcome: Outcome, gpus: int | None) -> Outcome:
+    """A measurement with how many GPUs served it, where its recording does not say."""
+    if not isinstance(outcome, Measured) or outcome.load.gpus is not None:
+        return outcome
+    return replace(outcome, load=replace(outcome.load, gpus=gpus))
 
 
 def _as_far_as_needed(answer: Answer, job: Job) -> Answer:

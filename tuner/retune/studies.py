@@ -23,7 +23,7 @@ from tuner.retune.differences import settings_changes, workload_changes
 from tuner.retune.hours import Hours
 from tuner.retune.proposals import step, tuner_itself
 from tuner.retune.tuned import Tuned
-from tuner.study.decided import objectives_of, study_decision
+from tuner.study.decided import fixed_gpus_of, objectives_of, study_decision
 from tuner.types import Workload
 from tuner.workload.presets import workload_yaml
 from tuner.workload.stored import stored_workload, workload_json
@@ -167,6 +167,7 @@ def _asked(proposal: StoredProposal, tuned: Tuned, asked: Wanted) -> Mapping[str
     """As the service's closed record has it."""
     record = tuned.record
     price = record.settings.get("price_per_hour")
+    each = price / fixed_gpus_of(record) if isinstance(price, int | float) else None
     return {
         "model": asked.model,
         "gpu": asked.gpu,
@@ -176,7 +177,7 @@ def _asked(proposal: StoredProposal, tuned: Tuned, asked: Wanted) -> Mapping[str
         "engine": _engine(tuned),
         "objective": [*record.objective.split(",")],
         "slo": [*tuned.slos],
-        **({} if price is None else {"price": price}),
+        **({} if each is None else {"price": each}),
     }
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from multiprocessing import active_children, get_context
 from threading import Lock
 
-from tuner.decide.objective import COST, ENERGY, Objective
+from tuner.decide.objective import COST, ENERGY, PER_GPU, Objective
 from tuner.decide.pareto import leading
 from tuner.decide.verdict import Decision
 from tuner.decide.words.decision import decision_text
@@ -30,6 +30,8 @@ _UNITS = {
     "output_throughput": "tok/s",
     "request_throughput": "req/s",
     "goodput": "req/s",
+    PER_GPU["output_throughput"]: "tok/s a GPU",
+    PER_GPU["request_throughput"]: "req/s a GPU",
     COST: "per million output tokens",
     ENERGY: "J per 1,000 tokens",
 }

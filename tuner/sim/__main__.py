@@ -16,11 +16,10 @@ import time
 from collections.abc import Sequence
 
 from tuner.errors import UsageError
+from tuner.predict.copies import make_server
 from tuner.predict.memory import predict_memory
-from tuner.predict.serve import Server
 from tuner.predict.settings import resolve
 from tuner.predict.shape import read_shape
-from tuner.predict.step import Steps
 from tuner.sim import arguments, log
 from tuner.sim.arguments import Arguments
 from tuner.sim.card import SALT_VARIABLE, Card, card_named
@@ -105,8 +104,7 @@ def _start(given: Arguments, card: Card, speed: float, seed: int) -> tuple[Simul
     if phases.graphs_s:
         log.captured(phases.graphs_s, memory.graphs_bytes)
     log.initialized(phases.engine_s, phases.compile_s)
-    steps = Steps(shape=shape, gpu=card, settings=settings)
-    scheduler = Server(steps, settings, memory.kv_cache_tokens, lambda: launch * _factor(rng, STEP_SIGMA))
+    scheduler = make_server(shape, card, settings, memory, noise=lambda: launch * _factor(rng, STEP_SIGMA))
     tokenizer = Tokenizer(shape.vocab)
     return SimulatedServer(scheduler, settings, memory, tokenizer, given.served, speed), phases.total_s
 

@@ -37,6 +37,8 @@ _NUMBERS: Mapping[str, Callable[[str], int | float]] = {
     "stream_interval": int,
     "api_server_count": int,
     "tensor_parallel_size": int,
+    "pipeline_parallel_size": int,
+    "data_parallel_size": int,
     "block_size": int,
     "long_prefill_token_threshold": int,
 }

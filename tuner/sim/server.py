@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
 
+from tuner.predict.copies import Copies
 from tuner.predict.memory import Memory
 from tuner.predict.serve import Event, Server
 from tuner.predict.settings import Settings
@@ -46,7 +47,7 @@ class SimulatedServer:
 
     def __init__(
         self,
-        scheduler: Server,
+        scheduler: Server | Copies,
         settings: Settings,
         memory: Memory,
         tokenizer: Tokenizer,

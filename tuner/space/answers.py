@@ -30,6 +30,7 @@ ROUNDING: Mapping[str, str] = {
     "moe_backend": "another kernel of the experts",
     "enable_expert_parallel": "experts are summed across GPUs in another order",
     "tensor_parallel_size": "sums are split over GPUs",
+    "pipeline_parallel_size": "a batch is run as several smaller ones",
     "enable_dbo": "a step is run as two",
     "speculative_config": "several drafted tokens are checked in one step, by other shapes of the kernels",
     "hf_overrides": "the model itself is changed",

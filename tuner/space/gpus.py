@@ -13,6 +13,8 @@ from tuner.types import Value
 
 #: (major, minor), e.g. (7, 5) for a T4. None is the CPU engine.
 Capability = tuple[int, int]
+#: Cards that talk over NVLink, as far as their kind tells: of A100 and H100 there are such for PCIe alone.
+WITH_NVLINK: tuple[Capability, ...] = ((8, 0), (9, 0), (10, 0))
 #: The choice that means: do not pass the argument.
 UNSET = "none"
 

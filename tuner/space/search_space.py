@@ -30,8 +30,9 @@ from tuner.space.words import (
 from tuner.types import Params, Value
 
 UNSET = gpus.UNSET
-#: Every group, where groups are chosen.
+#: Every group, where groups are chosen, but for that of the parallel sizes, whose trials take more GPUs: that is named.
 ALL = "all"
+PARALLEL = "parallel"
 
 _Problem = tuple[tuple[str | int, ...], str]
 _Name = Annotated[str, Field(pattern=rf"^{ARGUMENT.pattern}$")]
@@ -139,11 +140,14 @@ class SearchSpace(BaseModel):
 
     def with_groups(self, chosen: Sequence[str] | None = None) -> Self:
         """The space with the parameters of these groups and of none; of the open ones without a choice, of all for ["all"].
+        The parallel sizes are searched only where they are named, and from the first trial on.
 
         Raises UsageError for a group that is not there, and where nothing would be left.
         """
         names = chosen if chosen is not None else [name for name, group in self.groups.items() if group.open]
-        names = list(self.groups) if list(names) == [ALL] else names
+        if ALL in names:
+            named = [name for name in names if name != ALL]
+            names = [*(name for name in self.groups if name != PARALLEL and name not in named), *named]
         if not self.groups and names:
             raise UsageError(f"--groups {','.join(names)}: the search space {self.name} has no groups: leave it out")
         for name in names:
@@ -153,7 +157,11 @@ class SearchSpace(BaseModel):
                     f"--groups {name}: the search space {self.name} has no such group{did_you_mean(name, self.groups)}:"
                     f" it has {known}"
                 )
-        kept = {name: group for name, group in self.groups.items() if name in names}
+        kept = {
+            name: group.model_copy(update={"open": group.open or name == PARALLEL})
+            for name, group in self.groups.items()
+            if name in names
+        }
         smaller = self.without({n for n, p in self.parameters.items() if p.group is not None and p.group not in kept})
         if not smaller.parameters:
             raise UsageError(

@@ -15,7 +15,7 @@ from tuner.load.limits import machine_limits, too_much
 from tuner.load.questions import read_questions
 from tuner.load.workers import workers_for
 from tuner.space.files import shipped_spaces
-from tuner.space.search_space import ALL
+from tuner.space.search_space import ALL, PARALLEL
 from tuner.space.words import SECRET_ARGUMENTS, TUNERS_OWN, is_argument, not_a_name, not_a_value, not_printable
 from tuner.space.yaml_file import parse_scalar
 from tuner.study.hand_settings import HandSettings, hand_settings
@@ -189,7 +189,7 @@ def groups_of(options: Options) -> list[str] | None:
     names = [name.strip() for name in options.groups.split(",")]
     if not all(names):
         raise UsageError(f"--groups {options.groups!r}: expected names of groups, such as batch,graphs, or {ALL}")
-    if ALL in names and len(names) > 1:
+    if ALL in names and not {*names} <= {ALL, PARALLEL}:
         raise UsageError(f"--groups {options.groups}: {ALL} has the others in it: leave them out")
     return list(dict.fromkeys(names))
 

@@ -1,5 +1,6 @@
 """A stored study in; what to deploy, and what follows it, out. It launches nothing, and knows nothing that launches."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -16,6 +17,7 @@ from tuner.decide.slo import Slo, constraints, parse_slo
 from tuner.decide.verdict import AGAIN, Decision, contest_of, decision
 from tuner.record.rows import EXPLAIN, StoredContest, StudyRecord, Verification
 from tuner.record.store import Store
+from tuner.space.parallel import gpus_of
 from tuner.study.explained import attribution_of, decided_with
 from tuner.types import Outcome, Trial, Twin
 
@@ -99,15 +101,22 @@ def launched_again(store: Store, name: str) -> list[tuple[int, Outcome]]:
 def objectives_of(record: StudyRecord) -> tuple[Objective, ...]:
     """What a study optimizes, the first one first."""
     price = record.settings.get("price_per_hour")
-    return parse_objectives(record.objective.split(","), float(price) if isinstance(price, int | float) else None)
+    known = float(price) if isinstance(price, int | float) else None
+    return parse_objectives(record.objective.split(","), known, fixed_gpus_of(record))
 
 
 def compared_by(record: StudyRecord) -> tuple[Objective, ...]:
     """What a study optimizes, and the cost of its tokens where a price is known."""
     price, found = record.settings.get("price_beside"), objectives_of(record)
-    return (
-        (*found, replace(OBJECTIVES["cost"], price_per_hour=float(price))) if isinstance(price, int | float) else found
-    )
+    if not isinstance(price, int | float):
+        return found
+    return (*found, replace(OBJECTIVES["cost"], price_per_hour=float(price), gpus=fixed_gpus_of(record)))
+
+
+def fixed_gpus_of(record: StudyRecord) -> int:
+    """How many GPUs each server has by the sizes that are fixed: a stored price is that of so many."""
+    space = json.loads(record.space)
+    return gpus_of(space.get("fixed", {})) if isinstance(space, dict) else 1
 
 
 def slo_texts(record: StudyRecord) -> list[str]:

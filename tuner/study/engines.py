@@ -24,7 +24,8 @@ from tuner.sim.engine import SimEngine
 from tuner.sim.launcher import SimLauncher
 from tuner.sim.speed import pace_of
 from tuner.space.files import shipped_spaces, space_for
-from tuner.space.search_space import ALL, SearchSpace
+from tuner.space.parallel import SIZES
+from tuner.space.search_space import ALL, PARALLEL, SearchSpace
 from tuner.study.checks import workload_of
 from tuner.study.fingerprint import unreal_fingerprint, with_host_speed
 from tuner.study.options import Options
@@ -165,4 +166,5 @@ def _recorded(surface: Surface, options: Options) -> SearchSpace:
     """The space; without a choice of groups, with those of their parameters that were recorded."""
     if options.groups is not None:
         return choose_space(options, ())
-    return surface.searched(choose_space(replace(options, groups=ALL), ()))
+    groups = f"{ALL},{PARALLEL}" if surface.names(SIZES) else ALL
+    return surface.searched(choose_space(replace(options, groups=groups), ()))

@@ -3,7 +3,9 @@
 In: a setup and a trial's command. Out: the trial's outcome; no process left, or RunError.
 """
 
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from tuner import interrupts
@@ -15,11 +17,14 @@ from tuner.launch.job import Job, Probe, Turns, at_once
 from tuner.launch.processes import end_session
 from tuner.launch.vllm import Launch
 from tuner.record.store import Store
+from tuner.space.parallel import gpus_of
 from tuner.study.clock import Clock, SystemClock
 from tuner.study.lease import abandoned, me
 from tuner.study.setup import Setup
 from tuner.study.watch import Watch
 from tuner.types import Command, Measured, Outcome, Params, ProcessId
+
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 class _Recorder:
@@ -83,17 +88,19 @@ def run_recorded(
     """
     log = _log_of(setup, number, label)
     make_log_folder(log.parent)
+    gpus = gpus_of(command.settings) if setup.space.gpu.names else None
     job = Job(
-        launcher=setup.launcher,
+        launcher=replace(setup.launcher, caches=_seeing(setup.launcher.caches, gpus)),
         command=command,
         params=params,
         workload=setup.workload,
-        gpus=setup.gpus,
+        gpus=setup.gpus[:gpus],
+        gpu_count=gpus,
         log=log,
         salt=number,
         slos=setup.slos,
         objectives=setup.objectives,
-        outdo=outdo,
+        outdo=None if outdo is None else outdo.on(gpus),
         engine=engine,
         timeout_s=setup.trial_timeout_s,
         wait_for_gpu_s=setup.wait_for_gpu_s,
@@ -110,6 +117,13 @@ def run_recorded(
             return outcome
         setup.caches.mark_warm()
     return _run(setup, job, store, watch, number)
+
+
+def _seeing(variables: Mapping[str, str], gpus: int | None) -> Mapping[str, str]:
+    """The variables of a launch, which of the GPUs that they show it show the first so many."""
+    if gpus is None or _VISIBLE not in variables:
+        return variables
+    return {**variables, _VISIBLE: ",".join(variables[_VISIBLE].split(",")[:gpus])}
 
 
 def started_with(setup: Setup, number: int, resolved: Params) -> Params:

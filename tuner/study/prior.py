@@ -130,9 +130,10 @@ class StudyPrior:
         random.Random(len(points)).shuffle(left)
         left.sort(key=lambda point: id(point) in self._asked)
         self._asked |= {id(point) for point in points}
-        allowed_s, each_s, simulated = self._allowance_s(), self._cost_s(), False
+        allowed_s, plain_s, simulated = self._allowance_s(), self._cost_s(), False
         spent_s = min(spent_s, allowed_s - _ALWAYS_S)
         for done, point in enumerate(left):
+            each_s = plain_s * _copies(point)
             if spent_s + each_s > allowed_s:
                 break
             if self._run(point) is None:
@@ -217,6 +218,11 @@ def _point(case: Case, params: Params) -> _Point:
     quantized = params.get("quantization", "") if shape is not case.shape else ""
     alike = (id(shape), simulated_alike(settings, case.workload))
     return _Point(params, alike, memory.kv_cache_tokens, chance_to_start(memory), f"{quantized}{key}")
+
+
+def _copies(point: _Point) -> int:
+    """Engines that are simulated beside each other."""
+    return 1 if point.alike is None else point.alike[1].data_parallel_size
 
 
 def _heeded(params: Params) -> Params:

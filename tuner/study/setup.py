@@ -6,11 +6,11 @@ Everything that can be known to be wrong is found here, before anything is launc
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from math import prod
+from itertools import takewhile
 from pathlib import Path
 
 from tuner.decide.harm import MAX_LOSS
-from tuner.decide.objective import ENERGY, Objective, parse_objectives
+from tuner.decide.objective import ENERGY, Objective, check_orders, parse_objectives
 from tuner.decide.slo import Slo, constraints, parse_slos
 from tuner.errors import EngineError, UsageError, did_you_mean
 from tuner.execute.slot import Slot
@@ -23,6 +23,7 @@ from tuner.measure.visible import visible
 from tuner.predict.prediction import Calibration
 from tuner.propose.enumeration import check_finite
 from tuner.space.files import load_space, space_for
+from tuner.space.parallel import SIZES, fixed_gpus, gpus_of, most_gpus, searched_sizes, within
 from tuner.space.search_space import SearchSpace
 from tuner.space.words import not_a_name
 from tuner.space.yaml_file import line_in
@@ -38,18 +39,18 @@ from tuner.types import DetectedGpu, Fingerprint, Params, Workload
 from tuner.workload.presets import max_tokens, workload_hash
 
 _VARIABLE = "CUDA_VISIBLE_DEVICES"
-_PARALLEL = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """A study that can be run. `gpus` are those that its trials use; none on the CPU. With `warm` its servers are forked from
-    one process that has vLLM imported, where that is safe. `calibration` is what the model of a server begins with here; None
-    where trials are not predicted. Without `may_stop` every launch is measured to the end, and all are made. `warm_start` is
-    the earlier study that it learns from, "auto" or "none". What is traded off with the `objective` stands `beside` it.
-    `baselines` are the user's own settings, `explain` is how many launches may say what each setting brings, `price_per_hour`
-    that of all GPUs of a server, None without one. The `guard` is what finalists are asked, None where no model answers; they
-    may lose `max_quality_loss` of the NLL. In each of the `slots` one launch can run; where there is one, on `gpus`."""
+    """A study that can be run. `gpus` are those that its trials may use, each the first that its sizes need; none on the CPU.
+    With `warm` its servers are forked from one process that has vLLM imported, where that is safe. `calibration` is what the
+    model of a server begins with here; None where trials are not predicted. Without `may_stop` every launch is measured to the
+    end, and all are made. `warm_start` is the earlier study that it learns from, "auto" or "none". What is traded off with the
+    `objective` stands `beside` it. `baselines` are the user's own settings, `explain` is how many launches may say what each
+    setting brings, `price_per_hour` that of as many GPUs as the fixed sizes make of a server, None without one. The `guard` is
+    what finalists are asked, None where no model answers; they may lose `max_quality_loss` of the NLL. In each of the
+    `slots` one launch can run; where there is one, on `gpus`."""
 
     study: str
     storage: str
@@ -117,6 +118,8 @@ def choose_space(options: Options, detected: Sequence[DetectedGpu]) -> SearchSpa
     space = space.with_quantized_models(quantized_models(options))
     fixed = {} if options.max_model_len is None else {"max_model_len": options.max_model_len}
     space = space.with_fixed({**engine_arguments(options), **fixed}).with_groups(groups_of(options))
+    if (seen := visible(detected, os.environ.get(_VARIABLE)).gpus) and options.engine == "vllm":
+        space = within(space, len([*takewhile(lambda gpu: gpu.name == seen[0].name, seen)]))
     space = space if options.engine == "replay" else speculative_space(space, options, workload_of(options))
     return lossless(space) if options.lossless else space
 
@@ -198,21 +201,26 @@ def setup_of(
         caches=caches,
         may_stop=options.stop == "auto",
         warm_start=options.warm_start,
-        baselines=tuple(_of_this_study(one, options, launcher) for one in baselines(options)),
+        baselines=tuple(_of_this_study(one, options, space, launcher) for one in baselines(options)),
         explain=options.explain,
         price_per_hour=price_per_hour(options, space),
         max_quality_loss=options.max_quality_loss,
     )
 
 
-def _of_this_study(hand: HandSettings, options: Options, launcher: VllmLauncher) -> HandSettings:
+def _of_this_study(hand: HandSettings, options: Options, space: SearchSpace, launcher: VllmLauncher) -> HandSettings:
     """A quantized checkpoint of it is a quantization. Raises UsageError for hand settings that it cannot be compared with."""
-    for name in _PARALLEL:
-        if (size := hand.params.get(name, 1)) != (ours := launcher.fixed.get(name, 1)):
+    for name in SIZES:
+        size, ours = hand.params.get(name, 1), launcher.fixed.get(name, 1)
+        if name not in space.parameters and size != ours:
             raise UsageError(
                 f"--baseline {hand.said}: its {name} is {size} and that of all trials is {ours}: give --engine-arg"
                 f" {name}={size}, so that the same GPUs are compared"
             )
+    if searched_sizes(space) and (taken := gpus_of({**launcher.fixed, **hand.params})) > (most := most_gpus(space)):
+        raise UsageError(
+            f"--baseline {hand.said}: it takes {taken} GPUs, and a server of this study has {most} at the most"
+        )
     passed_over = tuple(name for name in hand.passed_over if name not in launcher.environment)
     model = hand.model
     if model is None or model == options.model or _folder(model) == launcher.model:
@@ -233,7 +241,13 @@ def _folder(model: str) -> str:
 
 def objectives_of(options: Options, space: SearchSpace) -> tuple[Objective, ...]:
     """What is optimized; a price is that of all GPUs of a server. Raises UsageError, also for the energy of no GPU."""
-    found = parse_objectives(options.objective, price_per_hour(options, space))
+    found = parse_objectives(options.objective, price_per_hour(options, space), fixed_gpus(space))
+    if not searched_sizes(space):
+        check_orders(found)
+    if not space.gpu.names and (per_gpu := next((one for one in found if one.is_per_gpu), None)):
+        raise UsageError(
+            f"--objective {per_gpu.name} is of one GPU, and {space.name} is for the CPU: choose another one"
+        )
     if any(one.metric == ENERGY for one in found) and (not space.gpu.names or options.engine == "sim"):
         where = "a simulated GPU draws nothing" if space.gpu.names else f"{space.name} is for the CPU"
         raise UsageError(f"--objective energy is what a GPU's own counter says, and {where}: choose another one")
@@ -250,13 +264,8 @@ def _check_energy(objectives: Sequence[Objective], gpus: Sequence[DetectedGpu]) 
 
 
 def price_per_hour(options: Options, space: SearchSpace) -> float | None:
-    """Of all GPUs that a server needs; None without a price."""
-    return None if options.price is None else options.price * prod(gpus_of_a_server(space).values())
-
-
-def gpus_of_a_server(space: SearchSpace) -> dict[str, int]:
-    """The parallel sizes; their product is how many GPUs a server needs."""
-    return {name: int(space.fixed.get(name, 1)) for name in _PARALLEL}
+    """Of as many GPUs as the fixed sizes make of a server; None without a price."""
+    return None if options.price is None else options.price * fixed_gpus(space)
 
 
 def _study_name(options: Options, space: SearchSpace, launcher: VllmLauncher, workload: Workload) -> str:
@@ -338,13 +347,12 @@ def seen_gpus(space: SearchSpace, detected: Sequence[DetectedGpu]) -> tuple[Dete
 
 
 def _gpus_of_a_trial(space: SearchSpace, detected: Sequence[DetectedGpu]) -> tuple[DetectedGpu, ...]:
-    """The first of the visible GPUs, as many as the fixed parallel sizes need. Raises UsageError where fewer are visible."""
+    """The first of the visible GPUs, as many as the largest parallel sizes need. Raises UsageError where fewer are visible."""
     if not space.gpu.names:
         return ()
-    seen, sizes = visible(detected, os.environ.get(_VARIABLE)), gpus_of_a_server(space)
-    count = prod(sizes.values())
+    seen, count = visible(detected, os.environ.get(_VARIABLE)), most_gpus(space)
     if seen.gpus and count > len(seen.gpus):
-        asked = ", ".join(f"{name} {size}" for name, size in sizes.items() if size > 1)
+        asked = ", ".join(f"{name} {size}" for name in SIZES if (size := space.fixed.get(name, 1)) != 1)
         why = f" ({_VARIABLE} ends at {seen.cut!r}, which names none)" if seen.cut is not None else ""
         raise UsageError(f"{asked} needs {count} GPUs and {len(seen.gpus)} can be seen{why}")
     return seen.gpus[:count]

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from math import prod
 
 from tuner.execute.places import few_cores, slots_of
 from tuner.execute.slot import Slot
 from tuner.measure.topology import topology
+from tuner.space.parallel import fixed_gpus, most_gpus, within
 from tuner.study.checks import parallel
 from tuner.study.options import Options
-from tuner.study.setup import Setup, gpus_of_a_server
+from tuner.study.setup import Setup
 from tuner.types import DetectedGpu
 
 #: The environment variable that says which cards a CUDA program sees.
@@ -17,14 +17,17 @@ _VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 def on_this_host(setup: Setup, options: Options, seen: Sequence[DetectedGpu], tell: Callable[[str], None]) -> Setup:
-    """With slots of the GPUs that can be `seen`. Raises UsageError where there are fewer cards or cores than asked for."""
+    """With slots of the GPUs that can be `seen`; sizes that need more than a slot has are not searched. Raises UsageError where
+    there are fewer cards or cores than asked for."""
     if (most := parallel(options)) == 1:
         return setup
-    host = topology(seen)
-    slots = slots_of(seen, prod(gpus_of_a_server(setup.space).values()), host, most)
+    host, space = topology(seen), setup.space
+    if most is not None and seen:
+        space = within(space, max(sum(gpu.name == seen[0].name for gpu in seen) // most, fixed_gpus(space)))
+    slots = slots_of(seen, most_gpus(space), host, most)
     if few := few_cores(slots, host):
         tell(few)
-    return replace(setup, slots=slots, gpus=slots[0].gpus)
+    return replace(setup, space=space, slots=slots, gpus=slots[0].gpus)
 
 
 def simulated(setup: Setup, options: Options) -> Setup:

@@ -129,7 +129,8 @@ async def _measure(job: Job, endpoint: Endpoint, group: ProcessGroup, workers: W
     if job.launcher.replayed(job.command):
         marks = (mark for mark in found.marks if mark is not Mark.RANDOM_TEXT)
         found = replace(found, marks=(*marks, Mark.REPLAYED_ACCEPTANCE))
-    return replace(found, startup_s=endpoint.startup_s, start=endpoint.start)
+    load = replace(found.load, gpus=job.gpu_count)
+    return replace(found, load=load, startup_s=endpoint.startup_s, start=endpoint.start)
 
 
 async def _crash_or(failed: Failed, group: ProcessGroup, log: Path, kills: int | None) -> Failed:

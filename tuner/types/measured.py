@@ -45,7 +45,7 @@ class LoadMetrics:
     `request_rate` how many requests a second the open loop asked for. `answer_share` and `prompt_share` are tokens as the
     server counts them for each that was asked for or sent, None where that is not known. `bunched` is the share of the chunks
     that came together with the one before, `first_chunk_tokens` the median number of tokens in first chunks, as their texts'
-    lengths tell.
+    lengths tell. `gpus` is how many served it, as who launched the server knows; None on the CPU, and where nobody does.
     """
 
     window_s: float | None = None
@@ -69,6 +69,7 @@ class LoadMetrics:
     prompt_share: float | None = None
     bunched: float | None = None
     first_chunk_tokens: float | None = None
+    gpus: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,6 +239,9 @@ class Measured:
         for position, rate in enumerate((self.server and self.server.acceptance_rates) or (), start=1):
             found[f"server_acceptance_rate_{position}"] = rate
         found["quality_nll"] = self.quality.mean_nll if self.quality else None
+        for name in ("output_throughput", "request_throughput"):
+            value, gpus = getattr(self.load, name), self.load.gpus
+            found[f"{name}_per_gpu"] = value / gpus if value is not None and gpus else None
         parts = (
             (self.load, ""),
             (self.server, "server_"),

@@ -27,7 +27,9 @@ LATENCIES = {"ttft": ("TTFT", 1), "tpot": ("TPOT", 2), "itl": ("ITL", 2), "e2el"
 THROUGHPUT: Mapping[str, Row] = {
     "output_throughput": Row("Output throughput", "tok/s", 1, 1, True),
     "total_token_throughput": Row("Total throughput", "tok/s", 1, 1, True),
+    "output_throughput_per_gpu": Row("Output throughput a GPU", "tok/s", 1, 1, True),
     "request_throughput": Row("Requests", "req/s", 1, 2, True),
+    "request_throughput_per_gpu": Row("Requests a GPU", "req/s", 1, 2, True),
     "request_rate": Row("Requests asked for", "req/s", 1, 2),
     "goodput": Row("Goodput", "req/s", 1, 2, True),
 }
@@ -54,6 +56,7 @@ REST: Mapping[str, Row] = {
     "server_acceptance_rate": Row("Acceptance rate", "%", 100, 0),
     **{f"server_acceptance_rate_{n}": Row(f"Accepted up to draft {n}", "%", 100, 0) for n in range(1, 9)},
     "server_cpu_cores": Row("Server CPU", "cores", 1, 2),
+    "gpus": Row("GPUs", "", 1, 0),
     "gpu_utilization": Row("GPU utilization", "%", 100, 0),
     "gpu_sm_activity": Row("SM activity", "%", 100, 0),
     "gpu_tensor_activity": Row("Tensor activity", "%", 100, 0),

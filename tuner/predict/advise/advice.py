@@ -112,8 +112,8 @@ def advise(
 
 
 def price(prediction: Prediction, per_gpu_hour: float) -> Price | None:
-    """What serving costs on as many GPUs as tensor parallelism needs; None where nothing is served."""
-    per_s = per_gpu_hour * prediction.settings.tensor_parallel_size / 3600
+    """What serving costs on as many GPUs as the server takes; None where nothing is served."""
+    per_s = per_gpu_hour * prediction.settings.gpus / 3600
     load = prediction.load
     if not load.output_throughput:
         return None

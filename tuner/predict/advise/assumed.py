@@ -7,6 +7,8 @@ from tuner.predict.settings import LATEST
 from tuner.predict.step import MEASURED
 from tuner.predict.uncertainty import is_measured
 from tuner.predict.unpredicted import unpredicted
+from tuner.space.gpus import WITH_NVLINK
+from tuner.space.parallel import SIZES, most_gpus
 from tuner.types import Params
 
 #: Settings that change what the model answers.
@@ -39,10 +41,23 @@ def _of_the_machine(case: Case) -> Sequence[str]:
         )
     elif not is_measured(gpu):
         said.append(f"kernels reach the shares of the data sheet that were measured on {' and '.join(measured)}")
-    sizes = case.space.parameters.get("tensor_parallel_size"), case.space.fixed.get("tensor_parallel_size", 1)
-    if sizes != (None, 1):
-        link = case.calibration.rates.link_gb_per_s
-        said.append(f"GPUs send each other {link:,.0f} GB/s, as over NVLink: over PCIe they are slower")
+    if most_gpus(case.space) > 1:
+        said += _of_several_gpus(case)
+    return said
+
+
+def _of_several_gpus(case: Case) -> Sequence[str]:
+    rates = case.calibration.rates
+    if case.space.gpu.capability in WITH_NVLINK:
+        link, other = rates.link_gb_per_s, "as over NVLink: over PCIe they are slower"
+    else:
+        link, other = rates.pcie_gb_per_s, "a guess for 16 lanes of PCIe: nothing was measured of it"
+    said = [f"GPUs send each other {link:,.0f} GB/s, {other}"]
+    searched = {*case.space.parameters, *(name for name in SIZES if case.space.fixed.get(name, 1) != 1)}
+    if {"pipeline_parallel_size", "data_parallel_size"} & searched:
+        said.append(
+            "pipeline stages and copies behind one port do as they are written to: nothing was measured of them"
+        )
     return said
 
 

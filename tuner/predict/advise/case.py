@@ -194,14 +194,10 @@ class Case:
     def value(self, prediction: Prediction) -> float:
         """Of the objective. In an open loop, throughput is what was asked for as soon as that is served: the rest is chance."""
         rate = self._rate
-        if rate is not None and present(prediction.load.request_throughput) >= _KEPT_UP * rate:
-            if self.objective.metric == "request_throughput":
-                return rate
-            if self.objective.metric == "output_throughput":
-                return rate * self._mean_output
-            if self.objective.metric == COST:
-                return self.objective.cost(rate * self._mean_output) or inf
-        value = self.objective.of_load(prediction.load)
+        load = prediction.load
+        if rate is not None and self.objective.is_throughput and present(load.request_throughput) >= _KEPT_UP * rate:
+            load = replace(load, request_throughput=rate, output_throughput=rate * self._mean_output)
+        value = self.objective.of_load(load)
         if value is None and self.objective.metric == COST:
             return inf  # nothing is served
         assert value is not None  # see check

@@ -156,18 +156,20 @@ def bottleneck_of(case: Case, params: Params, p: Prediction) -> tuple[Bottleneck
         preempted = f", {p.preemptions:,} preemptions for {p.load.completed:,} requests" if p.preemptions else ""
         waiting = f", {p.waiting_mean:,.0f} requests wait while {p.running_mean:,.0f} run"
         return Bottleneck.KV_CACHE, f"{p.kv_cache_usage_mean:.0%} of the KV cache is taken{waiting}{preempted}"
-    if queued and p.running_mean >= _ALL * p.settings.max_num_seqs:
-        return Bottleneck.BATCH, f"max_num_seqs {p.settings.max_num_seqs} run and {p.waiting_mean:,.0f} requests wait"
+    most = p.settings.max_num_seqs * p.settings.data_parallel_size
+    if queued and p.running_mean >= _ALL * most:
+        return Bottleneck.BATCH, f"max_num_seqs {most} run and {p.waiting_mean:,.0f} requests wait"
     return _of_the_gpu(case, params, p)
 
 
 def _of_the_gpu(case: Case, params: Params, p: Prediction) -> tuple[Bottleneck, str]:
     """Which part of its work takes most of the GPU's time."""
     steps = Steps(shape=case.shape_for(params), gpu=case.space.gpu, settings=p.settings, rates=case.calibration.rates)
-    sequences = max(1, round(p.running_mean))
+    copies = p.settings.data_parallel_size
+    sequences = max(1, round(p.running_mean / copies))
     context = p.kv_cache_usage_mean * p.memory.kv_cache_tokens
     each_s = steps.decode(sequences, context).gpu_s
-    decoding = min(1.0, present(p.load.output_throughput) / sequences * each_s / p.gpu_busy)
+    decoding = min(1.0, present(p.load.output_throughput) / copies / sequences * each_s / p.gpu_busy)
     if decoding < 0.5:
         return (
             Bottleneck.PREFILL,

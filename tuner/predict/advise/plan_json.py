@@ -99,7 +99,7 @@ def _candidate(case: Case, advice: Advice, candidate: Candidate, price_per_gpu_h
     return {
         "params": dict(candidate.params),
         "settings": prediction.settings.params if prediction else None,
-        "gpu_count": prediction.settings.tensor_parallel_size if prediction else None,
+        "gpu_count": prediction.settings.gpus if prediction else None,
         "failure": _failure(candidate.failed),
         "verdict": (candidate.memory.verdict if candidate.memory else Verdict.FAILS).value,
         "memory": _memory(case, candidate.memory) if candidate.memory else None,

@@ -11,6 +11,7 @@ from tuner.predict.advise.limits import limit_of_start
 from tuner.predict.advise.region import thrifty
 from tuner.predict.memory import Memory
 from tuner.space import gpus
+from tuner.space.parallel import searched_sizes
 from tuner.space.search_space import SearchSpace
 from tuner.types import Failed
 
@@ -69,6 +70,7 @@ def _with_size(case: Case, size: int) -> Case:
 def _on(case: Case, space: SearchSpace) -> SearchSpace:
     """The other card's space with what the user fixed."""
     own = {name: value for name, value in case.space.fixed.items() if name in ("max_model_len", "tensor_parallel_size")}
+    space = space.without(searched_sizes(space))
     return space.with_quantized_models(dict.fromkeys(case.quantized, "")).with_fixed(own)
 
 
