@@ -33,8 +33,9 @@ from tuner.cli.measurements import mark_sentences
 from tuner.errors import LaunchError, RunError, UsageError
 from tuner.load.target import find_target
 from tuner.measure.server_page import kv_cache_tokens_of, totals
-from tuner.types import Mark, Workload
+from tuner.types import Lengths, Mark, Workload
 
+ONE = Lengths(low=1, high=1)
 WORKLOAD = """name: small
 api: chat
 users: 2
@@ -348,7 +349,8 @@ def test_a_key_that_no_header_can_hold_is_refused_before_it_is_sent(
     for other in ("TUNER_API_KEY", "OPENAI_API_KEY"):
         monkeypatch.delenv(other, raising=False)
     monkeypatch.setenv(name, key)
-    conditions = Conditions(workload=Workload(name="w", api="chat"), slos=(), model=None, gpus=())
+    workload = Workload(name="w", api="chat", users=1, input_tokens=ONE, output_tokens=ONE)
+    conditions = Conditions(workload=workload, slos=(), model=None, gpus=())
     with pytest.raises(
         UsageError, match=f"the key in {name} is no key: it has a line break, blanks at an end"
     ) as raised:

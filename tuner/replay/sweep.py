@@ -4,7 +4,6 @@ It reads `run=N.json` and what failed; warm-ups are no measurement, and summarie
 the sweep's own command was: no file says it.
 """
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path

@@ -9,7 +9,6 @@ file's notes say.
 import csv
 import hashlib
 import itertools
-import json
 import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
