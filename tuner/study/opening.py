@@ -6,7 +6,7 @@ settings so far: by the diagnosis of its measurement (docs/diagnosis.md), else b
 that limits waits for ever. It does not know how points are chosen.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from tuner.decide.objective import Objective
@@ -17,7 +17,7 @@ from tuner.diagnose.diagnosis import Remedy
 from tuner.diagnose.judged import Attempt
 from tuner.diagnose.table import the_table
 from tuner.diagnose.trials import diagnosis_of
-from tuner.predict.advise.limits import Bottleneck
+from tuner.predict.advise.limits import CAUSES, Bottleneck
 from tuner.space.parameters import Categorical, meeting
 from tuner.space.search_space import SearchSpace
 from tuner.space.speculation import is_of_speculation
@@ -30,19 +30,6 @@ ENOUGH = 0.01
 _DESIGN, _EACH = 4, 3
 #: Few sequences at once, prompts that return.
 _FEW, _RETURN = 32, 0.05
-
-#: What a predicted bottleneck is among the causes, whose remedies docs/diagnosis.md has.
-_CAUSES: Mapping[Bottleneck, Sequence[Cause]] = {
-    Bottleneck.WEIGHTS: (Cause.KV_CACHE,),
-    Bottleneck.MEMORY: (Cause.KV_CACHE,),
-    Bottleneck.KV_CACHE: (Cause.KV_CACHE,),
-    Bottleneck.BATCH: (Cause.BATCH_LIMIT,),
-    Bottleneck.PREFILL: (Cause.PREFILL,),
-    Bottleneck.DECODE: (Cause.DECODE,),
-    Bottleneck.OVERHEAD: (Cause.LAUNCHES, Cause.BATCH_TOO_SMALL, Cause.COMPUTE),
-    Bottleneck.HOST: (Cause.LAUNCHES, Cause.SCHEDULER),
-    Bottleneck.API_SERVER: (Cause.API_SERVER,),
-}
 
 #: What is predicted to limit settings, and the numbers that say so; None where nothing is.
 Limits = Callable[[Params], tuple[Bottleneck, str] | None]
@@ -134,7 +121,7 @@ class Opening:
             yield _Held(cause=finding.cause, told=told, remedies=finding.remedies)
         if (predicted := self._limits(incumbent.params)) is None:
             return
-        for cause in _CAUSES.get(predicted[0], ()):
+        for cause in CAUSES.get(predicted[0], ()):
             if cause not in seen:
                 advised = the_table().remedies[cause]
                 remedies = tuple(Remedy(name=one.name, direction=one.direction, why=one.why) for one in advised)
