@@ -18,10 +18,10 @@ from tuner.diagnose.judged import Attempt
 from tuner.diagnose.table import the_table
 from tuner.diagnose.trials import diagnosis_of
 from tuner.predict.advise.limits import CAUSES, Bottleneck
-from tuner.space.parameters import Categorical, meeting
+from tuner.space.parameters import meeting, near
 from tuner.space.search_space import SearchSpace
 from tuner.space.speculation import is_of_speculation
-from tuner.types import Measured, Params, Trial, Value, Workload
+from tuner.types import Measured, Params, Trial, Workload
 
 #: Below this promise what is open is searched through.
 ENOUGH = 0.01
@@ -137,7 +137,7 @@ class Opening:
 
     def _attempt(self, cause: Cause, remedy: Remedy, incumbent: Trial) -> Attempt | None:
         """The incumbent with the remedy alone; None where the space has no such value, or it is predicted to lose."""
-        if remedy.value is None or (value := self._near(remedy.name, remedy.value)) is None:
+        if remedy.value is None or (value := near(self._space.parameters[remedy.name], remedy.value)) is None:
             return None
         moved = {**incumbent.params, remedy.name: value}
         counted = self._space.active(moved)
@@ -146,12 +146,6 @@ class Opening:
         if gain is not None and gain < 0:
             return None
         return Attempt(cause=cause, remedy=replace(remedy, value=value, gain=gain), trial=incumbent, params=point)
-
-    def _near(self, name: str, value: Value) -> Value | None:
-        parameter = self._space.parameters[name]
-        if not isinstance(parameter, Categorical):
-            return parameter.nearest(value)
-        return next((choice for choice in parameter.choices if str(choice).startswith(str(value))), None)
 
     def _counts(self, name: str, incumbent: Trial) -> bool:
         """Whether it can do something beside the settings that are best, for the load that there is."""

@@ -32,6 +32,7 @@ from tuner.study.decided import (
 )
 from tuner.study.diagnosed import trial_diagnosis
 from tuner.study.exporting import as_chosen
+from tuner.study.foretelling import StoredModel, stored_model
 from tuner.study.lease import is_run
 from tuner.types import Measured, Outcome, Trial
 from tuner.workload.presets import workload_yaml
@@ -79,13 +80,13 @@ def report_of(store: Store, name: str, now: datetime | None = None) -> Report:
         time_lines=_time_lines(store, name, found, compared),
         agreement=known,
         agreement_sentence=None if known is None else agreement_sentence(known, unreal),
-        diagnoses=tuple(_diagnoses(record, found)),
+        diagnoses=tuple(_diagnoses(record, found, stored_model(record, finished))),
     )
 
 
-def _diagnoses(record: StudyRecord, found: Decision) -> Iterator[Diagnosed]:
+def _diagnoses(record: StudyRecord, found: Decision, model: StoredModel | None) -> Iterator[Diagnosed]:
     for trial in {one.number: one for one in (found.defaults, found.chosen) if one is not None}.values():
-        if (diagnosis := trial_diagnosis(record, trial)) is not None:
+        if (diagnosis := trial_diagnosis(record, trial, model and model.gains_over(trial))) is not None:
             yield Diagnosed(trial=trial.number, diagnosis=diagnosis)
 
 
