@@ -45,7 +45,7 @@ def test_a_remedy_gains_about_what_the_study_s_own_model_says(study: Study) -> N
         gain = stored.gains_over(trial)({**settings, name: value})
         own = model.gain(trial.params, {**trial.params, name: value})
         assert own is not None
-        assert gain == pytest.approx(own, abs=0.05)  # the study learned from one trial after another
+        assert gain == pytest.approx(own, rel=0.15)  # the study learned from one trial after another
 
 
 def test_the_gain_is_said_beside_each_finding_s_remedy(study: Study) -> None:
@@ -55,8 +55,8 @@ def test_the_gain_is_said_beside_each_finding_s_remedy(study: Study) -> None:
     seen = Evidence(users=64.0, running_mean=20.0, waiting_mean=0.0, client_cpu=0.1, completed=100.0)
     found = diagnose(seen, trials[0].params, predict=stored.gains_over(trials[0]))
     assert found.first.cause is Cause.API_SERVER
-    remedy = found.first.remedies[0]
-    assert (remedy.name, remedy.direction, remedy.value) == ("stream_interval", "raise", 4)
+    remedy = next(one for one in found.first.remedies if one.name == "stream_interval")
+    assert (remedy.direction, remedy.value) == ("raise", 4)
     assert remedy.gain is not None
     told = f"raise stream_interval to 4 (fewer messages to write; predicted: {remedy.gain:+.0%})"
     assert any(told in sentence for sentence in sentences(found))

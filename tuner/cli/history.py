@@ -116,7 +116,7 @@ def _foretelling(store: Store, record: StudyRecord, trial: Trial) -> PredictGain
     from tuner.study.foretelling import stored_model  # what predicts is slow to import, and seldom needed here
 
     model = stored_model(record, store.trials(record.name))
-    return model and model.gains_over(trial)
+    return None if model is None else model.gains_over(trial)
 
 
 def _standing(store: Store, record: StudyRecord) -> Standing:

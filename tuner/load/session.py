@@ -24,5 +24,5 @@ def open_session(
 
 def why_no_connection(error: aiohttp.ClientConnectorError) -> str:
     """In words, such as "Connection refused"; the number of a name that is not found is none of the system's."""
-    problem = error.os_error
-    return os.strerror(problem.errno) if (problem.errno or 0) > 0 else problem.strerror or str(problem)
+    problem, code = error.os_error, error.os_error.errno or 0
+    return os.strerror(code) if code > 0 else problem.strerror or str(problem)

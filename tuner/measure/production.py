@@ -83,5 +83,5 @@ def page(url: str) -> str:
 
 def _why(reason: BaseException | str) -> str:
     """In words, without the system's number for it."""
-    is_of_the_system = isinstance(reason, OSError) and reason.strerror
-    return reason.strerror if is_of_the_system else str(reason)
+    said = reason.strerror if isinstance(reason, OSError) else None
+    return said or str(reason)

@@ -1,7 +1,8 @@
 """A study as it is stored and its trials in; what its model of the server says that a changed setting gains, out.
 
-The model learns from all trials at once, so that it may differ a little from the one of the run. Where nothing was predicted then, or the files of the served
-model are not here any more, nothing is predicted now: no answer depends on it. It launches nothing.
+The model learns from all trials at once, so that it may differ a little from the one of the run. Where nothing was predicted
+then, or the files of the served model are not here any more, nothing is predicted now: no answer depends on it. It launches
+nothing.
 """
 
 from collections.abc import Sequence

@@ -86,7 +86,8 @@ def report_of(store: Store, name: str, now: datetime | None = None) -> Report:
 
 def _diagnoses(record: StudyRecord, found: Decision, model: StoredModel | None) -> Iterator[Diagnosed]:
     for trial in {one.number: one for one in (found.defaults, found.chosen) if one is not None}.values():
-        if (diagnosis := trial_diagnosis(record, trial, model and model.gains_over(trial))) is not None:
+        predict = None if model is None else model.gains_over(trial)
+        if (diagnosis := trial_diagnosis(record, trial, predict)) is not None:
             yield Diagnosed(trial=trial.number, diagnosis=diagnosis)
 
 
