@@ -7,13 +7,12 @@ from string import Formatter
 import pytest
 from conftest import REPOSITORY
 
-from tuner.diagnose.causes import Cause
+from tuner.diagnose.causes import UNMEASURED, Cause
 from tuner.diagnose.table import FIELDS, Comparison, Signed, read_table, table_path, the_table
 from tuner.errors import RunError
-from tuner.predict.advise.limits import _KNOBS, Bottleneck
+from tuner.predict.advise.limits import CAUSES, Bottleneck
 from tuner.space.files import load_space, shipped_spaces
 from tuner.space.parameters import Categorical
-from tuner.study.opening import _CAUSES
 
 TEXT = table_path().read_text()
 TABLE = the_table()
@@ -21,9 +20,9 @@ SPACES = [load_space(name) for name in shipped_spaces()]
 
 
 def test_every_cause_has_a_rule_and_words() -> None:
-    assert {rule.cause for rule in TABLE.rules} == set(Cause) - {Cause.INSUFFICIENT}
+    assert {rule.cause for rule in TABLE.rules} == set(Cause) - UNMEASURED
     assert set(TABLE.words) == set(Cause)
-    assert set(TABLE.rivals) == set(Cause) - {Cause.INSUFFICIENT}
+    assert set(TABLE.rivals) == set(Cause) - UNMEASURED
 
 
 def test_every_remedy_is_an_argument_that_some_space_searches_and_a_value_that_it_can_have() -> None:
@@ -59,13 +58,10 @@ def test_rules_have_names_of_their_own_and_ties_are_few() -> None:
         assert text, "a finding has evidence"
 
 
-def test_what_tuner_plan_moves_for_a_bottleneck_moves_its_cause() -> None:
-    """The model of a server stands below the diagnosis, and has its own list of what to try: it names nothing else."""
-    for bottleneck, knobs in _KNOBS.items():
-        causes = {Bottleneck.WEIGHTS: [Cause.KV_CACHE], Bottleneck.MEMORY: [Cause.KV_CACHE, Cause.LAUNCHES]}
-        of = causes.get(bottleneck, [*_CAUSES[bottleneck], Cause.SCHEDULER])
-        named = {advice.name for cause in of for advice in TABLE.remedies[cause]}
-        assert {name for name, _ in knobs} <= named, bottleneck
+def test_what_a_prediction_is_limited_by_has_remedies() -> None:
+    """There is one list of what moves what: `tuner plan` tries the remedies of the causes."""
+    for bottleneck in set(Bottleneck) - {Bottleneck.LOAD}:
+        assert any(TABLE.remedies.get(cause) for cause in CAUSES[bottleneck]), bottleneck
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,12 @@ from tuner.cli.tables import prose
 from tuner.cli.tables import show as show_table
 from tuner.decide.objective import Objective, metrics_of
 from tuner.decide.twins import became_text
-from tuner.decide.verdict import AGAIN
+from tuner.decide.verdict import UNFINISHED
 from tuner.decide.words.numbers import estimate_text, number
 from tuner.decide.words.quality import quality_lines
 from tuner.decide.words.recommended import value_of
 from tuner.decide.words.settings import at_best_text, place_text, settings, status
+from tuner.diagnose.diagnosing import PredictGain
 from tuner.diagnose.words import sentences
 from tuner.errors import UsageError
 from tuner.export.unreal import unreal_sentence
@@ -99,13 +100,23 @@ def show(study: str, trial: int | None, storage: str, json: str | None = None) -
     if (asked := one.found.quality.get(found.number)) is not None:
         for line in quality_lines(asked):
             prose(console, line)
-    diagnosis = trial_diagnosis(one.record, found)
+    diagnosis = trial_diagnosis(one.record, found, _foretelling(store, one.record, found))
     for sentence in sentences(diagnosis) if diagnosis is not None else ():
         prose(console, sentence, indent="  ")
     show_sparklines(
         console, next((kept.timeline for kept in store.timelines(study, trial) if kept.round is None), None)
     )
     write_json(json, trial_json(one, found, diagnosis))
+
+
+def _foretelling(store: Store, record: StudyRecord, trial: Trial) -> PredictGain | None:
+    """What the study's model of the server says that a remedy gains; None of a trial that it did not predict."""
+    if trial.predicted is None:
+        return None
+    from tuner.study.foretelling import stored_model  # what predicts is slow to import, and seldom needed here
+
+    model = stored_model(record, store.trials(record.name))
+    return None if model is None else model.gains_over(trial)
 
 
 def _standing(store: Store, record: StudyRecord) -> Standing:
@@ -115,7 +126,7 @@ def _standing(store: Store, record: StudyRecord) -> Standing:
         objectives=objectives,
         found=found,
         trials=len(store.trials(record.name)),
-        is_finished=not found.verdict.why.endswith(AGAIN),
+        is_finished=not found.verdict.why.endswith(UNFINISHED),
         is_run=is_run(store, record.name),
         value=value_of(objectives[0], found.chosen, launched_again(store, record.name)),
     )

@@ -12,7 +12,8 @@ from tuner.decide.words.numbers import estimate_text
 from tuner.decide.words.rows import ROWS, Row
 from tuner.predict.advise.advice import Advice, Answer, Candidate, Price, price
 from tuner.predict.advise.case import Case
-from tuner.predict.advise.limits import Bottleneck, Knob, first_sentence
+from tuner.predict.advise.knobs import Knob
+from tuner.predict.advise.limits import Bottleneck, first_sentence
 from tuner.predict.advise.search import Change
 from tuner.predict.error import ModelError
 from tuner.predict.evidence import Evidence

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class Cause(StrEnum):
-    """Why a server does what it does and no more; the last two are no fault."""
+    """Why a server does what it does and no more; NO_LOAD and HEALTHY are no fault."""
 
     BATCH_TOO_SMALL = "batch too small"  # too few requests run at once for the GPU
     BATCH_LIMIT = "batch limit"  # max_num_seqs are running, and others wait
@@ -20,3 +20,10 @@ class Cause(StrEnum):
     NO_LOAD = "no load"  # the users ask for less than there is
     HEALTHY = "healthy"
     INSUFFICIENT = "insufficient evidence"
+    # Of a server that does not start: nothing is measured of it, and what is known of its memory tells them
+    WEIGHTS = "weights too large"
+    MEMORY = "GPU memory too small"
+
+
+#: Those that no rule tells from a measurement.
+UNMEASURED = frozenset((Cause.INSUFFICIENT, Cause.WEIGHTS, Cause.MEMORY))

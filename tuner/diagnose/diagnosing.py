@@ -149,9 +149,7 @@ def next_value(advice: Advice, current: Value | None) -> Value | None:
     """The value to try next; None where that is not known, and where the setting is as far as it should go."""
     most = advice.value
     if advice.direction == "set":
-        return (
-            None if most is None or current == most or (advice.begins and str(current).startswith(str(most))) else most
-        )
+        return None if most is None or (current is not None and advice.is_met_by(current)) else most
     if isinstance(current, bool) or not isinstance(current, int | float) or not isinstance(most, int | float):
         return None
     if advice.direction == "raise":

@@ -86,6 +86,12 @@ class Advice:
     why: str
     begins: bool = False
 
+    def is_met_by(self, choice: Value) -> bool:
+        """Whether a choice is the one to set."""
+        if self.direction != "set" or self.value is None:
+            return False
+        return str(choice).startswith(str(self.value)) if self.begins else choice == self.value
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:

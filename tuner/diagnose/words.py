@@ -47,4 +47,5 @@ def _short(remedy: Remedy) -> str:
 def _other(finding: Finding) -> str:
     if finding.cause is Cause.HEALTHY:
         return f"{finding.cause} ({finding.evidence[0]})"
-    return f"{finding.cause} ({'; '.join(finding.evidence)})"
+    advice = f"; what may move it: {remedy_text(finding.remedies[0])}" if finding.remedies else ""
+    return f"{finding.cause} ({'; '.join(finding.evidence)}){advice}"

@@ -162,6 +162,13 @@ class Categorical(_Parameter):
 Parameter = Annotated[Int | Float | Categorical, Field(discriminator="type")]
 
 
+def near(parameter: Parameter, value: Value) -> Value | None:
+    """The value that is meant by another one: of a range the nearest, of choices the first that begins so; None without one."""
+    if not isinstance(parameter, Categorical):
+        return parameter.nearest(value)
+    return next((choice for choice in parameter.choices if str(choice).startswith(str(value))), None)
+
+
 def meeting(wanted: Value) -> list[Value]:
     """The values that meet a condition of `when`."""
     return [wanted, *(as_list("", wanted) or ())]

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from functools import cache
 
 from tuner.diagnose.card import card_thresholds
+from tuner.diagnose.diagnosing import PredictGain
 from tuner.diagnose.diagnosis import Diagnosis
 from tuner.diagnose.trials import diagnosis_of
 from tuner.record.rows import StudyRecord
@@ -12,10 +13,11 @@ from tuner.types import Trial
 from tuner.workload.stored import stored_workload
 
 
-def trial_diagnosis(record: StudyRecord, trial: Trial) -> Diagnosis | None:
-    """None of a trial without a measurement. Raises RunError where docs/diagnosis.md is missing or malformed."""
+def trial_diagnosis(record: StudyRecord, trial: Trial, predict: PredictGain | None = None) -> Diagnosis | None:
+    """None of a trial without a measurement; each remedy with what `predict` says that it gains. Raises RunError where
+    docs/diagnosis.md is missing or malformed."""
     workload = stored_workload(record.settings.get("workload"))
-    return diagnosis_of(trial, workload, card=_card(record.gpu))
+    return diagnosis_of(trial, workload, card=_card(record.gpu), predict=predict)
 
 
 @cache

@@ -84,13 +84,7 @@ class ServerModel:
         if self._case is None:
             return None
         case = replace(self._case, calibration=self._learned.calibration)
-        if unpredicted(name for name in params if usual.get(name) != params[name]):
-            return None
-        before = self._tried(lambda: case.predict(usual, _requests(case)))
-        after = self._tried(lambda: case.predict(params, _requests(case)))
-        if not isinstance(before, Prediction) or not isinstance(after, Prediction):
-            return None
-        return case.objective.gain(case.value(after), case.value(before))
+        return self._tried(lambda: gain_of(case, usual, params))
 
     def _teach(self) -> None:
         if (prior := self._prior) is not None:
@@ -112,6 +106,16 @@ class ServerModel:
             return None
 
 
+def gain_of(case: Case, usual: Params, params: Params) -> float | None:
+    """As `ServerModel.gain`. Raises what `FAULTS` has."""
+    if unpredicted(name for name in params if usual.get(name) != params[name]):
+        return None
+    before, after = (case.predict(point, _requests(case)) for point in (usual, params))
+    if not isinstance(before, Prediction) or not isinstance(after, Prediction):
+        return None
+    return case.objective.gain(case.value(after), case.value(before))
+
+
 def case_of(setup: Setup, calibration: Calibration) -> Case:
     """Raises UsageError for what cannot be predicted."""
     workload, launcher = setup.workload, setup.launcher
@@ -121,7 +125,7 @@ def case_of(setup: Setup, calibration: Calibration) -> Case:
         space=setup.space,
         shape=read_shape(launcher.model),
         workload=workload,
-        objective=_predictable(setup.objectives),
+        objective=predictable(setup.objectives),
         slos=tuple(slo for slo in setup.slos if not slo.metric.startswith("itl")),
         quantized={name: read_shape(model) for name, model in launcher.quantized_models.items()},
         arrivals=tuple(arrival.offset_s for arrival in schedule(workload)) if workload.trace else None,
@@ -132,7 +136,7 @@ def case_of(setup: Setup, calibration: Calibration) -> Case:
     return case
 
 
-def _predictable(objectives: Sequence[Objective]) -> Objective:
+def predictable(objectives: Sequence[Objective]) -> Objective:
     """The first that a model can tell; throughput where there is none."""
     return next((one for one in objectives if one.is_of_the_load), OBJECTIVES["throughput"])
 

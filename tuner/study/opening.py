@@ -6,7 +6,7 @@ settings so far: by the diagnosis of its measurement (docs/diagnosis.md), else b
 that limits waits for ever. It does not know how points are chosen.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from tuner.decide.objective import Objective
@@ -17,11 +17,11 @@ from tuner.diagnose.diagnosis import Remedy
 from tuner.diagnose.judged import Attempt
 from tuner.diagnose.table import the_table
 from tuner.diagnose.trials import diagnosis_of
-from tuner.predict.advise.limits import Bottleneck
-from tuner.space.parameters import Categorical, meeting
+from tuner.predict.advise.limits import CAUSES, Bottleneck
+from tuner.space.parameters import meeting, near
 from tuner.space.search_space import SearchSpace
 from tuner.space.speculation import is_of_speculation
-from tuner.types import Measured, Params, Trial, Value, Workload
+from tuner.types import Measured, Params, Trial, Workload
 
 #: Below this promise what is open is searched through.
 ENOUGH = 0.01
@@ -30,19 +30,6 @@ ENOUGH = 0.01
 _DESIGN, _EACH = 4, 3
 #: Few sequences at once, prompts that return.
 _FEW, _RETURN = 32, 0.05
-
-#: What a predicted bottleneck is among the causes, whose remedies docs/diagnosis.md has.
-_CAUSES: Mapping[Bottleneck, Sequence[Cause]] = {
-    Bottleneck.WEIGHTS: (Cause.KV_CACHE,),
-    Bottleneck.MEMORY: (Cause.KV_CACHE,),
-    Bottleneck.KV_CACHE: (Cause.KV_CACHE,),
-    Bottleneck.BATCH: (Cause.BATCH_LIMIT,),
-    Bottleneck.PREFILL: (Cause.PREFILL,),
-    Bottleneck.DECODE: (Cause.DECODE,),
-    Bottleneck.OVERHEAD: (Cause.LAUNCHES, Cause.BATCH_TOO_SMALL, Cause.COMPUTE),
-    Bottleneck.HOST: (Cause.LAUNCHES, Cause.SCHEDULER),
-    Bottleneck.API_SERVER: (Cause.API_SERVER,),
-}
 
 #: What is predicted to limit settings, and the numbers that say so; None where nothing is.
 Limits = Callable[[Params], tuple[Bottleneck, str] | None]
@@ -134,7 +121,7 @@ class Opening:
             yield _Held(cause=finding.cause, told=told, remedies=finding.remedies)
         if (predicted := self._limits(incumbent.params)) is None:
             return
-        for cause in _CAUSES.get(predicted[0], ()):
+        for cause in CAUSES.get(predicted[0], ()):
             if cause not in seen:
                 advised = the_table().remedies[cause]
                 remedies = tuple(Remedy(name=one.name, direction=one.direction, why=one.why) for one in advised)
@@ -150,7 +137,7 @@ class Opening:
 
     def _attempt(self, cause: Cause, remedy: Remedy, incumbent: Trial) -> Attempt | None:
         """The incumbent with the remedy alone; None where the space has no such value, or it is predicted to lose."""
-        if remedy.value is None or (value := self._near(remedy.name, remedy.value)) is None:
+        if remedy.value is None or (value := near(self._space.parameters[remedy.name], remedy.value)) is None:
             return None
         moved = {**incumbent.params, remedy.name: value}
         counted = self._space.active(moved)
@@ -159,12 +146,6 @@ class Opening:
         if gain is not None and gain < 0:
             return None
         return Attempt(cause=cause, remedy=replace(remedy, value=value, gain=gain), trial=incumbent, params=point)
-
-    def _near(self, name: str, value: Value) -> Value | None:
-        parameter = self._space.parameters[name]
-        if not isinstance(parameter, Categorical):
-            return parameter.nearest(value)
-        return next((choice for choice in parameter.choices if str(choice).startswith(str(value))), None)
 
     def _counts(self, name: str, incumbent: Trial) -> bool:
         """Whether it can do something beside the settings that are best, for the load that there is."""

@@ -9,7 +9,7 @@ from tuner.decide.contest import ERROR_OF_ALL_LOOKS
 from tuner.decide.front import verdict_of
 from tuner.decide.objective import Objective
 from tuner.decide.rank import hand_trials
-from tuner.decide.verdict import AGAIN, Decision
+from tuner.decide.verdict import UNFINISHED, Decision
 from tuner.decide.words.decision import decision_text
 from tuner.decide.words.quality import refused_sentences
 from tuner.decide.words.recommended import ballast_sentence
@@ -32,6 +32,7 @@ from tuner.study.decided import (
 )
 from tuner.study.diagnosed import trial_diagnosis
 from tuner.study.exporting import as_chosen
+from tuner.study.foretelling import StoredModel, stored_model
 from tuner.study.lease import is_run
 from tuner.types import Measured, Outcome, Trial
 from tuner.workload.presets import workload_yaml
@@ -79,20 +80,21 @@ def report_of(store: Store, name: str, now: datetime | None = None) -> Report:
         time_lines=_time_lines(store, name, found, compared),
         agreement=known,
         agreement_sentence=None if known is None else agreement_sentence(known, unreal),
-        diagnoses=tuple(_diagnoses(record, found)),
+        diagnoses=tuple(_diagnoses(record, found, stored_model(record, finished))),
     )
 
 
-def _diagnoses(record: StudyRecord, found: Decision) -> Iterator[Diagnosed]:
+def _diagnoses(record: StudyRecord, found: Decision, model: StoredModel | None) -> Iterator[Diagnosed]:
     for trial in {one.number: one for one in (found.defaults, found.chosen) if one is not None}.values():
-        if (diagnosis := trial_diagnosis(record, trial)) is not None:
+        predict = None if model is None else model.gains_over(trial)
+        if (diagnosis := trial_diagnosis(record, trial, predict)) is not None:
             yield Diagnosed(trial=trial.number, diagnosis=diagnosis)
 
 
 def _state(store: Store, name: str, found: Decision) -> str:
     if is_run(store, name):
         return "running"
-    return "not finished" if found.verdict.why.endswith(AGAIN) else "ended"
+    return "not finished" if found.verdict.why.endswith(UNFINISHED) else "ended"
 
 
 def _again(store: Store, name: str) -> tuple[Again, ...]:

@@ -3,17 +3,18 @@
 A knob is named only where the prediction with it is better. Pure.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from tuner.decide.gain import LEAST_GAIN
+from tuner.diagnose.causes import Cause
 from tuner.predict.advise.case import Case
+from tuner.predict.advise.knobs import Knob, probes
 from tuner.predict.memory import Memory
 from tuner.predict.prediction import Prediction
 from tuner.predict.step import Steps
-from tuner.space.parameters import Categorical, Float, Int
-from tuner.types import Failed, FailureKind, Params, Value, present
+from tuner.types import Failed, FailureKind, Params, present
 
 
 class Bottleneck(StrEnum):
@@ -32,16 +33,6 @@ class Bottleneck(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Knob:
-    """A setting that moves a bottleneck: with `value` the objective is predicted to be better by `gain`, relative. Where the
-    server does not start, `gain` is None, and it may need more than one of the knobs."""
-
-    name: str
-    value: Value
-    gain: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
     """`evidence` has the numbers that say so."""
 
@@ -52,43 +43,18 @@ class Limit:
 
 Predict = Callable[[Params], Prediction | Failed]
 
-_RAISE, _LOWER = "raise", "lower"
-#: What may move a bottleneck: settings, and where to; where that is a choice, how it begins.
-_KNOBS: Mapping[Bottleneck, Sequence[tuple[str, str]]] = {
-    Bottleneck.WEIGHTS: (("quantization", "fp8"), ("quantization", "awq"), ("quantization", "gptq")),
-    Bottleneck.MEMORY: (
-        ("max_num_batched_tokens", _LOWER),
-        ("max_num_seqs", _LOWER),
-        ("gpu_memory_utilization", _LOWER),
-        ("enforce_eager", "True"),
-    ),
-    Bottleneck.KV_CACHE: (
-        ("kv_cache_dtype", "fp8"),
-        ("gpu_memory_utilization", _RAISE),
-        ("quantization", "fp8"),
-        ("quantization", "awq"),
-        ("max_num_batched_tokens", _LOWER),
-        ("max_num_seqs", _LOWER),
-    ),
-    Bottleneck.BATCH: (("max_num_seqs", _RAISE),),
-    Bottleneck.PREFILL: (
-        ("max_num_batched_tokens", _RAISE),
-        ("max_num_batched_tokens", _LOWER),
-        ("quantization", "fp8"),
-        ("enable_prefix_caching", "True"),
-    ),
-    Bottleneck.DECODE: (("quantization", "fp8"), ("quantization", "awq"), ("kv_cache_dtype", "fp8")),
-    Bottleneck.OVERHEAD: (("enforce_eager", "False"), ("max_num_seqs", _RAISE)),
-    Bottleneck.HOST: (
-        ("stream_interval", _RAISE),
-        ("api_server_count", _RAISE),
-        ("enforce_eager", "False"),
-        ("max_num_seqs", _RAISE),
-    ),
-    Bottleneck.API_SERVER: (("stream_interval", _RAISE), ("api_server_count", _RAISE)),
+#: What each is among the causes of docs/diagnosis.md, whose remedies may move it.
+CAUSES: Mapping[Bottleneck, Sequence[Cause]] = {
+    Bottleneck.WEIGHTS: (Cause.WEIGHTS,),
+    Bottleneck.MEMORY: (Cause.MEMORY,),
+    Bottleneck.KV_CACHE: (Cause.KV_CACHE,),
+    Bottleneck.BATCH: (Cause.BATCH_LIMIT,),
+    Bottleneck.PREFILL: (Cause.PREFILL,),
+    Bottleneck.DECODE: (Cause.DECODE,),
+    Bottleneck.OVERHEAD: (Cause.LAUNCHES, Cause.BATCH_TOO_SMALL, Cause.COMPUTE),
+    Bottleneck.HOST: (Cause.LAUNCHES, Cause.SCHEDULER),
+    Bottleneck.API_SERVER: (Cause.API_SERVER,),
 }
-#: How far a number is moved, if it starts.
-_FACTORS = (4, 2)
 #: A part that works for less of the time is not what limits.
 _BUSY = 0.9
 #: The KV cache is full when so much of it is taken: the next request does not fit.
@@ -123,9 +89,9 @@ def limit_of_start(case: Case, params: Params, memory: Memory | None, failed: Fa
     else:
         bottleneck = Bottleneck.MEMORY
     knobs = []
-    for name, probes in _probes(case, params, bottleneck):
-        starting = [value for value in probes if case.why_not(case.active({**params, name: value})) is None]
-        knobs += [Knob(name=name, value=value, gain=None) for value in (starting or probes)[:1]]
+    for name, values in probes(case, params, CAUSES[bottleneck]):
+        starting = [value for value in values if case.why_not(case.active({**params, name: value})) is None]
+        knobs += [Knob(name=name, value=value, gain=None) for value in (starting or values)[:1]]
     return Limit(bottleneck=bottleneck, evidence=evidence, knobs=tuple(knobs))
 
 
@@ -190,34 +156,11 @@ def _knobs(
 ) -> tuple[Knob, ...]:
     """Those that are worth it, best first."""
     found = []
-    for name, probes in _probes(case, params, bottleneck):
-        for value in probes:
+    for name, values in probes(case, params, CAUSES.get(bottleneck, ())):
+        for value in values:
             told = predict(case.active({**params, name: value}))
             if isinstance(told, Prediction):
                 gain = case.objective.gain(case.value(told), case.value(prediction))
                 found += [Knob(name=name, value=value, gain=gain)] if gain >= LEAST_GAIN else []
                 break
     return tuple(sorted(found, key=lambda knob: -(knob.gain or 0.0)))
-
-
-def _probes(case: Case, params: Params, bottleneck: Bottleneck) -> Iterator[tuple[str, list[Value]]]:
-    """Searched settings that may move it, with the values to try, the first that starts."""
-    for name, to in _KNOBS.get(bottleneck, ()):
-        parameter, value = case.space.parameters.get(name), params.get(name)
-        if parameter is None or value is None:
-            continue
-        if isinstance(parameter, Categorical):
-            better = [choice for choice in parameter.choices if str(choice).startswith(to)]
-            if value not in better:
-                yield name, better[:1]
-        elif isinstance(value, int | float):
-            yield name, _moved(parameter, value, to)
-
-
-def _moved(parameter: Int | Float, value: float, to: str) -> list[Value]:
-    end = parameter.high if to == _RAISE else parameter.low
-    if (value >= end) if to == _RAISE else (value <= end):
-        return []
-    if isinstance(parameter, Float):
-        return [end]
-    return [min(int(value) * by, int(end)) if to == _RAISE else max(int(value) // by, int(end)) for by in _FACTORS]
