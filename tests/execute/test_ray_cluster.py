@@ -4,6 +4,7 @@ Nothing here has a real card: what Ray does with those is read from what it is a
 """
 
 import asyncio
+import importlib
 import os
 import signal
 import subprocess
@@ -24,7 +25,7 @@ from tuner import interrupts
 from tuner.errors import RunError, UsageError
 from tuner.execute.messages import Wanted
 from tuner.execute.pool import Pool
-from tuner.execute.ray_cluster import cards_of, connect, simulated_resource
+from tuner.execute.ray_cluster import cards_of, connect, simulated_resource, slots_of
 from tuner.execute.ray_connection import connection
 from tuner.execute.slot import Slot
 from tuner.launch.job import Job
@@ -51,10 +52,10 @@ OTHER_JOB = f"""
 import ray, sys, time
 ray.init(address=sys.argv[1], log_to_driver=False, logging_level="CRITICAL")
 @ray.remote(num_cpus=0, resources={{{CARD!r}: 1}})
-def hold():
-    open(sys.argv[2], "a").write("x")
+def hold(path):
+    open(path, "a").write("x")
     time.sleep(3600)
-held = [hold.remote() for _ in range(int(sys.argv[3]))]
+held = hold.remote(sys.argv[2])
 time.sleep(3600)
 """
 
@@ -70,6 +71,22 @@ def cluster() -> Iterator[Any]:
     made.add_node(num_cpus=2, resources={CARD: 1})
     yield made
     made.shutdown()
+
+
+@pytest.fixture(scope="module")
+def connected(cluster: Any) -> Iterator[Any]:
+    """One connection, which a process can have one of; the tests with their own stand before those with this one."""
+    with connection(cluster.address) as ray:
+        yield ray
+
+
+@pytest.fixture(scope="module")
+def slots(connected: Any) -> tuple[Slot, ...]:
+    """As many as the cluster has cards, and one more."""
+    told = list[str]()
+    slots = slots_of(connected, wanted(setup()), 2, told.append)
+    assert told == ["--parallel 2: the Ray cluster has room for 1 launches at once: the others wait"]
+    return slots
 
 
 @contextmanager
@@ -140,10 +157,86 @@ def measured(outcome: Outcome) -> Measured:
     return outcome
 
 
-def test_jobs_run_on_the_nodes_and_all_of_them_comes_back(cluster: Any, tmp_path: Path) -> None:
-    found, told = setup(), list[str]()
-    with another_node(cluster), connect(cluster.address, wanted(found), None, told.append) as slots:
-        assert (len(slots), told) == (2, [])
+def test_a_cluster_of_another_version_is_told_with_both(cluster: Any) -> None:
+    from ray._common.usage.usage_constants import CLUSTER_METADATA_KEY
+    from ray._private.ray_constants import KV_NAMESPACE_CLUSTER
+
+    client = importlib.import_module("ray._raylet").GcsClient(address=cluster.address)
+    before = client.internal_kv_get(CLUSTER_METADATA_KEY, KV_NAMESPACE_CLUSTER)
+    import ray
+
+    other = before.replace(ray.__version__.encode(), b"2.49.1")
+    client.internal_kv_put(CLUSTER_METADATA_KEY, other, True, KV_NAMESPACE_CLUSTER)
+    try:
+        with pytest.raises(
+            RunError, match=r"has Ray 2\.49\.1, and tuner runs with Ray \S+: install tuner in the cluster's env"
+        ):
+            connection(cluster.address).__enter__()
+    finally:
+        client.internal_kv_put(CLUSTER_METADATA_KEY, before, True, KV_NAMESPACE_CLUSTER)
+
+
+@pytest.mark.parametrize(
+    ("address", "error", "text"),
+    [
+        ("127.0.0.1:1", RunError, r"no Ray cluster answers at 127\.0\.0\.1:1 \(Connection refused\): start it"),
+        ("ray://127.0.0.1:10001", UsageError, "is of a client or of the dashboard: give HOST:PORT of the head node"),
+        ("head", UsageError, "'head' is no address of a Ray cluster: give HOST:PORT"),
+    ],
+)
+def test_an_address_without_a_cluster_is_one_sentence(address: str, error: type[Exception], text: str) -> None:
+    with pytest.raises(error, match=text):
+        connection(address).__enter__()
+
+
+def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UsageError, match=r"pip install 'tuner\[ray\]'"):
+        connection("auto").__enter__()
+
+
+def test_the_cards_of_a_cluster_are_counted(cluster: Any) -> None:
+    found = cards_of(cluster.address)
+    assert found[CARD] == 1
+
+
+def test_ray_leaves_our_signals_and_output_alone(cluster: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with connection(cluster.address) as ray:
+        assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+        @ray.remote(max_retries=0)  # type: ignore[untyped-decorator]
+        def dies() -> None:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        with pytest.raises(ray.exceptions.WorkerCrashedError):
+            ray.get(dies.remote())
+        time.sleep(1)  # its messages come later
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_node_without_vllm_is_told_once_and_by_its_address(connected: Any) -> None:
+    found = setup()
+    real = replace(wanted(found), simulated=None, python=Path("/nowhere/python"))
+    with pytest.raises(RunError, match=r"no node .* can run the study: node \S+ is left out: it has no vLLM: "):
+        slots_of(connected, real, None, print)
+
+
+def test_a_card_that_no_node_has_is_told_with_those_that_are_there(connected: Any) -> None:
+    found = setup()
+    real = replace(wanted(found), simulated=None, cards=("Tesla T4",))
+    with pytest.raises(RunError, match="no node of the Ray cluster has 1 x Tesla T4: it has no cards: add such a node"):
+        slots_of(connected, real, None, print)
+    other = replace(wanted(found), simulated=simulated_resource("h200"))
+    with pytest.raises(RunError, match="no node of the Ray cluster has simulated cards of this kind: start one with"):
+        slots_of(connected, other, None, print)
+
+
+def test_jobs_run_on_the_nodes_and_all_of_them_comes_back(
+    cluster: Any, slots: tuple[Slot, ...], tmp_path: Path
+) -> None:
+    found = setup()
+    with another_node(cluster):
         heard = [Heard(found, tmp_path, number) for number in range(2)]
         with Pool(slots) as pool:
             outcomes = [future.result(120) for future in [pool.submit(one.run) for one in heard]]
@@ -163,9 +256,11 @@ def test_jobs_run_on_the_nodes_and_all_of_them_comes_back(cluster: Any, tmp_path
         assert "OMP_NUM_THREADS" not in names or "OMP_NUM_THREADS" in os.environ
 
 
-def test_a_worker_that_dies_takes_its_server_along_and_the_trial_is_launched_again(cluster: Any, tmp_path: Path) -> None:
+def test_a_worker_that_dies_takes_its_server_along_and_the_trial_is_launched_again(
+    slots: tuple[Slot, ...], tmp_path: Path
+) -> None:
     found = setup()
-    with connect(cluster.address, wanted(found), 1, print) as slots, Pool(slots) as pool:
+    with Pool(slots) as pool:
         heard = Heard(found, tmp_path)
         future = pool.submit(heard.run)
         wait_for(lambda: bool(heard.launches))
@@ -179,12 +274,14 @@ def test_a_worker_that_dies_takes_its_server_along_and_the_trial_is_launched_aga
     assert heard.is_gone
 
 
-def test_a_node_that_is_lost_costs_the_launch_and_not_the_trial(cluster: Any, tmp_path: Path) -> None:
+def test_a_node_that_is_lost_costs_the_launch_and_not_the_trial(
+    cluster: Any, slots: tuple[Slot, ...], tmp_path: Path
+) -> None:
     found = setup(**SLOW)
-    holder = subprocess.Popen([sys.executable, "-c", OTHER_JOB, cluster.address, str(tmp_path / "held"), "1"])
+    holder = subprocess.Popen([sys.executable, "-c", OTHER_JOB, cluster.address, str(tmp_path / "held")])
     try:
         wait_for(lambda: (tmp_path / "held").exists())
-        with connect(cluster.address, wanted(found), 1, print) as slots, Pool(slots) as pool:
+        with Pool(slots) as pool:
             heard = Heard(found, tmp_path)
             future = pool.submit(heard.run)
             wait_for(lambda: any("waiting for the Ray cluster" in phase for phase in heard.phases))
@@ -205,13 +302,13 @@ def test_a_node_that_is_lost_costs_the_launch_and_not_the_trial(cluster: Any, tm
     assert heard.is_gone  # the pool was left in the middle of the second one
 
 
-def test_a_trial_whose_worker_always_dies_is_nobodys_settings_fault(cluster: Any, tmp_path: Path) -> None:
+def test_a_trial_whose_worker_always_dies_is_nobodys_settings_fault(slots: tuple[Slot, ...], tmp_path: Path) -> None:
     found = setup(**SLOW)
-    with connect(cluster.address, wanted(found), 1, print) as slots, Pool(slots) as pool:
+    with Pool(slots) as pool:
         heard = Heard(found, tmp_path)
         future = pool.submit(heard.run)
         for killed in range(1, 4):
-            wait_for(lambda known=killed: len({one.leader for one in heard.launches}) == known)  # type: ignore[misc]
+            wait_for(lambda known=killed: len({one.leader for one in heard.launches}) == known)
             os.kill(heard.worker, signal.SIGKILL)
         outcome = future.result(60)
     assert isinstance(outcome, Failed)
@@ -222,18 +319,18 @@ def test_a_trial_whose_worker_always_dies_is_nobodys_settings_fault(cluster: Any
     wait_for(lambda: heard.is_gone, 20)
 
 
-def test_what_is_cancelled_leaves_no_task_and_no_server(cluster: Any, tmp_path: Path) -> None:
-    found = setup(**SLOW)
-    with connect(cluster.address, wanted(found), 2, print) as slots:
-        heard = [Heard(found, tmp_path, number) for number in range(2)]
-        with Pool(slots) as pool:
-            futures = [pool.submit(one.run) for one in heard]  # one runs, one waits for the card
-            wait_for(lambda: any(one.launches for one in heard) and any("waiting" in p for one in heard for p in one.phases))
-        assert all(isinstance(future.exception(), asyncio.CancelledError) for future in futures)
-        assert all(one.is_gone for one in heard)
-        import ray
+def test_what_is_cancelled_leaves_no_task_and_no_server(slots: tuple[Slot, ...], tmp_path: Path) -> None:
+    import ray
 
-        wait_for(lambda: ray.available_resources().get(CARD) == 1.0, 10)
+    found = setup(**SLOW)
+    heard = [Heard(found, tmp_path, number) for number in range(2)]
+    with Pool(slots) as pool:
+        futures = [pool.submit(one.run) for one in heard]  # one runs, one waits for the card
+        wait_for(lambda: any(one.launches for one in heard))
+        wait_for(lambda: any("waiting" in phase for one in heard for phase in one.phases))
+    assert all(isinstance(future.exception(), asyncio.CancelledError) for future in futures)
+    assert all(one.is_gone for one in heard)
+    wait_for(lambda: ray.available_resources().get(CARD) == 1.0, 10)
 
 
 def test_a_coordinator_that_is_killed_leaves_nothing(cluster: Any, tmp_path: Path) -> None:
@@ -257,6 +354,7 @@ def test_a_coordinator_that_is_killed_leaves_nothing(cluster: Any, tmp_path: Pat
 
 def run_and_say(address: str, folder: Path) -> None:
     """In a process of its own: the pids of a server that runs go to a file."""
+    conftest._LOOPBACK.add(address.rpartition(":")[0])
     found = setup(**SLOW)
     heard = Heard(found, folder)
 
@@ -267,77 +365,3 @@ def run_and_say(address: str, folder: Path) -> None:
     with connect(address, wanted(found), 1, print) as slots:
         assert slots[0].run is not None
         asyncio.run(slots[0].run(heard.job, seen, print, print))
-
-
-def test_the_cards_of_a_cluster_are_counted(cluster: Any) -> None:
-    found = cards_of(cluster.address)
-    assert found[CARD] == 1
-
-
-def test_ray_leaves_our_signals_and_output_alone(cluster: Any, capfd: pytest.CaptureFixture[str]) -> None:
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    with connection(cluster.address) as ray:
-        assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
-
-        @ray.remote(max_retries=0)  # type: ignore[untyped-decorator]
-        def dies() -> None:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-        with pytest.raises(ray.exceptions.WorkerCrashedError):
-            ray.get(dies.remote())
-        time.sleep(1)  # its messages come later
-    assert capfd.readouterr() == ("", "")
-
-
-def test_a_node_without_vllm_is_told_once_and_by_its_address(cluster: Any) -> None:
-    found = setup()
-    real = replace(wanted(found), simulated=None, python=Path("/nowhere/python"))
-    with pytest.raises(RunError, match=r"no node .* can run the study: node \S+ is left out: it has no vLLM: "):
-        connect(cluster.address, real, None, print).__enter__()
-
-
-def test_a_card_that_no_node_has_is_told_with_those_that_are_there(cluster: Any) -> None:
-    found = setup()
-    real = replace(wanted(found), simulated=None, cards=("Tesla T4",))
-    with pytest.raises(RunError, match="no node of the Ray cluster has 1 x Tesla T4: it has no cards: add such a node"):
-        connect(cluster.address, real, None, print).__enter__()
-    other = replace(wanted(found), simulated=simulated_resource("h200"))
-    with pytest.raises(RunError, match="no node of the Ray cluster has simulated cards of this kind: start one with"):
-        connect(cluster.address, other, None, print).__enter__()
-
-
-def test_a_cluster_of_another_version_is_told_with_both(cluster: Any) -> None:
-    from ray._common.usage.usage_constants import CLUSTER_METADATA_KEY
-    from ray._private.ray_constants import KV_NAMESPACE_CLUSTER
-    from ray._raylet import GcsClient
-
-    client = GcsClient(address=cluster.address)
-    before = client.internal_kv_get(CLUSTER_METADATA_KEY, KV_NAMESPACE_CLUSTER)
-    import ray
-
-    other = before.replace(ray.__version__.encode(), b"2.49.1")
-    client.internal_kv_put(CLUSTER_METADATA_KEY, other, True, KV_NAMESPACE_CLUSTER)
-    try:
-        with pytest.raises(RunError, match=r"has Ray 2\.49\.1 with Python .*: install tuner in the cluster's environment"):
-            connection(cluster.address).__enter__()
-    finally:
-        client.internal_kv_put(CLUSTER_METADATA_KEY, before, True, KV_NAMESPACE_CLUSTER)
-
-
-@pytest.mark.parametrize(
-    ("address", "error", "text"),
-    [
-        ("127.0.0.1:1", RunError, r"no Ray cluster answers at 127\.0\.0\.1:1 \(Connection refused\): start it"),
-        ("ray://127.0.0.1:10001", UsageError, "is of a client or of the dashboard: give HOST:PORT of the head node"),
-        ("head", UsageError, "'head' is no address of a Ray cluster: give HOST:PORT"),
-    ],
-)
-def test_an_address_without_a_cluster_is_one_sentence(address: str, error: type[Exception], text: str) -> None:
-    with pytest.raises(error, match=text):
-        connection(address).__enter__()
-
-
-def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(UsageError, match=r"pip install 'tuner\[ray\]'"):
-        connection("auto").__enter__()

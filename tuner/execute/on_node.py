@@ -70,6 +70,8 @@ def run_on_node(job: Job, wanted: Wanted, cards: Sequence[str], node: str, addre
     with tempfile.TemporaryDirectory(prefix="tuner-node-") as folder:
         try:
             local = _localized(job, wanted, gpus, cards, Path(folder))
+            if gpus:
+                yield Phase(f"taking GPU {', '.join(str(gpu.index) for gpu in gpus)}, once no other tuner has it")
             with holding_cards(gpus, job.wait_for_gpu_s, lambda text: None):
                 yield from _Running(local, wanted).told()
         except TunerError as error:

@@ -35,6 +35,8 @@ _REPORT_S = 180.0
 _WAITING_S = 3.0
 #: How long a cancelled launch may take to stop its server, before its worker is killed.
 _STOP_S = 40.0
+#: How long a launch waits for another node than the one that lost it before.
+_ELSEWHERE_S = 15.0
 #: How often a launch is begun again whose node or worker was lost.
 _TRIES = 3
 _SIMULATED = "simulated-"
@@ -50,16 +52,21 @@ def connect(address: str, wanted: Wanted, parallel: int | None, tell: Tell) -> I
     """As many slots as launches are to run at once, None for as many as the cluster has cards for. `tell` is told of nodes that
     cannot run the study. Raises UsageError, RunError where none can."""
     with connection(address) as ray:
-        fit, others, unfit = _surveyed(ray, wanted)
-        for text in unfit.values():
-            tell(text)
-        most = sum(_room(node, wanted) for node in fit)
-        if not most:
-            raise RunError(_none_fits(ray, wanted, unfit))
-        if parallel is not None and parallel > most:
-            tell(f"--parallel {parallel}: the Ray cluster has room for {most} launches at once: the others wait")
-        cluster = _Cluster(ray, wanted, fit, {*unfit, *others})
-        yield tuple(Slot(number=number, run=cluster.run) for number in range(parallel or most))
+        yield slots_of(ray, wanted, parallel, tell)
+
+
+def slots_of(ray: ModuleType, wanted: Wanted, parallel: int | None, tell: Tell) -> tuple[Slot, ...]:
+    """The same of a cluster that is connected."""
+    fit, others, unfit = _surveyed(ray, wanted)
+    for text in unfit.values():
+        tell(text)
+    most = sum(_room(node, wanted) for node in fit)
+    if not most:
+        raise RunError(_none_fits(ray, wanted, unfit))
+    if parallel is not None and parallel > most:
+        tell(f"--parallel {parallel}: the Ray cluster has room for {most} launches at once: the others wait")
+    cluster = _Cluster(ray, wanted, fit, {*unfit, *others})
+    return tuple(Slot(number=number, run=cluster.run) for number in range(parallel or most))
 
 
 def cards_of(address: str) -> Mapping[str, int]:
@@ -185,11 +192,15 @@ def _line(error: Exception) -> str:
 
 
 class _Lost(Exception):
-    """A node or a worker was lost, and with it a launch; the text says which. `kind` is what a trial fails by that has no luck."""
+    """A node or a worker was lost, and with it a launch; the text says which. `kind` is what the trial fails by at last."""
 
     def __init__(self, text: str, kind: FailureKind) -> None:
         super().__init__(text)
         self.kind = kind
+
+
+class _Busy(Exception):
+    """There is no place elsewhere for now."""
 
 
 class _Unfit(Exception):
@@ -221,17 +232,16 @@ class _Cluster:
 
     async def _fitting(self, launch: "_Launch", shunned: set[str]) -> Outcome:
         while True:
+            elsewhere = shunned if self._others(self._avoided | shunned) else set[str]()
             try:
-                return await self._once(launch, self._avoided | self._if_others(shunned))
+                return await self._once(launch, self._avoided | elsewhere, _ELSEWHERE_S if elsewhere else None)
+            except _Busy:
+                shunned = set()
             except _Unfit as unfit:
                 self._avoided.add(launch.node or "")
                 launch.note(f"node {launch.address} is left out: {unfit}")
                 if not self._others(self._avoided):
                     return Failed(kind=FailureKind.HOST, message=f"no node of the Ray cluster is left: {unfit}")
-
-    def _if_others(self, shunned: set[str]) -> set[str]:
-        """Elsewhere, where there is an elsewhere."""
-        return shunned if self._others(self._avoided | shunned) else set()
 
     def _others(self, without: set[str]) -> list[Node]:
         return [node for node in nodes(self._ray) if node.id not in without and self._may(node)]
@@ -240,10 +250,10 @@ class _Cluster:
         has_card = not self._accelerators or node.accelerator in self._accelerators
         return has_card and _room(node, self._wanted) > 0
 
-    async def _once(self, launch: "_Launch", avoided: set[str]) -> Outcome:
+    async def _once(self, launch: "_Launch", avoided: set[str], patience_s: float | None) -> Outcome:
         stream = self._task.options(**self._demand(avoided)).remote(portable(launch.job), self._wanted)
         try:
-            async with aclosing(self._told(stream, launch)) as everything:
+            async with aclosing(self._told(stream, launch, patience_s)) as everything:
                 async for told in everything:
                     if (outcome := launch.heard(told)) is not None:
                         return outcome
@@ -266,14 +276,17 @@ class _Cluster:
             "label_selector": where,
         }
 
-    async def _told(self, stream: Any, launch: "_Launch") -> AsyncGenerator[Told, None]:
-        """What the node tells. Raises _Lost where it is gone."""
+    async def _told(self, stream: Any, launch: "_Launch", patience_s: float | None) -> AsyncGenerator[Told, None]:
+        """What the node tells. Raises _Lost where it is gone, _Busy where there is none after `patience_s`."""
+        began_s = time.monotonic()
         while True:
             following = asyncio.ensure_future(_following(stream))
             try:
                 while not (await asyncio.wait({following}, timeout=_WAITING_S))[0]:
                     if launch.node is None:
                         launch.phase(self._waiting())
+                        if patience_s is not None and time.monotonic() > began_s + patience_s:
+                            raise _Busy
                 yield following.result()
             except StopAsyncIteration:
                 return

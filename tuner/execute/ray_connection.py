@@ -122,29 +122,33 @@ def _check_address(address: str) -> None:
         raise RunError(f"no Ray cluster answers at {address} ({why}): start it, or check host and port") from error
     command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
     try:
-        code = subprocess.run(command, capture_output=True, check=False, timeout=_HEALTHY_S).returncode
-    except subprocess.TimeoutExpired:
-        code = 1
-    if code:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_HEALTHY_S)
+    except subprocess.TimeoutExpired as error:
         raise RunError(
-            f"what answers at {address} is no Ray cluster that lets us in: give the port of `ray start --head` (6379 by "
-            "default), and see that Ray's version and token (~/.ray/auth_token) are the cluster's"
-        )
+            f"what answers at {address} is no Ray cluster: give the port of `ray start --head` (6379 by default)"
+        ) from error
+    if done.returncode:
+        raise RunError(_sentence(address, done.stdout + done.stderr))
 
 
 def _sentence(address: str, told: str) -> str:
     """Why Ray refused, and what to do."""
-    if found := re.findall(r"(Ray|Python): (\S+)", told):
+    if "Version mismatch" in told and (found := re.findall(r"(Ray|Python): (\S+)", told)):
         (_, ray), (_, python), (_, our_ray), (_, our_python) = (*found, *[("", "?")] * 4)[:4]
         return (
             f"the Ray cluster at {address} has Ray {ray} with Python {python}, and tuner runs with Ray {our_ray} and Python "
             f"{our_python}: install tuner in the cluster's environment, with its Ray and Python"
         )
-    first = " ".join(told.split())
+    if found := re.findall(r"[Vv]ersion (?:is )?(\d[\w.]*)", told) if "version mismatch" in told.lower() else []:
+        return (
+            f"the Ray cluster at {address} has Ray {found[0]}, and tuner runs with Ray {found[-1]}: install tuner in the "
+            "cluster's environment, with its Ray and Python"
+        )
+    last = next((line.strip() for line in reversed(told.splitlines()) if line.strip()), "no reason given")
     if "any running Ray instance" in told:
         return "no Ray cluster runs on this host: start one (`ray start --head`), or give --address HOST:PORT"
-    if "IP address" in told or "raylet" in told.lower():
-        return f"this host is no node of the Ray cluster at {address}: run tuner on one, or `ray start --address={address}` here"
-    if "auth" in told.lower() or "token" in told.lower():
+    if "this IP address" in told or "local raylet" in told.lower() or "Can't find a" in told:
+        return f"this host is not in the Ray cluster at {address}: run tuner on a node, or `ray start --address={address}` here"
+    if "Authentication" in told or "auth_token" in told.lower() or "Unauthenticated" in told:
         return f"the Ray cluster at {address} refuses us: give it the cluster's token in RAY_AUTH_TOKEN or ~/.ray/auth_token"
-    return f"the Ray cluster at {address} cannot be used: {first[:200]}"
+    return f"the Ray cluster at {address} cannot be used: {last[:200]}"
