@@ -25,8 +25,9 @@ from tuner import interrupts
 from tuner.errors import RunError, UsageError
 from tuner.execute.messages import Wanted
 from tuner.execute.pool import Pool
-from tuner.execute.ray_cluster import cards_of, connect, simulated_resource, slots_of
+from tuner.execute.ray_cluster import connect, slots_of
 from tuner.execute.ray_connection import connection
+from tuner.execute.ray_nodes import cards_of, simulated_resource
 from tuner.execute.slot import Slot
 from tuner.launch.job import Job
 from tuner.launch.processes import is_alive
@@ -307,8 +308,10 @@ def test_a_trial_whose_worker_always_dies_is_nobodys_settings_fault(slots: tuple
     with Pool(slots) as pool:
         heard = Heard(found, tmp_path)
         future = pool.submit(heard.run)
-        for killed in range(1, 4):
-            wait_for(lambda known=killed: len({one.leader for one in heard.launches}) == known)
+        killed = set[int]()
+        for _ in range(3):
+            wait_for(lambda: bool(heard.launches) and heard.launches[-1].leader.pid not in killed)
+            killed.add(heard.launches[-1].leader.pid)
             os.kill(heard.worker, signal.SIGKILL)
         outcome = future.result(60)
     assert isinstance(outcome, Failed)

@@ -2,6 +2,8 @@
 
 import os
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,8 +14,9 @@ from samples import FINGERPRINT
 
 from tuner.execute.messages import Logged, NodeReport, Wanted
 from tuner.execute.on_node import LogTail, forget_scheduler, report
-from tuner.execute.ray_cluster import _Cluster, complaint
+from tuner.execute.ray_cluster import _Cluster
 from tuner.execute.ray_connection import Node, _sentence
+from tuner.execute.ray_nodes import _looking, complaint
 from tuner.study.trial import run_trial
 from tuner.types import DetectedGpu
 
@@ -119,3 +122,26 @@ def test_what_ray_refuses_by_is_said_in_one_sentence(told: str, text: str) -> No
     found = _sentence("10.0.0.1:6379", told)
     assert text in found
     assert "\n" not in found
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize(
+    ("there", "text"),
+    [("raise m.PackageNotFoundError", "tuner is not installed there"), ("return '0.0.9'", "it has tuner 0.0.9")],
+)
+def test_a_node_without_this_tuner_says_so(there: str, text: str, tmp_path: Path) -> None:
+    """What it is sent is read where tuner cannot be imported."""
+    cloudpickle = pytest.importorskip("ray").cloudpickle
+    (tmp_path / "sent").write_bytes(cloudpickle.dumps(_looking("0.1.0", cloudpickle.dumps(OF_T4))))
+    script = (
+        "import importlib.metadata as m, pickle, sys\n"
+        "sys.modules['tuner'] = None\n"
+        f"def version(name):\n    {there}\n"
+        "m.version = version\n"
+        "import ray.cloudpickle\n"
+        "print(pickle.load(open(sys.argv[1], 'rb'))())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, tmp_path / "sent"], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert text in done.stdout, done.stderr

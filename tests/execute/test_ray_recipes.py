@@ -14,8 +14,8 @@ import yaml
 from conftest import REPOSITORY
 from waiting import free_port, wait_for
 
-from tuner.execute import ray_cluster
-from tuner.execute.ray_cluster import simulated_resource
+from tuner.execute import ray_cluster, ray_nodes
+from tuner.execute.ray_nodes import simulated_resource
 
 TEXT = (REPOSITORY / "docs" / "ray.md").read_text()
 RECIPES = REPOSITORY / "docs" / "recipes"
@@ -77,8 +77,8 @@ def test_the_manifest_has_the_fields_of_a_ray_job_and_pods_that_kubernetes_takes
 
 
 def test_the_numbers_and_names_are_those_of_the_code() -> None:
-    assert f"within {ray_cluster._CLOCK_S:g} s" in TEXT
-    assert f"and {ray_cluster._CORES} cores" in TEXT
+    assert f"within {ray_nodes._CLOCK_S:g} s" in TEXT
+    assert f"and {ray_nodes._CORES} cores" in TEXT
     assert f"within {ray_cluster._STOP_S:g} s" in TEXT
     assert f"a place within {ray_cluster._ELSEWHERE_S:g} s; after {ray_cluster._TRIES} launches" in TEXT
     assert simulated_resource("t4") in TEXT

@@ -1,36 +1,28 @@
 """A Ray cluster and what a study wants of its nodes in; slots whose jobs run there, each wherever Ray finds its cards, out.
 
 A launch is one task: it waits for its cards beside other jobs, tells what happens while it runs, is tried elsewhere when its
-node is lost, and is cancelled with whoever waits for it. With ray_connection.py the only door to Ray.
+node is lost, and is cancelled with whoever waits for it. With ray_nodes.py and ray_connection.py the only door to Ray.
 """
 
 import asyncio
 import time
-from collections import Counter
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tuner import __version__
 from tuner.errors import RunError
-from tuner.execute.messages import Begun, Ended, Logged, NodeReport, Note, Phase, Refused, Told, Wanted
-from tuner.execute.on_node import is_wanted, portable, run_on_node
+from tuner.execute.messages import Begun, Ended, Logged, Note, Phase, Refused, Told, Wanted
+from tuner.execute.on_node import portable, run_on_node
 from tuner.execute.ray_connection import Node, connection, nodes, other_jobs
+from tuner.execute.ray_nodes import last_line, needed, none_fits, room, surveyed
 from tuner.execute.slot import Slot
 from tuner.launch.job import Job, Tell
 from tuner.launch.vllm import Launch, Seen
-from tuner.space.gpus import canonical_name
 from tuner.types import Failed, FailureKind, Outcome, Underway
 
-#: A launch needs a core for the server and one for its load.
-_CORES = 2
-#: How far a node's clock may be off.
-_CLOCK_S = 5.0
-_REPORT_S = 180.0
 #: How long no word of a launch means that it waits, and how often who it waits for is told.
 _WAITING_S = 3.0
 #: How long a cancelled launch may take to stop its server, before its worker is killed.
@@ -39,12 +31,6 @@ _STOP_S = 40.0
 _ELSEWHERE_S = 15.0
 #: How often a launch is begun again whose node or worker was lost.
 _TRIES = 3
-_SIMULATED = "simulated-"
-
-
-def simulated_resource(space: str) -> str:
-    """What a node with simulated cards of that search space is started with: `ray start --resources '{"simulated-t4": 2}'`."""
-    return f"{_SIMULATED}{space}"
 
 
 @contextmanager
@@ -57,138 +43,16 @@ def connect(address: str, wanted: Wanted, parallel: int | None, tell: Tell) -> I
 
 def slots_of(ray: ModuleType, wanted: Wanted, parallel: int | None, tell: Tell) -> tuple[Slot, ...]:
     """The same of a cluster that is connected."""
-    fit, others, unfit = _surveyed(ray, wanted)
+    fit, others, unfit = surveyed(ray, wanted)
     for text in unfit.values():
         tell(text)
-    most = sum(_room(node, wanted) for node in fit)
+    most = sum(room(node, wanted) for node in fit)
     if not most:
-        raise RunError(_none_fits(ray, wanted, unfit))
+        raise RunError(none_fits(ray, wanted, unfit))
     if parallel is not None and parallel > most:
         tell(f"--parallel {parallel}: the Ray cluster has room for {most} launches at once: the others wait")
     cluster = _Cluster(ray, wanted, fit, {*unfit, *others})
     return tuple(Slot(number=number, run=cluster.run) for number in range(parallel or most))
-
-
-def cards_of(address: str) -> Mapping[str, int]:
-    """How many cards of each model the cluster has, and of each resource of simulated cards: a study is of one of them."""
-    found: Counter[str] = Counter()
-    with connection(address) as ray:
-        there = nodes(ray)
-        for node, answer in zip(there, _reports(ray, there, None), strict=True):
-            found.update({name: int(n) for name, n in node.resources.items() if name.startswith(_SIMULATED)})
-            if isinstance(answer, NodeReport):
-                found.update([gpu.name for gpu in answer.gpus][: int(node.resources.get("GPU", 0))])
-    return dict(found)
-
-
-def complaint(node: Node, answer: "NodeReport | str", wanted: Wanted, sent_s: float, received_s: float) -> str | None:
-    """Why a node that has the study's cards cannot run it, told in one sentence; None where it can. Pure."""
-    if isinstance(answer, str):
-        return f"node {node.address} is left out: {answer}"
-    off_s = max(sent_s - answer.time_s, answer.time_s - received_s)
-    if off_s > _CLOCK_S:
-        return f"node {node.address} is left out: its clock is {off_s:.0f} s off: set it by NTP"
-    models = {canonical_name(gpu.name) for gpu in answer.gpus}
-    if wanted.cards and len(models) > 1:
-        return (
-            f"node {node.address} is left out: it has cards of several models ({', '.join(sorted(models))}), of which "
-            "Ray gives any: start Ray there with CUDA_VISIBLE_DEVICES, once for each model"
-        )
-    return f"node {node.address} is left out: {answer.unfit}" if answer.unfit else None
-
-
-def _surveyed(ray: ModuleType, wanted: Wanted) -> tuple[list[Node], list[str], dict[str, str]]:
-    """The nodes that fit the study, the ids of those that have other cards, and why others with its cards do not, by ids."""
-    there = [node for node in nodes(ray) if _needed(wanted).keys() <= node.resources.keys()]
-    sent_s = time.time()
-    fit, others, unfit = list[Node](), list[str](), dict[str, str]()
-    for node, answer in zip(there, _reports(ray, there, wanted), strict=True):
-        if isinstance(answer, NodeReport) and not _has_card(answer, wanted):
-            others.append(node.id)
-        elif why := complaint(node, answer, wanted, sent_s, time.time()):
-            unfit[node.id] = why
-        else:
-            fit.append(node)
-    return fit, others, unfit
-
-
-def _has_card(answer: NodeReport, wanted: Wanted) -> bool:
-    return not wanted.cards or any(is_wanted(gpu, wanted) for gpu in answer.gpus)
-
-
-def _none_fits(ray: ModuleType, wanted: Wanted, unfit: Mapping[str, str]) -> str:
-    if unfit:
-        return f"no node of the Ray cluster can run the study: {'; '.join(unfit.values())}"
-    if wanted.simulated:
-        return (
-            f"no node of the Ray cluster has simulated cards of this kind: start one with --resources "
-            f"'{{\"{wanted.simulated}\": 1}}'"
-        )
-    if not wanted.cards:
-        return f"no node of the Ray cluster has {_CORES} cores"
-    has = sorted({node.accelerator.partition(":")[2] for node in nodes(ray) if node.accelerator})
-    return (
-        f"no node of the Ray cluster has {wanted.per_server} x {' or '.join(wanted.cards)}: "
-        f"it has {', '.join(has) or 'no cards'}: add such a node, or give the --gpu that is there"
-    )
-
-
-def _needed(wanted: Wanted) -> dict[str, float]:
-    """What of a node a launch takes, by Ray's names."""
-    if wanted.simulated:
-        return {wanted.simulated: wanted.per_server}
-    return {"CPU": _CORES, "GPU": wanted.per_server} if wanted.cards else {"CPU": _CORES}
-
-
-def _room(node: Node, wanted: Wanted) -> int:
-    """How many launches a node has room for; on the CPU they would disturb one another."""
-    room = min(int(node.resources.get(name, 0) // amount) for name, amount in _needed(wanted).items())
-    return room if wanted.cards or wanted.simulated else min(room, 1)
-
-
-def _reports(ray: ModuleType, there: Sequence[Node], wanted: Wanted | None) -> list[NodeReport | str]:
-    """What each node says of itself, or why it says nothing. Takes no cards and no cores, so that it waits for no other job."""
-    expected = _installed()
-
-    def look() -> NodeReport | str:  # by value: a node may not have tuner
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            found = version("tuner")
-        except PackageNotFoundError:
-            return f"tuner is not installed there: pip install 'tuner[ray]=={expected}' in Ray's environment"
-        if found != expected:
-            return f"it has tuner {found} and this is {expected}: install the same"
-        from tuner.execute.on_node import cards_only, report
-
-        return cards_only() if wanted is None else report(wanted)
-
-    task = ray.remote(num_cpus=0, max_retries=0)(look)
-    asked = [task.options(label_selector={"ray.io/node-id": node.id}).remote() for node in there]
-    ended, _ = ray.wait(asked, num_returns=len(asked), timeout=_REPORT_S) if asked else ([], [])
-    return [_answer(ray, one) if one in ended else f"it gave no answer within {_REPORT_S:g} s" for one in asked]
-
-
-def _answer(ray: ModuleType, asked: Any) -> NodeReport | str:
-    try:
-        found: NodeReport | str = ray.get(asked)
-    except ray.exceptions.RayError as error:
-        return _line(error)
-    return found
-
-
-def _installed() -> str:
-    try:
-        return version("tuner")
-    except PackageNotFoundError:
-        return __version__
-
-
-def _line(error: Exception) -> str:
-    """The last line that says something."""
-    return next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)[
-        :300
-    ]
 
 
 class _Lost(Exception):
@@ -248,7 +112,7 @@ class _Cluster:
 
     def _may(self, node: Node) -> bool:
         has_card = not self._accelerators or node.accelerator in self._accelerators
-        return has_card and _room(node, self._wanted) > 0
+        return has_card and room(node, self._wanted) > 0
 
     async def _once(self, launch: "_Launch", avoided: set[str], patience_s: float | None) -> Outcome:
         stream = self._task.options(**self._demand(avoided)).remote(portable(launch.job), self._wanted)
@@ -264,14 +128,14 @@ class _Cluster:
 
     def _demand(self, avoided: set[str]) -> dict[str, Any]:
         """What Ray is asked for. Cards of one model: Ray's own resource for it, of which each node that has it has one."""
-        needed = _needed(self._wanted)
-        more = {name: amount for name, amount in needed.items() if name not in ("CPU", "GPU")}
+        takes = needed(self._wanted)
+        more = {name: amount for name, amount in takes.items() if name not in ("CPU", "GPU")}
         if self._wanted.cards and len(self._accelerators) == 1:
             more[self._accelerators[0]] = 0.001
         where = {"ray.io/node-id": f"!in({','.join(sorted(avoided))})"} if avoided else None
         return {
-            "num_cpus": needed.get("CPU", 0),
-            "num_gpus": needed.get("GPU", 0),
+            "num_cpus": takes.get("CPU", 0),
+            "num_gpus": takes.get("GPU", 0),
             "resources": more,
             "label_selector": where,
         }
@@ -298,7 +162,7 @@ class _Cluster:
     def _waiting(self) -> str:
         """Who else has the cards, as far as Ray tells."""
         free, has = self._ray.available_resources(), self._ray.cluster_resources()
-        names = [name for name in _needed(self._wanted) if name != "CPU" or not self._wanted.cards]
+        names = [name for name in needed(self._wanted) if name != "CPU" or not self._wanted.cards]
         taken = " and ".join(
             f"{has.get(name, 0) - free.get(name, 0):g} of {has.get(name, 0):g} {name}" for name in names
         )
@@ -313,7 +177,7 @@ class _Cluster:
             return _Lost(f"node {launch.address or 'of a launch'} was lost", FailureKind.HOST)
         if isinstance(error, self._ray.exceptions.WorkerCrashedError):
             return _Lost(f"Ray's worker {where} died", FailureKind.HOST)
-        return _Lost(f"Ray ended the launch {where}: {_line(error)}", FailureKind.HOST)
+        return _Lost(f"Ray ended the launch {where}: {last_line(error)}", FailureKind.HOST)
 
     async def _cancel(self, stream: Any) -> None:
         """Until nothing of the task is left: its server first, then, if that takes too long, its worker."""
