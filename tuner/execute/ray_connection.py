@@ -1,6 +1,6 @@
 """An address in; Ray, connected to that cluster for a block, and what it says of its nodes and jobs, out.
 
-With ray_nodes.py and ray_cluster.py the only door to Ray. Whatever Ray raises where it cannot be connected becomes one sentence;
+With ray_nodes.py and ray_cluster.py the only door to Ray. Whatever Ray raises where it cannot be connected becomes a sentence;
 what it prints of workers that die is not shown, for that is told by whoever needs them.
 """
 
