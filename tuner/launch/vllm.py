@@ -24,7 +24,7 @@ from tuner.launch.scratch import scratch, variables
 from tuner.launch.speculating import cache_of
 from tuner.space.gpus import UNSET
 from tuner.space.speculation import said, synthetic
-from tuner.types import Command, Endpoint, Failed, FailureKind, Params, ProcessId
+from tuner.types import Command, DetectedGpu, Endpoint, Failed, FailureKind, Params, ProcessId
 from tuner.types.settings import flag
 
 LOOPBACK = "127.0.0.1"
@@ -41,7 +41,7 @@ _STOP_LOADING_S = 3.0
 class Launch:
     """A server that has been started, told before it is used, so that it can be recorded. `leader` leads its session,
     `processes` are all that are known so far, the leader among them; `start` is "plain" or "warm"; `oom_kills` is how often
-    the kernel had ended a process of this host for want of memory by then."""
+    the kernel had ended a process of this host for want of memory by then. `host` and `gpus` are said of another host's."""
 
     leader: ProcessId
     processes: frozenset[ProcessId]
@@ -49,6 +49,8 @@ class Launch:
     port: int
     log: Path
     oom_kills: int | None = None
+    host: str | None = None
+    gpus: tuple[DetectedGpu, ...] = ()
 
 
 Seen = Callable[[Launch], None]

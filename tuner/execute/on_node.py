@@ -1,0 +1,258 @@
+"""A job and the cards that a scheduler gave it in; what happens to it, one thing after another, out. Runs on the node.
+
+The node's own: its interpreter with vLLM, its caches, its log, the numbers of its cards. It knows no Ray, but for what Ray
+leaves in the environment.
+"""
+
+import asyncio
+import functools
+import importlib.metadata
+import os
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from tuner.errors import EngineError, RunError, TunerError
+from tuner.execute.messages import Begun, Ended, Logged, NodeReport, Note, Phase, Refused, Told, Wanted
+from tuner.launch.caches import caches_of, default_root
+from tuner.launch.card_lock import holding_cards
+from tuner.launch.interpreter import find_python
+from tuner.launch.job import Job
+from tuner.launch.vllm import VllmLauncher
+from tuner.measure.gpu import detect
+from tuner.measure.visible import visible
+from tuner.sim.launcher import SimLauncher
+from tuner.space.gpus import canonical_name
+from tuner.types import DetectedGpu, Measured, Outcome, Underway
+
+_POLL_S = 0.1
+_TELL_S = 1.0
+_ASK_S = 120.0
+#: What names folders of compiled code.
+_CACHES = ("VLLM_CACHE_ROOT", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
+_BREAKPOINT = "ray.util.rpdb.set_trace"
+
+
+def portable(job: Job) -> Job:
+    """The job without what stays with the coordinator: the process that forks servers, and who is told how far the load is."""
+    return replace(job, engine=None, underway=_untold)
+
+
+def report(wanted: Wanted) -> NodeReport:
+    """What this node has, and whether that is what the study wants: vLLM, of the same version, and the model."""
+    found = tuple(detect())
+    driver = found[0].driver if found else None
+    return NodeReport(gpus=found, driver=driver, time_s=time.time(), unfit=None if wanted.simulated else _unfit(wanted))
+
+
+def cards_only() -> NodeReport:
+    """What this node has, for whom no study is known yet."""
+    return NodeReport(gpus=tuple(detect()), time_s=time.time())
+
+
+def run_on_node(job: Job, wanted: Wanted, cards: Sequence[str], node: str, address: str) -> Iterator[Told]:
+    """Run it on `cards`, which are numbers or UUIDs as in CUDA_VISIBLE_DEVICES. However that ends, no server is left."""
+    forget_scheduler()
+    gpus = visible(detect(), ",".join(cards)).gpus if cards else ()
+    yield Begun(node, address, gpus)
+    other = next((gpu.name for gpu in gpus if not is_wanted(gpu, wanted)), None)
+    why = f"it has {other}, and the study is of {' or '.join(wanted.cards)}" if other else None
+    if why := why or (None if wanted.simulated else _unfit(wanted)):
+        yield Refused(RunError(why), is_node=True)
+        return
+    with tempfile.TemporaryDirectory(prefix="tuner-node-") as folder:
+        try:
+            local = _localized(job, wanted, gpus, cards, Path(folder))
+            if gpus:
+                yield Phase(f"taking GPU {', '.join(str(gpu.index) for gpu in gpus)}, once no other tuner has it")
+            with holding_cards(gpus, job.wait_for_gpu_s, lambda text: None):
+                yield from _Running(local, wanted).told()
+        except TunerError as error:
+            yield Refused(error)
+
+
+def is_wanted(gpu: DetectedGpu, wanted: Wanted) -> bool:
+    """Whether it is a card of the study."""
+    return canonical_name(gpu.name) in map(canonical_name, wanted.cards)
+
+
+def forget_scheduler() -> None:
+    """Take out of this process' environment what Ray put there for its workers: vLLM is to have the node's own. Ray sets
+    OMP_NUM_THREADS to the cores of a task where the node has none: that of a process that Ray started, then."""
+    for name in [name for name in os.environ if name.startswith("RAY_")]:
+        del os.environ[name]
+    if os.environ.get("PYTHONBREAKPOINT") == _BREAKPOINT:
+        del os.environ["PYTHONBREAKPOINT"]
+    if "OMP_NUM_THREADS" not in _of_parent():
+        os.environ.pop("OMP_NUM_THREADS", None)
+
+
+def _of_parent() -> set[str]:
+    """The names of the environment variables of who started this process."""
+    try:
+        entries = Path(f"/proc/{os.getppid()}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return set()
+    return {entry.partition(b"=")[0].decode(errors="replace") for entry in entries}
+
+
+def _untold(state: Underway) -> None:
+    """Is replaced on the node."""
+
+
+def _python(wanted: Wanted) -> Path:
+    """The node's own choice, else the coordinator's path. Raises EngineError."""
+    is_here = "TUNER_VLLM_PYTHON" not in os.environ and wanted.python.is_file()
+    return wanted.python if is_here else find_python(None)
+
+
+@functools.cache
+def _unfit(wanted: Wanted) -> str | None:
+    """Asked once a process."""
+    try:
+        python = _python(wanted)
+        version, expected = _vllm_version(python), wanted.fingerprint.engine_version
+    except EngineError as error:
+        return f"it has no vLLM: {error}"
+    if version != expected:
+        return f"its vLLM is {version} ({python}) and the study's {expected}: install the same, or set TUNER_VLLM_PYTHON there"
+    model = Path(wanted.fingerprint.model)
+    if model.is_absolute() and not model.exists():
+        return f"it has no model {model}: copy it there, or put it on a disk that all nodes share"
+    return None
+
+
+def _vllm_version(python: Path) -> str:
+    """Raises EngineError."""
+    if python == Path(sys.executable):
+        try:
+            return importlib.metadata.version("vllm")
+        except importlib.metadata.PackageNotFoundError as error:
+            raise EngineError(f"{python} has none") from error
+    ask = "import importlib.metadata as m; print(m.version('vllm'))"
+    try:
+        done = subprocess.run(
+            [python, "-I", "-c", ask],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_ASK_S,
+            stdin=subprocess.DEVNULL,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise EngineError(f"{python} cannot be run") from error
+    if done.returncode:
+        raise EngineError(f"{python} has none")
+    return done.stdout.strip()
+
+
+def _localized(job: Job, wanted: Wanted, gpus: tuple[DetectedGpu, ...], cards: Sequence[str], folder: Path) -> Job:
+    """The job with this node's paths. Raises TunerError."""
+    given = job.launcher
+    if isinstance(given, SimLauncher):
+        launcher: VllmLauncher = replace(given, python=Path(sys.executable))
+    else:
+        root = caches_of(wanted.fingerprint, default_root()).folder
+        moved = {name: str(root / Path(place).name) for name, place in given.caches.items() if name in _CACHES}
+        shown = {"CUDA_VISIBLE_DEVICES": ",".join(cards)} if cards else {}
+        launcher = replace(given, python=_python(wanted), caches={**given.caches, **moved, **shown})
+    serve = job.command.argv[job.command.argv.index("serve") :]
+    command = replace(job.command, argv=(*launcher.program(), *serve))
+    return replace(job, launcher=launcher, command=command, gpus=gpus, log=folder / job.log.name)
+
+
+class _Running:
+    """The job in a thread of its own: its load's timers do not wait for who is told."""
+
+    def __init__(self, job: Job, wanted: Wanted) -> None:
+        self._told: queue.SimpleQueue[Told] = queue.SimpleQueue()
+        self._job, self._wanted = replace(job, underway=self._underway), wanted
+        self._tail, self._last_s = LogTail(job.log), 0.0
+        self._loop = asyncio.new_event_loop()
+        self._task = self._loop.create_task(self._main())
+        self._thread = threading.Thread(target=self._run, name="job", daemon=True)
+
+    def told(self) -> Iterator[Told]:
+        """All of it, and the end last. Left before that, the job is cancelled and waited for."""
+        self._thread.start()
+        logged_s = time.monotonic()
+        try:
+            while self._thread.is_alive() or not self._told.empty():
+                try:
+                    message = self._told.get(timeout=_POLL_S)  # short: an interrupt does not end a wait
+                except queue.Empty:
+                    message = None
+                if isinstance(message, Ended | Refused):
+                    yield from self._tail.more()
+                if message is not None:
+                    yield message
+                elif time.monotonic() > logged_s + _TELL_S:
+                    yield from self._tail.more()
+                    logged_s = time.monotonic()
+        finally:
+            self._cancel()
+
+    def _cancel(self) -> None:
+        with suppress(RuntimeError):  # it has ended
+            self._loop.call_soon_threadsafe(self._task.cancel)
+        while self._thread.is_alive():
+            self._thread.join(_POLL_S)
+
+    def _run(self) -> None:
+        with closing(self._loop):
+            try:
+                self._told.put(Ended(self._loop.run_until_complete(self._task)))
+            except asyncio.CancelledError:
+                return
+            except TunerError as error:
+                self._told.put(Refused(error))
+            except Exception as error:  # noqa: BLE001  the worker's boundary
+                self._told.put(Refused(RunError(f"a launch failed by itself: {type(error).__name__} {error}")))
+
+    async def _main(self) -> Outcome:
+        """As everywhere, the first start on a host is run twice, and only the second counts."""
+        caches = None if self._wanted.simulated else caches_of(self._wanted.fingerprint, default_root())
+        if caches is not None and caches.is_cold():
+            self._told.put(Note("the first start on this host fills the caches; its measurement is discarded"))
+            outcome = await self._once(self._job.discarded())
+            if not isinstance(outcome, Measured):
+                return outcome
+            caches.mark_warm()
+        return await self._once(self._job)
+
+    async def _once(self, job: Job) -> Outcome:
+        tell = self._told.put
+        return await self._wanted.run(job, tell, lambda text: tell(Phase(text)), lambda text: tell(Note(text)))
+
+    def _underway(self, state: Underway) -> None:
+        if time.monotonic() >= self._last_s + _TELL_S:
+            self._last_s = time.monotonic()
+            self._told.put(state)
+
+
+@dataclass(slots=True)
+class LogTail:
+    """What came to a log since it was last asked; from its beginning once it was begun anew."""
+
+    path: Path
+    _read: int = field(default=0)
+
+    def more(self) -> Iterator[Logged]:
+        try:
+            with self.path.open("rb") as file:
+                if os.fstat(file.fileno()).st_size < self._read:
+                    self._read = 0
+                file.seek(self._read)
+                data = file.read()
+        except OSError:
+            return
+        if data:
+            yield Logged(self._read, data)
+            self._read += len(data)
