@@ -24,7 +24,7 @@ from tuner.execute.messages import Begun, Ended, Logged, NodeReport, Note, Phase
 from tuner.launch.caches import caches_of, default_root
 from tuner.launch.card_lock import holding_cards
 from tuner.launch.interpreter import find_python
-from tuner.launch.job import Job
+from tuner.launch.job import Job, at_once
 from tuner.launch.vllm import VllmLauncher
 from tuner.measure.gpu import detect
 from tuner.measure.visible import visible
@@ -41,8 +41,9 @@ _BREAKPOINT = "ray.util.rpdb.set_trace"
 
 
 def portable(job: Job) -> Job:
-    """The job without what stays with the coordinator: the process that forks servers, and who is told how far the load is."""
-    return replace(job, engine=None, underway=_untold)
+    """The job without what stays with the coordinator: the process that forks servers, who is told how far the load is, and the
+    turns that loads of one host take."""
+    return replace(job, engine=None, underway=_untold, turns=at_once)
 
 
 def report(wanted: Wanted) -> NodeReport:

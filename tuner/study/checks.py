@@ -19,7 +19,7 @@ from tuner.space.search_space import ALL, PARALLEL
 from tuner.space.words import SECRET_ARGUMENTS, TUNERS_OWN, is_argument, not_a_name, not_a_value, not_printable
 from tuner.space.yaml_file import parse_scalar
 from tuner.study.hand_settings import HandSettings, hand_settings
-from tuner.study.options import ENGINES, SAMPLERS, STARTS, STOPS, Options
+from tuner.study.options import ENGINES, EXECUTORS, SAMPLERS, STARTS, STOPS, Options
 from tuner.study.quality import check_quality
 from tuner.types import Value, Workload
 from tuner.types.settings import list_text
@@ -72,6 +72,8 @@ def check_values(options: Options) -> None:
         raise UsageError(f"--stop is {options.stop!r}{choose(options.stop, STOPS)}")
     if options.sampler not in SAMPLERS:
         raise UsageError(f"--sampler is {options.sampler!r}{choose(options.sampler, SAMPLERS)}")
+    if options.executor not in EXECUTORS:
+        raise UsageError(f"--executor is {options.executor!r}{choose(options.executor, EXECUTORS)}")
     parallel(options)
     check_quality(options)
     parse_objectives(options.objective, options.price or 1.0)  # the price may be said elsewhere: see check
@@ -251,6 +253,10 @@ def _check_words(options: Options) -> None:
 def _check_kind(options: Options) -> None:
     if (options.engine == "replay") != (options.surface is not None):
         raise UsageError("--engine replay and --surface FILE, the recorded measurements, belong together")
+    if options.address is not None and options.executor != "ray":
+        raise UsageError(f"--address {options.address} is that of a Ray cluster: give --executor ray, too")
+    if options.engine == "replay" and options.executor != "local":
+        raise UsageError(f"--executor {options.executor}: what was recorded is not launched anywhere")
     if options.engine == "replay" and options.parallel != "1":
         raise UsageError(f"--parallel {options.parallel}: what was recorded is answered at once, one after the other")
     if options.engine == "sim" and options.space is None and options.gpu in ("auto", "cpu"):

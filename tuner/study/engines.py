@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tuner.decide.slo import parse_slo
 from tuner.errors import UsageError, did_you_mean
-from tuner.launch.caches import Caches
+from tuner.launch.caches import Unused
 from tuner.launch.engine import Engine
 from tuner.launch.fork_server import ForkServer
 from tuner.launch.interpreter import find_python
@@ -31,7 +31,7 @@ from tuner.study.fingerprint import unreal_fingerprint, with_host_speed
 from tuner.study.options import Options
 from tuner.study.quality import lossless_sentence
 from tuner.study.setup import Setup, choose_space, line_of, make_setup, seen_gpus, setup_of, vllm_launcher
-from tuner.study.slots import on_this_host, simulated
+from tuner.study.slots import with_slots
 from tuner.types import DetectedGpu
 from tuner.workload.presets import workload_hash
 
@@ -49,7 +49,7 @@ def set_up(options: Options, tell: Tell) -> Ready:
         space = choose_space(options, ())
         _check_sheet(space)
         _tell_lossless(options, tell, lambda every: choose_space(every, ()))
-        return _simulated(options, space)
+        return _simulated(options, space, tell)
     if options.surface is not None:
         surface = open_surface(options.surface)
         tell(surface.describe())
@@ -77,13 +77,15 @@ def _real(
         fingerprint = with_host_speed(setup.fingerprint, python, tell)
         begin = Calibration(rates=rates_on(fingerprint.host_speed))
         setup = replace(setup, fingerprint=fingerprint, calibration=begin)
-        yield on_this_host(setup, options, seen_gpus(space, detected), tell), engine
+        with with_slots(setup, options, seen_gpus(space, detected), tell) as placed:
+            yield placed, engine
 
 
 @contextmanager
-def _simulated(options: Options, space: SearchSpace) -> Iterator[tuple[Setup, Engine]]:
+def _simulated(options: Options, space: SearchSpace, tell: Tell) -> Iterator[tuple[Setup, Engine]]:
     engine = SimEngine(space.gpu)
-    yield simulated(simulated_setup(options, space, engine), options), engine
+    with with_slots(simulated_setup(options, space, engine), options, (), tell) as setup:
+        yield setup, engine
 
 
 @contextmanager
@@ -112,7 +114,7 @@ def simulated_setup(options: Options, space: SearchSpace, engine: SimEngine) -> 
         workload_hash(pace.workload),
     )
     simulated = SimLauncher.of(launcher, space.gpu, card, pace.speed, options.seed)
-    setup = setup_of(options, space, simulated, pace.workload, fingerprint, _Unused(Path("-")))
+    setup = setup_of(options, space, simulated, pace.workload, fingerprint, Unused(Path("-")))
     return replace(setup, calibration=Calibration())
 
 
@@ -124,18 +126,9 @@ def replayed_setup(options: Options, space: SearchSpace, surface: Surface, engin
     fingerprint = unreal_fingerprint(
         engine.info, f"REPLAYED {gpu}", "replayed", surface.header.model or launcher.model, workload_hash(workload)
     )
-    setup = setup_of(options, space, launcher, workload, fingerprint, _Unused(Path("-")))
+    setup = setup_of(options, space, launcher, workload, fingerprint, Unused(Path("-")))
     surface.check(setup.objectives, setup.constraints)
     return replace(setup, clock=clock, run=surface.runner(clock))
-
-
-class _Unused(Caches):
-    """Nothing is compiled, so nothing is cold."""
-
-    __slots__ = ()
-
-    def is_cold(self) -> bool:
-        return False
 
 
 def _check_sheet(space: SearchSpace) -> None:

@@ -11,19 +11,31 @@ from typing import Self
 
 from tuner.execute.pool import Pool
 from tuner.execute.slot import Slot
+from tuner.launch.vllm import Launch, Seen
 from tuner.study.attempt import Attempt, equals
 from tuner.types import Outcome, Place, Proposal
 
-Launch = Callable[[Attempt, Slot], Outcome]
+#: Is told of each server as it is started.
+Run = Callable[[Attempt, Slot, Seen], Outcome]
 
 
 @dataclass(slots=True)
 class _Flight:
-    """`beside` is how many others ran at once with it, at the most."""
+    """`beside` is how many others ran at once with it, at the most; `host` and `gpus` are those of another host."""
 
     attempt: Attempt
     beside: int
-    slot: Slot | None = None
+    slot: Slot
+    host: str | None = None
+    gpus: tuple[str, ...] = ()
+
+    def seen(self, launch: Launch) -> None:
+        self.host, self.gpus = launch.host, tuple(gpu.uuid for gpu in launch.gpus)
+
+    @property
+    def place(self) -> Place:
+        gpus = self.gpus or tuple(gpu.uuid for gpu in self.slot.gpus)
+        return Place(slot=self.slot.number, gpus=gpus, beside=self.beside, host=self.host)
 
 
 class InFlight:
@@ -61,15 +73,15 @@ class InFlight:
         """Whether the same server is being launched."""
         return any(equals(flight.attempt, attempt) for flight in self._flights.values())
 
-    def begin(self, attempt: Attempt, launch: Launch) -> None:
+    def begin(self, attempt: Attempt, launch: Run) -> None:
         """Raises what a launch in the only slot does."""
-        flight = _Flight(attempt, len(self._flights))
+        flight = _Flight(attempt, len(self._flights), self._slots[0])
         for other in self._flights.values():
             other.beside = max(other.beside, len(self._flights))
 
         def run(slot: Slot) -> Outcome:
             flight.slot = slot
-            return launch(attempt, slot)
+            return launch(attempt, slot, flight.seen)
 
         if self._pool is not None:
             self._flights[self._pool.submit(run)] = flight
@@ -83,6 +95,4 @@ class InFlight:
         done, _ = wait(self._flights, return_when=FIRST_COMPLETED)
         first = min(done, key=lambda future: self._flights[future].attempt.number)
         flight = self._flights.pop(first)
-        slot = flight.slot or self._slots[0]
-        place = Place(slot=slot.number, gpus=tuple(gpu.uuid for gpu in slot.gpus), beside=flight.beside)
-        return flight.attempt, first.result(), place
+        return flight.attempt, first.result(), flight.place

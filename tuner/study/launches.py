@@ -15,7 +15,7 @@ from tuner.launch.effective import effective_settings
 from tuner.launch.engine import Engine
 from tuner.launch.job import Job, Probe, Turns, at_once
 from tuner.launch.processes import end_session
-from tuner.launch.vllm import Launch
+from tuner.launch.vllm import Launch, Seen
 from tuner.record.store import Store
 from tuner.space.parallel import gpus_of
 from tuner.study.clock import Clock, SystemClock
@@ -30,12 +30,16 @@ _VISIBLE = "CUDA_VISIBLE_DEVICES"
 class _Recorder:
     """Writes the launches of one trial into the database as they are seen."""
 
-    def __init__(self, store: Store, study: str, number: int, clock: Clock) -> None:
+    def __init__(self, store: Store, study: str, number: int, clock: Clock, tell: Seen) -> None:
+        self._tell = tell
         self._store, self._study, self._number, self._clock = store, study, number, clock
         self._rows: dict[ProcessId, tuple[int, frozenset[ProcessId]]] = {}
 
     def seen(self, launch: Launch) -> None:
-        """Raises StorageError."""
+        """What runs on another host is seen to there. Raises StorageError."""
+        self._tell(launch)
+        if launch.host is not None:
+            return
         if launch.leader in self._rows:
             row, known = self._rows[launch.leader]
             self._store.record_processes(row, launch.processes - known)
@@ -77,11 +81,13 @@ def run_recorded(
     is_short: bool = False,
     probe: Probe | None = None,
     turns: Turns = at_once,
+    seen: Seen = lambda launch: None,
 ) -> Outcome:
     """Run `command`, which has `params`, as trial `number`, forked by `engine` if there is one; `label` tells further
     launches of the same trial apart in the names of the logs. The first start on a host is run twice; only the second counts.
     Its window ends once it cannot become as good as `outdo`. With `is_short` it is asked whether it starts and serves, not how
-    well. `probe` asks the server questions after its load, which is in a turn of `turns`.
+    well. `probe` asks the server questions after its load, which is in a turn of `turns`. `seen` is told of its
+    server.
 
     Raises RunError when the log cannot be written, or when a process of the server cannot be killed: nothing else is started
     on the GPU that it may hold.
@@ -109,14 +115,14 @@ def run_recorded(
         turns=turns,
     )
     if is_short:
-        return _run(setup, job.discarded(), store, watch, number)
+        return _run(setup, job.discarded(), store, watch, number, seen)
     if setup.caches.is_cold():
         watch.note("the first start on this host fills the caches; its measurement is discarded")
-        outcome = _run(setup, job.discarded(), store, watch, number)
+        outcome = _run(setup, job.discarded(), store, watch, number, seen)
         if not isinstance(outcome, Measured):
             return outcome
         setup.caches.mark_warm()
-    return _run(setup, job, store, watch, number)
+    return _run(setup, job, store, watch, number, seen)
 
 
 def _seeing(variables: Mapping[str, str], gpus: int | None) -> Mapping[str, str]:
@@ -147,8 +153,8 @@ def make_log_folder(folder: Path) -> None:
         raise RunError(f"{folder} cannot be made for the servers' logs: {error.strerror}: see --log-dir") from error
 
 
-def _run(setup: Setup, job: Job, store: Store, watch: Watch, number: int) -> Outcome:
-    recorder = _Recorder(store, setup.study, number, setup.clock)
+def _run(setup: Setup, job: Job, store: Store, watch: Watch, number: int, seen: Seen) -> Outcome:
+    recorder = _Recorder(store, setup.study, number, setup.clock, seen)
     try:
         return interrupts.run(setup.run(job, recorder.seen, watch.phase, watch.note))
     finally:

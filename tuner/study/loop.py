@@ -18,6 +18,7 @@ from tuner.errors import RunError
 from tuner.execute.slot import Slot
 from tuner.launch.card_lock import holding_cards
 from tuner.launch.engine import Engine
+from tuner.launch.vllm import Seen
 from tuner.propose.book import Book
 from tuner.record.aside import reserved, stored_or_kept, take_back
 from tuner.record.rows import StudyRecord, Verification
@@ -282,7 +283,7 @@ class _Search:
         flying.begin(attempt, partial(self._launch, self._ending.outdo(proposal, self._finished)))
         return True
 
-    def _launch(self, outdo: Outdo | None, attempt: Attempt, slot: Slot) -> Outcome:
+    def _launch(self, outdo: Outdo | None, attempt: Attempt, slot: Slot, seen: Seen) -> Outcome:
         """In the thread of the slot."""
         setup, watch = in_slot(self._setup, slot), self._watch.of(attempt.number)
         engine = self._engine if setup.warm and slot.run is None else None
@@ -296,6 +297,7 @@ class _Search:
             engine=engine,
             outdo=outdo,
             turns=self._neighbours.turns_of(slot),
+            seen=seen,
         )
         return self._gate.judged(outcome, setup, is_default=attempt.proposal.is_default)
 
@@ -306,12 +308,21 @@ class _Search:
         proposal = Proposal(number=defaults.number, params=defaults.params, is_default=True)
         return replace(asked(self._setup, self._engine, proposal, self._finished), is_check=True)
 
-    def _launch_check(self, attempt: Attempt, slot: Slot) -> Outcome:
+    def _launch_check(self, attempt: Attempt, slot: Slot, seen: Seen) -> Outcome:
         """In the thread of the slot."""
         setup, watch, label = in_slot(self._setup, slot), self._watch.of(attempt.number), self._neighbours.label
         engine, turns = self._engine if setup.warm else None, self._neighbours.check
         return run_recorded(
-            setup, self._store, watch, attempt.number, attempt.command, {}, engine=engine, label=label, turns=turns
+            setup,
+            self._store,
+            watch,
+            attempt.number,
+            attempt.command,
+            {},
+            engine=engine,
+            label=label,
+            turns=turns,
+            seen=seen,
         )
 
     def _finish(self, trial: Trial, promise: float | None) -> None:

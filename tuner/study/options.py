@@ -16,6 +16,8 @@ ENGINES = ("vllm", "sim", "replay")
 STARTS = ("warm", "plain")
 #: Whether a search, and the window of a trial, may end before its time.
 STOPS = ("auto", "never")
+#: Where launches run: on this host, or on the nodes of a Ray cluster.
+EXECUTORS = ("local", "ray")
 #: Who proposes settings: ours, with the model of a server and without; and Optuna's.
 SAMPLERS = ("model", "tpe", "gp", "random", "grid")
 
@@ -66,6 +68,8 @@ class Options:
     start: Annotated[str, "warm: fork servers from one process that has vLLM imported; plain: vllm serve."] = "warm"
     startup_timeout: Annotated[float, "Seconds a server may take to start."] = 900.0
     trial_timeout: Annotated[float | None, "Seconds a launch may take, its load included."] = None
+    executor: Annotated[str, "Where launches run: local, or on the nodes of a ray cluster."] = "local"
+    address: Annotated[str | None, "HOST:PORT of the Ray cluster; default: auto, the one that this host is of."] = None
     parallel: Annotated[str, "Launches at once, each on GPUs of its own: a number, or auto for all there are."] = "1"
     wait_for_gpu: Annotated[float, "Seconds to wait for a GPU that others use, before a launch."] = 600.0
     stop: Annotated[

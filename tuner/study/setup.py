@@ -86,7 +86,9 @@ class Setup:
 
     @property
     def all_gpus(self) -> tuple[DetectedGpu, ...]:
-        """Those of all slots."""
+        """Those of all slots on this host."""
+        if any(slot.run is not None for slot in self.slots):
+            return ()  # other hosts'
         return tuple(gpu for slot in self.slots for gpu in slot.gpus) or self.gpus
 
     @property

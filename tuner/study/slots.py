@@ -1,10 +1,13 @@
-"""How many launches run at once, in: the setup with a slot for each, and the setup of a launch in one of them, out."""
+"""How many launches run at once, and where, in; the setup with a slot for each, and that of a launch in one of them, out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
+from tuner.execute.messages import Wanted
 from tuner.execute.places import few_cores, slots_of
 from tuner.execute.slot import Slot
+from tuner.launch.caches import Unused
 from tuner.measure.topology import topology
 from tuner.space.parallel import fixed_gpus, most_gpus, within
 from tuner.study.checks import parallel
@@ -16,7 +19,41 @@ from tuner.types import DetectedGpu
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
-def on_this_host(setup: Setup, options: Options, seen: Sequence[DetectedGpu], tell: Callable[[str], None]) -> Setup:
+@contextmanager
+def with_slots(
+    setup: Setup, options: Options, seen: Sequence[DetectedGpu], tell: Callable[[str], None]
+) -> Iterator[Setup]:
+    """With those of this host, whose GPUs can be `seen`, or of a Ray cluster. Raises UsageError where there are fewer cards or
+    cores than asked for, RunError where the cluster cannot run the study."""
+    if options.executor == "ray":
+        with _on_a_cluster(setup, options, tell) as found:
+            yield found
+    elif options.engine == "sim":
+        yield replace(setup, slots=slots_of((), 1, None, parallel(options)))
+    else:
+        yield _on_this_host(setup, options, seen, tell)
+
+
+@contextmanager
+def _on_a_cluster(setup: Setup, options: Options, tell: Callable[[str], None]) -> Iterator[Setup]:
+    """Each node fills caches of its own, and compiled code is not this host's."""
+    from tuner.execute.ray_cluster import connect  # an extra
+    from tuner.execute.ray_nodes import simulated_resource
+
+    space = setup.space
+    wanted = Wanted(
+        fingerprint=setup.fingerprint,
+        python=setup.launcher.python,
+        run=setup.run,
+        cards=tuple(space.gpu.names),
+        per_server=most_gpus(space),
+        simulated=simulated_resource(space.name) if options.engine == "sim" else None,
+    )
+    with connect(options.address or "auto", wanted, parallel(options), tell) as slots:
+        yield replace(setup, slots=slots, warm=False, caches=Unused(setup.caches.folder))
+
+
+def _on_this_host(setup: Setup, options: Options, seen: Sequence[DetectedGpu], tell: Callable[[str], None]) -> Setup:
     """With slots of the GPUs that can be `seen`; sizes that need more than a slot has are not searched. Raises UsageError where
     there are fewer cards or cores than asked for."""
     if (most := parallel(options)) == 1:
@@ -30,14 +67,9 @@ def on_this_host(setup: Setup, options: Options, seen: Sequence[DetectedGpu], te
     return replace(setup, space=space, slots=slots, gpus=slots[0].gpus)
 
 
-def simulated(setup: Setup, options: Options) -> Setup:
-    """With slots of nothing: as many simulated cards as are asked for."""
-    return replace(setup, slots=slots_of((), 1, None, parallel(options)))
-
-
 def in_slot(setup: Setup, slot: Slot) -> Setup:
     """The setup of a launch in a slot: its cards, and no others, are seen by what is started there."""
-    if len(setup.slots) == 1:
+    if len(setup.slots) == 1 and slot.run is None:
         return setup
     launcher = setup.launcher
     if slot.gpus:

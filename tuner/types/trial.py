@@ -24,11 +24,12 @@ class Twin:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
     """Where a trial was launched: in which of the slots, on which GPUs (UUIDs; none on the CPU), and beside how many other
-    launches of its study at the most."""
+    launches of its study at the most. `host` is said of another one than the coordinator's."""
 
     slot: int
     gpus: tuple[str, ...] = ()
     beside: int = 0
+    host: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

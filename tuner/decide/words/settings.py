@@ -34,8 +34,12 @@ def at_best_text(objective: Objective, trial: Trial) -> str | None:
 
 
 def place_text(place: Place) -> str | None:
-    """Where one of several launches ran; None for one that had the host to itself."""
-    if not place.beside and not place.slot:
+    """Where one of several launches ran, or one of another host; None for one that had this host to itself."""
+    if not place.beside and not place.slot and place.host is None:
         return None
     others = f"beside {place.beside} other{'s' if place.beside > 1 else ''}" if place.beside else "alone"
-    return ", ".join(filter(None, (f"launched in slot {place.slot}", " ".join(place.gpus), others)))
+    return ", ".join(
+        filter(
+            None, (f"launched in slot {place.slot}", place.host and f"on {place.host}", " ".join(place.gpus), others)
+        )
+    )
