@@ -40,14 +40,14 @@ def _on_a_cluster(setup: Setup, options: Options, tell: Callable[[str], None]) -
     from tuner.execute.ray_cluster import connect  # an extra
     from tuner.execute.ray_nodes import simulated_resource
 
-    space = setup.space
+    space, is_real = setup.space, options.engine == "vllm"
     wanted = Wanted(
         fingerprint=setup.fingerprint,
         python=setup.launcher.python,
         run=setup.run,
-        cards=tuple(space.gpu.names),
+        cards=tuple(space.gpu.names) if is_real else (),
         per_server=most_gpus(space),
-        simulated=simulated_resource(space.name) if options.engine == "sim" else None,
+        simulated=None if is_real else simulated_resource(space.name),
     )
     with connect(options.address or "auto", wanted, parallel(options), tell) as slots:
         yield replace(setup, slots=slots, warm=False, caches=Unused(setup.caches.folder))
