@@ -10,6 +10,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.errors import StorageError, UsageError
+from tuner.patience import Patience
 from tuner.propose.shown import Shown, show
 from tuner.propose.storage import OURS, quiet, storage
 from tuner.propose.told import Words, directions, told
@@ -32,6 +33,7 @@ class Book:
         """Open Optuna's tables. Raises StorageError."""
         quiet()
         self._name, self._words, self._tell, self._told = name, words, tell, False
+        self._patience = Patience()
         self._directions = directions(words)
         self._storage = storage(url)
 
@@ -46,7 +48,7 @@ class Book:
         ours = told(trials, running, self._words)
         for _ in range(_ATTEMPTS):
             try:
-                self._write(ours)
+                self._wait_for(lambda: self._write(ours))
             except (
                 KeyError,
                 optuna.exceptions.UpdateFinishedTrialError,
@@ -57,7 +59,12 @@ class Book:
 
     def show(self, shown: Shown) -> None:
         """Have it say this, too, of what was written before."""
-        show(self._storage, self._name, shown)
+        self._wait_for(lambda: show(self._storage, self._name, shown))
+
+    def _wait_for(self, write: Callable[[], None]) -> None:
+        """Write, when the database has come back: each write looks first at what is there."""
+        with self._patience.waiting(self._tell):
+            self._patience.of(write)
 
     def _write(self, ours: Sequence[FrozenTrial]) -> None:
         study = self._opened()
