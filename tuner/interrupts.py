@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 Found = TypeVar("Found")
 
 _HEARD: list[int] = []
+_WOKEN: list[int] = []
 #: What runs, by its thread.
 _RUNNING: "dict[int, asyncio.Task[Any]]" = {}
 
@@ -24,6 +25,12 @@ def heed_signals() -> None:
     _HEARD.clear()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
+    signal.signal(signal.SIGCONT, lambda number, _: _WOKEN.append(number))
+
+
+def times_woken() -> int:
+    """How often this process was stopped and went on (Ctrl-Z and fg, or the like) since it heeds signals."""
+    return len(_WOKEN)
 
 
 def interrupted_code() -> int:

@@ -48,7 +48,7 @@ class Saboteur:
     notes: list[str] = field(default_factory=list)
     thread: threading.Thread | None = None
 
-    def phase(self, name: str) -> None:
+    def phase(self, name: str, trial: int | None = None) -> None:
         if name == self.at and self.thread is None:
             self.thread = threading.Thread(target=self.strike)
             self.thread.start()
@@ -64,7 +64,7 @@ class Saboteur:
 
     def study_continues(self, finished: Sequence[Trial], best: Trial | None) -> None: ...
     def trial_ended(self, trial: Trial, best: Trial | None) -> None: ...
-    def underway(self, state: Underway) -> None: ...
+    def underway(self, state: Underway, trial: int | None = None) -> None: ...
     def verification_begins(self, role: str, launch: int, of: int) -> None: ...
 
 

@@ -58,7 +58,7 @@ def url_side(url: str, conditions: Conditions) -> Side:
     gpus = gpus_beside(target.base_url, conditions.gpus, detect())
 
     async def once(salt: int, phase: Tell) -> Measured:
-        async with never_suspended():
+        with never_suspended():
             return await measure(
                 target,
                 conditions.workload,

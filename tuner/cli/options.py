@@ -47,7 +47,7 @@ _PANELS: Mapping[str, Sequence[str]] = {
     "Quality": ("max-quality-loss", "lossless", "quality-data", "quality-cmd", "quality-timeout"),
     "Measurement": ("warmup", "window", "max-window", "precision", "gpu-index"),
     "Where things are": ("study", "storage", "log-dir", "cache-dir", "json"),
-    "Launches": ("vllm-python", "start", "startup-timeout", "force-gpu", "wait-for-gpu"),
+    "Launches": ("vllm-python", "start", "startup-timeout", "force-gpu", "parallel", "wait-for-gpu"),
 }
 PANELS = {name: panel for panel, names in _PANELS.items() for name in names}
 

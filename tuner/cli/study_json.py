@@ -116,6 +116,7 @@ def _trial(trial: Trial, found: Decision) -> dict[str, Any]:
         "at_best": trial.outcome.at_best if isinstance(trial.outcome, Measured) else None,
         "baseline": trial.baseline,
         "explains": asdict(trial.explains) if trial.explains else None,
+        "place": asdict(trial.place) if trial.place else None,
         "equals": trial.outcome.equals if isinstance(trial.outcome, Twin) else None,
         "slo_violations": dict(trial.violations),
         "attempts": trial.attempts,

@@ -37,6 +37,7 @@ class TerminalWatch:
         self._finished = 0
         self._durations: list[float] = []
         self._began_s = time.monotonic()
+        self._begun: dict[int, float] = {}
         self._what = ""
         self._phase, self._launches = "", 0
         # narrow enough for 80 columns: what is cut at the end is the least that matters
@@ -64,8 +65,8 @@ class TerminalWatch:
         self._print(f"{self._finished} of {self._trials} trials are finished already")
 
     def trial_begins(self, proposal: Proposal, of: int) -> None:
-        self._began_s = time.monotonic()
-        self._what = f"trial {proposal.number} ({self._finished + 1}/{of})"
+        self._began_s = self._begun[proposal.number] = time.monotonic()
+        self._what = f"trial {proposal.number} ({self._finished + len(self._begun)}/{of})"
         if proposal.is_default:
             self._defaults = proposal.params
             self._print(f"trial {proposal.number}: vLLM defaults: {settings(proposal.params)}")
@@ -74,23 +75,27 @@ class TerminalWatch:
         else:
             self._print(f"trial {proposal.number}: {settings(proposal.params, self._defaults)}")
 
-    def phase(self, name: str) -> None:
+    def phase(self, name: str, trial: int | None = None) -> None:
         self._phase = name
         best = f"best {objective_value(self._objectives, self._best)}" if self._best else ""
-        self._show(name, best)
+        self._show(name, best, trial)
 
-    def underway(self, state: Underway) -> None:
-        self._show(self._phase, underway_text(state))
+    def underway(self, state: Underway, trial: int | None = None) -> None:
+        self._show(self._phase if len(self._begun) < 2 else "", underway_text(state), trial)
 
-    def _show(self, phase: str, more: str) -> None:
-        text = f"{self._label}{self._what} {phase}".strip()
+    def _show(self, phase: str, more: str, trial: int | None) -> None:
+        what = self._what
+        if len(self._begun) > 1 and trial is not None:
+            what = f"{len(self._begun)} trials run, trial {trial}"
+        text = f"{self._label}{what} {phase}".strip()
         self._progress.update(self._task, description=text, more=", ".join(filter(None, (more, self._eta()))))
 
     def trial_ended(self, trial: Trial, best: Trial | None) -> None:
         before, self._best = objective_value(self._objectives, self._best), best
+        took_s, at_once = time.monotonic() - self._begun.pop(trial.number, self._began_s), 1 + len(self._begun)
         if trial.attempts:
             self._finished += 1
-            self._durations.append(time.monotonic() - self._began_s)
+            self._durations.append(took_s / at_once)
         self._progress.update(self._task, completed=self._finished)
         if isinstance(trial.outcome, Failed):
             self._print(f"trial {trial.number}: {trial.outcome.kind.value}: {trial.outcome.message}")
@@ -101,8 +106,7 @@ class TerminalWatch:
             is_best = best is not None and best.number == trial.number and value != before
             word = "best" if len(self._objectives) == 1 else "the knee"
             mark = f", {word} so far" if is_best else ""
-            took = f"{time.monotonic() - self._began_s:.0f} s"
-            self._print(f"trial {trial.number}: {status(trial)}, {value}, {took}{mark}")
+            self._print(f"trial {trial.number}: {status(trial)}, {value}, {took_s:.0f} s{mark}")
 
     def verification_begins(self, role: str, launch: int, of: int) -> None:
         self._began_s = time.monotonic()

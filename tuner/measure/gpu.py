@@ -78,6 +78,14 @@ def tells_energy(uuid: str) -> bool:
         return handle is not None and _read(pynvml.nvmlDeviceGetTotalEnergyConsumption, handle) is not None
 
 
+def pci_address(uuid: str) -> str | None:
+    """Where the GPU of that UUID is on the PCI bus, as Linux names it; None without it."""
+    with _nvml() as available:
+        handle = _read(pynvml.nvmlDeviceGetHandleByUUID, uuid) if available else None
+        place = _read(pynvml.nvmlDeviceGetPciInfo, handle) if handle is not None else None
+    return f"{place.domain:04x}:{place.bus:02x}:{place.device:02x}.0" if place else None
+
+
 def processes(uuid: str) -> list[GpuProcess]:
     """The compute processes on the GPU of that UUID; empty without it."""
     with _nvml() as available:

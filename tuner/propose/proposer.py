@@ -66,7 +66,9 @@ class Proposer:
         if self._ours is not None:
             self._ours.candidates = self._candidates
 
-    def propose(self, trials: Sequence[Trial], wished: Params | None = None) -> Proposal | None:
+    def propose(
+        self, trials: Sequence[Trial], wished: Params | None = None, running: Sequence[Proposal] = ()
+    ) -> Proposal | None:
         """The next settings; None when nothing is left to try, and `ended` says so.
 
         First vLLM's defaults, then what is wished, if it is new and can run, then the points that the space enqueues, which our
@@ -76,7 +78,7 @@ class Proposer:
         number = max((trial.number for trial in trials), default=-1) + 1
         if not trials:
             return Proposal(number=number, params=self._defaults, is_default=True)
-        tried = {key_of(trial.params) for trial in trials}
+        tried = {key_of(trial.params) for trial in trials} | {key_of(one.params) for one in running}
         for params in self._points(trials, number, wished, tried):
             if key_of(params) not in tried and not self._space.violations(params):
                 return Proposal(number=number, params=params)

@@ -13,7 +13,19 @@ from pydantic import JsonValue, TypeAdapter
 
 from tuner.record.tables import ContestRow, LaunchRow, StudyRow, TrialRow, VerificationRow
 from tuner.space.words import is_secret
-from tuner.types import Command, Explains, Fingerprint, Outcome, Params, Predicted, ProcessId, Proposal, Trial, Twin
+from tuner.types import (
+    Command,
+    Explains,
+    Fingerprint,
+    Outcome,
+    Params,
+    Place,
+    Predicted,
+    ProcessId,
+    Proposal,
+    Trial,
+    Twin,
+)
 
 #: The role of a launch that is no part of a contest: it says what each setting of the winner brings.
 EXPLAIN = "explain"
@@ -27,6 +39,7 @@ _TRIAL_OUTCOME: TypeAdapter[Outcome | Twin] = TypeAdapter(Outcome | Twin)
 _PARAMS: TypeAdapter[Params] = TypeAdapter(Params)
 _SETTINGS: TypeAdapter[Mapping[str, JsonValue]] = TypeAdapter(Mapping[str, JsonValue])
 _EXPLAINS: TypeAdapter[Explains | None] = TypeAdapter(Explains | None)
+_PLACE: TypeAdapter[Place | None] = TypeAdapter(Place | None)
 _VIOLATIONS: TypeAdapter[Mapping[str, float]] = TypeAdapter(Mapping[str, float])
 
 
@@ -191,6 +204,7 @@ def trial(row: TrialRow) -> Trial:
         predicted=_PREDICTED.validate_python(row.predicted),
         baseline=row.baseline,
         explains=_EXPLAINS.validate_python(row.explains),
+        place=_PLACE.validate_python(row.place),
     )
 
 
@@ -238,6 +252,11 @@ def command_json(command: Command) -> JsonValue:
         "environment": {**public},
         "secret_names": [*secret],
     }
+
+
+def place_json(place: Place | None) -> JsonValue:
+    tree: JsonValue = _PLACE.dump_python(place, mode="json")
+    return tree
 
 
 def explains_json(explains: Explains | None) -> JsonValue:

@@ -243,6 +243,7 @@ class Store:
             row.attempts = max(row.attempts, trial.attempts)
             row.params, row.is_default = dict(trial.params), trial.is_default
             row.baseline, row.explains = trial.baseline, rows.explains_json(trial.explains)
+            row.place = rows.place_json(trial.place)
             row.resolved, row.command = dict(trial.resolved), rows.command_json(trial.command)
             row.digest, row.compile_key, row.effective = trial.digest, trial.compile_key, dict(trial.effective)
             row.started_at, row.ended_at = trial.started_at, trial.ended_at

@@ -89,6 +89,7 @@ class TrialRow(Base):
     the twin of another, whose number is in `outcome`. `digest`, `compile_key`, `effective` are null where an older tuner wrote;
     `predicted` is what the model of a server said before the launch, null where it said nothing. `baseline` are the flags of
     the user's own settings, `explains` which trial is launched with which settings reset; null for what the search proposed.
+    `place` is where it was launched.
     """
 
     __tablename__ = PREFIX + "trial"
@@ -117,6 +118,7 @@ class TrialRow(Base):
     predicted: Mapped[JsonValue] = mapped_column(JSON(none_as_null=True), nullable=True)
     baseline: Mapped[str | None] = mapped_column(Text)
     explains: Mapped[JsonValue] = mapped_column(JSON(none_as_null=True), nullable=True)
+    place: Mapped[JsonValue] = mapped_column(JSON(none_as_null=True), nullable=True)
 
     study: Mapped[StudyRow] = relationship()
     metrics: Mapped[list["MetricRow"]] = relationship(cascade="all, delete-orphan")

@@ -29,6 +29,10 @@ from tuner.workload.presets import load_workload, with_overrides
 #: More trials than a study of a year has, and launches than any verification needs.
 _MOST = {"trials": 100_000, "verify": 1_000, "explain": 1_000, "users": MAX_USERS}
 
+AUTO = "auto"
+#: More cards than any host has, and launches than any study keeps in flight.
+_MOST_AT_ONCE = 1_024
+
 
 def check(options: Options, *, is_measured: bool = True) -> None:
     """What needs neither GPU nor vLLM to be found wrong. A prediction may have an objective that no measurement decides. Raises
@@ -68,6 +72,7 @@ def check_values(options: Options) -> None:
         raise UsageError(f"--stop is {options.stop!r}{choose(options.stop, STOPS)}")
     if options.sampler not in SAMPLERS:
         raise UsageError(f"--sampler is {options.sampler!r}{choose(options.sampler, SAMPLERS)}")
+    parallel(options)
     check_quality(options)
     parse_objectives(options.objective, options.price or 1.0)  # the price may be said elsewhere: see check
     parse_slos(options.slo)
@@ -75,6 +80,19 @@ def check_values(options: Options) -> None:
     engine_arguments(options)
     groups_of(options)
     baselines(options)
+
+
+def parallel(options: Options) -> int | None:
+    """How many launches may run at once; None for as many as there are cards for. Raises UsageError."""
+    if options.parallel == AUTO:
+        return None
+    if (
+        not options.parallel.isascii()
+        or not options.parallel.isdecimal()
+        or not 1 <= int(options.parallel) <= _MOST_AT_ONCE
+    ):
+        raise UsageError(f"--parallel is {options.parallel!r} and must be a number, 1 to {_MOST_AT_ONCE:,}, or {AUTO}")
+    return int(options.parallel)
 
 
 def _check_numbers(options: Options) -> None:
@@ -233,6 +251,8 @@ def _check_words(options: Options) -> None:
 def _check_kind(options: Options) -> None:
     if (options.engine == "replay") != (options.surface is not None):
         raise UsageError("--engine replay and --surface FILE, the recorded measurements, belong together")
+    if options.engine == "replay" and options.parallel != "1":
+        raise UsageError(f"--parallel {options.parallel}: what was recorded is answered at once, one after the other")
     if options.engine == "sim" and options.space is None and options.gpu in ("auto", "cpu"):
         cards = ", ".join(name for name in shipped_spaces() if name != "cpu")
         raise UsageError(f"--engine sim simulates a card, and --gpu is {options.gpu}: name one of {cards}")

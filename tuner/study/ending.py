@@ -41,9 +41,10 @@ class Ending:
             self._tell(why)
             self.limit = launches + bool(self._ballast(finished))
 
-    def last(self, finished: Sequence[Trial]) -> tuple[Trial | None, tuple[str, ...]]:
-        """What the last launch of the search is for: the best so far, and its settings that seem to bring nothing."""
-        if _launches(finished) + 1 < self.limit:
+    def last(self, finished: Sequence[Trial], begun: int = 0) -> tuple[Trial | None, tuple[str, ...]]:
+        """What the last launch of the search is for: the best so far, and its settings that seem to bring nothing. `begun` are
+        in flight."""
+        if _launches(finished) + begun + 1 < self.limit:
             return None, ()
         names = self._ballast(finished)
         finished = _searched(finished)

@@ -29,7 +29,8 @@ from tuner.study.checks import workload_of
 from tuner.study.fingerprint import unreal_fingerprint, with_host_speed
 from tuner.study.options import Options
 from tuner.study.quality import lossless_sentence
-from tuner.study.setup import Setup, choose_space, line_of, make_setup, setup_of, vllm_launcher
+from tuner.study.setup import Setup, choose_space, line_of, make_setup, seen_gpus, setup_of, vllm_launcher
+from tuner.study.slots import on_this_host, simulated
 from tuner.types import DetectedGpu
 from tuner.workload.presets import workload_hash
 
@@ -74,13 +75,14 @@ def _real(
         setup = make_setup(options, space, python, engine.info, detected)
         fingerprint = with_host_speed(setup.fingerprint, python, tell)
         begin = Calibration(rates=rates_on(fingerprint.host_speed))
-        yield replace(setup, fingerprint=fingerprint, calibration=begin), engine
+        setup = replace(setup, fingerprint=fingerprint, calibration=begin)
+        yield on_this_host(setup, options, seen_gpus(space, detected), tell), engine
 
 
 @contextmanager
 def _simulated(options: Options, space: SearchSpace) -> Iterator[tuple[Setup, Engine]]:
     engine = SimEngine(space.gpu)
-    yield simulated_setup(options, space, engine), engine
+    yield simulated(simulated_setup(options, space, engine), options), engine
 
 
 @contextmanager

@@ -114,10 +114,12 @@ class EventLog:
     def trial_begins(self, proposal: Proposal, of: int) -> None:
         self._tell(State(phase="proposing", trial=proposal.number, of=of))
 
-    def phase(self, name: str) -> None:
-        self._tell(State(phase=name, trial=self._state.trial, of=self._state.of))
+    def phase(self, name: str, trial: int | None = None) -> None:
+        self._tell(State(phase=name, trial=self._state.trial if trial is None else trial, of=self._state.of))
 
-    def underway(self, state: Underway) -> None:
+    def underway(self, state: Underway, trial: int | None = None) -> None:
+        if trial is not None and trial != self._state.trial:
+            return  # of several that run at once the one is told that has told its phase last
         self._state = replace(
             self._state, past_s=state.past_s, most_s=state.most_s, output_throughput=state.tokens_per_s
         )

@@ -6,6 +6,7 @@ each cause in a run.
 """
 
 import re
+import threading
 from dataclasses import replace
 
 from tuner.decide.rank import defaults_of
@@ -27,10 +28,11 @@ class Gate:
     def __init__(self, setup: Setup, store: Store, watch: Watch) -> None:
         self._setup, self._store, self._watch = setup, store, watch
         self._defaults: dict[str, Outcome] = {}
+        self._lock = threading.Lock()
 
-    def judged(self, outcome: Outcome, *, is_default: bool) -> Outcome:
-        """The outcome with the kind that the evidence gives it. What the defaults themselves fail by while they start is
-        nobody's settings' doing."""
+    def judged(self, outcome: Outcome, setup: Setup | None = None, *, is_default: bool) -> Outcome:
+        """The outcome with the kind that the evidence gives it. `setup` is that of the slot that had the launch. What the
+        defaults themselves fail by while they start is nobody's settings' doing."""
         if not isinstance(outcome, Failed) or not outcome.kind.is_in_doubt:
             return outcome
         if is_default:
@@ -38,7 +40,8 @@ class Gate:
             return replace(outcome, kind=FailureKind.DEFAULTS_FAIL) if is_unknown else outcome
         if outcome.kind is FailureKind.CRASHED and not outcome.starting:
             return self._beside_the_stored_defaults(outcome)
-        return _beside(outcome, self._defaults_now(outcome))
+        with self._lock:
+            return _beside(outcome, self._defaults_now(outcome, setup or self._setup))
 
     def _beside_the_stored_defaults(self, failed: Failed) -> Failed:
         """A death under load says something of its settings unless the defaults died of the same."""
@@ -48,14 +51,14 @@ class Gate:
             return replace(failed, kind=FailureKind.DEFAULTS_FAIL)
         return failed
 
-    def _defaults_now(self, failed: Failed) -> Outcome:
+    def _defaults_now(self, failed: Failed, setup: Setup) -> Outcome:
         cause = _cause(failed)
         if cause not in self._defaults:
             self._watch.note(f"the defaults are started, to see whether they fail alike: {failed.message}")
             label = f"-beside-{len(self._defaults) + 1}"
-            command = self._setup.launcher.command({})
+            command = setup.launcher.command({})
             self._defaults[cause] = run_recorded(
-                self._setup, self._store, self._watch, 0, command, {}, label=label, is_short=True
+                setup, self._store, self._watch, 0, command, {}, label=label, is_short=True
             )
         return self._defaults[cause]
 

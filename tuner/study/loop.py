@@ -7,22 +7,23 @@ shown: it reports what happens to a `Watch`.
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
-from datetime import datetime
+from functools import partial
 
+from tuner.decide.early import Outdo
 from tuner.decide.pareto import leading
 from tuner.decide.rank import defaults_of
-from tuner.decide.slo import violations
 from tuner.decide.startup import predicted_trial_s
-from tuner.decide.twins import twin_of
 from tuner.decide.verdict import Decision
 from tuner.errors import RunError
+from tuner.execute.slot import Slot
 from tuner.launch.card_lock import holding_cards
 from tuner.launch.engine import Engine
 from tuner.propose.book import Book
 from tuner.record.aside import reserved, stored_or_kept, take_back
 from tuner.record.rows import StudyRecord, Verification
 from tuner.record.store import Store
-from tuner.study.baselines import due, for_the_sampler, not_heeded, passed_by, point_of, refusal, unknown_to
+from tuner.study.attempt import Attempt, asked, known_outcome, trial_of
+from tuner.study.baselines import due, for_the_sampler, not_heeded
 from tuner.study.budget import Budget
 from tuner.study.decided import study_decision
 from tuner.study.deleting import not_left_empty
@@ -31,28 +32,18 @@ from tuner.study.explaining import explain
 from tuner.study.fingerprint import host_changed
 from tuner.study.gate import Gate, refuse_what_is_not_of_the_settings
 from tuner.study.identity import check_same, other_sampler, record_of
-from tuner.study.launches import make_log_folder, run_recorded, started_with, sweep_leftovers
+from tuner.study.in_flight import InFlight
+from tuner.study.launches import make_log_folder, run_recorded, sweep_leftovers
 from tuner.study.lease import holding
 from tuner.study.model import ServerModel
 from tuner.study.proposing import Proposing, words_of
-from tuner.study.setup import Setup, check_lengths, too_short
+from tuner.study.setup import Setup, check_lengths
 from tuner.study.showing import Showing
+from tuner.study.slots import in_slot
 from tuner.study.transfer import transfer
 from tuner.study.verification import verify
-from tuner.study.watch import Watch
-from tuner.types import (
-    Command,
-    Failed,
-    FailureKind,
-    Measured,
-    Outcome,
-    Params,
-    Predicted,
-    Proposal,
-    Resolved,
-    Trial,
-    Twin,
-)
+from tuner.study.watch import Shared, Watch
+from tuner.types import Failed, Measured, Outcome, Proposal, Resolved, Trial, Twin
 
 #: When this many trials in a row fail from the start, the fault is not in the settings.
 _GIVE_UP_AFTER = 5
@@ -69,7 +60,7 @@ def run_study(setup: Setup, store: Store, engine: Engine, watch: Watch) -> Decis
     Raises RunError when vLLM refuses its own defaults, every trial fails, or something other than the settings fails;
     KeyboardInterrupt leaves all that is finished.
     """
-    budget = Budget(setup.max_hours, setup.clock.monotonic)
+    budget, watch = Budget(setup.max_hours, setup.clock.monotonic), Shared(watch)
     for told in sweep_leftovers(store):
         watch.note(told)
     watch.phase("asking vLLM for its defaults")
@@ -84,7 +75,7 @@ def run_study(setup: Setup, store: Store, engine: Engine, watch: Watch) -> Decis
         holding(store, setup.study, watch.note),
         not_left_empty(store, setup.study),
         reserved(setup.logs / setup.study),
-        holding_cards(setup.gpus, setup.wait_for_gpu_s, watch.note),
+        holding_cards(setup.all_gpus, setup.wait_for_gpu_s, watch.note),
     ):
         check_same(stored, setup)
         if taught := transfer(setup, stored, store, watch.note):
@@ -103,8 +94,9 @@ def run_study(setup: Setup, store: Store, engine: Engine, watch: Watch) -> Decis
             search.reconcile()
             search.run()
             showing.now()
-            verify(setup, store, watch, budget, search.plain_launch_s(), gate)
-            explain(setup, store, engine, watch, budget, search.plain_launch_s(), gate)
+            alone = in_slot(setup, setup.slots[0])
+            verify(alone, store, watch, budget, search.plain_launch_s(), gate)
+            explain(alone, store, engine, watch, budget, search.plain_launch_s(), gate)
             showing.now()
     return study_decision(store, setup.study)
 
@@ -117,7 +109,7 @@ class _Search:
         setup: Setup,
         store: Store,
         engine: Engine,
-        watch: Watch,
+        watch: Shared,
         model: ServerModel,
         proposing: Proposing,
         book: Book,
@@ -130,6 +122,7 @@ class _Search:
         self._proposing, self._book, self._budget, self._gate, self._study = proposing, book, budget, gate, study
         self._model, self._ending, self._showing = model, Ending(setup, watch.note), showing
         self._finished: list[Trial] = []
+        self._is_over = False
 
     def reconcile(self) -> None:
         """Store what the database refused before, and bring Optuna's book up to what is stored."""
@@ -155,21 +148,36 @@ class _Search:
             self._showing.maybe()
 
     def run(self) -> None:
-        while len(launched := self._launched()) < self._ending.limit or self._hand_settings() is not None:
-            if len(launched) >= _GIVE_UP_AFTER and all(isinstance(t.outcome, Failed) for t in launched):
-                raise RunError(_all_failed(launched))
-            if self._is_exhausted():
-                return
-            if not self._budget.has(self._reserve_s()):
-                self._watch.note(
-                    "the search ends here: another trial and the verification would not end within --max-hours"
-                )
-                return
-            proposal = self._next()
-            if proposal is None:
-                self._watch.note(self._proposing.ended)
-                return
-            self._finish(self._run(proposal))
+        with InFlight(self._setup.slots) as flying:
+            while True:
+                while self._may_begin(flying) and (proposal := self._next(flying)) is not None:
+                    if not self._begin(proposal, flying):
+                        break
+                if not flying:
+                    return
+                attempt, outcome, place = flying.landed()
+                self._finish(trial_of(self._setup, attempt, outcome, place), attempt.promise)
+
+    def _may_begin(self, flying: InFlight) -> bool:
+        """Whether another proposal is wanted now. The defaults have the host to themselves: all are compared with them. So has
+        the launch of the best without ballast, whose turn is last."""
+        if self._is_over or flying.is_full or any(one.is_default for one in flying.proposals):
+            return False
+        launched, begun = self._launched(), sum(one.baseline is None for one in flying.proposals)
+        if len(launched) + begun >= self._ending.limit and self._hand_settings(flying) is None:
+            return False
+        if len(launched) >= _GIVE_UP_AFTER and all(isinstance(t.outcome, Failed) for t in launched):
+            raise RunError(_all_failed(launched))
+        if flying and self._ending.last(self._finished, begun)[0] is not None:
+            return False
+        if self._is_exhausted():
+            self._is_over = True
+        elif not self._budget.has(self._reserve_s()):
+            self._is_over = True
+            self._watch.note(
+                "the search ends here: another trial and the verification would not end within --max-hours"
+            )
+        return not self._is_over
 
     def _launched(self) -> list[Trial]:
         """By the search: the user's own settings come on top of --trials."""
@@ -179,8 +187,8 @@ class _Search:
         """What the sampler and the model of the server are told."""
         return for_the_sampler(self._finished, self._setup.space.parameters)
 
-    def _hand_settings(self) -> Proposal | None:
-        return due(self._setup.baselines, self._finished)
+    def _hand_settings(self, flying: InFlight) -> Proposal | None:
+        return due(self._setup.baselines, self._finished, flying.proposals)
 
     def _is_exhausted(self) -> bool:
         """Whether nothing of the last proposals could be launched and most of the space is known. Raises RunError where vLLM
@@ -213,97 +221,67 @@ class _Search:
         longest = self._plain_s(predicted_trial_s(self._finished, None, is_known=False))
         return longest + self._budget.at_most_half(2 * self._setup.verify * self.plain_launch_s())
 
-    def _next(self) -> Proposal | None:
-        if unfinished := [one for one in self._store.running(self._setup.study) if one.explains is None]:
-            self._watch.note(f"trial {unfinished[0].number} was interrupted and is run again")
-            return unfinished[0]
+    def _next(self, flying: InFlight) -> Proposal | None:
+        """None when there is nothing to propose now; where nothing is in flight either, that is the end, and told."""
+        begun = flying.proposals
+        known = {one.number for one in begun}
+        for one in self._store.running(self._setup.study):
+            if one.explains is None and one.number not in known:
+                self._watch.note(f"trial {one.number} was interrupted and is run again")
+                return one
         self._store.check_held(self._setup.study)
-        if (hand := self._hand_settings()) is not None:
+        if (hand := self._hand_settings(flying)) is not None:
             return hand
-        winner, names = self._ending.last(self._finished)
+        winner, names = self._ending.last(self._finished, sum(one.baseline is None for one in begun))
         wished = {name: value for name, value in winner.params.items() if name not in names} if winner else None
-        proposal = self._proposing.next(self._known(), wished)
-        if proposal is not None:  # a trial that the sampler was not told of has a number, too
-            proposal = replace(proposal, number=max((t.number for t in self._finished), default=-1) + 1)
-        if proposal and winner and wished and wished.items() <= proposal.params.items():
+        proposal = self._proposing.next(self._known(), wished, begun)
+        if proposal is None:
+            if not flying:
+                self._watch.note(self._proposing.ended)
+            return None
+        # a trial that the sampler was not told of has a number, too
+        last = max((*(trial.number for trial in self._finished), *known), default=-1)
+        proposal = replace(proposal, number=last + 1)
+        if winner and wished and wished.items() <= proposal.params.items():
             told = ", ".join(names)
             self._watch.note(
                 f"trial {proposal.number} is trial {winner.number} without what seems to bring nothing: {told}"
             )
         return proposal
 
-    def _run(self, proposal: Proposal) -> Trial:
-        """Launch what vLLM accepts and what was not launched yet; all else costs nothing but its sentence."""
-        self._watch.trial_begins(proposal, self._setup.launches)
-        passed = passed_by(proposal)
-        command, started_at = self._setup.launcher.command(passed), self._setup.clock.now()
-        answer = self._resolve(self._setup.launcher.arguments(passed))
-        if proposal.baseline is not None:
-            answer = self._taken(proposal.baseline, passed, answer)
-            if isinstance(answer, Resolved):
-                usual = defaults_of(self._finished)
-                point = point_of(self._setup, passed, answer, usual.params if usual else {})
-                proposal = replace(proposal, params=point)
-        outcome: Outcome | Twin
-        predicted: Predicted | None = None
-        effective: Params = {}
-        twin = None if isinstance(answer, Failed) else twin_of(answer, command, self._finished)
-        if isinstance(answer, Failed):
-            outcome = answer
-        elif twin is not None:
-            outcome = twin
-        else:
-            is_known = proposal.baseline is None or proposal.params.keys() <= self._setup.space.parameters.keys()
-            predicted = self._model.predict(proposal.params, self._known()) if is_known else None
-            outcome = self._launch(proposal, command, passed, answer, started_at)
-            effective = started_with(self._setup, proposal.number, answer.settings)
-        known = answer if isinstance(answer, Resolved) else None
-        return Trial(
-            number=proposal.number,
-            params=proposal.params,
-            is_default=proposal.is_default,
-            resolved=known.settings if known else {},
-            command=command,
-            outcome=outcome,
-            violations=violations(outcome.load, self._setup.constraints) if isinstance(outcome, Measured) else {},
-            started_at=started_at,
-            ended_at=self._setup.clock.now(),
-            attempts=0 if outcome is answer or outcome is twin else 1,
-            digest=known.digest if known else None,
-            compile_key=known.compile_key if known else None,
-            effective=effective,
-            predicted=predicted,
-            baseline=proposal.baseline,
-        )
-
-    def _launch(
-        self, proposal: Proposal, command: Command, passed: Params, resolved: Resolved, started_at: datetime
-    ) -> Outcome:
-        self._store.begin(self._setup.study, proposal, command, resolved, started_at)
+    def _begin(self, proposal: Proposal, flying: InFlight) -> bool:
+        """Launch what vLLM accepts and what was not launched yet; all else costs nothing but its sentence. False where the same
+        server is being launched: then that one has to be waited for."""
+        promise = self._proposing.promise
+        attempt = replace(asked(self._setup, self._engine, proposal, self._finished), promise=promise)
+        outcome = known_outcome(attempt, self._finished)
+        if outcome is None and flying.has_equal(attempt):
+            return False
+        self._watch.trial_begins(attempt.proposal, self._setup.launches)
+        if outcome is not None:
+            self._finish(trial_of(self._setup, attempt, outcome), promise)
+            return True
+        params = attempt.proposal.params
+        is_known = proposal.baseline is None or params.keys() <= self._setup.space.parameters.keys()
+        attempt = replace(attempt, predicted=self._model.predict(params, self._known()) if is_known else None)
+        assert isinstance(attempt.answer, Resolved)
+        self._store.begin(self._setup.study, attempt.proposal, attempt.command, attempt.answer, attempt.started_at)
         self._write()
-        engine = self._engine if self._setup.warm else None
-        outdo = self._ending.outdo(proposal, self._finished)
+        flying.begin(attempt, partial(self._launch, self._ending.outdo(proposal, self._finished)))
+        return True
+
+    def _launch(self, outdo: Outdo | None, attempt: Attempt, slot: Slot) -> Outcome:
+        """In the thread of the slot."""
+        setup, watch = in_slot(self._setup, slot), self._watch.of(attempt.number)
+        engine = self._engine if setup.warm and slot.run is None else None
         outcome = run_recorded(
-            self._setup, self._store, self._watch, proposal.number, command, passed, engine=engine, outdo=outdo
+            setup, self._store, watch, attempt.number, attempt.command, attempt.passed, engine=engine, outdo=outdo
         )
-        return self._gate.judged(outcome, is_default=proposal.is_default)
+        return self._gate.judged(outcome, setup, is_default=attempt.proposal.is_default)
 
-    def _taken(self, flags: str, hand: Params, answer: Resolved | Failed) -> Resolved | Failed:
-        """The answer to hand settings; a refusal says whose they are."""
-        why = unknown_to(self._engine.info, hand)
-        if why is None and isinstance(answer, Resolved):
-            why = too_short(self._setup, answer.settings)
-        if why is not None:
-            return Failed(kind=FailureKind.REJECTED, message=refusal(flags, why))
-        return replace(answer, message=refusal(flags, answer.message)) if isinstance(answer, Failed) else answer
-
-    def _resolve(self, arguments: tuple[str, ...]) -> Resolved | Failed:
-        """vLLM's answer; the second one where the first may have been a hiccup of the hub."""
-        answer = self._engine.resolve(arguments)
-        return self._engine.resolve(arguments) if isinstance(answer, Failed) and answer.kind.is_transient else answer
-
-    def _finish(self, trial: Trial) -> None:
-        """Keep it, and tell it. Raises RunError when it failed for what no other settings would change."""
+    def _finish(self, trial: Trial, promise: float | None) -> None:
+        """Keep it, and tell it; `promise` is the gain that was expected of it. Raises RunError when it failed for what no other
+        settings would change."""
         self._watch.phase("keeping the trial")
         folder = self._setup.logs / self._setup.study
         stored_or_kept(lambda: self._store.finish(self._setup.study, trial), folder, self._study, trial)
@@ -314,7 +292,7 @@ class _Search:
         self._watch.trial_ended(trial, self._leading())
         self._proposing.judge(trial)
         if trial.attempts and trial.is_searched:
-            self._ending.launched(self._proposing.promised(self._known()), self._finished)
+            self._ending.launched(self._proposing.promised(self._known(), promise), self._finished)
 
     def _leading(self) -> Trial | None:
         return leading(self._finished, self._setup.objectives)

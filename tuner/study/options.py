@@ -66,6 +66,7 @@ class Options:
     start: Annotated[str, "warm: fork servers from one process that has vLLM imported; plain: vllm serve."] = "warm"
     startup_timeout: Annotated[float, "Seconds a server may take to start."] = 900.0
     trial_timeout: Annotated[float | None, "Seconds a launch may take, its load included."] = None
+    parallel: Annotated[str, "Launches at once, each on GPUs of its own: a number, or auto for all there are."] = "1"
     wait_for_gpu: Annotated[float, "Seconds to wait for a GPU that others use, before a launch."] = 600.0
     stop: Annotated[
         str, "auto: end the search, and a trial, when it cannot be worth it any more; never: measure all to the end."

@@ -50,13 +50,15 @@ class Proposing:
         if self._opening is not None and (frozen := self._opening.first(finished)):
             self._proposer.freeze(frozen)
 
-    def next(self, finished: Sequence[Trial], wished: Params | None) -> Proposal | None:
-        """None when nothing is left to propose; `ended` says why. Where a group was opened for a remedy, that is tried first,
-        by itself."""
+    def next(
+        self, finished: Sequence[Trial], wished: Params | None, running: Sequence[Proposal] = ()
+    ) -> Proposal | None:
+        """None when nothing is left to propose beside what is `running`; `ended` says why. Where a group was opened for a
+        remedy, that is tried first, by itself."""
         self._model.learn(finished)
-        proposal = self._proposer.propose(finished, wished or self._remedy(finished))
-        while proposal is None and self._opens(finished, 0.0):
-            proposal = self._proposer.propose(finished, wished or self._remedy(finished))
+        proposal = self._proposer.propose(finished, wished or self._remedy(finished), running)
+        while proposal is None and not running and self._opens(finished, 0.0):
+            proposal = self._proposer.propose(finished, wished or self._remedy(finished), running)
         return proposal
 
     def _remedy(self, finished: Sequence[Trial]) -> Params | None:
@@ -74,10 +76,13 @@ class Proposing:
     def ended(self) -> str:
         return self._proposer.ended
 
-    def promised(self, finished: Sequence[Trial]) -> float | None:
-        """The gain that was expected of the last of the finished trials; None where nobody said, and where more is searched
-        from here on."""
-        promise = self._proposer.promise
+    @property
+    def promise(self) -> float | None:
+        """The gain that is expected of the last proposal; None where nobody says."""
+        return self._proposer.promise
+
+    def promised(self, finished: Sequence[Trial], promise: float | None) -> float | None:
+        """The gain that was expected of the last of the finished trials; None where more is searched from here on."""
         return None if self._opens(finished, promise) else promise
 
     def _opens(self, finished: Sequence[Trial], promise: float | None) -> bool:

@@ -13,6 +13,7 @@ from tuner.decide.harm import MAX_LOSS
 from tuner.decide.objective import ENERGY, Objective, parse_objectives
 from tuner.decide.slo import Slo, constraints, parse_slos
 from tuner.errors import EngineError, UsageError, did_you_mean
+from tuner.execute.slot import Slot
 from tuner.launch.caches import Caches, caches_of, default_root
 from tuner.launch.engine import EngineInfo
 from tuner.launch.job import RunTrial
@@ -48,7 +49,7 @@ class Setup:
     the earlier study that it learns from, "auto" or "none". What is traded off with the `objective` stands `beside` it.
     `baselines` are the user's own settings, `explain` is how many launches may say what each setting brings, `price_per_hour`
     that of all GPUs of a server, None without one. The `guard` is what finalists are asked, None where no model answers; they
-    may lose `max_quality_loss` of the NLL."""
+    may lose `max_quality_loss` of the NLL. In each of the `slots` one launch can run; where there is one, on `gpus`."""
 
     study: str
     storage: str
@@ -80,6 +81,12 @@ class Setup:
     price_per_hour: float | None = None
     guard: Guard | None = None
     max_quality_loss: float = MAX_LOSS
+    slots: tuple[Slot, ...] = (Slot(number=0),)
+
+    @property
+    def all_gpus(self) -> tuple[DetectedGpu, ...]:
+        """Those of all slots."""
+        return tuple(gpu for slot in self.slots for gpu in slot.gpus) or self.gpus
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
@@ -323,6 +330,11 @@ def _with_own_memory(space: SearchSpace, detected: Sequence[DetectedGpu]) -> Sea
     if first is None or first.usable_bytes is None or not space.gpu.is_called(first.name):
         return space
     return space.with_memory(first.usable_bytes)
+
+
+def seen_gpus(space: SearchSpace, detected: Sequence[DetectedGpu]) -> tuple[DetectedGpu, ...]:
+    """Those that a CUDA program sees; none where the space is for the CPU."""
+    return visible(detected, os.environ.get(_VARIABLE)).gpus if space.gpu.names else ()
 
 
 def _gpus_of_a_trial(space: SearchSpace, detected: Sequence[DetectedGpu]) -> tuple[DetectedGpu, ...]:

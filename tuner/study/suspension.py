@@ -1,30 +1,23 @@
 """A block of measuring in; LaunchError out where tuner itself was stopped for a while in it: its times are worth nothing."""
 
-import asyncio
-import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from tuner.errors import LaunchError
+from tuner.interrupts import times_woken
 from tuner.types import Failed, FailureKind
 
 
-@asynccontextmanager
-async def never_suspended() -> AsyncIterator[None]:
+@contextmanager
+def never_suspended() -> Iterator[None]:
     """Raises LaunchError after the block if tuner was stopped in it, by Ctrl-Z or the like, while the server went on."""
-    woken: list[int] = []
-    loop = asyncio.get_running_loop()
-    with suppress(ValueError, RuntimeError):  # not in the main thread, which alone gets signals
-        loop.add_signal_handler(signal.SIGCONT, woken.append, signal.SIGCONT)
+    before = times_woken()
     try:
         yield
     except LaunchError:
-        if not woken:
+        if times_woken() == before:
             raise
-    finally:
-        with suppress(ValueError, RuntimeError):
-            loop.remove_signal_handler(signal.SIGCONT)
-    if woken:
+    if times_woken() > before:
         raise LaunchError(
             Failed(kind=FailureKind.CLIENT_BOUND, message="tuner was suspended while it measured (Ctrl-Z)")
         )

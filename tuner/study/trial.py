@@ -63,23 +63,23 @@ async def _attempt(job: Job, seen: Seen, phase: Tell) -> tuple[Outcome, bool]:
     ready, kills = False, oom_kills()
     phase("starting vLLM")
     try:
-        async with (
-            asyncio.timeout(job.timeout_s) as clock,
-            never_suspended(),
-            Workers(workers_for(job.workload)) as workers,
-            job.launcher.launch(job.command, job.log, seen, job.engine) as (endpoint, group),
-        ):
-            ready = True
-            try:
-                found = await _measure(job, endpoint, group, workers, phase)
-                if job.probe is not None:
-                    clock.reschedule(None)  # the load is what --trial-timeout is for
-                    found = replace(found, quality=await job.probe(endpoint, phase))
-                return found, ready
-            except LaunchError as error:
-                raise LaunchError(await _crash_or(error.failed, group, job.log, kills)) from error
-            finally:
-                phase("stopping vLLM")
+        with never_suspended():
+            async with (
+                asyncio.timeout(job.timeout_s) as clock,
+                Workers(workers_for(job.workload)) as workers,
+                job.launcher.launch(job.command, job.log, seen, job.engine) as (endpoint, group),
+            ):
+                ready = True
+                try:
+                    found = await _measure(job, endpoint, group, workers, phase)
+                    if job.probe is not None:
+                        clock.reschedule(None)  # the load is what --trial-timeout is for
+                        found = replace(found, quality=await job.probe(endpoint, phase))
+                    return found, ready
+                except LaunchError as error:
+                    raise LaunchError(await _crash_or(error.failed, group, job.log, kills)) from error
+                finally:
+                    phase("stopping vLLM")
     except LaunchError as error:
         return replace(_with_log(error.failed, job.log), starting=not ready), ready
     except TimeoutError:

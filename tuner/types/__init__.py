@@ -23,7 +23,7 @@ from tuner.types.predicted import Estimate, Predicted
 from tuner.types.resolved import Resolved
 from tuner.types.settings import Command, Explains, Fingerprint, Params, Proposal, Value
 from tuner.types.timeline import Timeline
-from tuner.types.trial import Outcome, Trial, Twin
+from tuner.types.trial import Outcome, Place, Trial, Twin
 from tuner.types.workload import DataFile, Histogram, Lengths, Lognormal, SharedPrefix, TokenCounts, Workload
 
 __all__ = [
@@ -53,6 +53,7 @@ __all__ = [
     "Measured",
     "Outcome",
     "Params",
+    "Place",
     "Predicted",
     "ProcessId",
     "Proposal",

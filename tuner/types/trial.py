@@ -22,6 +22,16 @@ class Twin:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a trial was launched: in which of the slots, on which GPUs (UUIDs; none on the CPU), and beside how many other
+    launches of its study at the most."""
+
+    slot: int
+    gpus: tuple[str, ...] = ()
+    beside: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
     """A finished trial. `params` are the values searched over (for the defaults: as vLLM resolved them); `resolved` are
     the engine settings that vLLM derived; `command` is what ran; `violations` is by how much each SLO was missed, as a
@@ -30,7 +40,8 @@ class Trial:
     (Resolved); None in a study of an older tuner. `effective` are the settings that became others than resolved when the
     server started, with what they became. `predicted` is what the model of a server said before the launch, None where it
     could say nothing, or was not asked. `baseline` are the flags of the user's own settings, where it has these, `explains`
-    what a launch after the search was made for; a trial of the search has neither."""
+    what a launch after the search was made for; a trial of the search has neither. `place` is None where it was not launched,
+    and in a study of an older tuner."""
 
     number: int
     params: Params
@@ -48,6 +59,7 @@ class Trial:
     predicted: Predicted | None = None
     baseline: str | None = None
     explains: Explains | None = None
+    place: Place | None = None
 
     @property
     def is_searched(self) -> bool:

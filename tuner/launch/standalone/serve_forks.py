@@ -2,9 +2,9 @@
 
 In: one JSON object a datagram on the socket whose number is the first argument: {"resolve": ARGUMENTS}, or {"start": ARGUMENTS,
 "environment": {...}, "cores": [...]} with two descriptors, the control socket of the server's guard and its log. ARGUMENTS is
-what follows `vllm serve`. Out: first {"version", "platform", "arguments", "import_s"}, then for each request {"resolved": {...},
-"digest", "compile_key"}, {"pid": N}, or {"error": sentence, "usage": bool}. It imports nothing of tuner, and ends when its
-socket is closed, which is also how it dies with tuner. Its servers end with it: each one's guard holds a pipe to it.
+what follows `vllm serve`. Out: first {"version", "platform", "arguments", "import_s"}, then for each request {"resolved":
+{...}, "digest", "compile_key"}, {"pid": N}, or {"error": sentence, "usage": bool}. It imports nothing of tuner, and ends when
+its socket is closed, which is also how it dies with tuner. Its servers end with it: each one's guard holds a pipe to it.
 """
 
 import contextlib
