@@ -27,12 +27,13 @@ from test_streams import SMALL, measured
 from waiting import in_a_calm_moment
 
 from tuner.bench.keys import key_for, withheld
+from tuner.bench.sides import Conditions, url_side
 from tuner.cli.keys import say_withheld
 from tuner.cli.measurements import mark_sentences
-from tuner.errors import LaunchError, RunError
+from tuner.errors import LaunchError, RunError, UsageError
 from tuner.load.target import find_target
 from tuner.measure.server_page import kv_cache_tokens_of, totals
-from tuner.types import Mark
+from tuner.types import Mark, Workload
 
 WORKLOAD = """name: small
 api: chat
@@ -337,3 +338,19 @@ def test_a_key_for_something_else_goes_nowhere_in_plain_text_unasked(
     assert (f"OPENAI_API_KEY is not sent to {url}" in capsys.readouterr().err) is not sent
     monkeypatch.setenv("TUNER_API_KEY", "own")
     assert (key_for(url, send=send), withheld(url, send=send)) == ("own", False)
+
+
+@pytest.mark.parametrize("name", ["TUNER_API_KEY", "OPENAI_API_KEY"])
+@pytest.mark.parametrize("key", ["sk-1\nHost: elsewhere", "sk-1 ", "sk-\u00e9"])
+def test_a_key_that_no_header_can_hold_is_refused_before_it_is_sent(
+    name: str, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for other in ("TUNER_API_KEY", "OPENAI_API_KEY"):
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setenv(name, key)
+    conditions = Conditions(workload=Workload(name="w", api="chat"), slos=(), model=None, gpus=())
+    with pytest.raises(
+        UsageError, match=f"the key in {name} is no key: it has a line break, blanks at an end"
+    ) as raised:
+        url_side("http://127.0.0.1:1", conditions)
+    assert key not in str(raised.value)

@@ -64,6 +64,11 @@ def test_before_and_after_prefer_what_was_launched_again_and_show_how_far_it_spr
             "(95 % interval +45.0% to +55.0%) (2 launches against 3 of the defaults, which differ by 2.0% among themselves).",
         ),
         (
+            found(Answer.WORSE, gain=replace(GAIN, gain=-0.1, low=-0.12, high=-0.08)),
+            "Keep vLLM's defaults: trial 1 looked best in the search, but launched again, its throughput is 10.0% lower "
+            "(95 % interval -12.0% to -8.0%) (2 launches against 3 of the defaults, which differ by 2.0% among themselves).",
+        ),
+        (
             found(Answer.ALONE, why="the defaults miss an SLO"),
             "Deploy trial 1: it was verified on its own, in 2 launches, because the defaults miss an SLO.",
         ),

@@ -106,6 +106,7 @@ def with_throughput(value: float) -> dict[str, Any]:
         (json.dumps(header()), ": no line has `metrics`"),
         ('{"params": {}', ":1: this is not valid JSON: Expecting ',' delimiter"),
         (json.dumps(line()) + "\nparams", ":2: this is not valid JSON: Expecting value"),
+        ('{"params": {"a": 1, "a": 2}, "metrics": {}}', ":1: this is not valid JSON: the key 'a' is there twice"),
         ("[" * 100_000, ":1: this is not valid JSON: maximum recursion depth exceeded"),
         ("[1, 2]", r":1: expected a JSON object, found \[1, 2\]"),
         ("{}", ":1: params: this key is required"),

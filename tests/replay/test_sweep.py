@@ -214,6 +214,7 @@ def test_the_surface_is_one_that_can_be_read(tmp_path: Path) -> None:
         ("{}", "this is no result of `vllm bench serve`: it has no output_throughput"),
         ('{"avg_cold_startup_time": 3}', "`vllm bench sweep startup` measures how long a start takes"),
         ("[" * 100_000, "this is not valid JSON"),
+        ('{"run_number": 0, "run_number": 1}', "this is not valid JSON: the key 'run_number' is there twice;"),
         (
             '{"output_throughput": 1, "run_number": 0, "max_num_seqs": null}',
             "max_num_seqs is None, and must be a number",

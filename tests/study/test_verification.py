@@ -21,6 +21,7 @@ from tuner.study.budget import Budget
 from tuner.study.clock import SystemClock
 from tuner.study.decided import study_decision
 from tuner.study.gate import Gate
+from tuner.study.lease import holding
 from tuner.types import Command, Failed, FailureKind, Outcome, Params, present
 
 SLO = parse_slo("ttft_p99=500ms")
@@ -212,3 +213,17 @@ def test_where_the_defaults_miss_the_slo_in_the_search_the_winner_is_verified(
     decision = study_decision(opened, "a study")
     assert (decision.verdict.answer, decision.verdict.launches) == (Answer.ALONE, 2)
     opened.close()
+
+
+def test_a_study_that_runs_is_said_to_and_asks_for_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who looks on from outside has nothing to do; whoever runs it says in the end what is left."""
+    watching = Store.open(store.url, read_only=True)
+    with holding(store, "a study"):
+        verdict = study_decision(watching, "a study").verdict
+        assert (verdict.answer, verdict.why) == (Answer.NOT_VERIFIED, "the study still runs")
+        assert study_decision(store, "a study").verdict.why == "it was not launched again: see --verify"
+        launches(store, monkeypatch, verify=3)
+        verdict = study_decision(watching, "a study").verdict
+        assert (verdict.answer, verdict.why) == (Answer.BETTER, "the study still runs")
+    assert study_decision(watching, "a study").verdict.why == ""
+    watching.close()

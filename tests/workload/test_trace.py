@@ -141,6 +141,7 @@ def test_a_bad_csv_is_one_sentence_with_its_line(tmp_path: Path, text: str | byt
             ":2: the input tokens are 1000000",
         ),
         ('{"timestamp": 1', ":2: this is not valid JSON: "),
+        ('{"timestamp": 1, "timestamp": 2}', ":2: this is not valid JSON: the key 'timestamp' is there twice"),
         ("[" * 100_000, ":2: this is not valid JSON: "),
         ("1" * 5000, ":2: this is not valid JSON: "),
         ("[1, 2]", ":2: expected a JSON object, found [1, 2]"),

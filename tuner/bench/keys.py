@@ -9,18 +9,30 @@ import ipaddress
 import os
 from urllib.parse import urlsplit
 
+from tuner.errors import UsageError
+
+_OWN, _OTHERS = "TUNER_API_KEY", "OPENAI_API_KEY"
+
 
 def key_for(url: str, *, send: bool) -> str | None:
-    """The bearer token for a server; `send` is the user's word that OPENAI_API_KEY may go there in plain text."""
-    if own := os.environ.get("TUNER_API_KEY"):
-        return own
-    secure = url.startswith("https://")
-    return (os.environ.get("OPENAI_API_KEY") or None) if send or secure or is_here(url) else None
+    """The bearer token for a server; `send` is the user's word that OPENAI_API_KEY may go there in plain text. Raises
+    UsageError for what is no key."""
+    name = next((name for name in (_OWN, _OTHERS) if os.environ.get(name)), None)
+    if name is None or (name == _OTHERS and not (send or url.startswith("https://") or is_here(url))):
+        return None
+    return checked(os.environ[name], f"the key in {name}")
+
+
+def checked(key: str, name: str) -> str:
+    """What a header can hold. Raises UsageError, which does not show it."""
+    if not (key.isascii() and key.isprintable()) or key != key.strip():
+        raise UsageError(f"{name} is no key: it has a line break, blanks at an end, or what is not ASCII")
+    return key
 
 
 def withheld(url: str, *, send: bool) -> bool:
     """Whether there is a key that `key_for` does not give."""
-    return bool(os.environ.get("OPENAI_API_KEY")) and key_for(url, send=send) is None
+    return bool(os.environ.get(_OTHERS)) and key_for(url, send=send) is None
 
 
 def is_here(url: str) -> bool:

@@ -16,7 +16,7 @@ from tuner.cli.tables import prose
 from tuner.cli.tables import show as show_table
 from tuner.decide.objective import Objective, metrics_of
 from tuner.decide.twins import became_text
-from tuner.decide.verdict import AGAIN
+from tuner.decide.verdict import UNFINISHED
 from tuner.decide.words.numbers import estimate_text, number
 from tuner.decide.words.quality import quality_lines
 from tuner.decide.words.recommended import value_of
@@ -115,7 +115,7 @@ def _standing(store: Store, record: StudyRecord) -> Standing:
         objectives=objectives,
         found=found,
         trials=len(store.trials(record.name)),
-        is_finished=not found.verdict.why.endswith(AGAIN),
+        is_finished=not found.verdict.why.endswith(UNFINISHED),
         is_run=is_run(store, record.name),
         value=value_of(objectives[0], found.chosen, launched_again(store, record.name)),
     )

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 
-from tuner.bench.keys import key_for, withheld
+from tuner.bench.keys import checked, key_for, withheld
 from tuner.cli.console import errors, say
 from tuner.errors import UsageError
 
@@ -19,14 +19,7 @@ def key_of(url: str, api_key_env: str | None, *, send_key: bool) -> str | None:
     """That of the variable which the user names, else as `tuner bench` has it. Raises UsageError for a variable without one."""
     if api_key_env is None:
         say_withheld([url], send_key=send_key)
-        return _checked(key_for(url, send=send_key), "the key in the environment (TUNER_API_KEY, OPENAI_API_KEY)")
+        return key_for(url, send=send_key)
     if not (key := os.environ.get(api_key_env)):
         raise UsageError(f"--api-key-env {api_key_env}: there is no such variable in the environment, or it is empty")
-    return _checked(key, f"--api-key-env {api_key_env}: what it holds")
-
-
-def _checked(key: str | None, name: str) -> str | None:
-    """What a header can hold. Raises UsageError, which does not show it."""
-    if key is not None and (not (key.isascii() and key.isprintable()) or key != key.strip()):
-        raise UsageError(f"{name} is no key: it has a line break, blanks at an end, or what is not ASCII")
-    return key
+    return checked(key, f"--api-key-env {api_key_env}: what it holds")

@@ -17,6 +17,10 @@ from tuner.types import Failed, Measured, Trial
 
 #: What ends each reason that goes away when the study goes on.
 AGAIN = "run the same command again"
+#: What it ends with while the study goes on.
+STILL_RUNS = "the study still runs"
+#: How the reason of an answer that is not the last one ends.
+UNFINISHED = (AGAIN, STILL_RUNS)
 
 
 class Answer(StrEnum):

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Mapping
 
 from tuner.decide.harm import Judged
-from tuner.decide.verdict import AGAIN, Answer, Verdict
+from tuner.decide.verdict import UNFINISHED, Answer, Verdict
 from tuner.decide.words.quality import harm_text
 from tuner.space.answers import changes_answers, is_lossy
 from tuner.types import Trial
@@ -18,7 +18,7 @@ def verdict_sentence(trial: Trial, verdict: Verdict | None) -> str | None:
         return f"NOT VERIFIED: trial {trial.number} was measured once, and is not what its study recommends"
     if verdict.answer is Answer.NOT_VERIFIED:
         return f"NOT VERIFIED: {verdict.why}"
-    if verdict.why.endswith(AGAIN):
+    if verdict.why.endswith(UNFINISHED):
         return f"NOT FINISHED: {verdict.why}"
     if trial.is_default or verdict.answer in (Answer.BETTER, Answer.ALONE, Answer.TRADE):
         return None

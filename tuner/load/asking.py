@@ -8,6 +8,7 @@ from typing import Any
 
 import aiohttp
 
+from tuner.load.session import open_session
 from tuner.types import Target
 
 _TIMEOUT_S = 10.0
@@ -38,11 +39,9 @@ async def listed_length(target: Target) -> int | None:
 
 async def _get(url: str, api_key: str | None) -> tuple[int | None, Any]:
     """The status, and the JSON if it is some."""
-    headers = {"Authorization": f"Bearer {api_key}"} if api_key else None
-    timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
     try:
         async with (
-            aiohttp.ClientSession(trust_env=False, timeout=timeout, headers=headers) as session,
+            open_session(api_key, aiohttp.ClientTimeout(total=_TIMEOUT_S)) as session,
             session.get(url, allow_redirects=False) as response,
         ):
             text = await response.text(errors="replace")

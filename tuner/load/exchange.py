@@ -5,7 +5,6 @@ A key that stands in what came back is taken out of it, so that nobody who shows
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from time import perf_counter
@@ -13,6 +12,7 @@ from typing import Any
 
 import aiohttp
 
+from tuner.load.session import open_session, why_no_connection
 from tuner.types import Target
 
 #: What is kept of an answer that is not what was asked for.
@@ -42,17 +42,11 @@ class Exchange:
 
 async def exchange(target: Target, body: Mapping[str, Any], timeout_s: float) -> Exchange:
     """POST `body` to the server's /v1/chat/completions."""
-    headers = {"Accept-Encoding": "identity"}
-    if target.api_key:
-        headers["Authorization"] = f"Bearer {target.api_key}"
+    headers = {"Accept-Encoding": "identity", "Content-Type": "application/json"}
     url, data = f"{target.base_url}/v1/chat/completions", json.dumps(body).encode()
     reads: list[tuple[float, bytes]] = []
     found = Exchange(status=None)
-    timeout = aiohttp.ClientTimeout(total=timeout_s)
-    session = aiohttp.ClientSession(
-        trust_env=False, timeout=timeout, headers={**headers, "Content-Type": "application/json"}
-    )
-    async with session:
+    async with open_session(target.api_key, aiohttp.ClientTimeout(total=timeout_s), headers=headers) as session:
         sent_s = perf_counter()
         try:
             async with session.post(url, data=data, allow_redirects=False) as response:
@@ -65,9 +59,7 @@ async def exchange(target: Target, body: Mapping[str, Any], timeout_s: float) ->
                         found = replace(found, error=f"it has more than {_MOST_BYTES >> 20} MiB")
                         break
         except aiohttp.ClientConnectorError as error:
-            found = replace(
-                found, error=os.strerror(error.os_error.errno) if error.os_error.errno else str(error.os_error)
-            )
+            found = replace(found, error=why_no_connection(error))
         except TimeoutError:
             found = replace(found, error=f"no {'end' if reads else 'answer'} within {timeout_s:g} s")
         except (aiohttp.ClientError, ConnectionError) as error:

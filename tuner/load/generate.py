@@ -19,6 +19,7 @@ from tuner.errors import LaunchError, RunError
 from tuner.load.messages import End, Orders, Report, Stop
 from tuner.load.progress import Heard
 from tuner.load.prompts import Prompt, Recipe
+from tuner.load.session import open_session
 from tuner.load.stopping import Stopping
 from tuner.load.tokenizer import count_tokens, learn_alphabet
 from tuner.load.warm_up import WarmUp
@@ -60,8 +61,7 @@ async def learn(target: Target, workload: Workload, *, salt: int = 0) -> Recipe:
     Raises LaunchError when it does not answer as vLLM does, UsageError when the workload cannot be made for this model.
     """
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=workload.stall_s, sock_read=workload.stall_s)
-    headers = {"Authorization": f"Bearer {target.api_key}"} if target.api_key else None
-    async with aiohttp.ClientSession(trust_env=False, timeout=timeout, headers=headers) as session:
+    async with open_session(target.api_key, timeout) as session:
         alphabet = await learn_alphabet(session, target, workload)
         prompts: tuple[Prompt, ...] = ()
         if workload.dataset is not None:

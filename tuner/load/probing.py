@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 
 from tuner.load.questions import Prompt, Questions
+from tuner.load.session import open_session
 from tuner.types import Target
 from tuner.types.quality import Quality
 
@@ -31,10 +32,7 @@ class _NoAnswer(Exception):
 async def probe(target: Target, questions: Questions) -> Quality:
     """Ask all; what cannot be asked is told in a sentence each."""
     timeout = aiohttp.ClientTimeout(total=_REQUEST_S)
-    headers = {"Authorization": f"Bearer {target.api_key}"} if target.api_key else None
-    # a connection each: a server may close one that idles in the moment in which it is used again
-    connector = aiohttp.TCPConnector(force_close=True)
-    async with aiohttp.ClientSession(trust_env=False, timeout=timeout, headers=headers, connector=connector) as session:
+    async with open_session(target.api_key, timeout, reuse=False) as session:
         client = _Client(session, target)
         found, why = await _all(client.greedy, questions.prompts, _AT_ONCE)
         untold = [f"greedy answers: {why}"] if why else []

@@ -1,12 +1,12 @@
 """A URL as a user gives it in; the server's address and its model's name out."""
 
 import json
-import os
 from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 
 from tuner.errors import RunError, UsageError
+from tuner.load.session import open_session, why_no_connection
 from tuner.types import Target
 
 _TIMEOUT_S = 10.0
@@ -48,17 +48,15 @@ def _base_url(url: str) -> str:
 
 
 async def _models(base_url: str, api_key: str | None) -> list[str]:
-    headers = {"Authorization": f"Bearer {api_key}"} if api_key else None
     url = f"{base_url}/v1/models"
-    timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
     try:
         async with (
-            aiohttp.ClientSession(trust_env=False, timeout=timeout, headers=headers) as session,
+            open_session(api_key, aiohttp.ClientTimeout(total=_TIMEOUT_S)) as session,
             session.get(url, allow_redirects=False) as response,
         ):
             text = await response.text(errors="replace")
     except aiohttp.ClientConnectorError as error:
-        why = os.strerror(error.os_error.errno) if error.os_error.errno else str(error.os_error)
+        why = why_no_connection(error)
         raise RunError(f"no server answers at {base_url} ({why}): start it, or check host and port") from error
     except (aiohttp.ClientError, TimeoutError) as error:
         why = str(error) or f"no answer within {_TIMEOUT_S:g} s"

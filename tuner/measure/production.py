@@ -78,4 +78,10 @@ def page(url: str) -> str:
         raise RunError(f"{url} answered HTTP {error.code}: is this a vLLM server?") from error
     except (OSError, http.client.HTTPException, UnicodeDecodeError) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        raise RunError(f"{url} cannot be read: {reason}") from error
+        raise RunError(f"{url} cannot be read: {_why(reason)}") from error
+
+
+def _why(reason: BaseException | str) -> str:
+    """In words, without the system's number for it."""
+    is_of_the_system = isinstance(reason, OSError) and reason.strerror
+    return reason.strerror if is_of_the_system else str(reason)

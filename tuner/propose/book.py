@@ -33,9 +33,10 @@ class Book:
         """Open Optuna's tables. Raises StorageError."""
         quiet()
         self._name, self._words, self._tell, self._told = name, words, tell, False
-        self._patience = Patience()
         self._directions = directions(words)
-        self._storage = storage(url)
+        self._patience = Patience()
+        with self._patience.waiting(self._tell):
+            self._storage = self._patience.of(lambda: storage(url))
 
     def close(self) -> None:
         """Give the database connections back."""

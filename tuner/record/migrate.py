@@ -3,6 +3,8 @@
 It knows nothing of studies, and nothing of Optuna's own Alembic table in the same database.
 """
 
+import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,13 +16,25 @@ from tuner.record.tables import VERSION_TABLE
 if TYPE_CHECKING:
     from alembic.config import Config
 
+#: Alembic has one migration at a time in a process: what it migrates is a variable of its own modules.
+_ALEMBIC = threading.Lock()
+#: Among processes the first migrates and the others wait: in SQLite the caller's transaction has the lock for writing already,
+#: in PostgreSQL whoever migrates takes this one of the database, whose number means nothing.
+_ADVISORY = 0x74756E6572
+
 
 def migrate(connection: Connection, place: str) -> None:
     """Bring our tables to the newest schema, inside the caller's transaction.
 
     Raises StorageError when the database was written by a newer tuner; `place` names the database in the sentence.
     """
-    if not _is_newest(connection, place):
+    if _is_newest(connection, place):
+        return
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _ADVISORY})
+        if _is_newest(connection, place):
+            return
+    with _ALEMBIC:
         from alembic import command  # takes longer to import than all that reads a database
 
         config = _config()
@@ -61,10 +75,10 @@ def _scripts() -> Path:
 
 
 def _config() -> "Config":
-    """No ini file."""
+    """No ini file. It speaks to stdout as that is now: by itself it takes the one of its import, which may be closed since."""
     from alembic.config import Config
 
-    config = Config()
+    config = Config(stdout=sys.stdout)
     # Config is a ConfigParser: a lone % in the path would be read as interpolation.
     config.set_main_option("script_location", str(_scripts()).replace("%", "%%"))
     config.set_main_option("path_separator", "os")

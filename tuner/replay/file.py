@@ -16,6 +16,7 @@ from tuner.decide.objective import Objective, metric_value
 from tuner.decide.slo import Slo
 from tuner.errors import UsageError
 from tuner.replay.metrics import measured_of
+from tuner.space.json_text import read_json_text
 from tuner.space.parameters import Scalar
 from tuner.types import Failed, FailureKind, Mark, Measured, Outcome, Params
 from tuner.workload.textlines import open_data, read_lines
@@ -174,7 +175,7 @@ class _Line(BaseModel):
 
 def _object(text: str, where: str) -> dict[str, object]:
     try:
-        value = json.loads(text)
+        value = read_json_text(text)
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{where}: this is not valid JSON: {getattr(error, 'msg', error)}") from error
     if not isinstance(value, dict):

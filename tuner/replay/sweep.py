@@ -13,6 +13,7 @@ from tuner.errors import UsageError
 from tuner.replay.file import Header
 from tuner.replay.launches import Imported, Launch, counted
 from tuner.replay.sweep_run import Run, finished, not_finished, place_of
+from tuner.space.json_text import read_json_text
 from tuner.types import Failed
 
 MAX_FILES = 20_000
@@ -92,7 +93,7 @@ def _json(file: Path) -> object:
             raise UsageError(f"{file} is no regular file")
         if (size := file.stat().st_size) > MAX_FILE_BYTES:
             raise UsageError(f"{file} has {size >> 20:,} MiB, and {MAX_FILE_BYTES >> 20} are the most")
-        value: object = json.loads(file.read_text(encoding="utf-8"))
+        value = read_json_text(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:  # also what is no UTF-8
         raise UsageError(
             f"{file}: this is not valid JSON: {getattr(error, 'msg', 'it is no UTF-8 text, or nested too deeply')};"

@@ -13,22 +13,26 @@ from tuner.decide.pareto import contenders
 from tuner.decide.rank import hand_trials
 from tuner.decide.shortlist import Candidate, shortlist
 from tuner.decide.slo import Slo, constraints, parse_slo
-from tuner.decide.verdict import AGAIN, Decision, contest_of, decision
+from tuner.decide.verdict import AGAIN, STILL_RUNS, Decision, contest_of, decision
 from tuner.record.rows import EXPLAIN, StoredContest, StudyRecord, Verification
 from tuner.record.store import Store
 from tuner.study.explained import attribution_of, decided_with
+from tuner.study.lease import is_run
 from tuner.types import Outcome, Trial, Twin
 
 _OFF = "it was not launched again: see --verify"
 _ENDED_EARLY = f"its verification is not finished: {AGAIN}"
-_SINCE = f"trial {{}} looks better by now, and was not launched again yet: {AGAIN}"
+_SINCE = "trial {} looks better by now, and was not launched again yet: {}"
 _SEARCHING = f"the search is not finished: {AGAIN}"
 
 
 def study_decision(store: Store, name: str) -> Decision:
     """What to deploy, from what is stored. Raises UsageError if there is no such study."""
-    found = _decision(store, name)
+    is_run_elsewhere = is_run(store, name) and not store.holds(name)
+    found = _decision(store, name, STILL_RUNS if is_run_elsewhere else None)
     found = decided_with(found, explanation(store, name, found), store.trials(name))
+    if is_run_elsewhere:
+        return found if found.verdict.why.endswith(STILL_RUNS) else found.since(STILL_RUNS)
     return found.since(_SEARCHING) if any(one.explains is None for one in store.running(name)) else found
 
 
@@ -48,20 +52,22 @@ def explanation(store: Store, name: str, found: Decision | None = None) -> Attri
     return attribution_of(found or _decision(store, name), trials, again, EXPLAIN, objectives[0], slos)
 
 
-def _decision(store: Store, name: str) -> Decision:
+def _decision(store: Store, name: str, runs: str | None = None) -> Decision:
+    """`runs` is said of one that goes on by itself, in place of what the user would do."""
     record = store.study(name)
     objectives = objectives_of(record)
     slos = constraints(objectives, [parse_slo(text) for text in slo_texts(record)])
     trials, contests = searched(store.trials(name)), store.contests(name)
     contest = replayed(store, name, contests[-1], trials, objectives, slos) if contests else None
-    why = _OFF if contest is None else _ENDED_EARLY if contest.due else ""
+    left = _OFF if contest is None else _ENDED_EARLY if contest.due else ""
+    why = runs or left if left else ""
     if isinstance(contest, FrontContest) or (contest is None and len(objectives) > 1):
         found = front_decision(trials, contest, objectives, slos, why)
     else:
         found = decision(trials, contest, objectives[0], slos, why)
     now = finalists(trials, objectives, slos)
     if contests and now and now[0] not in contests[-1].candidates:
-        found = found.since(_SINCE.format(now[0]))
+        found = found.since(_SINCE.format(now[0], runs or AGAIN))
     return found
 
 

@@ -9,7 +9,7 @@ from tuner.decide.contest import ERROR_OF_ALL_LOOKS
 from tuner.decide.front import verdict_of
 from tuner.decide.objective import Objective
 from tuner.decide.rank import hand_trials
-from tuner.decide.verdict import AGAIN, Decision
+from tuner.decide.verdict import UNFINISHED, Decision
 from tuner.decide.words.decision import decision_text
 from tuner.decide.words.quality import refused_sentences
 from tuner.decide.words.recommended import ballast_sentence
@@ -92,7 +92,7 @@ def _diagnoses(record: StudyRecord, found: Decision) -> Iterator[Diagnosed]:
 def _state(store: Store, name: str, found: Decision) -> str:
     if is_run(store, name):
         return "running"
-    return "not finished" if found.verdict.why.endswith(AGAIN) else "ended"
+    return "not finished" if found.verdict.why.endswith(UNFINISHED) else "ended"
 
 
 def _again(store: Store, name: str) -> tuple[Again, ...]:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
 
-from tuner.decide.verdict import AGAIN, Answer, Decision
+from tuner.decide.verdict import UNFINISHED, Answer, Decision
 from tuner.errors import TunerError
 from tuner.export.unreal import unreal_sentence
 from tuner.propose.shown import Shown, ShownTrial, bring_up_to_date
@@ -75,7 +75,7 @@ def bring_all_up_to_date(store: Store) -> None:
 def is_verified(found: Decision) -> bool:
     """Whether the answer comes from new launches, as many as it needs, and nothing is left to be done for it."""
     v = found.verdict
-    is_final = not v.why.endswith(AGAIN) and not v.is_cut_short
+    is_final = not v.why.endswith(UNFINISHED) and not v.is_cut_short
     return is_final and v.answer not in (Answer.NOT_VERIFIED, Answer.NOTHING_BETTER)
 
 

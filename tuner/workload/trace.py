@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tuner.errors import UsageError
+from tuner.space.json_text import read_json_text
 from tuner.types import DataFile, Lengths
 from tuner.workload.lengths import MAX_TOKENS
 from tuner.workload.textlines import open_data, read_lines
@@ -176,7 +177,7 @@ def _jsonl_rows(path: Path, lines: Iterator[str]) -> Iterator[_Row]:
             continue
         where = f"{path}:{number}"
         try:
-            value = json.loads(line)
+            value = read_json_text(line)
         except (ValueError, RecursionError) as error:
             raise UsageError(f"{where}: this is not valid JSON: {getattr(error, 'msg', error)}") from error
         if not isinstance(value, dict):

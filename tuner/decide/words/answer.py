@@ -17,7 +17,8 @@ def answer_text(found: Decision, objective: Objective, unreal: str | None = None
 
 def _better(found: Decision, v: Verdict, objective: Objective) -> str:
     assert v.gain is not None
-    return f"Trial {v.trial} is better than vLLM's defaults: {_gained(v.gain, objective)} ({_launches(v)}).{also(v)}"
+    told = f"launched again, {_gained(v.gain, objective)} ({_launches(v)})"
+    return f"Trial {v.trial} is better than vLLM's defaults: {told}.{also(v)}"
 
 
 def _alone(found: Decision, v: Verdict, objective: Objective) -> str:
@@ -45,7 +46,7 @@ def _to_see_more(v: Verdict, gain: Gain) -> str:
 def _worse(found: Decision, v: Verdict, objective: Objective) -> str:
     assert v.gain is not None
     return (
-        f"Keep vLLM's defaults: trial {v.trial} looked best in the search, but launched again "
+        f"Keep vLLM's defaults: trial {v.trial} looked best in the search, but launched again, "
         f"{_gained(v.gain, objective)} ({_launches(v)}).{also(v)}"
     )
 
@@ -115,7 +116,7 @@ def _gained(gain: Gain, objective: Objective) -> str:
     spread = ""
     if gain.low is not None and gain.high is not None and objective.maximize:
         spread = f" (95 % interval {gain.low:+.1%} to {gain.high:+.1%})"
-    return f"launched again, its {objective.name} is {value:.1%} {words[0] if gain.gain >= 0 else words[1]}{spread}"
+    return f"its {objective.name} is {value:.1%} {words[0] if gain.gain >= 0 else words[1]}{spread}"
 
 
 def _missed(one: Missed) -> str:
