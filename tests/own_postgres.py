@@ -40,7 +40,9 @@ class Postgres:
         return f"{self.url}/{name}"
 
     def start(self) -> None:
-        options = f"-c listen_addresses=127.0.0.1 -c port={self.port} -c fsync=off -k {self.folder}"
+        options = (
+            f"-c listen_addresses=127.0.0.1 -c port={self.port} -c fsync=off -c max_connections=300 -k {self.folder}"
+        )
         self._control("-w", "-t", "120", "-l", str(self.folder / "log"), "-o", options, "start")
 
     def stop(self) -> None:

@@ -64,7 +64,8 @@ def test_a_server_that_is_away_is_waited_for_and_told_of_once(error: Exception) 
     with one.waiting(notes.append, away_s=30):
         assert one.of(lost(3, error)) == 4
     away, back = notes
-    assert away.startswith("the database does not answer (") and away.endswith("): waited for, up to 0.5 min")
+    assert away.startswith("the database does not answer (")
+    assert away.endswith("): waited for, up to 0.5 min")
     assert back.startswith("the database is back after 0 s")
 
 

@@ -23,7 +23,13 @@ _LOOK_S = (0.2, 2.0)
 #: left, or gave way to another transaction. All of class 08 are lost connections.
 _AWAY = frozenset({"57P01", "57P02", "57P03", "53300", "40001", "40P01"})
 #: What a server that is there says, without a SQLSTATE, of a connection that it will never take.
-_REFUSED = ("authentication failed", "does not exist", "no pg_hba.conf entry", "permission denied", "no password supplied")
+_REFUSED = (
+    "authentication failed",
+    "does not exist",
+    "no pg_hba.conf entry",
+    "permission denied",
+    "no password supplied",
+)
 
 
 class Patience:

@@ -1,12 +1,15 @@
 """make bench-scale: what many launches at once, many studies in one database, and a thousand cards cost.
 
-    python benchmarks/scale [PART ...] [OPTIONS OF THE PART]
+python benchmarks/scale [PART ...] [OPTIONS OF THE PART]
 """
 
 import importlib
 import sys
 import time
+from pathlib import Path
 
+#: A PostgreSQL of one's own is started as the tests do.
+sys.path.append(str(Path(__file__).parents[2] / "tests"))
 _PARTS = {
     "postgres": "many studies in one PostgreSQL that is restarted",
     "on_paper": "a thousand cards, from what one study costs",

@@ -18,17 +18,15 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-REPOSITORY = Path(__file__).parents[2]
-sys.path.insert(0, str(REPOSITORY / "tests"))  # a PostgreSQL of one's own is started as the tests do
-
 import psycopg
 from own_postgres import postgres, programs
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event  # noqa: TID251  what is sent is counted
 
 from tuner.cli import run
 from tuner.record.store import Store
 from tuner.types import Trial
 
+REPOSITORY = Path(__file__).parents[2]
 SURFACE = REPOSITORY / "benchmarks" / "data" / "search" / "l4-no-graphs.jsonl"
 _SIM = ("--engine", "sim", "--gpu", "t4", "--sampler", "random", "--verify", "2", "--window", "20")
 _REPLAY = ("--engine", "replay", "--surface", str(SURFACE), "--space", str(SURFACE.with_suffix(".yaml")))
@@ -93,9 +91,12 @@ def main() -> None:
         cost = _cost(counting.moments[1:])
         _tables(url, before, after, asked.trials)
         counting.moments.clear()
+        before = _sizes(url)
         _optimize(url, "long", *_REPLAY, "--sampler", "random", "--verify", "0", "--trials", str(asked.long))
         _growth(counting.moments)
-    bytes_a_trial = (sum(after.values()) - sum(before.values())) / asked.trials
+        after = _sizes(url)
+        launches = _launched_bytes(url) / asked.trials
+    bytes_a_trial = (sum(after.values()) - sum(before.values())) / asked.long + launches
     _extrapolated(cost, bytes_a_trial, asked.cards, asked.studies, asked.trial_s)
 
 
@@ -110,9 +111,23 @@ def _optimize(url: str, study: str, *options: str) -> None:
 
 def _sizes(url: str) -> dict[str, int]:
     """Bytes of each table with its indexes and long values."""
-    query = "SELECT relname, pg_total_relation_size(oid) FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+    query = (
+        "SELECT relname, pg_total_relation_size(oid) FROM pg_class"
+        " WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+    )
     with psycopg.connect(url) as connection:
         return {str(name): int(size) for name, size in connection.execute(query.encode()).fetchall()}
+
+
+def _launched_bytes(url: str) -> int:
+    """Of the rows that only a launch has: its time lines, and its processes."""
+    query = "SELECT sum(pg_column_size(one.*)) FROM {} one"
+    with psycopg.connect(url) as connection:
+        found = [
+            connection.execute(query.format(name).encode()).fetchone()
+            for name in ("tuner_timeline", "tuner_launch", "tuner_process")
+        ]
+    return sum(int(one[0] or 0) for one in found if one)
 
 
 def _tables(url: str, before: dict[str, int], after: dict[str, int], trials: int) -> None:
@@ -136,17 +151,26 @@ def _growth(moments: Sequence[Moment]) -> None:
     tenth = max(2, len(moments) // 4)
     for first, last in pairwise(range(0, len(moments), tenth)):
         cost = _cost(moments[first : last + 1])
-        _say(f"  {first:4}-{last:<4} {cost.reads:6.0f} reads {cost.writes:6.0f} writes {cost.commits:6.0f} commits {cost.cpu_s:6.2f} s")
+        statements = f"{cost.reads:6.0f} reads {cost.writes:6.0f} writes {cost.commits:6.0f} commits"
+        _say(f"  {first:4}-{last:<4} {statements} {cost.cpu_s:6.2f} s")
 
 
 def _extrapolated(cost: Cost, bytes_a_trial: float, cards: int, studies: int, trial_s: float) -> None:
     trials_per_s = cards / trial_s
-    _say(f"a trial: {cost.reads:.0f} reads, {cost.writes:.0f} writes, {cost.commits:.0f} commits, {cost.cpu_s:.2f} s of a core,"
-         f" {bytes_a_trial / 1024:.0f} KiB")
-    _say(f"{cards:,} cards at {trial_s:.0f} s a trial: {trials_per_s:.1f} trials/s, {trials_per_s * _DAY_S:,.0f} a day,"
-         f" {trials_per_s * _DAY_S / studies:,.0f} a study")
-    _say(f"  {trials_per_s * (cost.reads + cost.writes):,.0f} statements/s, {trials_per_s * cost.commits:,.0f} commits/s")
-    _say(f"  {trials_per_s * _DAY_S * bytes_a_trial / 2**30:,.1f} GiB a day, {trials_per_s * cost.cpu_s:.1f} cores of coordinators")
+    _say(
+        f"a trial: {cost.reads:.0f} reads, {cost.writes:.0f} writes, {cost.commits:.0f} commits, {cost.cpu_s:.2f} s of a core,"
+        f" {bytes_a_trial / 1024:.0f} KiB"
+    )
+    _say(
+        f"{cards:,} cards at {trial_s:.0f} s a trial: {trials_per_s:.1f} trials/s, {trials_per_s * _DAY_S:,.0f} a day,"
+        f" {trials_per_s * _DAY_S / studies:,.0f} a study"
+    )
+    _say(
+        f"  {trials_per_s * (cost.reads + cost.writes):,.0f} statements/s, {trials_per_s * cost.commits:,.0f} commits/s"
+    )
+    _say(
+        f"  {trials_per_s * _DAY_S * bytes_a_trial / 2**30:,.1f} GiB a day, {trials_per_s * cost.cpu_s:.1f} cores of coordinators"
+    )
 
 
 def _say(text: str) -> None:

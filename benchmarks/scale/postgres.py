@@ -2,8 +2,9 @@
 
     python benchmarks/scale postgres [--studies 32] [--trials 15] [--restarts 2] [--seeds 4]
 
-Each study is a process of its own that runs `tuner optimize` on recorded launches, whose time is virtual: all its work is the
-database's and the coordinator's. What a study of the same seed finds alone, in a SQLite file, is what each must hold at the end.
+Each study is a process of its own that runs `tuner optimize` on recorded launches, whose time is virtual: all its work is that
+of the database and of the coordinator. What a study of the same seed finds alone, in a SQLite file, is what each must hold in
+the end.
 """
 
 import argparse
@@ -20,9 +21,6 @@ from contextlib import closing, redirect_stderr, redirect_stdout
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-REPOSITORY = Path(__file__).parents[2]
-sys.path.insert(0, str(REPOSITORY / "tests"))  # a PostgreSQL of one's own is started as the tests do
-
 import psycopg
 from own_postgres import Postgres, postgres, programs
 
@@ -32,6 +30,7 @@ import tuner.study.loop  # noqa: F401  what is imported here need not be importe
 from tuner.record.store import Store
 from tuner.types import Measured
 
+REPOSITORY = Path(__file__).parents[2]
 SURFACE = REPOSITORY / "benchmarks" / "data" / "search" / "l4-no-graphs.jsonl"
 _FORK = multiprocessing.get_context("fork")
 
@@ -42,33 +41,45 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=15)
     parser.add_argument("--restarts", type=int, default=2)
     parser.add_argument("--seeds", type=int, default=4)
+    parser.add_argument("--verify", type=int, default=2)
     asked = parser.parse_args()
     if (found := programs()) is None:
         sys.exit("no PostgreSQL server: install it (apt-get install postgresql)")
     with tempfile.TemporaryDirectory() as folder, postgres(found) as server:
         os.chdir(folder)
         for seed in range(asked.seeds):
-            _started(f"sqlite:///{folder}/alone.db", f"seed-{seed}", seed, asked.trials).join()
+            _started(f"sqlite:///{folder}/alone.db", f"seed-{seed}", seed, asked).join()
         url, began_s = server.database(), time.monotonic()
         seeds = {f"study-{number}": number % asked.seeds for number in range(asked.studies)}
-        running = {name: _started(url, name, seed, asked.trials) for name, seed in seeds.items()}
+        running = {name: _started(url, name, seed, asked) for name, seed in seeds.items()}
         most = _disturb(server, url, running, asked.studies * asked.trials, asked.restarts)
         killed = next(iter(running))
-        again = _started(url, killed, seeds[killed], asked.trials)
+        again = _started(url, killed, seeds[killed], asked)
         for process in (*running.values(), again):
             process.join()
         took_s = time.monotonic() - began_s
         ended = Counter(process.exitcode for process in running.values())
-        _say(f"{asked.studies} studies of {asked.trials} trials, {asked.restarts} restarts as by a power cut, one killed")
+        _say(
+            f"{asked.studies} studies of {asked.trials} trials, {asked.restarts} restarts as by a power cut, one killed"
+        )
         _say(f"exit codes {dict(ended)}, and {again.exitcode} of the killed one's second run; {took_s:.0f} s")
         _say(f"connections at once: at most {most} ({most / asked.studies:.1f} a study)")
         _compare(url, f"sqlite:///{folder}/alone.db", seeds)
         _say(f"waited for the database: {_waited(Path(folder))} studies said so")
 
 
-def _started(url: str, name: str, seed: int, trials: int) -> BaseProcess:
+def _started(url: str, name: str, seed: int, asked: argparse.Namespace) -> BaseProcess:
     options = ["--engine", "replay", "--surface", str(SURFACE), "--space", str(SURFACE.with_suffix(".yaml"))]
-    options += ["--sampler", "random", "--verify", "2", "--seed", str(seed), "--trials", str(trials)]
+    options += [
+        "--sampler",
+        "random",
+        "--verify",
+        str(asked.verify),
+        "--seed",
+        str(seed),
+        "--trials",
+        str(asked.trials),
+    ]
     process = _FORK.Process(target=_optimize, args=(["optimize", "--storage", url, "--study", name, *options], name))
     process.start()
     return process
@@ -84,8 +95,8 @@ def _optimize(arguments: Sequence[str], name: str) -> None:
 
 
 def _disturb(server: Postgres, url: str, running: dict[str, BaseProcess], trials: int, restarts: int) -> int:
-    """Restart it when equal parts of the trials are finished, and kill the first study after the first one; the most connections
-    that were seen."""
+    """Restart it when equal parts of the trials are finished, and kill the first study before that; the most connections that
+    were seen."""
     most, left = 0, [trials * (part + 1) // (restarts + 1) for part in range(restarts)]
     kill_at = trials // (2 * (restarts + 1))
     while any(process.is_alive() for process in running.values()):

@@ -125,7 +125,8 @@ def test_a_study_that_is_held_outlives_a_restart(postgres_server: Postgres) -> N
         end = time.monotonic() + 30
         while (now := store.holder("a study")) is not None and now.beat == before.beat and time.monotonic() < end:
             time.sleep(0.2)
-        assert now is not None and now.beat > before.beat
+        assert now is not None
+        assert now.beat > before.beat
     assert [trial.number for trial in store.trials("a study")] == [0, 1, 2]
     assert len(notes) == 2, notes
     assert notes[0] == "the database does not answer (it refuses connections): waited for, up to 10 min"
@@ -163,7 +164,9 @@ def test_a_file_that_is_moved_away_is_not_made_anew(tmp_path: Path) -> None:
     store = Store.open(f"sqlite:///{path}")
     store.create_or_get_study(STUDY)
     path.rename(tmp_path / "moved.db")
-    with pytest.raises(StorageError, match=r"x.db was moved or deleted meanwhile: put it back, and run the same command"):
+    with pytest.raises(
+        StorageError, match=r"x.db was moved or deleted meanwhile: put it back, and run the same command"
+    ):
         store.finish("a study", a_trial(0))
     assert not path.exists()
     (tmp_path / "moved.db").rename(path)

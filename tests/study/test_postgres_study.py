@@ -21,10 +21,10 @@ from replay_samples import SPACE, header, line, written
 from waiting import wait_for
 
 from tuner.record.store import Store
-from tuner.types import Measured, Trial
+from tuner.types import Measured, Params, Trial
 
-pytestmark = [pytest.mark.postgres, pytest.mark.timeout(300)]
-TRIALS = 16
+pytestmark = [pytest.mark.postgres, pytest.mark.timeout(600)]
+TRIALS = 8
 SIM = ("--engine", "sim", "--gpu", "t4", "--verify", "0", "--window", "20", "--sampler", "random")
 
 
@@ -38,7 +38,9 @@ def replayed(folder: Path) -> tuple[str, ...]:
 
 
 @contextmanager
-def optimizing(folder: Path, url: str, study: str, *options: str, trials: int = TRIALS) -> Iterator["subprocess.Popen[str]"]:
+def optimizing(
+    folder: Path, url: str, study: str, *options: str, trials: int = TRIALS
+) -> Iterator["subprocess.Popen[str]"]:
     command = [sys.executable, "-m", "tuner", "optimize", "--storage", url, "--study", study, "--trials", str(trials)]
     started = subprocess.Popen(
         [*command, *options], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -60,7 +62,9 @@ def finished(url: str, study: str) -> list[Trial]:
 
 def wait_for_trials(url: str, study: str, least: int) -> None:
     """Until so many are finished, asked of the tables."""
-    count = "SELECT count(*) FROM tuner_trial t JOIN tuner_study s ON s.id = t.study_id WHERE s.name = %s AND t.state = %s"
+    count = (
+        "SELECT count(*) FROM tuner_trial t JOIN tuner_study s ON s.id = t.study_id WHERE s.name = %s AND t.state = %s"
+    )
 
     def is_there() -> bool:
         try:
@@ -74,7 +78,7 @@ def wait_for_trials(url: str, study: str, least: int) -> None:
     wait_for(is_there, 200)
 
 
-def told(trials: list[Trial]) -> list[object]:
+def told(trials: list[Trial]) -> list[tuple[int, Params, int, float | None]]:
     """What must be the same in two runs of a study."""
     outcomes = [one.outcome.load.output_throughput if isinstance(one.outcome, Measured) else 0 for one in trials]
     return [(one.number, one.params, one.attempts, outcome) for one, outcome in zip(trials, outcomes, strict=True)]
@@ -98,15 +102,15 @@ def test_studies_at_once_outlive_restarts_and_say_the_same(tmp_path: Path, postg
         optimizing(tmp_path, url, "a", *options) as a,
         optimizing(tmp_path, url, "b", *options) as b,
     ):
-        for least in (2, TRIALS // 2):
+        for least in (1, TRIALS // 2):
             wait_for_trials(url, "b", least)
             postgres_server.restart()
         for each in (a, b):
-            output, _ = each.communicate(timeout=250)
+            output, _ = each.communicate(timeout=500)
             assert each.returncode == 0, output
             assert "Traceback" not in output, output
     want = told(finished(alone, "a"))
-    assert [number for number, *_ in want] == list(range(TRIALS))  # type: ignore[misc]
+    assert [one[0] for one in want] == list(range(TRIALS))
     for study in "ab":
         assert told(finished(url, study)) == want
         assert in_optuna(url, study) == in_optuna(alone, "a")
@@ -121,7 +125,7 @@ def test_launches_go_on_while_the_database_is_away(tmp_path: Path, postgres_serv
         postgres_server.stop()
         time.sleep(6)
         postgres_server.start()
-        output, _ = study.communicate(timeout=250)
+        output, _ = study.communicate(timeout=500)
     assert study.returncode == 0, output
     trials = finished(url, "s")
     assert [(one.number, one.attempts) for one in trials] == [(0, 1), (1, 1), (2, 1)]
@@ -140,14 +144,14 @@ def test_what_is_killed_while_the_database_is_away_is_kept(tmp_path: Path, postg
         wait_for(lambda: log.is_file() and "ready after" in log.read_text(), 200)
         postgres_server.stop()
         try:
-            wait_for(lambda: list(kept.glob("kept-1-*.json")), 200)
+            wait_for(lambda: any(kept.glob("kept-1-*.json")), 200)
             study.send_signal(signal.SIGKILL)
             study.communicate(timeout=30)
         finally:
             postgres_server.start()
     assert len(finished(url, "s")) == 1
     with optimizing(tmp_path, url, "s", *SIM, trials=3) as again:
-        output, _ = again.communicate(timeout=250)
+        output, _ = again.communicate(timeout=500)
     assert again.returncode == 0, output
     assert [(one.number, one.attempts) for one in finished(url, "s")] == [(0, 1), (1, 1), (2, 1)]
     assert list(kept.glob("kept-*")) == []

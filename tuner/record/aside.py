@@ -35,7 +35,7 @@ _KEPT = TypeAdapter(Kept)
 
 
 def stored_or_kept(store: Callable[[], None], folder: Path, study: StudyRecord, measured: Trial | Verification) -> None:
-    """Store it; until that is done, it is in a file, which outlives whatever ends this process while the database is waited for.
+    """Store it; until that is done, it is in a file, which outlives whatever ends this process while the database is away.
     Raises StorageError where the database refuses, whose sentence says where it is kept."""
     number = measured.number if isinstance(measured, Trial) else measured.trial_number
     path = folder / f"kept-{number}-{measured.ended_at:%Y%m%d%H%M%S}.json"

@@ -104,7 +104,9 @@ def connect(url: URL, *, read_only: bool) -> tuple[Engine, Opener | None]:
         if was_there and not path.exists():
             raise StorageError(f"{path} was moved or deleted meanwhile: put it back, and run the same command again")
         timeout_s = BUSY_TIMEOUT_S if time.monotonic() > refused_s[0] + _BUSY_FOR_S else _BUSY_AGAIN_S
-        mode = location if read_only else f"{place}{'rw' if was_there else 'rwc'}"  # one that was moved is not made anew
+        mode = (
+            location if read_only else f"{place}{'rw' if was_there else 'rwc'}"
+        )  # one that was moved is not made anew
         connection = sqlite3.connect(mode, uri=True, timeout=timeout_s, isolation_level=None)
         try:
             for pragma in () if read_only else ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=OFF"):

@@ -48,7 +48,7 @@ def _patient(
     may have been committed: where `patience.is_again`, it must see that, and write nothing twice."""
 
     @functools.wraps(method)
-    def call(store: "Store", *arguments: _Given.args, **options: _Given.kwargs) -> _Found:
+    def call(store: "Store", /, *arguments: _Given.args, **options: _Given.kwargs) -> _Found:
         return store.patience.of(lambda: method(store, *arguments, **options))
 
     return call
@@ -61,6 +61,7 @@ class Store:
         self._engine = engine
         self._url = url
         self._leases: dict[str, int] = {}
+        self._ended: dict[int, datetime] = {}
         self.patience = Patience()
         self.opener = opener  # of the file of a SQLite database; None for PostgreSQL
 
@@ -327,11 +328,15 @@ class Store:
             for known in processes:
                 session.merge(ProcessRow(launch_id=launch, pid=known.pid, started_s=known.started_s))
 
-    @_patient
     def end_launch(self, launch: int, ended_at: datetime) -> None:
-        """Note that nothing of the server is left."""
+        """Note that nothing of the server is left; it waits for nothing, and what was refused is noted with the next one."""
+        self._ended[launch] = ended_at
+        ended = dict(self._ended)
         with self._transaction() as session:
-            session.get_one(LaunchRow, launch).ended_at = ended_at
+            for one, at in ended.items():
+                session.get_one(LaunchRow, one).ended_at = at
+        for one in ended:
+            self._ended.pop(one, None)
 
     @_patient
     def open_launches(self) -> list[Launch]:
