@@ -168,9 +168,8 @@ def _extrapolated(cost: Cost, bytes_a_trial: float, cards: int, studies: int, tr
     _say(
         f"  {trials_per_s * (cost.reads + cost.writes):,.0f} statements/s, {trials_per_s * cost.commits:,.0f} commits/s"
     )
-    _say(
-        f"  {trials_per_s * _DAY_S * bytes_a_trial / 2**30:,.1f} GiB a day, {trials_per_s * cost.cpu_s:.1f} cores of coordinators"
-    )
+    gib = trials_per_s * _DAY_S * bytes_a_trial / 2**30
+    _say(f"  {gib:,.1f} GiB a day, {trials_per_s * cost.cpu_s:.1f} cores of coordinators")
 
 
 def _say(text: str) -> None:
