@@ -7,7 +7,6 @@ want a core, and a server is shared (`vllm_url`).
 import functools
 import os
 import re
-import secrets
 import shutil
 import subprocess
 import sys
@@ -15,18 +14,15 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 from hypothesis import HealthCheck, settings
+from own_postgres import Postgres, postgres, programs
 from serving import vllm
-from waiting import free_port
 
 from tuner.launch.demo_model import make_demo_model
 
 REPOSITORY = Path(__file__).parents[1]
-#: A password with everything that breaks URLs, format strings and config parsers.
-_PASSWORD = "p@ss{word}%20:/"
 
 if "PYTEST_XDIST_WORKER" not in os.environ:  # workers inherit it
     #: Compiled code of the tests' servers, and who has warmed it, is this session's own.
@@ -125,41 +121,18 @@ def text_of(chromium: str, tmp_path: Path) -> Callable[[str], str]:
 
 
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[str]:
-    """A private PostgreSQL on a loopback port; the URL of its server, without a database."""
-    places = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
-    initdb = shutil.which("initdb", path=os.pathsep.join([*map(str, reversed(places)), os.environ.get("PATH", "")]))
-    if initdb is None:
+def postgres_server() -> Iterator[Postgres]:
+    """A private PostgreSQL, which a test may restart."""
+    if (found := programs()) is None:
         pytest.skip("no PostgreSQL server: install it (apt-get install postgresql)")
-    user = "postgres" if os.geteuid() == 0 else None  # the server refuses to run as root
-    with tempfile.TemporaryDirectory(prefix="tuner-pg-") as folder:
-        if user:
-            shutil.chown(folder, user)
-        data, password = Path(folder) / "data", Path(folder) / "password"
-        password.write_text(_PASSWORD)
-        password.chmod(0o644)
-        port = free_port()
-        options = f"-c listen_addresses=127.0.0.1 -c port={port} -c fsync=off -k {folder}"
-        start = [str(Path(initdb).with_name("pg_ctl")), "-D", str(data), "-w", "-t", "120"]
-        make = [initdb, "-D", str(data), "-U", "tuner", "-A", "scram-sha-256", f"--pwfile={password}", "-E", "UTF8"]
-        quiet: dict[str, Any] = {"check": True, "user": user, "cwd": folder, "stdout": subprocess.DEVNULL}
-        subprocess.run([*make, "--no-sync"], **quiet)
-        subprocess.run([*start, "-l", f"{folder}/log", "-o", options, "start"], **quiet)
-        try:
-            yield f"postgresql://tuner:{quote(_PASSWORD, safe='')}@127.0.0.1:{port}"
-        finally:
-            subprocess.run([*start, "-m", "immediate", "stop"], **quiet)
+    with postgres(found) as server:
+        yield server
 
 
 @pytest.fixture
-def postgres_url(postgres_server: str) -> str:
+def postgres_url(postgres_server: Postgres) -> str:
     """A fresh, empty PostgreSQL database."""
-    import psycopg
-
-    name = f"test_{secrets.token_hex(6)}"
-    with psycopg.connect(f"{postgres_server}/postgres", autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}".encode())
-    return f"{postgres_server}/{name}"
+    return postgres_server.database()
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])

@@ -38,6 +38,11 @@ def interrupted_code() -> int:
     return 128 + (_HEARD[0] if _HEARD else signal.SIGINT)
 
 
+def was_heard() -> bool:
+    """Whether this command was interrupted: whoever waits for something gives it up."""
+    return bool(_HEARD)
+
+
 def run(main: Coroutine[object, object, Found]) -> Found:
     """As asyncio.run; the first signal cancels what the main thread runs, so that it can clean up, and a further one ends that,
     too. What another thread runs is cancelled by `cancel`.

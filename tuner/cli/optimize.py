@@ -44,14 +44,15 @@ def _measure(options: Options, log: EventLog | None) -> None:
     planned = set_up(options, lambda text: say(errors, text))
     store = Store.open(options.storage)
     try:
-        with planned as (setup, engine):
-            _print_settings(replace(options, storage=store.name), setup)
-            unreal, debug = setup.fingerprint.unreal, is_debug()
-            with TerminalWatch(errors, setup.objectives, setup.launches, unreal, debug) as watch:
-                found = run_study(setup, store, engine, _told(watch, log, setup))
-        if log is not None:
-            log.end("finished")
-        print_result(store, setup.study, found, options.storage)
+        with store.patience.waiting(lambda text: say(errors, text)):
+            with planned as (setup, engine):
+                _print_settings(replace(options, storage=store.name), setup)
+                unreal, debug = setup.fingerprint.unreal, is_debug()
+                with TerminalWatch(errors, setup.objectives, setup.launches, unreal, debug) as watch:
+                    found = run_study(setup, store, engine, _told(watch, log, setup))
+            if log is not None:
+                log.end("finished")
+            print_result(store, setup.study, found, options.storage)
         if found.chosen is None:
             raise typer.Exit(1)
     finally:

@@ -10,6 +10,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.errors import StorageError, UsageError
+from tuner.patience import Patience
 from tuner.propose.shown import Shown, show
 from tuner.propose.storage import OURS, quiet, storage
 from tuner.propose.told import Words, directions, told
@@ -33,7 +34,10 @@ class Book:
         quiet()
         self._name, self._words, self._tell, self._told = name, words, tell, False
         self._directions = directions(words)
-        self._storage = storage(url)
+        self._patience = Patience()
+        with self._patience.waiting(self._tell):
+            self._storage = self._patience.of(lambda: storage(url))
+        self._seen = optuna.storages.get_storage(self._storage)  # reads no trial again that has ended
 
     def close(self) -> None:
         """Give the database connections back."""
@@ -46,7 +50,7 @@ class Book:
         ours = told(trials, running, self._words)
         for _ in range(_ATTEMPTS):
             try:
-                self._write(ours)
+                self._wait_for(lambda: self._write(ours))
             except (
                 KeyError,
                 optuna.exceptions.UpdateFinishedTrialError,
@@ -57,10 +61,18 @@ class Book:
 
     def show(self, shown: Shown) -> None:
         """Have it say this, too, of what was written before."""
-        show(self._storage, self._name, shown)
+        self._wait_for(lambda: show(self._seen, self._name, shown))
+
+    def _wait_for(self, write: Callable[[], None]) -> None:
+        """Write, when the database has come back: each write looks first at what is there."""
+        with self._patience.waiting(self._tell):
+            self._patience.of(write)
 
     def _write(self, ours: Sequence[FrozenTrial]) -> None:
         study = self._opened()
+        if OURS not in self._storage.get_study_system_attrs(study._study_id):  # another one that was given its id
+            self._seen = optuna.storages.get_storage(self._storage)
+            study = self._opened()
         shown = study.get_trials(deepcopy=False)
         agreeing = [_agree(one, mine) for one, mine in zip(shown, ours, strict=False)]
         was_lost = not shown and any(mine.state.is_finished() for mine in ours)
@@ -79,7 +91,7 @@ class Book:
     def _opened(self) -> optuna.Study:
         """By its name each time: a study that was deleted may have left its id to another one."""
         study = optuna.create_study(
-            storage=self._storage,
+            storage=self._seen,
             study_name=self._name,
             directions=self._directions,
             sampler=optuna.samplers.RandomSampler(),  # never asked
@@ -103,7 +115,7 @@ class Book:
 
     def _anew(self, study: optuna.Study) -> optuna.Study:
         attributes = study.user_attrs
-        optuna.delete_study(study_name=self._name, storage=self._storage)
+        optuna.delete_study(study_name=self._name, storage=self._seen)
         made = self._opened()
         for name, value in attributes.items():
             made.set_user_attr(name, value)

@@ -42,12 +42,13 @@ class _Unsynced(sqlite3.Connection):
 def storage(url: str) -> optuna.storages.RDBStorage:
     """Optuna's tables in the same database as ours. Raises StorageError."""
     sqlite = {"timeout": _BUSY_TIMEOUT_S, "factory": _Unsynced}
-    postgresql = {} if "options=" in url else {"options": f"-c lock_timeout={_BUSY_TIMEOUT_S * 1000:.0f}"}
-    connect: dict[str, Any] = sqlite if url.startswith("sqlite") else postgresql
+    options = {} if "options=" in url else {"options": f"-c lock_timeout={_BUSY_TIMEOUT_S * 1000:.0f}"}
+    server = {"connect_timeout": int(_BUSY_TIMEOUT_S), **options}
+    connect: dict[str, Any] = sqlite if url.startswith("sqlite") else server
     escaped = url.replace("{", "{{").replace("}", "}}")  # RDBStorage formats the URL
     for left in reversed(range(_TRIES)):
         try:
-            return optuna.storages.RDBStorage(escaped, engine_kwargs={"connect_args": connect})
+            return optuna.storages.RDBStorage(escaped, engine_kwargs={"connect_args": connect, "pool_pre_ping": True})
         except RuntimeError as error:
             raise StorageError(
                 "the database has a newer Optuna schema than this Optuna knows: upgrade optuna"

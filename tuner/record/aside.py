@@ -1,4 +1,4 @@
-"""What was measured while the database refused it, in a file of its own, until the same command goes on.
+"""What was measured and is not in the database yet, in a file of its own, until the database or the same command takes it.
 
 In: a trial or a verification, and the folder of the study's logs. Out: the same, once the database takes it.
 """
@@ -35,29 +35,39 @@ _KEPT = TypeAdapter(Kept)
 
 
 def stored_or_kept(store: Callable[[], None], folder: Path, study: StudyRecord, measured: Trial | Verification) -> None:
-    """Store it. Raises StorageError where the database refuses, whose sentence says where it was kept instead."""
+    """Store it; until that is done, it is in a file, which outlives whatever ends this process while the database is away.
+    Raises StorageError where the database refuses, whose sentence says where it is kept."""
+    number = measured.number if isinstance(measured, Trial) else measured.trial_number
+    path = folder / f"kept-{number}-{measured.ended_at:%Y%m%d%H%M%S}.json"
+    command = measured.command
+    public = {name: value for name, value in command.environment.items() if not is_secret(name)}
+    kept = Kept(
+        study=study.name,
+        begun_at=study.created_at,
+        measured=replace(measured, command=replace(command, environment=public)),
+    )
+    is_kept = _written(path, kept) is None
     try:
         store()
     except StorageError as error:
-        number = measured.number if isinstance(measured, Trial) else measured.trial_number
-        path = folder / f"kept-{number}-{measured.ended_at:%Y%m%d%H%M%S}.json"
-        command = measured.command
-        public = {name: value for name, value in command.environment.items() if not is_secret(name)}
-        kept = Kept(
-            study=study.name,
-            begun_at=study.created_at,
-            measured=replace(measured, command=replace(command, environment=public)),
-        )
         (folder / _RESERVE).unlink(missing_ok=True)
-        try:
-            path.write_bytes(_KEPT.dump_json(kept))
-        except OSError as second:
-            path.unlink(missing_ok=True)
-            lost = (
-                f"the measurement of trial {number} is lost, for {folder} cannot be written either ({second.strerror})"
-            )
+        if not is_kept and (why := _written(path, kept)) is not None:
+            lost = f"the measurement of trial {number} is lost, for {folder} cannot be written either ({why})"
             raise StorageError(f"{error}; {lost}") from error
         raise StorageError(f"{error}; the measurement of trial {number} is kept in {path} for that run") from error
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
+
+
+def _written(path: Path, kept: Kept) -> str | None:
+    """Why it cannot be written, None where it was."""
+    try:
+        path.write_bytes(_KEPT.dump_json(kept))
+    except OSError as error:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+        return error.strerror
+    return None
 
 
 @contextmanager

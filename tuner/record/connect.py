@@ -91,15 +91,23 @@ def connect(url: URL, *, read_only: bool) -> tuple[Engine, Opener | None]:
         )
     if not path.parent.is_dir():
         raise UsageError(f"{path} cannot be made, its folder does not exist: make it, or choose another --storage")
-    location = f"file:{quote(str(path.absolute()))}?mode={'ro' if read_only else 'rwc'}"
+    place = f"file:{quote(str(path.absolute()))}?mode="
+    location = f"{place}ro"
     if read_only and not _readable(location):
         location += "&immutable=1"
 
     refused_s = [-_BUSY_FOR_S]
+    was_there = False
 
     def open_file() -> sqlite3.Connection:
+        nonlocal was_there
+        if was_there and not path.exists():
+            raise StorageError(f"{path} was moved or deleted meanwhile: put it back, and run the same command again")
         timeout_s = BUSY_TIMEOUT_S if time.monotonic() > refused_s[0] + _BUSY_FOR_S else _BUSY_AGAIN_S
-        connection = sqlite3.connect(location, uri=True, timeout=timeout_s, isolation_level=None)
+        mode = (
+            location if read_only else f"{place}{'rw' if was_there else 'rwc'}"
+        )  # one that was moved is not made anew
+        connection = sqlite3.connect(mode, uri=True, timeout=timeout_s, isolation_level=None)
         try:
             for pragma in () if read_only else ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=OFF"):
                 connection.execute(f"PRAGMA {pragma}")
@@ -107,6 +115,7 @@ def connect(url: URL, *, read_only: bool) -> tuple[Engine, Opener | None]:
             connection.close()
             note(error)
             raise
+        was_there = True
         return connection
 
     def note(error: BaseException | None) -> None:

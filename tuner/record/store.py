@@ -3,18 +3,20 @@
 One process writes; others may read meanwhile. It does not know what a good trial is, and nothing of Optuna's tables.
 """
 
+import functools
 import socket
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Self
+from typing import Concatenate, ParamSpec, Self, TypeVar
 
 from sqlalchemy import URL, Engine, select
 from sqlalchemy.orm import Session
 
 from tuner.errors import StorageError, UsageError, did_you_mean
+from tuner.patience import Patience
 from tuner.record import rows
 from tuner.record.connect import Opener, connect, display_name, parse_url, storage_errors
 from tuner.record.deleting import delete_rows
@@ -35,6 +37,22 @@ from tuner.record.tables import (
 from tuner.record.timelines import StoredTimeline, packed, unpacked
 from tuner.types import Command, Failed, Measured, Outcome, ProcessId, Proposal, Resolved, Trial, Twin
 
+_Given = ParamSpec("_Given")
+_Found = TypeVar("_Found")
+
+
+def _patient(
+    method: "Callable[Concatenate[Store, _Given], _Found]",
+) -> "Callable[Concatenate[Store, _Given], _Found]":
+    """While a study waits for a server that is away, the method is called again. What it wrote before the connection was lost
+    may have been committed: where `patience.is_again`, it must see that, and write nothing twice."""
+
+    @functools.wraps(method)
+    def call(store: "Store", /, *arguments: _Given.args, **options: _Given.kwargs) -> _Found:
+        return store.patience.of(lambda: method(store, *arguments, **options))
+
+    return call
+
 
 class Store:
     """The database. All methods raise StorageError, in one sentence, for what the database refuses."""
@@ -43,6 +61,8 @@ class Store:
         self._engine = engine
         self._url = url
         self._leases: dict[str, int] = {}
+        self._ended: dict[int, datetime] = {}
+        self.patience = Patience()
         self.opener = opener  # of the file of a SQLite database; None for PostgreSQL
 
     @classmethod
@@ -83,6 +103,7 @@ class Store:
         """Give the connections back."""
         self._engine.dispose()
 
+    @_patient
     def create_or_get_study(self, record: StudyRecord) -> StudyRecord:
         """Begin the study, or return the stored one of that name.
 
@@ -108,11 +129,13 @@ class Store:
             )
         return stored
 
+    @_patient
     def studies(self) -> list[StudyRecord]:
         """All studies, the oldest first."""
         with self._transaction() as session:
             return [rows.study_record(row) for row in session.scalars(select(StudyRow).order_by(StudyRow.id))]
 
+    @_patient
     def study(self, name: str) -> StudyRecord:
         """The study of that name. Raises UsageError when there is none."""
         with self._transaction() as session:
@@ -162,6 +185,7 @@ class Store:
         """Whether this store took the study, and has not let it go."""
         return study in self._leases
 
+    @_patient
     def check_held(self, study: str) -> None:
         with self._transaction() as session:
             self._held(session, study)
@@ -175,6 +199,7 @@ class Store:
         """Where the servers of the study wrote theirs."""
         return [log for logs in self.logs_by_trial(study).values() for log in logs]
 
+    @_patient
     def logs_by_trial(self, study: str) -> dict[int, list[Path]]:
         """Where the servers of each trial wrote theirs, the first one first."""
         with self._transaction() as session:
@@ -190,12 +215,13 @@ class Store:
         """For what others do to the same database: what it refuses becomes a StorageError."""
         return storage_errors(self._url)
 
+    @_patient
     def begin(self, study: str, proposal: Proposal, command: Command, resolved: Resolved, started_at: datetime) -> None:
         """Note that a trial starts; one that was begun before, and not finished, starts anew as its next attempt."""
         with self._transaction() as session:
             self._held(session, study)
             row = self._unfinished(session, study, proposal.number)
-            row.attempts += 1
+            row.attempts += not (self.patience.is_again and row.started_at == started_at)
             row.params, row.is_default = dict(proposal.params), proposal.is_default
             row.baseline, row.explains = proposal.baseline, rows.explains_json(proposal.explains)
             row.resolved, row.command = dict(resolved.settings), rows.command_json(command)
@@ -203,12 +229,16 @@ class Store:
             row.started_at, row.ended_at = started_at, None
             row.failure_kind, row.outcome, row.violations = None, None, {}
 
+    @_patient
     def finish(self, study: str, trial: Trial) -> None:
         """Store the trial with its outcome; durable on return. A failure that is not the settings' doing (a model folder that
         is gone, Ctrl-C) is stored too, but leaves the trial unfinished: it is run again."""
         failed = trial.outcome if isinstance(trial.outcome, Failed) else None
         with self._transaction() as session:
             self._held(session, study)
+            stored = self._trial_row(session, study, trial.number) if self.patience.is_again else None
+            if stored is not None and (stored.started_at, stored.ended_at) == (trial.started_at, trial.ended_at):
+                return
             row = self._unfinished(session, study, trial.number)
             row.state = "finished" if failed is None or failed.kind.is_of_the_settings else "running"
             row.attempts = max(row.attempts, trial.attempts)
@@ -225,27 +255,32 @@ class Store:
                 row.metrics = [MetricRow(name=name, value=value) for name, value in trial.outcome.metrics().items()]
             _keep_timeline(session, row.study_id, trial.number, trial.outcome)
 
+    @_patient
     def trials(self, study: str) -> list[Trial]:
         """The finished trials, by number."""
         with self._transaction() as session:
             return [rows.trial(row) for row in self._trial_rows(session, study, "finished")]
 
+    @_patient
     def trial(self, study: str, number: int) -> Trial | None:
         """One trial, finished or with the failure of its last attempt; None where there is none, or it has not ended."""
         with self._transaction() as session:
             row = self._trial_row(session, study, number)
             return None if row is None or row.outcome is None else rows.trial(row)
 
+    @_patient
     def unfinished(self, study: str) -> list[Trial]:
         """The trials whose last attempt failed by no fault of their settings, with that failure, by number."""
         with self._transaction() as session:
             return [rows.trial(row) for row in self._trial_rows(session, study, "running") if row.outcome is not None]
 
+    @_patient
     def running(self, study: str) -> list[Proposal]:
         """What was begun but not finished (a crash, Ctrl-C), by number: to be run again."""
         with self._transaction() as session:
             return [rows.proposal(row) for row in self._trial_rows(session, study, "running")]
 
+    @_patient
     def record_launch(
         self,
         study: str,
@@ -262,8 +297,13 @@ class Store:
         """Note a started server of a begun trial, before anything is waited for; returns the launch's id."""
         with self._transaction() as session:
             self._held(session, study)
+            trial = self._trial_id(session, study, number)
+            same = (LaunchRow.trial_id == trial, LaunchRow.pid == leader.pid, LaunchRow.started_at == started_at)
+            known = session.scalar(select(LaunchRow.id).where(*same)) if self.patience.is_again else None
+            if known is not None:
+                return known
             row = LaunchRow(
-                trial_id=self._trial_id(session, study, number),
+                trial_id=trial,
                 host=socket.gethostname(),
                 tuner_pid=tuner.pid,
                 tuner_started_s=tuner.started_s,
@@ -281,6 +321,7 @@ class Store:
             session.flush()
             return row.id
 
+    @_patient
     def record_processes(self, launch: int, processes: Collection[ProcessId]) -> None:
         """Note that these are the launch's processes, too."""
         with self._transaction() as session:
@@ -288,50 +329,67 @@ class Store:
                 session.merge(ProcessRow(launch_id=launch, pid=known.pid, started_s=known.started_s))
 
     def end_launch(self, launch: int, ended_at: datetime) -> None:
-        """Note that nothing of the server is left."""
+        """Note that nothing of the server is left; it waits for nothing, and what was refused is noted with the next one."""
+        self._ended[launch] = ended_at
+        ended = dict(self._ended)
         with self._transaction() as session:
-            session.get_one(LaunchRow, launch).ended_at = ended_at
+            for one, at in ended.items():
+                session.get_one(LaunchRow, one).ended_at = at
+        for one in ended:
+            self._ended.pop(one, None)
 
+    @_patient
     def open_launches(self) -> list[Launch]:
         """The launches that nobody saw end, on any host."""
         with self._transaction() as session:
             found = session.scalars(select(LaunchRow).where(LaunchRow.ended_at.is_(None)).order_by(LaunchRow.id))
             return [rows.launch(row) for row in found]
 
+    @_patient
     def begin_contest(self, study: str, candidates: Collection[int], rounds: int, began_at: datetime) -> StoredContest:
         """Note that these trials are to be launched again, as the study's next contest."""
-        number = len(self.contests(study)) + 1
         with self._transaction() as session:
-            row = ContestRow(number=number, candidates=[*candidates], rounds=rounds, began_at=began_at)
-            row.study_id = self._held(session, study).id
+            id, before = self._held(session, study).id, self._contest_rows(session, study)
+            if self.patience.is_again and before and before[-1].began_at == began_at:
+                return rows.contest(before[-1])
+            row = ContestRow(study_id=id, number=len(before) + 1, candidates=[*candidates], rounds=rounds)
+            row.began_at = began_at
             session.add(row)
-        return StoredContest(number=number, candidates=tuple(candidates), rounds=rounds)
+            return rows.contest(row)
 
+    @_patient
     def extend_contest(self, study: str, number: int, rounds: int) -> None:
         """Note that its settings may be launched so often from now on."""
         with self._transaction() as session:
             self._held(session, study)
             self._contest_rows(session, study)[number - 1].rounds = rounds
 
+    @_patient
     def contests(self, study: str) -> list[StoredContest]:
         """Those of the study, the oldest first."""
         with self._transaction() as session:
             return [rows.contest(row) for row in self._contest_rows(session, study)]
 
+    @_patient
     def add_verification(self, study: str, verification: Verification) -> None:
         """Store one verification run; a second one of the same contest, round and trial is refused."""
         columns = asdict(verification) | {
             "command": rows.command_json(verification.command),
             "outcome": rows.outcome_json(verification.outcome),
         }
+        again = (verification.contest, verification.round)
         with self._transaction() as session:
             row = VerificationRow(study_id=self._held(session, study).id, **columns)
+            same = (VerificationRow.trial_number == verification.trial_number, VerificationRow.ended_at == row.ended_at)
+            known = select(VerificationRow.id).where(VerificationRow.study_id == row.study_id, *same)
+            if self.patience.is_again and session.scalar(known) is not None:
+                return
             session.add(row)
-            again = (verification.contest, verification.round)
             _keep_timeline(session, row.study_id, verification.trial_number, verification.outcome, *again)
             if (asked := quality_row(verification, row.study_id)) is not None:
                 session.add(asked)
 
+    @_patient
     def verifications(self, study: str) -> list[Verification]:
         """The verification runs, in the order in which they ran."""
         with self._transaction() as session:
@@ -347,6 +405,7 @@ class Store:
         """For the other files of this room."""
         return self._transaction()
 
+    @_patient
     def timelines(self, study: str, trial: int | None = None) -> list[StoredTimeline]:
         """How the loads went of which that was recorded: of the study, or of one trial of it with its further launches."""
         with self._transaction() as session:
@@ -360,6 +419,7 @@ class Store:
                 for row in found
             ]
 
+    @_patient
     def with_timelines(self, study: str) -> frozenset[int]:
         """The numbers of the trials that have any."""
         with self._transaction() as session:

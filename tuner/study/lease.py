@@ -30,8 +30,8 @@ _MAIN = threading.main_thread().ident or 0
 
 @contextmanager
 def holding(store: Store, study: str, note: Callable[[str], None] = lambda _: None) -> Iterator[None]:
-    """Hold the study while the block runs; `note` is told when that has to be waited for. Raises UsageError if another tuner
-    that lives does, RunError in the block once another has taken it."""
+    """Hold the study while the block runs, which waits for a database that is away; `note` is told of all that is waited for.
+    Raises UsageError if another tuner that lives holds it, RunError in the block once another has taken it."""
     if store.holds(study):
         yield
         return
@@ -40,7 +40,8 @@ def holding(store: Store, study: str, note: Callable[[str], None] = lambda _: No
     heart = _Heart(store, study)
     heart.start()
     try:
-        yield
+        with store.patience.waiting(note):
+            yield
     except StorageError:
         store.forget(study)  # the end of this process tells
         raise
