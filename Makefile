@@ -2,7 +2,7 @@
 #   make demo       tune a tiny model end to end, to an exported launch config in .demo/
 #   make test       the test suite, a real vLLM among it
 #   make test-long  what takes minutes by its nature: a real vLLM killed and broken, the documents' examples
-#   make test-fast  only what needs no vLLM, browser or PostgreSQL
+#   make test-fast  only what needs no vLLM, browser, PostgreSQL or Ray
 #   make test-lowest      test-fast with the lowest version that pyproject.toml allows of each dependency
 #   make test-repeat      the same N=20 times, beside a load on every core
 #   make bench-load       the load generator beside vllm bench serve and GuideLLM
@@ -11,6 +11,7 @@
 #   make bench-predict    how far the model of a server is off, against measurements
 #   make bench-diagnose   how often a diagnosis is right, on servers with a known cause
 #   make bench-search     how few launches a search needs, on recorded and simulated surfaces
+#   make bench-scale      what many launches at once, many studies in one database and a thousand cards cost
 #   make soak       a study whose processes are killed at random for MINUTES=60
 #   make check      lint, format, types, layers
 #   make install    tuner alone, in .venv
@@ -25,7 +26,7 @@ BIN := .venv/bin
 DEMO_STORAGE := sqlite:///.demo/demo.db
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test test-long test-fast test-lowest test-repeat check bench-load bench-startup bench-predict bench-search bench-diagnose bench-truth soak install engine packages migration clean
+.PHONY: demo test test-long test-fast test-lowest test-repeat check bench-load bench-startup bench-predict bench-search bench-diagnose bench-scale bench-truth soak install engine packages migration clean
 MINUTES ?= 60
 ROUNDS ?= 3
 SEEDS ?= 30
@@ -34,7 +35,7 @@ MODEL ?= .demo/model
 JOBS ?= 2
 N ?= 20
 PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
-FAST := not engine and not browser and not postgres and not long
+FAST := not engine and not browser and not postgres and not ray and not long
 
 demo: install engine
 	$(BIN)/tuner demo-model .demo/model
@@ -98,6 +99,9 @@ bench-diagnose: install engine
 
 bench-search: install
 	$(BIN)/python benchmarks/search --seeds $(SEEDS)
+
+bench-scale: .venv/.dev packages
+	$(BIN)/python benchmarks/scale
 
 soak: .venv/.dev engine
 	$(BIN)/python tests/soak.py $(MINUTES) $(TUNER_VLLM_PYTHON)

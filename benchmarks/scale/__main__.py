@@ -11,6 +11,7 @@ from pathlib import Path
 #: A PostgreSQL of one's own is started as the tests do.
 sys.path.append(str(Path(__file__).parents[2] / "tests"))
 _PARTS = {
+    "parallel_cost": "launches and minutes to the best with 1, 8 and 64 at a time",
     "postgres": "many studies in one PostgreSQL that is restarted",
     "on_paper": "a thousand cards, from what one study costs",
 }
