@@ -120,8 +120,12 @@ def compared_by(record: StudyRecord) -> tuple[Objective, ...]:
 
 
 def fixed_gpus_of(record: StudyRecord) -> int:
-    """How many GPUs each server has by the sizes that are fixed: a stored price is that of so many."""
-    space = json.loads(record.space)
+    """How many GPUs each server has by the sizes that are fixed: a stored price is that of so many. One where an older tuner
+    kept the space in another form."""
+    try:
+        space = json.loads(record.space)
+    except ValueError:
+        return 1
     return gpus_of(space.get("fixed", {})) if isinstance(space, dict) else 1
 
 
