@@ -27,10 +27,16 @@ def _listed(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+def _text(value: object) -> object:
+    """A whole number may be the text of an option, such as of `parallel`."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 def read_config(path: Path) -> dict[str, object]:
     """What the file says, by the option's name. Raises UsageError, with the line also of what only the option knows to be
     wrong."""
     keys: Any = {name: (kind | None, None) for name, kind in FIELDS.items()}
+    keys["parallel"] = (Annotated[str | None, BeforeValidator(_text)], None)
     keys["objective"] = (Annotated[Sequence[str] | None, BeforeValidator(_listed)], None)
     model: type[BaseModel] = create_model("Config", __config__=_Closed, **keys)
     found = read_yaml(path, model).model_dump(exclude_none=True)

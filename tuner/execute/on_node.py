@@ -11,7 +11,6 @@ import os
 import queue
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -25,6 +24,7 @@ from tuner.launch.caches import caches_of, default_root
 from tuner.launch.card_lock import holding_cards
 from tuner.launch.interpreter import find_python
 from tuner.launch.job import Job, at_once
+from tuner.launch.scratch import scratch
 from tuner.launch.vllm import VllmLauncher
 from tuner.measure.gpu import detect
 from tuner.measure.visible import visible
@@ -68,9 +68,9 @@ def run_on_node(job: Job, wanted: Wanted, cards: Sequence[str], node: str, addre
     if why := why or (None if wanted.simulated else _unfit(wanted)):
         yield Refused(RunError(why), is_node=True)
         return
-    with tempfile.TemporaryDirectory(prefix="tuner-node-") as folder:
+    with scratch() as folder:
         try:
-            local = _localized(job, wanted, gpus, cards, Path(folder))
+            local = _localized(job, wanted, gpus, cards, folder)
             if gpus:
                 yield Phase(f"taking GPU {', '.join(str(gpu.index) for gpu in gpus)}, once no other tuner has it")
             with holding_cards(gpus, job.wait_for_gpu_s, lambda text: None):

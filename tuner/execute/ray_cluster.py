@@ -29,6 +29,8 @@ _WAITING_S = 3.0
 _STOP_S = 40.0
 #: How long a launch waits for another node than the one that lost it before.
 _ELSEWHERE_S = 15.0
+#: A worker that ends must not kill its children, as Ray would have it: the guard of a server is one, and ends that by itself.
+_SPARE_CHILDREN = {"RAY_kill_child_processes_on_worker_exit": "0"}
 #: How often a launch is begun again whose node or worker was lost.
 _TRIES = 3
 
@@ -138,6 +140,7 @@ class _Cluster:
             "num_gpus": takes.get("GPU", 0),
             "resources": more,
             "label_selector": where,
+            "runtime_env": {"env_vars": _SPARE_CHILDREN},
         }
 
     async def _told(self, stream: Any, launch: "_Launch", patience_s: float | None) -> AsyncGenerator[Told, None]:

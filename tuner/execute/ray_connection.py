@@ -19,6 +19,7 @@ from typing import Any
 
 from tuner.errors import RunError, UsageError
 
+_PORT = re.compile(r"[1-9][0-9]{0,4}")
 AUTO = "auto"
 _REACHED_S = 5.0
 _HEALTHY_S = 20.0
@@ -111,14 +112,14 @@ def _check_address(address: str) -> None:
             "--head`, 6379 by default), and run tuner on a node of the cluster"
         )
     host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+    if not host or not _PORT.fullmatch(port) or int(port) >= 65536 or (":" in host and host[0] != "["):
         raise UsageError(
             f"--address {address!r} is no address of a Ray cluster: give HOST:PORT of its head node, or auto"
         )
     try:
         socket.create_connection((host.strip("[]"), int(port)), _REACHED_S).close()
-    except OSError as error:
-        why = error.strerror or "no answer"
+    except (OSError, UnicodeError) as error:
+        why = (error.strerror if isinstance(error, OSError) else "this is no host's name") or "no answer"
         raise RunError(f"no Ray cluster answers at {address} ({why}): start it, or check host and port") from error
     command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
     try:

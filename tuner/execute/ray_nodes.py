@@ -81,8 +81,8 @@ def none_fits(ray: ModuleType, wanted: Wanted, unfit: Mapping[str, str]) -> str:
         return f"no node of the Ray cluster can run the study: {'; '.join(unfit.values())}"
     if wanted.simulated:
         return (
-            f"no node of the Ray cluster has simulated cards of this kind: start one with --resources "
-            f"'{{\"{wanted.simulated}\": 1}}'"
+            f"no node of the Ray cluster has {wanted.per_server} of {wanted.simulated}, which a server takes: start one with "
+            f"--resources '{{\"{wanted.simulated}\": {wanted.per_server}}}', or try smaller parallel sizes"
         )
     if not wanted.cards:
         return f"no node of the Ray cluster has {_CORES} cores"

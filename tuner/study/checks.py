@@ -3,6 +3,7 @@
 Nothing is asked here of a GPU, of vLLM or of a database; it does not know what a study is made of.
 """
 
+import re
 from dataclasses import fields, replace
 from math import isfinite
 from pathlib import Path
@@ -88,11 +89,7 @@ def parallel(options: Options) -> int | None:
     """How many launches may run at once; None for as many as there are cards for. Raises UsageError."""
     if options.parallel == AUTO:
         return None
-    if (
-        not options.parallel.isascii()
-        or not options.parallel.isdecimal()
-        or not 1 <= int(options.parallel) <= _MOST_AT_ONCE
-    ):
+    if not re.fullmatch("[0-9]{1,4}", options.parallel) or not 1 <= int(options.parallel) <= _MOST_AT_ONCE:
         raise UsageError(f"--parallel is {options.parallel!r} and must be a number, 1 to {_MOST_AT_ONCE:,}, or {AUTO}")
     return int(options.parallel)
 
@@ -253,6 +250,8 @@ def _check_words(options: Options) -> None:
 def _check_kind(options: Options) -> None:
     if (options.engine == "replay") != (options.surface is not None):
         raise UsageError("--engine replay and --surface FILE, the recorded measurements, belong together")
+    if options.address is not None and not options.address.strip():
+        raise UsageError("--address is empty: give HOST:PORT of the Ray cluster's head node, or auto")
     if options.address is not None and options.executor != "ray":
         raise UsageError(f"--address {options.address} is that of a Ray cluster: give --executor ray, too")
     if options.engine == "replay" and options.executor != "local":

@@ -294,6 +294,11 @@ def _check_card(space: SearchSpace, detected: Sequence[DetectedGpu], options: Op
         return
     first = _first_visible(detected)
     present = first.name if first else None
+    if present is None and options.executor == "ray":
+        raise UsageError(
+            f"{space.name} is for {space.gpu.names[0]} and this machine has none: vLLM's defaults are those of the card"
+            " that it sees, so run tuner on a node of the Ray cluster that has one"
+        )
     if present is None:
         raise UsageError(
             f"{space.name} is for {space.gpu.names[0]} and this machine has no NVIDIA GPU: `tuner plan` predicts it"

@@ -26,7 +26,7 @@ from tuner.space.speculation import (
     why_not_method,
 )
 from tuner.space.yaml_file import line_in
-from tuner.study.checks import draft_model, model_named
+from tuner.study.checks import draft_model, groups_of, model_named
 from tuner.study.options import Options
 from tuner.types import Params, Workload
 from tuner.types.settings import list_text
@@ -73,7 +73,7 @@ class _Asked:
         if self._draft is not None and not any(method in kept for method in OF_A_MODEL):
             why = reasons.get(method_of(self._draft)) or f"search space {self._space.name} has no method that uses it"
             raise UsageError(f"--draft-model {self._draft}: {why}")
-        if reasons and all(reasons.values()) and self._options.groups != ALL:
+        if reasons and all(reasons.values()) and ALL not in (groups_of(self._options) or ()):
             raise self._wrong("method", next(why for why in reasons.values() if why))
         space, users = self._space.with_choices(self._names["method"], kept), [m for m in OF_A_MODEL if m in kept]
         groups = {parameter.group for parameter in space.parameters.values()}
