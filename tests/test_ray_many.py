@@ -78,5 +78,4 @@ def test_the_table_tells_what_was_asked_for_and_what_is_there() -> None:
     assert "| in tuner's table, in Optuna's | 8, 9 |" in lines
     assert "| lost, doubled | 1, 0 |" in lines
     assert "| of one core | 25 % |" in lines
-    # 64 x (4 s of the loop / 8 trials / 300 s + 1 s of all else / 100 s of launches)
-    assert FOUND.share(64, 300) == pytest.approx(64 * (0.5 / 300 + 0.01))
+    assert FOUND.share(64, 300) == pytest.approx(64 * 5 / 8 / 300)

@@ -85,8 +85,8 @@ class Found:
     late_cpu_s: float
 
     def share(self, cards: int, seconds: float) -> float:
-        """Of a core with launches that take so long: the loop's work is for each of them, the rest for each second of them."""
-        return cards * (self.loop_s / self.ours / seconds + (self.cpu_s - self.loop_s) / self.launch_s)
+        """Of a core with so many cards and launches that take so long, if a trial costs as much there."""
+        return cards * self.cpu_s / self.ours / seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +119,7 @@ class Counting:
     """A Watch that counts the launches that were begun again, and the processor time when each trial was stored."""
 
     def __init__(self) -> None:
-        self.again, self.begun, self.cpu_s = 0, set[int](), list[float]()
+        self.again, self.begun, self.cpu_s = list[str](), set[int](), list[float]()
 
     def study_continues(self, finished: Sequence[Trial], best: Trial | None) -> None: ...
     def phase(self, name: str, trial: int | None = None) -> None: ...
@@ -136,7 +136,8 @@ class Counting:
             _say(f"  {len(self.cpu_s)} trials, {self.cpu_s[-1]:.0f} s of a core")
 
     def note(self, text: str) -> None:
-        self.again += "launched again elsewhere" in text
+        if "launched again elsewhere" in text:
+            self.again.append(text)
 
 
 def main() -> None:
@@ -195,10 +196,9 @@ def table(found: dict[Run, Found]) -> Iterator[str]:
         ("the coordinator's processor time", lambda run, f: f"{f.cpu_s:.0f} s"),
         ("of that the loop's a trial", lambda run, f: f"{f.loop_s / f.ours:.2f} s"),
         ("all of it a trial, in the last tenth", lambda run, f: f"{f.late_cpu_s:.2f} s"),
-        ("the rest a second of a launch", lambda run, f: f"{(f.cpu_s - f.loop_s) / f.launch_s * 1000:.1f} ms"),
         ("of one core", lambda run, f: f"{f.cpu_s / f.wall_s:.0%}".replace("%", " %")),
         (
-            f"computed of that: 64 cards, {_REAL_S:g} s a launch",
+            f"what that is of one core with 64 cards and {_REAL_S:g} s a launch",
             lambda run, f: f"{f.share(64, _REAL_S):.0%}".replace("%", " %"),
         ),
     ]
@@ -264,6 +264,8 @@ def _coordinate(run: Run, address: str, folder: Path) -> Found:
     with closing(Store.open(options.storage, read_only=True)) as store:
         trials = store.trials("many")
     shown = optuna.load_study(study_name="many", storage=options.storage).get_trials(deepcopy=False)
+    for text, count in Counter(watch.again).items():
+        _say(f"  {count} times: {text}")
     there = Counter(trial.number for trial in trials)
     complete = Counter(trial.number for trial in shown if trial.state.is_finished())
     doubled = there.total() - len(there) + complete.total() - len(complete)
@@ -275,7 +277,7 @@ def _coordinate(run: Run, address: str, folder: Path) -> Found:
         doubled=doubled + files[".ended"] - sum(isinstance(trial.outcome, Measured) for trial in trials),
         launches=files[".begun"],
         killed=files[".killed"],
-        again=watch.again,
+        again=len(watch.again),
         resumed=resumed,
         wall_s=wall_s,
         cpu_s=cpu_s,
