@@ -13,6 +13,7 @@ sys.path.append(str(Path(__file__).parents[2] / "tests"))
 _PARTS = {
     "parallel_cost": "launches and minutes to the best with 1, 8 and 64 at a time",
     "postgres": "many studies in one PostgreSQL that is restarted",
+    "ray_many": "64 launches at once on a Ray of this host, whose workers are killed at random",
     "on_paper": "a thousand cards, from what one study costs",
 }
 
