@@ -9,7 +9,7 @@ import pytest
 from conftest import REPOSITORY
 
 sys.path.append(str(REPOSITORY / "benchmarks" / "scale"))
-from ray_many import Found, Run, StandIn, table
+from ray_many import Found, Run, StandIn, table  # type: ignore[import-not-found]
 
 from tuner.launch.job import Job
 from tuner.study.engines import set_up
