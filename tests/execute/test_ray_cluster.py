@@ -183,6 +183,10 @@ def test_a_cluster_of_another_version_is_told_with_both(cluster: Any) -> None:
         ("127.0.0.1:1", RunError, r"no Ray cluster answers at 127\.0\.0\.1:1 \(Connection refused\): start it"),
         ("ray://127.0.0.1:10001", UsageError, "is of a client or of the dashboard: give HOST:PORT of the head node"),
         ("head", UsageError, "'head' is no address of a Ray cluster: give HOST:PORT"),
+        ("::1:6379", UsageError, "'::1:6379' is no address of a Ray cluster"),
+        ("127.0.0.1:\u0666", UsageError, "is no address of a Ray cluster"),
+        ("127.0.0.1:" + "1" * 5000, UsageError, "is no address of a Ray cluster"),
+        ("a..b:6379", RunError, r"no Ray cluster answers at a\.\.b:6379 \("),
     ],
 )
 def test_an_address_without_a_cluster_is_one_sentence(address: str, error: type[Exception], text: str) -> None:

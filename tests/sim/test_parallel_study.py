@@ -114,6 +114,10 @@ def test_whatever_ends_it_with_three_in_flight_nothing_is_lost_or_doubled(tmp_pa
         (("--parallel", "0"), "--parallel is '0' and must be a number, 1 to 1,024, or auto"),
         (("--parallel", "two"), "--parallel is 'two' and must be a number"),
         (("--parallel", "1025"), "--parallel is '1025' and must be a number"),
+        (("--parallel", "1" * 5000), "and must be a number, 1 to 1,024, or auto"),
+        (("--address", "host:6379"), "--address host:6379 is that of a Ray cluster: give --executor ray, too"),
+        (("--executor", "ray", "--address", " "), "--address is empty: give HOST:PORT"),
+        (("--executor", "rays"), "--executor is 'rays'"),
     ],
 )
 def test_what_is_no_number_of_launches_is_refused(tmp_path: Path, flags: tuple[str, ...], sentence: str) -> None:
