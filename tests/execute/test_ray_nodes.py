@@ -76,6 +76,7 @@ def test_a_launch_asks_for_cards_of_the_studys_model_and_not_for_nodes_that_do_n
         "num_gpus": 2,
         "resources": {"accelerator_type:T4": 0.001},
         "label_selector": {"ray.io/node-id": "!in(bad,cd)"},
+        "runtime_env": {"env_vars": {"RAY_kill_child_processes_on_worker_exit": "0"}},
     }
     simulated = _Cluster(ray, replace(OF_T4, cards=(), simulated="simulated-t4"), [NODE], set())._demand(set())
     assert (simulated["num_gpus"], simulated["num_cpus"], simulated["resources"]) == (0, 0, {"simulated-t4": 1})

@@ -13,6 +13,8 @@ _FIELDS: Mapping[Any, list[tuple[str, object, tuple[object, ...]]]] = {
     for record in (Measured, LoadMetrics, Distribution, ServerMetrics, GpuMetrics, ClientMetrics, Cores)
     for hints in (get_type_hints(record),)
 }
+#: What follows from another metric and the number of GPUs.
+_FOLLOW = {f"{name}_per_gpu": name for name in ("output_throughput", "request_throughput")}
 
 
 def measured_of(numbers: Mapping[str, float], marks: tuple[Mark, ...] = ()) -> Measured:
@@ -21,7 +23,7 @@ def measured_of(numbers: Mapping[str, float], marks: tuple[Mark, ...] = ()) -> M
 
     Raises ValueError that names the metric that is missing, or is none of ours.
     """
-    left = dict(numbers)
+    left = {name: number for name, number in numbers.items() if name not in _FOLLOW or _FOLLOW[name] not in numbers}
     completed = left.get("completed")
     count = max(1, round(completed)) if completed is not None else None
     latencies: dict[str, Any] = {
