@@ -67,7 +67,13 @@ def cluster() -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TUNER_VLLM_PYTHON", "/nowhere/python")  # what every node inherits
+        yield from _cluster_of(Cluster)
+
+
+def _cluster_of(kind: Any) -> Iterator[Any]:
+    made = kind(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     conftest._LOOPBACK.add(made.address.rpartition(":")[0])  # this host
     made.add_node(num_cpus=2, resources={CARD: 1})
     yield made
