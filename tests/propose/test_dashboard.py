@@ -104,17 +104,17 @@ def test_a_person_sees_the_answer_that_it_is_simulated_and_why_a_trial_failed(st
         row = page.get_by_role("row").filter(has_text="verdict")
         assert "rial" in row.inner_text()
         assert page.get_by_role("row").filter(has_text="reality").get_by_text("SIMULATED: no GPU").count() == 1
-        assert page.get_by_text("s: SIMULATED: no GPU").is_visible()  # the banner, on top of everything
+        page.get_by_text("s: SIMULATED: no GPU").wait_for()  # the banner, on top of everything
 
         page.goto(f"{url}/dashboard/studies/1/note")
         page.get_by_role("heading", name="s", exact=True).wait_for()
-        assert page.get_by_role("table").get_by_text("Output throughput").is_visible()
-        assert page.get_by_text("tuner export s --format yaml").is_visible()
+        page.get_by_role("table").get_by_text("Output throughput").wait_for()
+        page.get_by_text("tuner export s --format yaml").wait_for()
 
         page.goto(f"{url}/dashboard/studies/1/trials?numbers=0")
         page.get_by_text("trial-0-timeline.svg").wait_for()
-        assert page.get_by_text("trial-0.log").is_visible()
-        assert page.get_by_text("trial-0-verify-1.log").count() == 1
+        page.get_by_text("trial-0.log").wait_for()
+        page.get_by_text("trial-0-verify-1.log").wait_for()
         plot = page.locator("img[src*='/artifacts/']").first
         plot.scroll_into_view_if_needed()
         assert plot.evaluate("async image => { await image.decode(); return image.naturalWidth > 0 }")

@@ -215,7 +215,7 @@ from pathlib import Path
 from test_replay import Replay
 
 replay = Replay(Path(sys.argv[1]), Path(sys.argv[2]))
-replay.watch.phase = lambda name: os.kill(os.getpid(), 9) if len(replay.calls) == 7 else None
+replay.watch.phase = lambda name, trial=None: os.kill(os.getpid(), 9) if len(replay.calls) == 7 else None
 replay.run()
 """
 
