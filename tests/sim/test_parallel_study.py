@@ -91,8 +91,9 @@ def test_whatever_ends_it_with_three_in_flight_nothing_is_lost_or_doubled(tmp_pa
     finished = set(rows(tmp_path, "SELECT number, params FROM tuner_trial WHERE state = 'finished'"))
     assert len(begun) >= 2
     assert (0,) in {row[:1] for row in finished}
+    before = len(rows(tmp_path, "SELECT 1 FROM tuner_launch"))
     with begin(tmp_path, *asked) as tuner:
-        wait_for(lambda: in_flight(tmp_path) == 3, 120)
+        wait_for(lambda: len(rows(tmp_path, "SELECT 1 FROM tuner_launch")) > before and in_flight(tmp_path) == 3, 120)
         tuner.send_signal(signal.SIGINT)
         _, said = tuner.communicate(timeout=60)
     assert tuner.returncode == 130, said
