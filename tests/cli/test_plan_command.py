@@ -105,6 +105,7 @@ def test_every_card_with_the_default_model(gpu: str) -> None:
     assert "Taken for granted:" in done.stdout
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("gpu", GPUS)
 @pytest.mark.parametrize("config", [QWEN_7B, LLAMA_8B], ids=["7B", "8B"])
 def test_every_card_with_models_that_may_not_start_by_default(gpu: str, config: dict[str, Any], tmp_path: Path) -> None:

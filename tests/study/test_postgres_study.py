@@ -23,7 +23,7 @@ from waiting import wait_for
 from tuner.record.store import Store
 from tuner.types import Measured, Params, Trial
 
-pytestmark = [pytest.mark.postgres, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.postgres, pytest.mark.long, pytest.mark.timeout(600)]
 TRIALS = 8
 SIM = ("--engine", "sim", "--gpu", "t4", "--verify", "0", "--window", "20", "--sampler", "random")
 
