@@ -140,7 +140,9 @@ class Heard:
 
     def seen(self, launch: Launch) -> None:
         if not self.launches:
-            entries = Path(f"/proc/{launch.leader.pid}/environ").read_bytes().split(b"\0")
+            place = Path(f"/proc/{launch.leader.pid}/environ")
+            wait_for(lambda: b"PATH=" in place.read_bytes(), 10)  # it may not have begun yet
+            entries = place.read_bytes().split(b"\0")
             self.environments.append({entry.partition(b"=")[0].decode() for entry in entries})
         self.launches.append(launch)
 

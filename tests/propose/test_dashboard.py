@@ -113,8 +113,8 @@ def test_a_person_sees_the_answer_that_it_is_simulated_and_why_a_trial_failed(st
 
         page.goto(f"{url}/dashboard/studies/1/trials?numbers=0")
         page.get_by_text("trial-0-timeline.svg").wait_for()
-        page.get_by_text("trial-0.log").wait_for()
-        page.get_by_text("trial-0-verify-1.log").wait_for()
+        page.get_by_text("trial-0.log").wait_for(state="attached")
+        page.get_by_text("trial-0-verify-1.log").wait_for(state="attached")
         plot = page.locator("img[src*='/artifacts/']").first
         plot.scroll_into_view_if_needed()
         assert plot.evaluate("async image => { await image.decode(); return image.naturalWidth > 0 }")
