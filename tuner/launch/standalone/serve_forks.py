@@ -121,8 +121,9 @@ class ForkServer:
                 os.setpgid(0, 0)
                 os.close(control)
                 os.close(self._lifeline)
-                with contextlib.suppress(OSError):  # such as a core that was taken away since
-                    os.sched_setaffinity(0, cores)
+                if set(cores) != os.sched_getaffinity(0):
+                    with contextlib.suppress(OSError):  # such as a core that was taken away since
+                        os.sched_setaffinity(0, cores)
                 code = _serve(self._parser, arguments, environment)
             else:
                 code = guarding.guard(engine, control, self._lifeline, scratch=environment.get(guarding.SCRATCH))
