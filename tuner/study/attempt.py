@@ -82,9 +82,9 @@ def equals(one: Attempt, other: Attempt) -> bool:
 
 
 def trial_of(setup: Setup, attempt: Attempt, outcome: Outcome | Twin, place: Place | None = None) -> Trial:
-    """`place` is where it was launched, None where it was not."""
+    """`place` is where it was launched. What vLLM has refused, and a twin, was not."""
     known = attempt.answer if isinstance(attempt.answer, Resolved) else None
-    is_launched = place is not None
+    is_launched = outcome is not attempt.answer and not isinstance(outcome, Twin)
     return Trial(
         number=attempt.number,
         params=attempt.proposal.params,
@@ -101,6 +101,7 @@ def trial_of(setup: Setup, attempt: Attempt, outcome: Outcome | Twin, place: Pla
         effective=started_with(setup, attempt.number, known.settings) if known and is_launched else {},
         predicted=attempt.predicted,
         baseline=attempt.proposal.baseline,
+        explains=attempt.proposal.explains,
         place=place,
     )
 

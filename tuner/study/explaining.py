@@ -8,20 +8,19 @@ from collections.abc import Sequence
 from functools import partial
 
 from tuner.decide.attribution import Launched, Without, ballast_of, next_launch, next_of_trimmed, planned, worth
-from tuner.decide.slo import violations
-from tuner.decide.twins import twin_of
 from tuner.launch.engine import Engine
 from tuner.propose.importance import importances
 from tuner.record.aside import stored_or_kept
 from tuner.record.rows import EXPLAIN, Verification
 from tuner.record.store import Store
+from tuner.study.attempt import Attempt, known_outcome, trial_of
 from tuner.study.baselines import point_of
 from tuner.study.budget import Budget
 from tuner.study.decided import contest_decision, searched
 from tuner.study.explained import changed_names, launched_of, trimmed_trial, winner_of, without_of
 from tuner.study.gate import Gate, refuse_what_is_not_of_the_settings
 from tuner.study.hand_settings import params_of
-from tuner.study.launches import run_recorded, started_with
+from tuner.study.launches import run_recorded
 from tuner.study.setup import Setup
 from tuner.study.watch import Watch
 from tuner.types import (
@@ -29,8 +28,6 @@ from tuner.types import (
     Explains,
     Failed,
     FailureKind,
-    Measured,
-    Outcome,
     Params,
     Proposal,
     Resolved,
@@ -109,7 +106,7 @@ class _Explaining:
         known = next((trial for trial in trials if trial.number == number), None)
         self._watch.verification_begins(self._words(step), 1 + sum(self._launched().made.values()), self._setup.explain)
         if known is None and isinstance(step, Without):
-            self._launch_first(Explains(of=self._winner.number, reset=step.reset), trials)
+            self._launch_first(Explains(of=self._winner.number, reset=step.reset))
         elif known is not None:
             self._launch_again(known)
 
@@ -167,49 +164,24 @@ class _Explaining:
 
     def _asked(self, explains: Explains) -> bool:
         """Whether it can be launched; what cannot, and what would repeat another trial, is kept as a trial without a launch."""
-        passed, command = self._command(explains)
-        answer = self._resolved(passed)
-        trials = self._store.trials(self._setup.study)
-        outcome: Outcome | Twin | None = answer if isinstance(answer, Failed) else twin_of(answer, command, trials)
+        attempt = self._attempt(explains, self._free_number())
+        outcome = known_outcome(attempt, self._store.trials(self._setup.study))
         if outcome is None:
             return True
-        self._keep(explains, passed, command, answer, outcome, attempts=0)
+        self._store.finish(self._setup.study, trial_of(self._setup, attempt, outcome))
         return False
+
+    def _attempt(self, explains: Explains, number: int) -> Attempt:
+        passed, command = self._command(explains)
+        answer, started_at = self._resolved(passed), self._setup.clock.now()
+        proposal = Proposal(number=number, params=self._params(passed, answer), explains=explains)
+        return Attempt(proposal=proposal, passed=passed, command=command, answer=answer, started_at=started_at)
 
     def _resolved(self, passed: Params) -> Resolved | Failed:
         broken = self._setup.space.violations(passed) if self._winner.baseline is None else []
         if broken:
             return Failed(kind=FailureKind.REJECTED, message=f"a rule of the search space: {broken[0]}")
         return self._engine.resolve(self._setup.launcher.arguments(passed))
-
-    def _keep(
-        self,
-        explains: Explains,
-        passed: Params,
-        command: Command,
-        answer: Resolved | Failed,
-        outcome: Outcome | Twin,
-        attempts: int,
-        number: int | None = None,
-    ) -> None:
-        setup, known = self._setup, answer if isinstance(answer, Resolved) else None
-        now = setup.clock.now()
-        trial = Trial(
-            number=self._free_number() if number is None else number,
-            params=self._params(passed, answer),
-            is_default=False,
-            resolved=known.settings if known else {},
-            command=command,
-            outcome=outcome,
-            violations=violations(outcome.load, setup.constraints) if isinstance(outcome, Measured) else {},
-            started_at=now,
-            ended_at=now,
-            attempts=attempts,
-            digest=known.digest if known else None,
-            compile_key=known.compile_key if known else None,
-            explains=explains,
-        )
-        self._store.finish(setup.study, trial)
 
     def _params(self, passed: Params, answer: Resolved | Failed) -> Params:
         if self._winner.baseline is None or isinstance(answer, Failed):
@@ -224,35 +196,20 @@ class _Explaining:
         ]
         return max(known, default=-1) + 1
 
-    def _launch_first(self, explains: Explains, trials: Sequence[Trial]) -> None:
+    def _launch_first(self, explains: Explains) -> None:
         """As a trial of its own, which can be exported. One that was interrupted is run again under its number."""
         setup, store = self._setup, self._store
-        passed, command = self._command(explains)
-        answer = self._engine.resolve(setup.launcher.arguments(passed))
-        if isinstance(answer, Failed):
-            self._keep(explains, passed, command, answer, answer, attempts=0)
-            return
         begun = next((one.number for one in store.running(setup.study) if one.explains == explains), None)
-        number, started_at = self._free_number() if begun is None else begun, setup.clock.now()
-        params = self._params(passed, answer)
-        store.begin(setup.study, Proposal(number=number, params=params, explains=explains), command, answer, started_at)
-        outcome = run_recorded(setup, store, self._watch, number, command, params)
+        number = self._free_number() if begun is None else begun
+        attempt = self._attempt(explains, number)
+        proposal, command, answer = attempt.proposal, attempt.command, attempt.answer
+        if isinstance(answer, Failed):
+            store.finish(setup.study, trial_of(setup, attempt, answer))
+            return
+        store.begin(setup.study, proposal, command, answer, attempt.started_at)
+        outcome = run_recorded(setup, store, self._watch, number, command, proposal.params)
         outcome = self._gate.judged(outcome, is_default=False)
-        trial = Trial(
-            number=number,
-            params=params,
-            is_default=False,
-            resolved=answer.settings,
-            command=command,
-            outcome=outcome,
-            violations=violations(outcome.load, setup.constraints) if isinstance(outcome, Measured) else {},
-            started_at=started_at,
-            ended_at=setup.clock.now(),
-            digest=answer.digest,
-            compile_key=answer.compile_key,
-            effective=started_with(setup, number, answer.settings),
-            explains=explains,
-        )
+        trial = trial_of(setup, attempt, outcome)
         refuse_what_is_not_of_the_settings(outcome, f"trial {number}, launched to explain trial {self._winner.number}")
         keep = partial(store.finish, setup.study, trial)
         stored_or_kept(keep, setup.logs / setup.study, store.study(setup.study), trial)
