@@ -16,7 +16,7 @@ from tuner.launch.fork_server import ForkServer
 from tuner.launch.host_speed import measure_host
 from tuner.launch.interpreter import find_python
 from tuner.measure.gpu import detect
-from tuner.measure.visible import visible
+from tuner.measure.visible import VISIBLE, visible
 from tuner.predict.host import REFERENCE
 from tuner.space.files import space_for
 from tuner.study.options import Options
@@ -50,7 +50,7 @@ def run(
         memory = f"{gpu.memory_bytes / 1024**3:.1f} GiB" if gpu.memory_bytes else "memory shared with the host"
         space = _space_name(gpu.name) or "none: use --space or --force-gpu"
         say(console, f"GPU {gpu.index}: {gpu.name}, {memory}, driver {gpu.driver}, search space: {space}")
-    seen = visible(gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    seen = visible(gpus, os.environ.get(VISIBLE))
     if seen.hidden:
         say(console, f"GPU: {seen.hidden}")
     elif seen.cut is not None:

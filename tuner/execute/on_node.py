@@ -20,14 +20,14 @@ from pathlib import Path
 
 from tuner.errors import EngineError, RunError, TunerError
 from tuner.execute.messages import Begun, Ended, Logged, NodeReport, Note, Phase, Refused, Told, Wanted
-from tuner.launch.caches import caches_of, default_root
+from tuner.launch.caches import COLD, caches_of, default_root
 from tuner.launch.card_lock import holding_cards
 from tuner.launch.interpreter import find_python
 from tuner.launch.job import Job, at_once
 from tuner.launch.scratch import scratch
 from tuner.launch.vllm import VllmLauncher
 from tuner.measure.gpu import detect
-from tuner.measure.visible import visible
+from tuner.measure.visible import VISIBLE, visible
 from tuner.sim.launcher import SimLauncher
 from tuner.space.gpus import canonical_name
 from tuner.types import DetectedGpu, Measured, Outcome, Underway
@@ -162,7 +162,7 @@ def _localized(job: Job, wanted: Wanted, gpus: tuple[DetectedGpu, ...], cards: S
     else:
         root = caches_of(wanted.fingerprint, default_root()).folder
         moved = {name: str(root / Path(place).name) for name, place in given.caches.items() if name in _CACHES}
-        shown = {"CUDA_VISIBLE_DEVICES": ",".join(cards)} if cards else {}
+        shown = {VISIBLE: ",".join(cards)} if cards else {}
         launcher = replace(given, python=_python(wanted), caches={**given.caches, **moved, **shown})
     serve = job.command.argv[job.command.argv.index("serve") :]
     command = replace(job.command, argv=(*launcher.program(), *serve))
@@ -221,7 +221,7 @@ class _Running:
         """As everywhere, the first start on a host is run twice, and only the second counts."""
         caches = None if self._wanted.simulated else caches_of(self._wanted.fingerprint, default_root())
         if caches is not None and caches.is_cold():
-            self._told.put(Note("the first start on this host fills the caches; its measurement is discarded"))
+            self._told.put(Note(COLD))
             outcome = await self._once(self._job.discarded())
             if not isinstance(outcome, Measured):
                 return outcome

@@ -14,6 +14,8 @@ from tuner.errors import UsageError
 from tuner.types import Fingerprint
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
+#: What is said of the first start on a host, which is run twice.
+COLD = "the first start on this host fills the caches; its measurement is discarded"
 
 
 @dataclass(frozen=True, slots=True)

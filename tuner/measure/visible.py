@@ -13,6 +13,9 @@ from dataclasses import dataclass
 
 from tuner.types import DetectedGpu
 
+#: The environment variable that says which GPUs a CUDA program sees.
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visible:

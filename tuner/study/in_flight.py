@@ -69,6 +69,11 @@ class InFlight:
         """Of the trials."""
         return [flight.attempt.proposal for flight in self._flights.values() if not flight.attempt.is_check]
 
+    @property
+    def searched(self) -> int:
+        """How many of them the search proposed."""
+        return sum(proposal.baseline is None for proposal in self.proposals)
+
     def has_equal(self, attempt: Attempt) -> bool:
         """Whether the same server is being launched."""
         return any(equals(flight.attempt, attempt) for flight in self._flights.values())

@@ -11,11 +11,13 @@ from pathlib import Path
 from tuner import interrupts
 from tuner.decide.early import Outdo
 from tuner.errors import RunError, StorageError
+from tuner.launch.caches import COLD
 from tuner.launch.effective import effective_settings
 from tuner.launch.engine import Engine
 from tuner.launch.job import Job, Probe, Turns, at_once
 from tuner.launch.processes import end_session
 from tuner.launch.vllm import Launch, Seen
+from tuner.measure.visible import VISIBLE
 from tuner.record.store import Store
 from tuner.space.parallel import gpus_of
 from tuner.study.clock import Clock, SystemClock
@@ -23,8 +25,6 @@ from tuner.study.lease import abandoned, me
 from tuner.study.setup import Setup
 from tuner.study.watch import Watch
 from tuner.types import Command, Measured, Outcome, Params, ProcessId
-
-_VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 class _Recorder:
@@ -117,7 +117,7 @@ def run_recorded(
     if is_short:
         return _run(setup, job.discarded(), store, watch, number, seen)
     if setup.caches.is_cold():
-        watch.note("the first start on this host fills the caches; its measurement is discarded")
+        watch.note(COLD)
         outcome = _run(setup, job.discarded(), store, watch, number, seen)
         if not isinstance(outcome, Measured):
             return outcome
@@ -127,9 +127,9 @@ def run_recorded(
 
 def _seeing(variables: Mapping[str, str], gpus: int | None) -> Mapping[str, str]:
     """The variables of a launch, which of the GPUs that they show it show the first so many."""
-    if gpus is None or _VISIBLE not in variables:
+    if gpus is None or VISIBLE not in variables:
         return variables
-    return {**variables, _VISIBLE: ",".join(variables[_VISIBLE].split(",")[:gpus])}
+    return {**variables, VISIBLE: ",".join(variables[VISIBLE].split(",")[:gpus])}
 
 
 def started_with(setup: Setup, number: int, resolved: Params) -> Params:

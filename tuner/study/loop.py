@@ -172,7 +172,7 @@ class _Search:
         kept = self._neighbours.keeps_free(self._finished, self._left())
         if self._is_over or flying.free <= kept or any(one.is_default for one in flying.proposals):
             return False
-        launched, begun = self._launched(), sum(one.baseline is None for one in flying.proposals)
+        launched, begun = self._launched(), flying.searched
         if len(launched) + begun >= self._ending.limit and self._hand_settings(flying) is None:
             return False
         if len(launched) >= _GIVE_UP_AFTER and all(isinstance(t.outcome, Failed) for t in launched):
@@ -245,7 +245,7 @@ class _Search:
         self._store.check_held(self._setup.study)
         if (hand := self._hand_settings(flying)) is not None:
             return hand
-        winner, names = self._ending.last(self._finished, sum(one.baseline is None for one in begun))
+        winner, names = self._ending.last(self._finished, flying.searched)
         wished = {name: value for name, value in winner.params.items() if name not in names} if winner else None
         proposal = self._proposing.next(self._known(), wished, begun)
         if proposal is None:

@@ -19,7 +19,7 @@ from tuner.launch.engine import EngineInfo
 from tuner.launch.job import RunTrial
 from tuner.launch.vllm import VllmLauncher
 from tuner.measure.gpu import tells_energy
-from tuner.measure.visible import visible
+from tuner.measure.visible import VISIBLE, visible
 from tuner.predict.prediction import Calibration
 from tuner.propose.enumeration import check_finite
 from tuner.space.files import load_space, space_for
@@ -37,8 +37,6 @@ from tuner.study.speculation import speculative_space
 from tuner.study.trial import run_trial
 from tuner.types import DetectedGpu, Fingerprint, Params, Workload
 from tuner.workload.presets import max_tokens, workload_hash
-
-_VARIABLE = "CUDA_VISIBLE_DEVICES"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +118,7 @@ def choose_space(options: Options, detected: Sequence[DetectedGpu]) -> SearchSpa
     space = space.with_quantized_models(quantized_models(options))
     fixed = {} if options.max_model_len is None else {"max_model_len": options.max_model_len}
     space = space.with_fixed({**engine_arguments(options), **fixed}).with_groups(groups_of(options))
-    if (seen := visible(detected, os.environ.get(_VARIABLE)).gpus) and options.engine == "vllm":
+    if (seen := visible(detected, os.environ.get(VISIBLE)).gpus) and options.engine == "vllm":
         space = within(space, len([*takewhile(lambda gpu: gpu.name == seen[0].name, seen)]))
     space = space if options.engine == "replay" else speculative_space(space, options, workload_of(options))
     return lossless(space) if options.lossless else space
@@ -334,7 +332,7 @@ def _check_engine(options: Options, space: SearchSpace, python: Path, info: Engi
 
 def _first_visible(detected: Sequence[DetectedGpu]) -> DetectedGpu | None:
     """The card that a CUDA program uses; None on a machine without any. Raises UsageError where all are hidden from it."""
-    seen = visible(detected, os.environ.get(_VARIABLE))
+    seen = visible(detected, os.environ.get(VISIBLE))
     if seen.hidden:
         raise UsageError(f"{seen.hidden}: name one of them there, unset it, or give --gpu cpu")
     return seen.gpus[0] if seen.gpus else None
@@ -342,7 +340,7 @@ def _first_visible(detected: Sequence[DetectedGpu]) -> DetectedGpu | None:
 
 def _with_own_memory(space: SearchSpace, detected: Sequence[DetectedGpu]) -> SearchSpace:
     """With the memory that this very card has, where it is here: a driver keeps more or less of it, a MIG slice has a part."""
-    first = next(iter(visible(detected, os.environ.get(_VARIABLE)).gpus), None)
+    first = next(iter(visible(detected, os.environ.get(VISIBLE)).gpus), None)
     if first is None or first.usable_bytes is None or not space.gpu.is_called(first.name):
         return space
     return space.with_memory(first.usable_bytes)
@@ -350,16 +348,16 @@ def _with_own_memory(space: SearchSpace, detected: Sequence[DetectedGpu]) -> Sea
 
 def seen_gpus(space: SearchSpace, detected: Sequence[DetectedGpu]) -> tuple[DetectedGpu, ...]:
     """Those that a CUDA program sees; none where the space is for the CPU."""
-    return visible(detected, os.environ.get(_VARIABLE)).gpus if space.gpu.names else ()
+    return visible(detected, os.environ.get(VISIBLE)).gpus if space.gpu.names else ()
 
 
 def _gpus_of_a_trial(space: SearchSpace, detected: Sequence[DetectedGpu]) -> tuple[DetectedGpu, ...]:
     """The first of the visible GPUs, as many as the largest parallel sizes need. Raises UsageError where fewer are visible."""
     if not space.gpu.names:
         return ()
-    seen, count = visible(detected, os.environ.get(_VARIABLE)), most_gpus(space)
+    seen, count = visible(detected, os.environ.get(VISIBLE)), most_gpus(space)
     if seen.gpus and count > len(seen.gpus):
         asked = ", ".join(f"{name} {size}" for name in SIZES if (size := space.fixed.get(name, 1)) != 1)
-        why = f" ({_VARIABLE} ends at {seen.cut!r}, which names none)" if seen.cut is not None else ""
+        why = f" ({VISIBLE} ends at {seen.cut!r}, which names none)" if seen.cut is not None else ""
         raise UsageError(f"{asked} needs {count} GPUs and {len(seen.gpus)} can be seen{why}")
     return seen.gpus[:count]

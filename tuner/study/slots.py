@@ -9,14 +9,12 @@ from tuner.execute.places import few_cores, slots_of
 from tuner.execute.slot import Slot
 from tuner.launch.caches import Unused
 from tuner.measure.topology import topology
+from tuner.measure.visible import VISIBLE
 from tuner.space.parallel import fixed_gpus, most_gpus, within
 from tuner.study.checks import parallel
 from tuner.study.options import Options
 from tuner.study.setup import Setup
 from tuner.types import DetectedGpu
-
-#: The environment variable that says which cards a CUDA program sees.
-_VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 @contextmanager
@@ -38,6 +36,7 @@ def with_slots(
 def _on_a_cluster(setup: Setup, options: Options, tell: Callable[[str], None]) -> Iterator[Setup]:
     """Each node fills caches of its own, and compiled code is not this host's."""
     from tuner.execute.ray_cluster import connect  # an extra
+    from tuner.execute.ray_connection import AUTO
     from tuner.execute.ray_nodes import simulated_resource
 
     space, is_real = setup.space, options.engine == "vllm"
@@ -49,7 +48,7 @@ def _on_a_cluster(setup: Setup, options: Options, tell: Callable[[str], None]) -
         per_server=most_gpus(space),
         simulated=None if is_real else simulated_resource(space.name),
     )
-    with connect(options.address or "auto", wanted, parallel(options), tell) as slots:
+    with connect(options.address or AUTO, wanted, parallel(options), tell) as slots:
         yield replace(setup, slots=slots, warm=False, caches=Unused(setup.caches.folder))
 
 
@@ -73,5 +72,5 @@ def in_slot(setup: Setup, slot: Slot) -> Setup:
         return setup
     launcher = setup.launcher
     if slot.gpus:
-        launcher = replace(launcher, caches={**launcher.caches, _VISIBLE: ",".join(gpu.uuid for gpu in slot.gpus)})
+        launcher = replace(launcher, caches={**launcher.caches, VISIBLE: ",".join(gpu.uuid for gpu in slot.gpus)})
     return replace(setup, gpus=slot.gpus, run=slot.run or setup.run, launcher=launcher)
