@@ -1,12 +1,16 @@
-"""What tests of the simulated engine share: a server process, and the server without sockets on a clock that they set."""
+"""What tests of the simulated engine share: a server process, the server without sockets on a clock that they set, and what
+whole studies leave in their database.
+"""
 
 import http.client
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -131,3 +135,17 @@ class Stepped:
         self.now_s += max(wait_s, 1e-9)
         self.server.due()
         return True
+
+
+def rows(folder: Path, sql: str) -> list[tuple[Any, ...]]:
+    """What the folder's database has; nothing before it is there."""
+    try:
+        with closing(sqlite3.connect(f"file:{folder / 'tuner.db'}?mode=ro", uri=True)) as database:
+            return database.execute(sql).fetchall()
+    except sqlite3.OperationalError:
+        return []
+
+
+def sessions(folder: Path) -> list[int]:
+    """Those of all servers that the folder's studies have launched."""
+    return [row[0] for row in rows(folder, "SELECT pgid FROM tuner_launch")]

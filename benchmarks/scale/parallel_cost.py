@@ -30,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "search"))
 from catalogue import ENTRIES, Entry
 from expected import Server, server_of
 from loop import Launched, asked, launch, trial_of
+from marks import write_between
 from pool import Pool, key, open_pool, seed_of
 from strategies import check, make
 
@@ -152,8 +153,7 @@ def main() -> None:
     text = "\n".join(table(found, strategies, at_once))
     sys.stdout.write(f"{text}\n")
     if arguments.docs:
-        before, rest = arguments.docs.read_text(encoding="utf-8").split(BEGIN)
-        arguments.docs.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{rest.split(END)[1]}", encoding="utf-8")
+        write_between(arguments.docs, BEGIN, END, text)
 
 
 def searched_for(

@@ -27,6 +27,7 @@ from math import prod
 from pathlib import Path
 
 import optuna  # noqa: TID251  its table is counted
+from marks import write_between
 from samples import measured
 
 from tuner.errors import RunError
@@ -168,8 +169,7 @@ def main() -> None:
             asked.json.write_text(json.dumps(kept, indent=1) + "\n")
     text = "\n".join(table(found))
     if asked.docs:
-        before, rest = asked.docs.read_text(encoding="utf-8").split(BEGIN)
-        asked.docs.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{rest.split(END)[1]}", encoding="utf-8")
+        write_between(asked.docs, BEGIN, END, text)
 
 
 def _kept(path: Path | None) -> dict[Run, Found]:

@@ -1,24 +1,17 @@
 """A whole simulated study with two launches at once, whose defaults seem to be slower beside another."""
 
 import json
-import sqlite3
-from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import commands
 import pytest
+from simulating import rows
 
 from tuner.decide.neighbours import Disturbance, Told
 from tuner.study import neighbours
 
 ASKED = ("--engine", "sim", "--gpu", "t4", "--study", "s", "--trials", "5", "--parallel", "2", "--verify", "0")
 LOAD = ("--users", "4", "--warmup", "5", "--window", "20", "--precision", "0.2", "--stop", "never")
-
-
-def rows(folder: Path, sql: str) -> list[Any]:
-    with closing(sqlite3.connect(folder / "tuner.db")) as database:
-        return database.execute(sql).fetchall()
 
 
 def test_the_defaults_are_launched_again_once_and_then_one_load_runs_at_a_time(

@@ -2,15 +2,14 @@
 
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import commands
 import pytest
+from simulating import rows, sessions
 from waiting import wait_for
 
 from tuner.execute.slot import Slot
@@ -38,20 +37,12 @@ def begin(folder: Path, *more: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, cwd=folder, env=clean, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def rows(folder: Path, sql: str) -> list[tuple[object, ...]]:
-    try:
-        with closing(sqlite3.connect(f"file:{folder / 'tuner.db'}?mode=ro", uri=True)) as database:
-            return database.execute(sql).fetchall()
-    except sqlite3.OperationalError:  # not there yet
-        return []
-
-
 def in_flight(folder: Path) -> int:
     return len(rows(folder, "SELECT 1 FROM tuner_launch WHERE ended_at IS NULL"))
 
 
 def nothing_is_left(folder: Path) -> bool:
-    return not any(members(int(str(row[0]))) for row in rows(folder, "SELECT pgid FROM tuner_launch"))
+    return not any(members(session) for session in sessions(folder))
 
 
 @pytest.mark.parametrize("sampler", ["model", "tpe"])

@@ -5,11 +5,9 @@ import os
 import re
 import shlex
 import signal
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import commands
@@ -17,6 +15,7 @@ import psutil
 import pytest
 import yaml
 from conftest import REPOSITORY
+from simulating import rows, sessions
 from waiting import answers, free_port, wait_for
 
 from tuner.export.formats import EXPORTERS
@@ -43,18 +42,6 @@ def optimize(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]
     done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     return done
-
-
-def rows(folder: Path, sql: str) -> list[tuple[object, ...]]:
-    try:
-        with closing(sqlite3.connect(f"file:{folder / 'tuner.db'}?mode=ro", uri=True)) as database:
-            return database.execute(sql).fetchall()
-    except sqlite3.OperationalError:  # not there yet
-        return []
-
-
-def sessions(folder: Path) -> list[int]:
-    return [int(str(row[0])) for row in rows(folder, "SELECT pgid FROM tuner_launch")]
 
 
 @pytest.fixture(scope="module")
