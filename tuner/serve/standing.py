@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import time
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
 from concurrent.futures import TimeoutError as TooLate
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -54,22 +54,15 @@ class Standings:
         self._pool.submit(os.getpid)  # it needs a second to begin
         self._known: dict[str, tuple[Stamp, Future[Standing]]] = {}
         self._lock = Lock()
+        self._is_closed = False
 
     def of(self, study: str, stamp: Stamp, wait_s: float | None = None) -> Standing | None:
         """None where it is not known within `wait_s` seconds; without them it is waited for."""
         if not stamp.finished:
             return Standing(best=None, verdict=None)
-        with self._lock:
-            known = self._known.get(study)
-            if known is None or known[0] != stamp or (known[1].done() and known[1].exception() is not None):
-                known = self._known[study] = (stamp, self._pool.submit(_standing, study))
         try:
-            return known[1].result(timeout=wait_s)
-        except TooLate:
-            return None
-        except BrokenProcessPool:  # somebody killed it: the next time
-            with self._lock:
-                self._pool = self._made()
+            return self._asked(study, stamp).result(timeout=wait_s)
+        except (TooLate, CancelledError, BrokenProcessPool):  # somebody killed the process, or this ends: the next time
             return None
         except TunerError:  # deleted meanwhile, or a locked database
             if wait_s is None:
@@ -77,9 +70,28 @@ class Standings:
             return None
 
     def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        for process in active_children():
-            process.terminate()
+        """What is under way is given up. Waits for the process: a thread that ends with the interpreter would fail at it."""
+        with self._lock:
+            self._is_closed = True
+            for process in active_children():
+                process.terminate()
+            self._pool.shutdown(cancel_futures=True)
+
+    def _asked(self, study: str, stamp: Stamp) -> Future[Standing]:
+        with self._lock:
+            known = self._known.get(study)
+            if known is None or known[0] != stamp or (known[1].done() and known[1].exception() is not None):
+                known = self._known[study] = (stamp, self._submitted(study))
+            return known[1]
+
+    def _submitted(self, study: str) -> Future[Standing]:
+        if self._is_closed:
+            raise CancelledError
+        try:
+            return self._pool.submit(_standing, study)
+        except BrokenProcessPool:
+            self._pool = self._made()
+            return self._pool.submit(_standing, study)
 
     def _made(self) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(1, get_context("spawn"), _begin, (self._url, os.getpid()))
