@@ -8,6 +8,7 @@ import functools
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from hypothesis import HealthCheck, settings
 from own_postgres import Postgres, postgres, programs
 from serving import vllm
 
+from tuner import interrupts
 from tuner.launch.demo_model import make_demo_model
 
 REPOSITORY = Path(__file__).parents[1]
@@ -73,6 +75,19 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     scheduler = LoadScopeScheduling(config, log)
     scheduler._split_scope = lambda nodeid: "engine" if nodeid in engine() else nodeid.split("::")[0]
     return scheduler
+
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCONT)
+
+
+@pytest.fixture(autouse=True)
+def own_signals() -> Iterator[None]:
+    """Who is interrupted is this test, not the next that this process runs: a command's handlers end with the command."""
+    kept = {number: signal.getsignal(number) for number in _SIGNALS}
+    yield
+    interrupts.heed_signals()  # forgets what was heard
+    for number, handler in kept.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

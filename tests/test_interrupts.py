@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
@@ -11,13 +10,8 @@ from tuner import interrupts
 
 
 @pytest.fixture(autouse=True)
-def heeding() -> Iterator[None]:
-    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+def heeding() -> None:
     interrupts.heed_signals()
-    yield
-    interrupts.heed_signals()  # forgets what was heard
-    for number, handler in kept.items():
-        signal.signal(number, handler)
 
 
 async def interrupted(seen: list[str], number: signal.Signals = signal.SIGINT) -> None:

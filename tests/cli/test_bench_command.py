@@ -35,14 +35,10 @@ APP.command()(compare)
 
 
 @pytest.fixture(autouse=True)
-def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Nothing of this machine's settings in, the commands' signal handlers not out."""
+def as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of this machine's settings."""
     for name in [name for name in os.environ if name.startswith(("TUNER_", "OPENAI_"))]:
         monkeypatch.delenv(name)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,7 @@ import json
 import os
 import re
 import shlex
-import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -59,16 +57,12 @@ LLAMA_70B = LLAMA_8B | {
 
 
 @pytest.fixture(autouse=True)
-def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Few points, nothing of this machine's settings, no process, and the command's signal handlers not out."""
+def as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few points, nothing of this machine's settings, and no process."""
     monkeypatch.setattr(search, "_MOST", 24)
     monkeypatch.setattr(subprocess, "Popen", None)
     for name in [name for name in os.environ if name.startswith("TUNER_")]:
         monkeypatch.delenv(name)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
 
 
 def model(folder: Path, config: dict[str, Any]) -> str:

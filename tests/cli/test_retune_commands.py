@@ -23,12 +23,9 @@ from tuner.workload.stored import stored_workload
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     opened = stored_study(f"sqlite:///{tmp_path / 'tuner.db'}")
     yield opened
     opened.close()
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
 
 
 @pytest.fixture
