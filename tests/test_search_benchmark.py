@@ -110,11 +110,32 @@ def test_ablations_have_fewer_seeds(tmp_path: Path) -> None:
     assert "1 seeds of 1 surfaces" in " ".join(done.stdout.split())
 
 
+def test_what_was_interrupted_goes_on_after_the_last_surface(tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    how = ("--strategies", "random", "--trials", "3", "--seeds", "2", "--json", str(out), "--resume")
+    assert bench("ppas-5090-1", *how).returncode == 0
+    first = json.loads(out.read_text())["surfaces"]
+    both = bench("ppas-5090-1.4", "ppas-5090-1", *how)
+    assert both.returncode == 0, both.stderr
+    assert "ppas-5090-1.4: " in both.stderr
+    assert "ppas-5090-1: " not in both.stderr
+    found = json.loads(out.read_text())["surfaces"]
+    assert [one["name"] for one in found] == ["ppas-5090-1.4", "ppas-5090-1"]
+    assert found[1:] == first
+    more = bench("ppas-5090-1", *how, "--seeds", "3")
+    assert "ppas-5090-1: " in more.stderr
+    out.write_text("[")
+    done = bench("ppas-5090-1", *how)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "is not what --json has written" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("more", "why"),
     [
         (("--strategies", "our"), "there is no strategy our"),
         (("--objective", "ttft_p99"), "ttft_p99_s is missing, which --objective ttft_p99 needs"),
+        (("--resume",), "--resume needs the --json OUT that was written before"),
         (("--seeds", "0"), "--trials, --seeds and --jobs are at least 1"),
     ],
 )

@@ -1,7 +1,7 @@
 """How few launches a search needs: strategies beside each other on surfaces of recorded or simulated launches.
 
     python benchmarks/search --surface FILE --space FILE --strategies ours,tpe,gp,random --trials 40 --seeds 30 --json OUT
-    python benchmarks/search [--docs docs/search.md] [--json OUT] [NAME ...]
+    python benchmarks/search [--docs docs/search.md] [--json OUT [--resume]] [NAME ...]
 
 The first form runs any file that `tuner optimize --engine replay` reads (docs/replay.md), the second those of
 benchmarks/data/search that are answered point by point, or some by name. The defaults are the first launch and count.
@@ -44,13 +44,16 @@ def main() -> None:
         entries = _entries(arguments)
         if arguments.surface is None and arguments.strategies is None:
             strategies = (*_MAIN, *_ABLATIONS)
-        results = [_run(entry, _seeds(entry, strategies, arguments), arguments) for entry in entries]
+        known = _known(arguments)
+        results: list[dict[str, Any]] = []
+        for entry in entries:
+            seeds = _seeds(entry, strategies, arguments)
+            found = next((one for one in known if _says(one, entry, seeds, arguments.trials)), None)
+            results.append(found or _run(entry, seeds, arguments))
+            _keep(results, arguments)
     except TunerError as error:
         sys.stderr.write(f"search: {error}\n")
         sys.exit(2 if isinstance(error, UsageError) else 1)
-    found = results[0] if arguments.surface is not None else {"surfaces": results}
-    if arguments.json:
-        arguments.json.write_text(json.dumps(found, indent=1) + "\n")
     show(results, strategies)
     if arguments.docs:
         document.write(arguments.docs, results, strategies)
@@ -71,6 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--ablation-seeds", type=int, default=10, help="of what each part is worth; 0 for none")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--json", type=Path, metavar="OUT")
+    parser.add_argument(
+        "--resume", action="store_true", help="keep the surfaces that OUT has already, of as many seeds"
+    )
     parser.add_argument("--docs", type=Path, metavar="FILE", help="write the figures into docs/search.md")
     return parser
 
@@ -105,6 +111,34 @@ def _seeds(entry: Entry, strategies: Sequence[str], arguments: argparse.Namespac
     fewer = min(arguments.ablation_seeds, arguments.seeds) if entry.ablates else 0
     asked = {name: fewer if name in _ABLATIONS else arguments.seeds for name in strategies}
     return {name: seeds for name, seeds in asked.items() if seeds}
+
+
+def _known(arguments: argparse.Namespace) -> Sequence[dict[str, Any]]:
+    """What an earlier run, which was interrupted, has kept. Raises UsageError for a file that is none of its own."""
+    if not arguments.resume:
+        return ()
+    if arguments.json is None:
+        raise UsageError("--resume needs the --json OUT that was written before")
+    if not arguments.json.exists():
+        return ()
+    try:
+        found = json.loads(arguments.json.read_text())
+        found = found.get("surfaces", [found])
+        return [one for one in found if one["name"] and one["strategies"]]
+    except (AttributeError, LookupError, OSError, TypeError, ValueError) as error:
+        raise UsageError(f"{arguments.json} is not what --json has written: {error}") from error
+
+
+def _says(found: Mapping[str, Any], entry: Entry, strategies: Mapping[str, int], trials: int) -> bool:
+    """Whether it is of this surface, with as many searches of each strategy."""
+    told = {name: len(one["launches"]) for name, one in found["strategies"].items()}
+    return (found["name"], found["trials"], told) == (entry.name, trials, dict(strategies))
+
+
+def _keep(results: Sequence[Mapping[str, Any]], arguments: argparse.Namespace) -> None:
+    if arguments.json:
+        found = results[0] if arguments.surface is not None else {"surfaces": results}
+        arguments.json.write_text(json.dumps(found, indent=1) + "\n")
 
 
 def _run(entry: Entry, strategies: Mapping[str, int], arguments: argparse.Namespace) -> dict[str, Any]:
