@@ -31,6 +31,24 @@ def test_replicas_are_added_and_time_is_that_of_one() -> None:
     assert moment.total.prefix_hits == 800
 
 
+def test_a_server_that_has_served_more_since_it_was_started_anew_is_another_one() -> None:
+    """Its counters did not go backwards, but began later."""
+    fleet, page = Fleet(longest_gap_s=100), Page()
+    served(page, 10)
+    fleet.take([scrape(page, 0)])
+    served(page, 5)
+    fleet.take([scrape(page, 10)])
+    anew = Page()
+    served(anew, 40)
+    moment = fleet.take([scrape(anew, 20)])
+    assert moment is not None
+    assert (fleet.restarts, moment.total.finished, moment.total.time_s) == (1, 5, 10)
+    served(anew, 1)
+    moment = fleet.take([scrape(anew, 30)])
+    assert moment is not None
+    assert (fleet.restarts, moment.total.finished, moment.total.time_s) == (1, 6, 20)
+
+
 def test_a_server_that_was_started_anew_loses_only_what_nobody_saw() -> None:
     fleet, page = Fleet(longest_gap_s=100), Page()
     fleet.take([scrape(page, 0)])

@@ -1,4 +1,6 @@
 import math
+import re
+from pathlib import Path
 
 import pytest
 
@@ -26,6 +28,20 @@ def test_what_was_answered_between_two_pages() -> None:
     assert "itl" not in found.latencies
     assert not after.is_restarted(before)
     assert before.is_restarted(after)
+
+
+def test_a_process_that_has_answered_more_than_the_one_before_is_another_one() -> None:
+    """As vLLM's page tells since when it counts; one that does not is told by its counters."""
+    real = (Path(__file__).parent / "vllm-0.32.0.metrics.txt").read_text()
+    later = re.sub(r"^(vllm:request_success_created.*) 1\.7", r"\1 1.8", real, flags=re.MULTILINE)
+    silent = re.sub(r"^.*_created.*\n", "", real, flags=re.MULTILINE)
+    assert later != real
+    before, after, unknown = (parse_served(page, 0.0, "u") for page in (real, later, silent))
+    assert before.finished == after.finished
+    assert after.is_restarted(before)
+    assert not before.is_restarted(before)
+    assert not unknown.is_restarted(before)
+    assert not after.is_restarted(unknown)
 
 
 def test_quantiles_are_those_of_prometheus() -> None:

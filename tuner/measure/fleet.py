@@ -1,14 +1,15 @@
 """Readings of replicas' /metrics in, one after another; what they served together out, as one server that was never restarted.
 
-Counters that go backwards are those of a new process: what was counted between the last reading of the old one and the first
-of the new one is not known, and that time does not count. A replica that cannot be read for longer than `longest_gap_s` is
-left out for as long. Pure: reads nothing.
+Counters that go backwards, or began later, are those of a new process: what was counted between the last reading of the old
+one and the first of the new one is not known, and that time does not count. A replica that cannot be read for longer than
+`longest_gap_s` is left out for as long. Pure: reads nothing.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from tuner.measure.buckets import Observed
+from tuner.measure.summed import is_later
 from tuner.measure.traffic import Scrape
 
 
@@ -74,7 +75,7 @@ def is_restart(before: Scrape, now: Scrape) -> bool:
         (before.generations.sum, now.generations.sum),
         (before.prefix_queries or 0.0, now.prefix_queries or 0.0),
     )
-    return any(after < earlier for earlier, after in pairs)
+    return is_later(now.began_s, before.began_s) or any(after < earlier for earlier, after in pairs)
 
 
 def _plus(total: Scrape, before: Scrape, now: Scrape) -> Scrape:

@@ -8,9 +8,10 @@ from prometheus_client.samples import Sample
 
 from tuner.errors import UsageError
 from tuner.measure.buckets import Observed
-from tuner.measure.summed import summed
+from tuner.measure.summed import is_later, summed
 
-_FINISHED = "vllm:request_success_total"
+_REQUESTS = "vllm:request_success"
+_FINISHED = f"{_REQUESTS}_total"
 _RUNNING = "vllm:num_requests_running"
 _WAITING = "vllm:num_requests_waiting"
 #: By the latency's name in an SLO.
@@ -20,7 +21,7 @@ LATENCIES = {
     "itl": "vllm:inter_token_latency_seconds",
     "e2el": "vllm:e2e_request_latency_seconds",
 }
-_NAMES = (_FINISHED, _RUNNING, _WAITING, *LATENCIES.values())
+_NAMES = (_REQUESTS, _RUNNING, _WAITING, *LATENCIES.values())
 #: Finished, and not answered: the server failed, or its client did not wait for it.
 _UNANSWERED = ("error", "abort")
 
@@ -28,13 +29,15 @@ _UNANSWERED = ("error", "abort")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
     """Since the server's start, summed over engines. `unanswered` of the `finished` got no whole answer. `latencies` are
-    seconds, by the names of LATENCIES; what the server does not count is absent."""
+    seconds, by the names of LATENCIES; what the server does not count is absent. `began_s` is since when it counts, Unix time,
+    None where it does not tell."""
 
     time_s: float
     finished: float
     unanswered: float
     in_flight: float
     latencies: Mapping[str, Observed]
+    began_s: float | None = None
 
     def since(self, earlier: "Served") -> "Served":
         """What was answered between the two; `time_s` is how long that took, `in_flight` by how much it grew."""
@@ -48,11 +51,14 @@ class Served:
                 for name, now in self.latencies.items()
                 if name in earlier.latencies
             },
+            began_s=self.began_s,
         )
 
     def is_restarted(self, earlier: "Served") -> bool:
         """Whether another process counts by now."""
-        return self.finished < earlier.finished or any(
+        if is_later(self.began_s, earlier.began_s) or self.finished < earlier.finished:
+            return True
+        return any(
             name in self.latencies and self.latencies[name].count < before.count
             for name, before in earlier.latencies.items()
         )
@@ -72,6 +78,7 @@ def parse_served(text: str, time_s: float, url: str) -> Served:
         latencies={
             latency: observed for latency, name in LATENCIES.items() if (observed := found.histogram(name)) is not None
         },
+        began_s=found.began(_REQUESTS),
     )
 
 

@@ -19,10 +19,20 @@ class Summed:
     values: Mapping[str, float]
     bounds: Mapping[str, Mapping[float, float]]
 
+    def began(self, name: str) -> float | None:
+        """Since when a counter counts, Unix time in seconds: another time is another process's. None where it is not told, as
+        by a server with several API servers."""
+        return min((sample.value for sample in self.samples if sample.name == f"{name}_created"), default=None)
+
     def histogram(self, name: str) -> Observed | None:
         """None where it is absent, or lacks its last bucket."""
         at_most = self.bounds.get(name, {})
         return Observed(at_most=at_most, sum=self.values.get(f"{name}_sum", 0.0)) if math.inf in at_most else None
+
+
+def is_later(began_s: float | None, earlier_s: float | None) -> bool:
+    """Whether what began then is another process; False where one of them does not tell."""
+    return began_s is not None and earlier_s is not None and began_s > earlier_s
 
 
 def summed(text: str, names: tuple[str, ...], url: str) -> Summed:

@@ -15,14 +15,15 @@ from tuner.measure.buckets import Observed, fitted, nearly_all_above
 from tuner.measure.summed import summed
 from tuner.types import Histogram, SharedPrefix
 
-_FINISHED = "vllm:request_success_total"
+_REQUESTS = "vllm:request_success"
+_FINISHED = f"{_REQUESTS}_total"
 _RUNNING = "vllm:num_requests_running"
 _WAITING = "vllm:num_requests_waiting"
 _QUERIES = "vllm:prefix_cache_queries_total"
 _HITS = "vllm:prefix_cache_hits_total"
 _PROMPTS = "vllm:request_prompt_tokens"
 _GENERATIONS = "vllm:request_generation_tokens"
-_NAMES = (_FINISHED, _RUNNING, _WAITING, _QUERIES, _HITS, _PROMPTS, _GENERATIONS)
+_NAMES = (_REQUESTS, _RUNNING, _WAITING, _QUERIES, _HITS, _PROMPTS, _GENERATIONS)
 #: Counts are dispersed over intervals of about so many requests, and over at least so many intervals.
 _INTERVAL_REQUESTS = 10
 _INTERVALS = 20
@@ -35,7 +36,8 @@ _TOO_SHORT = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scrape:
-    """One reading of /metrics, summed over engines. The gauges and the prefix cache's counters are None where absent."""
+    """One reading of /metrics, summed over engines. The gauges, the prefix cache's counters and since when it counts (Unix
+    time) are None where absent."""
 
     time_s: float
     finished: float
@@ -45,6 +47,7 @@ class Scrape:
     prefix_hits: float | None
     prompts: Observed
     generations: Observed
+    began_s: float | None = None
 
     @property
     def arrived(self) -> float | None:
@@ -95,6 +98,7 @@ def parse(text: str, time_s: float, url: str) -> Scrape:
         prefix_hits=values.get(_HITS),
         prompts=prompts,
         generations=generations,
+        began_s=found.began(_REQUESTS),
     )
 
 
