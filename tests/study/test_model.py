@@ -1,6 +1,7 @@
 """What a study's model of its server says before each launch, and learns from those before, where the truth is known: on a host
 that is the model with other rates, and noise. Nothing is launched; tests/sim/test_predicted_study.py launches."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import process_time
@@ -9,14 +10,16 @@ import pytest
 from modelled_host import Host, measured, nobody, off, setup_of
 from samples import trial as a_trial
 
+from tuner.predict.advise.case import Case
 from tuner.predict.advise.region import draw
 from tuner.predict.prediction import Calibration
 from tuner.predict.step import Rates
 from tuner.predict.uncertainty import Known
+from tuner.study import learning
 from tuner.study.model import ServerModel
 from tuner.study.options import Options
 from tuner.study.setup import Setup, choose_space
-from tuner.types import Failed, FailureKind, LoadMetrics, Mark, Measured, Params
+from tuner.types import Failed, FailureKind, LoadMetrics, Mark, Measured, Params, Trial
 
 SLOW = Calibration(rates=replace(Rates(), host=1.8, launch=1.8, front=1.8))
 #: On an H200 a small model is limited by its host.
@@ -201,6 +204,24 @@ def test_failures_and_faults_of_the_model_stop_nothing(monkeypatch: pytest.Monke
 
 def test_a_study_that_is_not_to_be_predicted_is_not() -> None:
     assert ServerModel(replace(setup_of(), calibration=None), nobody).predict({}, ()) is None
+
+
+def test_what_a_study_learns_takes_less_and_less_of_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each trial is another than was foretold; still, of 300 only some are learned from anew, of the first ten each."""
+    host, learned = Host(setup_of(), SLOW), list[int]()
+    model = ServerModel(host.setup, nobody)
+
+    def counted(case: Case, trials: Sequence[Trial], start: Calibration, before: Calibration) -> Calibration:
+        learned.append(len(trials))
+        return before
+
+    monkeypatch.setattr(learning, "_calibrated", counted)
+    first = host.trial(0, {})
+    for count in range(1, 301):
+        model.learn([replace(first, number=number, is_default=not number, predicted=None) for number in range(count)])
+    assert learned[:10] == list(range(1, 11))
+    assert len(learned) < 45
+    assert learned[-1] > 300 / 1.2
 
 
 @pytest.mark.parametrize(("gpu", "users"), [("h200", 64), ("t4", 256), ("h200", 1000)])

@@ -2,6 +2,7 @@
 trial that meets all. Pure.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 
 from tuner.decide.objective import Objective
@@ -25,8 +26,8 @@ def score(trial: Trial, objective: Objective) -> float | None:
 
 def usual_start(trials: Sequence[Trial]) -> str:
     """How most servers of a search came to be: "warm" (forked) or "plain"."""
-    starts = [trial.outcome.start for trial in trials if isinstance(trial.outcome, Measured)]
-    return max(starts, key=starts.count, default="plain")
+    starts = Counter(trial.outcome.start for trial in trials if isinstance(trial.outcome, Measured))
+    return max(starts, key=starts.__getitem__, default="plain")
 
 
 def rank(trials: Sequence[Trial], objective: Objective) -> list[Trial]:

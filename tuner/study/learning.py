@@ -21,6 +21,8 @@ REQUESTS = 200
 _WORK, _PREDICTIONS = 30_000, 13
 #: A trial that was predicted as closely as this, in throughput and TPOT, teaches nothing: launches differ by that.
 _CLOSE = 0.03
+#: It is learned again from so many times as many trials as before.
+_MORE = 1.1
 #: Measurements that say something of others than the server, or of a part of a window.
 _UNFIT = frozenset(
     (Mark.CLIENT_BOUND, Mark.GPU_SHARED, Mark.THROTTLED, Mark.OTHER_LENGTHS, Mark.BUNCHED, Mark.STOPPED_EARLY)
@@ -29,11 +31,14 @@ _UNFIT = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """A calibration, the measured trials that it may learn from, and how many trials had ended then."""
+    """A calibration and of how many trials it was made, the measured trials that it may learn from, how many trials had ended
+    then, and whether one of them was predicted badly since."""
 
     calibration: Calibration
     fit: tuple[Trial, ...] = ()
     ended: int = 0
+    taught: int = 0
+    is_due: bool = False
 
     def launches(self, params: Params) -> int:
         """That say something of these settings: none where a word or a switch of them was never launched."""
@@ -60,20 +65,25 @@ def ratio_of(trial: Trial, metric: str, known: str, objective: Objective) -> flo
 
 
 def learned_of(case: Case, finished: Sequence[Trial], before: Learned) -> Learned:
-    """From all that was measured so far; as it was where the newest were predicted as well as launches repeat."""
-    fit = [trial for trial in finished if _teaches(case, trial, finished)]
-    new = [trial for trial in finished[before.ended :] if trial in fit]
-    now = replace(before, fit=tuple(fit), ended=len(finished))
-    if not new or all(_is_close(trial, case.objective) for trial in new):
+    """From all that was measured so far; as it was where all that is new was predicted as well as launches repeat, and until
+    that is a tenth more: what a study spends on it grows with the logarithm of its trials."""
+    start = usual_start(finished)
+    teaching = [_teaches(case, trial, start, finished) for trial in finished]
+    fit = tuple(trial for trial, teaches in zip(finished, teaching, strict=True) if teaches)
+    new = [trial for trial, teaches in zip(finished[before.ended :], teaching[before.ended :], strict=True) if teaches]
+    is_due = before.is_due or not all(_is_close(trial, case.objective) for trial in new)
+    now = replace(before, fit=fit, ended=len(finished), is_due=is_due)
+    if not is_due or before.taught <= len(fit) < _MORE * before.taught:
         return now
     memory = calibrate_memory(case.shape, case.space.gpu, list(_observed(case, fit)), case.version)
-    start = replace(case.calibration, memory=memory)
-    return replace(now, calibration=_calibrated(case, fit, start, before.calibration))
+    begin = replace(case.calibration, memory=memory)
+    found = _calibrated(case, fit, begin, before.calibration)
+    return replace(now, calibration=found, taught=len(fit), is_due=False)
 
 
-def _teaches(case: Case, trial: Trial, finished: Sequence[Trial]) -> bool:
+def _teaches(case: Case, trial: Trial, start: str, finished: Sequence[Trial]) -> bool:
     outcome = trial.outcome
-    if not isinstance(outcome, Measured) or outcome.start != usual_start(finished) or _UNFIT & {*outcome.marks}:
+    if not isinstance(outcome, Measured) or outcome.start != start or _UNFIT & {*outcome.marks}:
         return False
     return not without_formula(trial.params, finished) and case.shape_for(trial.params) is case.shape
 
