@@ -42,8 +42,8 @@ def arm(moment: str) -> None:
     """Put the death where the moment is: a phase that the watch is told, or a method."""
     phase, begin, finish, is_gone = TerminalWatch.phase, Store.begin, Store.finish, ProcessGroup._is_gone
 
-    def told(watch: TerminalWatch, name: str) -> None:
-        phase(watch, name)
+    def told(watch: TerminalWatch, name: str, trial: int | None = None) -> None:
+        phase(watch, name, trial)
         if name == PHASES.get(moment):
             threading.Thread(target=die_later, args=(moment,)).start()
 

@@ -17,6 +17,7 @@ from metrics_page import PageServer
 from record_samples import STUDY
 from retuning import WORKLOAD, UsedServer, stored_study, trial
 from simulating import MODEL, simulated
+from waiting import in_a_calm_moment
 
 from tuner.decide.drift import Change, Quantity
 from tuner.errors import RunError, UsageError
@@ -45,6 +46,7 @@ def watched(urls: list[str], tuned: Tuned, count: int, told: list[str] | None = 
     return list(looks([f"{url}/metrics" for url in urls], tuned, asked, lines.append))
 
 
+@in_a_calm_moment
 def test_traffic_that_does_not_change_is_no_drift(tuned: Tuned) -> None:
     with PageServer(UsedServer().answer) as server:
         seen = watched([server.url], tuned, 25)

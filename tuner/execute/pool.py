@@ -20,20 +20,13 @@ class Pool:
     """Use as a context manager: what runs when it ends is cancelled, and waited for."""
 
     def __init__(self, slots: Sequence[Slot]) -> None:
-        self.slots = tuple(slots)
         self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
         self._running: set[Future[Any]] = set()
         self._threads = [
-            threading.Thread(target=self._work, args=(slot,), name=f"slot-{slot.number}", daemon=True)
-            for slot in self.slots
+            threading.Thread(target=self._work, args=(slot,), name=f"slot-{slot.number}", daemon=True) for slot in slots
         ]
         for thread in self._threads:
             thread.start()
-
-    @property
-    def free(self) -> int:
-        """How many slots have nothing to do."""
-        return len(self.slots) - sum(not future.done() for future in self._running)
 
     def submit(self, call: Callable[[Slot], Found]) -> "Future[Found]":
         """What `call` makes of the next slot that is free. A server that it starts has the slot's cores and no others."""
