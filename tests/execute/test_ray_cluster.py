@@ -27,7 +27,7 @@ from tuner.execute.messages import Wanted
 from tuner.execute.pool import Pool
 from tuner.execute.ray_cluster import connect, slots_of
 from tuner.execute.ray_connection import connection
-from tuner.execute.ray_nodes import cards_of, simulated_resource
+from tuner.execute.ray_nodes import simulated_resource
 from tuner.execute.slot import Slot
 from tuner.launch.job import Job
 from tuner.launch.processes import is_alive, members
@@ -206,11 +206,6 @@ def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UsageError, match=r"pip install 'tuner\[ray\]'"):
         connection("auto").__enter__()
-
-
-def test_the_cards_of_a_cluster_are_counted(cluster: Any) -> None:
-    found = cards_of(cluster.address)
-    assert found[CARD] == 1
 
 
 def test_ray_leaves_our_signals_and_output_alone(cluster: Any, capfd: pytest.CaptureFixture[str]) -> None:

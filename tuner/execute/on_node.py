@@ -53,11 +53,6 @@ def report(wanted: Wanted) -> NodeReport:
     return NodeReport(gpus=found, driver=driver, time_s=time.time(), unfit=None if wanted.simulated else _unfit(wanted))
 
 
-def cards_only() -> NodeReport:
-    """What this node has, for whom no study is known yet."""
-    return NodeReport(gpus=tuple(detect()), time_s=time.time())
-
-
 def run_on_node(job: Job, wanted: Wanted, cards: Sequence[str], node: str, address: str) -> Iterator[Told]:
     """Run it on `cards`, which are numbers or UUIDs as in CUDA_VISIBLE_DEVICES. However that ends, no server is left."""
     forget_scheduler()

@@ -4,7 +4,6 @@ A node is asked by a task that takes none of its cards and cores, so that it wai
 """
 
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
@@ -13,7 +12,7 @@ from typing import Any
 from tuner import __version__
 from tuner.execute.messages import NodeReport, Wanted
 from tuner.execute.on_node import is_wanted
-from tuner.execute.ray_connection import Node, connection, nodes
+from tuner.execute.ray_connection import Node, nodes
 from tuner.space.gpus import canonical_name
 
 #: A launch needs a core for the server and one for its load.
@@ -27,18 +26,6 @@ _SIMULATED = "simulated-"
 def simulated_resource(space: str) -> str:
     """What a node with simulated cards of that search space is started with: `ray start --resources '{"simulated-t4": 2}'`."""
     return f"{_SIMULATED}{space}"
-
-
-def cards_of(address: str) -> Mapping[str, int]:
-    """How many cards of each model the cluster has, and of each resource of simulated cards: a study is of one of them."""
-    found: Counter[str] = Counter()
-    with connection(address) as ray:
-        there = nodes(ray)
-        for node, answer in zip(there, _reports(ray, there, None), strict=True):
-            found.update({name: int(n) for name, n in node.resources.items() if name.startswith(_SIMULATED)})
-            if isinstance(answer, NodeReport):
-                found.update([gpu.name for gpu in answer.gpus][: int(node.resources.get("GPU", 0))])
-    return dict(found)
 
 
 def complaint(node: Node, answer: "NodeReport | str", wanted: Wanted, sent_s: float, received_s: float) -> str | None:
@@ -106,7 +93,7 @@ def room(node: Node, wanted: Wanted) -> int:
     return room if wanted.cards or wanted.simulated else min(room, 1)
 
 
-def _reports(ray: ModuleType, there: Sequence[Node], wanted: Wanted | None) -> list[NodeReport | str]:
+def _reports(ray: ModuleType, there: Sequence[Node], wanted: Wanted) -> list[NodeReport | str]:
     """What each node says of itself, or why it says nothing. Takes no cards and no cores, so that it waits for no other job."""
     look = _looking(_installed(), ray.cloudpickle.dumps(wanted))
     task = ray.remote(num_cpus=0, max_retries=0)(look)
@@ -128,10 +115,9 @@ def _looking(expected: str, packed: bytes) -> Callable[[], Any]:
             return f"tuner is not installed there: pip install 'tuner[ray]=={expected}' in Ray's environment"
         if found != expected:
             return f"it has tuner {found} and this is {expected}: install the same"
-        from tuner.execute.on_node import cards_only, report
+        from tuner.execute.on_node import report
 
-        wanted = pickle.loads(packed)
-        return cards_only() if wanted is None else report(wanted)
+        return report(pickle.loads(packed))
 
     return look
 
