@@ -11,7 +11,7 @@ from samples import failed, measured, seconds
 from tuner.decide.objective import OBJECTIVES
 from tuner.decide.slo import parse_slo
 from tuner.propose.prior import CAUSE, ERROR, LAUNCH, STARTUP, TOOK
-from tuner.propose.told import cause_of, missed, told
+from tuner.propose.told import Made, cause_of, missed, told
 from tuner.types import Failed, FailureKind, Measured, Proposal
 
 FIRST = Proposal(number=0, params=DEFAULTS, is_default=True)
@@ -51,6 +51,23 @@ def test_failures_that_differ_in_numbers_have_one_cause() -> None:
     causes = {cause_of(Failed(kind=FailureKind.OUT_OF_MEMORY, message=text)) for text in texts}
     assert causes == {"out of memory: CUDA out of memory: tried . GiB"}
     assert cause_of(Failed(kind=FailureKind.CRASHED, message="")) == "crashed: "
+
+
+def test_what_was_made_of_a_trial_is_made_again_only_where_it_would_be_another() -> None:
+    made, words, first = Made(), words_of(), ended(FIRST, measured())
+    (one,) = told([first], (), words, made)
+    assert told([first], [Proposal(number=1, params=DEFAULTS, is_default=False)], words, made)[0] is one
+    assert told([first], (), words) == [one]
+    slow = replace(first, outcome=measured(output_throughput=1.0))
+    (other,) = told([slow], (), words, made)
+    assert other.value == 1.0
+    forked = [ended(replace(FIRST, number=n), replace(measured(), start="warm")) for n in (1, 2)]
+    assert told([slow, *forked], (), words, made) == told([slow, *forked], (), words)  # most are forked: FAIL
+    name = "long_prefill_token_threshold"
+    widened = [Proposal(number=3, params={**DEFAULTS, name: 777}, is_default=False)]
+    found = told([slow, *forked], widened, words, made)
+    assert found[:3] == told([slow, *forked], widened, words)[:3]
+    assert 777 in found[0].distributions[name].choices  # type: ignore[attr-defined]
 
 
 def test_a_failure_has_no_value_and_outweighs_every_slo() -> None:

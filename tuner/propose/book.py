@@ -13,7 +13,7 @@ from tuner.errors import StorageError, UsageError
 from tuner.patience import Patience
 from tuner.propose.shown import Shown, show
 from tuner.propose.storage import OURS, quiet, storage
-from tuner.propose.told import Words, directions, told
+from tuner.propose.told import Made, Words, directions, told
 from tuner.types import Proposal, Trial
 
 #: optuna-dashboard 0.21 reads constraints only from this attribute of a trial, not from Optuna 5's own.
@@ -33,7 +33,7 @@ class Book:
         """Open Optuna's tables. Raises StorageError."""
         quiet()
         self._name, self._words, self._tell, self._told = name, words, tell, False
-        self._directions = directions(words)
+        self._directions, self._made = directions(words), Made()
         self._patience = Patience()
         with self._patience.waiting(self._tell):
             self._storage = self._patience.of(lambda: storage(url))
@@ -47,7 +47,7 @@ class Book:
     def write(self, trials: Sequence[Trial], running: Iterable[Proposal] = ()) -> None:
         """Have it say just this. Writing the same again changes nothing. Raises UsageError where a study of that name is
         none of ours, StorageError where others delete it again and again."""
-        ours = told(trials, running, self._words)
+        ours = told(trials, running, self._words, self._made)
         for _ in range(_ATTEMPTS):
             try:
                 self._wait_for(lambda: self._write(ours))

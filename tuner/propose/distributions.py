@@ -42,6 +42,12 @@ class Distributions:
             for name, value in params.items():
                 self._widen(name, value)
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Distributions) and (self._parameters, self._searched) == (
+            other._parameters,
+            other._searched,
+        )
+
     def of(self, params: Params) -> dict[str, BaseDistribution]:
         """One for each setting of the trial, but for what Optuna has none for beside the others: a word for a number, say."""
         found = ((name, self._of(name, params[name])) for name in self._parameters if name in params)

@@ -16,7 +16,7 @@ from tuner.propose.completion import completed, refusal
 from tuner.propose.distributions import is_inside, searched
 from tuner.propose.enumeration import check_finite, every_point, is_finite
 from tuner.propose.prior import Earlier, Prior
-from tuner.propose.samplers import OURS, drawing, ours
+from tuner.propose.samplers import HEEDLESS, OURS, drawing, ours
 from tuner.propose.storage import quiet
 from tuner.propose.told import Words, directions, told
 from tuner.space.search_space import SearchSpace
@@ -133,10 +133,12 @@ class Proposer:
         self, trials: Sequence[Trial], running: Sequence[Proposal], sampler: optuna.samplers.BaseSampler
     ) -> optuna.Study:
         """In memory. Optuna's samplers are not told of a trial outside of what is searched: it would take its parameters out of
-        those that they model together."""
+        those that they model together; and one that heeds no trial is told of none."""
         words = self._words
         study = optuna.create_study(directions=directions(words), sampler=sampler)
         study.set_metric_names([objective.metric for objective in words.objectives])
+        if self._name in HEEDLESS:
+            return study
         every = self._name in OURS
         known = [t for t in trials if every or is_inside(t.params, words.parameters)]
         begun = [p for p in running if every or is_inside(p.params, words.parameters)]

@@ -10,6 +10,8 @@ from tuner.propose.sampler import ModelSampler
 
 #: Those that choose from candidates, learn of trials beside the domain, and say what they expect.
 OURS = ("model", "gp")
+#: Those that draw each point alike, whatever was tried.
+HEEDLESS = ("random",)
 #: Random trials before TPE models anything; with good points enqueued fewer are needed than Optuna's 10.
 _STARTUP_TRIALS = 6
 #: A study's seeds for different trials are so far apart, so that two studies share none of them.

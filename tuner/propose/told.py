@@ -46,8 +46,29 @@ def directions(words: Words) -> list[StudyDirection]:
     return [StudyDirection.MAXIMIZE if o.maximize else StudyDirection.MINIMIZE for o in words.objectives]
 
 
-def told(trials: Sequence[Trial], running: Iterable[Proposal], words: Words) -> list[FrozenTrial]:
-    """All trials of a study, each at the place of its number; a FAIL without settings where a number has none."""
+class Made:
+    """What was made of the trials that have ended: the same again, while nothing that it depends on has changed."""
+
+    def __init__(self) -> None:
+        self._of: tuple[str, Distributions] | None = None
+        self._made: dict[int, tuple[Trial, FrozenTrial]] = {}
+
+    def finished(self, trial: Trial, words: Words, distributions: Distributions, usual: str) -> FrozenTrial:
+        if self._of != (usual, distributions):
+            self._of, self._made = (usual, distributions), {}
+        known, made = self._made.get(trial.number, (None, None))
+        if known is not trial or made is None:
+            made = _finished(trial, words, distributions, usual)
+            self._made[trial.number] = (trial, made)
+        return made
+
+
+def told(
+    trials: Sequence[Trial], running: Iterable[Proposal], words: Words, before: Made | None = None
+) -> list[FrozenTrial]:
+    """All trials of a study, each at the place of its number; a FAIL without settings where a number has none. `before` is what
+    was made of them in the same words."""
+    before = before or Made()
     usual, begun = usual_start(trials), {proposal.number: proposal for proposal in running}
     finished = {trial.number: trial for trial in trials}
     tried = [*(trial.params for trial in trials), *(proposal.params for proposal in begun.values())]
@@ -55,7 +76,7 @@ def told(trials: Sequence[Trial], running: Iterable[Proposal], words: Words) -> 
     found = []
     for number in range(max((*finished, *begun), default=-1) + 1):
         if number in finished:
-            found.append(_finished(finished[number], words, distributions, usual))
+            found.append(before.finished(finished[number], words, distributions, usual))
         elif number in begun:
             params, is_default = begun[number].params, begun[number].is_default
             found.append(_create(TrialState.RUNNING, params, distributions, _of_default(is_default)))
