@@ -44,13 +44,12 @@ def main() -> None:
         entries = _entries(arguments)
         if arguments.surface is None and arguments.strategies is None:
             strategies = (*_MAIN, *_ABLATIONS)
-        known = _known(arguments)
+        seeds = [_seeds(entry, strategies, arguments) for entry in entries]
+        known = _known(entries, seeds, arguments)
         results: list[dict[str, Any]] = []
-        for entry in entries:
-            seeds = _seeds(entry, strategies, arguments)
-            found = next((one for one in known if _says(one, entry, seeds, arguments.trials)), None)
-            results.append(found or _run(entry, seeds, arguments))
-            _keep(results, arguments)
+        for place, entry in enumerate(entries):
+            results.append(known[place] or _run(entry, seeds[place], arguments))
+            _keep([*results, *filter(None, known[place + 1 :])], arguments)
     except TunerError as error:
         sys.stderr.write(f"search: {error}\n")
         sys.exit(2 if isinstance(error, UsageError) else 1)
@@ -113,18 +112,24 @@ def _seeds(entry: Entry, strategies: Sequence[str], arguments: argparse.Namespac
     return {name: seeds for name, seeds in asked.items() if seeds}
 
 
-def _known(arguments: argparse.Namespace) -> Sequence[dict[str, Any]]:
-    """What an earlier run, which was interrupted, has kept. Raises UsageError for a file that is none of its own."""
+def _known(
+    entries: Sequence[Entry], seeds: Sequence[Mapping[str, int]], arguments: argparse.Namespace
+) -> Sequence[dict[str, Any] | None]:
+    """What an earlier run has kept of each surface, None where it has nothing. Raises UsageError for a file that is none of its
+    own."""
     if not arguments.resume:
-        return ()
+        return [None] * len(entries)
     if arguments.json is None:
         raise UsageError("--resume needs the --json OUT that was written before")
     if not arguments.json.exists():
-        return ()
+        return [None] * len(entries)
     try:
-        found = json.loads(arguments.json.read_text())
-        found = found.get("surfaces", [found])
-        return [one for one in found if one["name"] and one["strategies"]]
+        kept = json.loads(arguments.json.read_text())
+        kept = kept.get("surfaces", [kept])
+        return [
+            next((one for one in kept if _says(one, entry, asked, arguments.trials)), None)
+            for entry, asked in zip(entries, seeds, strict=True)
+        ]
     except (AttributeError, LookupError, OSError, TypeError, ValueError) as error:
         raise UsageError(f"{arguments.json} is not what --json has written: {error}") from error
 
