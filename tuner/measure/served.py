@@ -56,12 +56,9 @@ class Served:
 
     def is_restarted(self, earlier: "Served") -> bool:
         """Whether another process counts by now."""
-        if is_later(self.began_s, earlier.began_s) or self.finished < earlier.finished:
-            return True
-        return any(
-            name in self.latencies and self.latencies[name].count < before.count
-            for name, before in earlier.latencies.items()
-        )
+        counts = [(earlier.finished, self.finished)]
+        counts += [(old.count, self.latencies[n].count) for n, old in earlier.latencies.items() if n in self.latencies]
+        return is_later(self.began_s, earlier.began_s) or any(now < before for before, now in counts)
 
 
 def parse_served(text: str, time_s: float, url: str) -> Served:

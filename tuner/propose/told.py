@@ -53,14 +53,11 @@ class Made:
         self._of: tuple[str, Distributions] | None = None
         self._made: dict[int, tuple[Trial, FrozenTrial]] = {}
 
-    def finished(self, trial: Trial, words: Words, distributions: Distributions, usual: str) -> FrozenTrial:
+    def of(self, usual: str, distributions: Distributions) -> dict[int, tuple[Trial, FrozenTrial]]:
+        """Each with what it was made of, by its number, to be added to."""
         if self._of != (usual, distributions):
             self._of, self._made = (usual, distributions), {}
-        known, made = self._made.get(trial.number, (None, None))
-        if known is not trial or made is None:
-            made = _finished(trial, words, distributions, usual)
-            self._made[trial.number] = (trial, made)
-        return made
+        return self._made
 
 
 def told(
@@ -68,15 +65,17 @@ def told(
 ) -> list[FrozenTrial]:
     """All trials of a study, each at the place of its number; a FAIL without settings where a number has none. `before` is what
     was made of them in the same words."""
-    before = before or Made()
     usual, begun = usual_start(trials), {proposal.number: proposal for proposal in running}
     finished = {trial.number: trial for trial in trials}
     tried = [*(trial.params for trial in trials), *(proposal.params for proposal in begun.values())]
     distributions = Distributions(words.parameters, tried)
-    found = []
+    made, found = (before or Made()).of(usual, distributions), []
     for number in range(max((*finished, *begun), default=-1) + 1):
         if number in finished:
-            found.append(before.finished(finished[number], words, distributions, usual))
+            trial = finished[number]
+            if number not in made or made[number][0] is not trial:
+                made[number] = trial, _finished(trial, words, distributions, usual)
+            found.append(made[number][1])
         elif number in begun:
             params, is_default = begun[number].params, begun[number].is_default
             found.append(_create(TrialState.RUNNING, params, distributions, _of_default(is_default)))

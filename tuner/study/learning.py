@@ -68,12 +68,14 @@ def learned_of(case: Case, finished: Sequence[Trial], before: Learned) -> Learne
     """From all that was measured so far; as it was where all that is new was predicted as well as launches repeat, and until
     that is a tenth more: what a study spends on it grows with the logarithm of its trials."""
     start = usual_start(finished)
-    teaching = [_teaches(case, trial, start, finished) for trial in finished]
-    fit = tuple(trial for trial, teaches in zip(finished, teaching, strict=True) if teaches)
-    new = [trial for trial, teaches in zip(finished[before.ended :], teaching[before.ended :], strict=True) if teaches]
+
+    def teaching(trials: Sequence[Trial]) -> tuple[Trial, ...]:
+        return tuple(trial for trial in trials if _teaches(case, trial, start, finished))
+
+    fit, new = teaching(finished), teaching(finished[before.ended :])
     is_due = before.is_due or not all(_is_close(trial, case.objective) for trial in new)
     now = replace(before, fit=fit, ended=len(finished), is_due=is_due)
-    if not is_due or before.taught <= len(fit) < _MORE * before.taught:
+    if not fit or not is_due or before.taught <= len(fit) < _MORE * before.taught:
         return now
     memory = calibrate_memory(case.shape, case.space.gpu, list(_observed(case, fit)), case.version)
     begin = replace(case.calibration, memory=memory)
