@@ -56,8 +56,10 @@ def test_no_drift_is_said_with_exit_code_0(tmp_path: Path) -> None:
         asked = ("--window", "0.2s", "--for", "1s", "--once", "--json", "-")
         done = tuner(tmp_path, "watch", server.url, "--study", "prod", *asked)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["drifted"] is False
-    assert "No drift was found in 5 windows of 0.2s." in done.stderr
+    found = json.loads(done.stdout)
+    assert found["drifted"] is False
+    assert 1 <= found["windows"] <= 5  # fewer where the machine is busy
+    assert f"No drift was found in {found['windows']} window" in done.stderr
 
 
 def test_a_drift_queues_a_study_that_waits_for_its_hours(store: Store, drifted: str, tmp_path: Path) -> None:

@@ -9,18 +9,19 @@ from typing import Any
 
 import pytest
 from record_samples import STUDY
-from samples import failed, measured, trial
+from samples import measured, trial
 
 from tuner.decide.neighbours import Told
 from tuner.decide.objective import OBJECTIVES
+from tuner.errors import LaunchError
 from tuner.execute.slot import Slot
-from tuner.launch.job import RunTrial, Turn, at_once
+from tuner.launch.job import RunTrial, Turn, Turns, at_once
 from tuner.record.neighbours import kept_checked
 from tuner.record.store import Store
 from tuner.study import neighbours as module
 from tuner.study.neighbours import Neighbours
 from tuner.study.trial import run_trial
-from tuner.types import Mark, Measured, Outcome, Trial
+from tuner.types import Failed, FailureKind, Mark, Measured, Outcome, Trial
 
 
 @pytest.fixture
@@ -56,20 +57,40 @@ def defaults(outcome: Outcome | None = None) -> list[Trial]:
     return [trial(0, outcome or served(1000.0), is_default=True)]
 
 
-def check(found: Neighbours, outcome: Outcome, others: int = 2) -> None:
-    """A check whose load is beside those of so many others all the time."""
+def check(found: Neighbours, *outcomes: Measured | Exception, others: int = 2, alone: Measured | None = None) -> None:
+    """The defaults are launched and measured, and their server is loaded again, with these outcomes, beside the loads of so
+    many others all the time."""
+    again = found.begin(40, is_first=True)
+    assert again is not None
+    left, is_over = list(outcomes), asyncio.Event()
 
-    async def load(turns: Any) -> None:
+    async def load() -> None:
+        async with found.turns_of(Slot(number=1))(lambda _: None):
+            await is_over.wait()
+
+    async def reload(turns: Turns) -> Measured:
+        outcome = left.pop(0)
         async with turns(lambda _: None):
             await asyncio.sleep(0.3)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    async def defaults() -> None:
+        async with found.turns_of(Slot(number=0), is_default=True)(lambda _: None) as turn:
+            await asyncio.sleep(0.2)
+        assert turn.others == 0  # they are held
+        await again(alone or served(1000.0), reload, lambda _: None)
+        is_over.set()
 
     async def all_of_them() -> None:
-        loads = [load(found.turns_of(Slot(number=number))) for number in range(others)]
-        await asyncio.gather(*loads, load(found.check))
+        loads = [asyncio.create_task(load()) for _ in range(others)]
+        await asyncio.wait_for(defaults(), 30)
+        await asyncio.gather(*loads)
 
-    assert found.needs_check(defaults(), 40, 2)
     asyncio.run(all_of_them())
-    found.judge(defaults(), outcome)
+    assert left == []
+    found.end(is_first=True)
 
 
 def marked(found: Neighbours) -> bool:
@@ -86,12 +107,16 @@ def marked(found: Neighbours) -> bool:
     return any(turn.may_be_slowed for turn in asyncio.run(two()))
 
 
-def test_a_place_is_kept_once_the_defaults_are_measured_and_used_once_others_run(store: Store) -> None:
-    found, _ = neighbours(store)
+def test_what_an_earlier_run_has_measured_is_launched_again_once_others_run(store: Store) -> None:
+    found, told = neighbours(store)
     assert (found.keeps_free([], 40), found.needs_check([], 40, 0)) == (0, False)
     assert (found.keeps_free(defaults(), 40), found.needs_check(defaults(), 40, 0)) == (1, False)
     assert found.needs_check(defaults(), 40, 2)
+    assert found.begin(40, is_first=False) is not None
     assert (found.keeps_free(defaults(), 40), found.needs_check(defaults(), 40, 2)) == (0, False)  # it is being checked
+    found.end(is_first=False)  # it failed
+    assert told[0].startswith("launches at once may disturb one another: there is no measurement")
+    assert not found.needs_check(defaults(), 40, 2)
 
 
 def test_as_fast_beside_others_all_go_on_at_once_and_unmarked(store: Store) -> None:
@@ -99,7 +124,7 @@ def test_as_fast_beside_others_all_go_on_at_once_and_unmarked(store: Store) -> N
     assert marked(found)
     check(found, served(997.0))
     assert told[0].startswith(
-        "launches at once do not disturb one another: vLLM's defaults, launched again once beside others, were 0.3% slower"
+        "launches at once do not disturb one another: vLLM's defaults, loaded again once beside others, were 0.3% slower"
     )
     assert (found.keeps_free(defaults(), 40), marked(found)) == (0, False)
 
@@ -112,33 +137,32 @@ def test_slower_beside_others_one_load_runs_at_a_time_from_there_on(store: Store
     assert not marked(found)
 
 
-def test_what_is_not_told_apart_is_launched_again_and_then_taken_to_be_disturbed(store: Store) -> None:
+def test_what_is_not_told_apart_is_loaded_again_and_then_taken_to_be_disturbed(store: Store) -> None:
     found, told = neighbours(store)
-    labels = []
-    for _ in range(3):
-        labels.append(found.label)
-        assert told == []
-        check(found, served(960.0))
-    assert labels == ["-neighbours-1", "-neighbours-2", "-neighbours-3"]
-    assert told[0].startswith("launches at once may disturb one another: ")
+    check(found, served(960.0), served(960.0), served(960.0))
+    assert told[0].startswith("launches at once may disturb one another: vLLM's defaults, loaded again 3 times beside")
     assert not found.needs_check(defaults(), 40, 2)
 
 
-def test_a_check_that_failed_or_was_alone_says_nothing(store: Store) -> None:
+@pytest.mark.parametrize("outcome", [served(1000.0), LaunchError(Failed(kind=FailureKind.LOAD_FAILED, message="no"))])
+def test_a_check_that_fails_says_nothing_and_neither_does_one_without_others(
+    store: Store, outcome: Measured | Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found, told = neighbours(store)
-    check(found, served(1000.0), others=0)
-    check(found, failed())
-    check(found, failed())
+    if isinstance(outcome, Measured):
+        monkeypatch.setattr(module, "_PATIENCE_S", 0.2)
+        check(found, others=0)
+    else:
+        check(found, outcome)
     assert "there is no measurement of vLLM's defaults" in told[0]
     kept = kept_checked(store, STUDY.name)
     assert kept is not None
     assert (kept.found.told, kept.found.launches) == (Told.UNCLEAR, 0)
 
 
-@pytest.mark.parametrize("outcome", [failed(), served(1000.0, Mark.CLIENT_BOUND)])
-def test_without_defaults_to_compare_with_nothing_is_launched(store: Store, outcome: Outcome) -> None:
+def test_without_defaults_to_compare_with_nothing_is_loaded(store: Store) -> None:
     found, told = neighbours(store)
-    assert not found.needs_check(defaults(outcome), 40, 2)
+    check(found, alone=served(1000.0, Mark.CLIENT_BOUND))
     assert told[0].startswith("launches at once may disturb one another: there is no measurement")
     assert not marked(found)
 
@@ -165,6 +189,7 @@ def test_another_host_is_checked_again(store: Store, monkeypatch: pytest.MonkeyP
 def test_it_is_not_worth_it_where_little_is_left(store: Store) -> None:
     found, _ = neighbours(store, slots=3)
     assert [found.keeps_free(defaults(), left) for left in (4, 5)] == [0, 1]
+    assert [found.begin(left, is_first=True) is None for left in (4, 5)] == [True, False]
 
 
 def test_one_slot_and_slots_elsewhere_and_recordings_have_no_neighbours(store: Store) -> None:

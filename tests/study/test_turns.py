@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tuner.launch.job import Turn
+from tuner.launch.job import Turn, Turns
 from tuner.study.turns import Loads
 
 
@@ -73,6 +73,57 @@ def test_the_first_come_is_the_first_served_and_a_cancelled_one_leaves_the_queue
         return order
 
     assert asyncio.run(queue()) == [0, 2, 3]
+
+
+def test_one_that_is_alone_waits_for_those_that_run_and_none_begins_before_it_has_ended() -> None:
+    async def seen() -> list[str]:
+        loads, order = Loads(), list[str]()
+
+        async def load(name: str, turns: Turns, load_s: float = 0.2) -> None:
+            async with turns(lambda _: None):
+                order.append(f"{name} begins")
+                await asyncio.sleep(load_s)
+            order.append(f"{name} ends")
+
+        first = asyncio.create_task(load("first", loads.turn, 0.5))
+        await asyncio.sleep(0.1)
+        alone = asyncio.create_task(load("alone", loads.alone))
+        await asyncio.sleep(0.1)
+        await asyncio.gather(first, alone, load("last", loads.turn))
+        return order
+
+    assert asyncio.run(seen()) == [
+        f"{name} {what}" for name in ("first", "alone", "last") for what in ("begins", "ends")
+    ]
+
+
+@pytest.mark.parametrize("ends", ["well", "by failing", "by being cancelled"])
+def test_those_that_are_held_begin_once_one_has_been_alone_however_that_ended(ends: str) -> None:
+    async def seen() -> list[str]:
+        loads, order = Loads(), list[str]()
+        loads.held = True
+
+        async def alone() -> None:
+            async with loads.alone(lambda _: None):
+                order.append("alone")
+                if ends == "by failing":
+                    raise ValueError("the load failed")
+                await asyncio.sleep(0.1 if ends == "well" else 60)
+
+        async def load() -> None:
+            async with loads.turn(lambda _: None):
+                order.append("held")
+
+        held = asyncio.create_task(load())
+        await asyncio.sleep(0.15)
+        lonely = asyncio.create_task(alone())
+        await asyncio.sleep(0.05)
+        if ends == "by being cancelled":
+            lonely.cancel()
+        await asyncio.wait_for(asyncio.gather(held, lonely, return_exceptions=True), 10)
+        return order
+
+    assert asyncio.run(seen()) == ["alone", "held"]
 
 
 def test_a_load_that_fails_gives_its_turn_back() -> None:

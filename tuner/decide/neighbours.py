@@ -1,8 +1,8 @@
-"""The same settings measured alone and beside other launches in; whether these disturb, out: an A/A test. Pure.
+"""One server measured alone and beside other launches in; whether these disturb it, out: an A/A test. Pure.
 
-Each launch is one sample. Its error is what its window leaves open and what launches of the same settings differ by, so one
-launch beside others seldom settles it; what is not settled after a few is taken to be disturbed. Neighbours only slow down, so
-only slower counts.
+Each load is one sample. Its error is what its window leaves open and what launches of the same settings differ by: more than
+loads of one server do, so what is claimed is rather too careful. What is not settled after a few is taken to be disturbed.
+Neighbours only slow down, so only slower counts.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from tuner.types import Mark, Measured
 #: Slower by no more is undisturbed, as far as was seen. By `_RULED_OUT` it must not be in truth either: with less, a trial is
 #: not stopped early that is as good as the best (tuner/decide/early.py).
 TOLERANCE, _RULED_OUT = 0.02, 0.08
-#: So many launches beside others at the most; all looks share the chance to be wrong, in either direction (Bonferroni).
+#: So many loads beside others at the most; all looks share the chance to be wrong, in either direction (Bonferroni).
 MOST_LOOKS = 3
 _LEVEL = 0.10
 #: What was measured so alone is no figure to compare with.
@@ -36,7 +36,8 @@ class Told(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disturbance:
     """By how much launches beside others were slower than alone: 0.03 is 3 %; in truth it is in [low, high] with 90 %, all
-    looks together. The three are None where nothing could be compared. `launches` are those beside others."""
+    looks together. The three are None where nothing could be compared. `launches` is how often the
+    server was loaded beside others."""
 
     told: Told
     slower: float | None = None

@@ -11,7 +11,7 @@ from tuner.decide.objective import Objective
 from tuner.decide.slo import Slo
 from tuner.launch.engine import Engine
 from tuner.launch.vllm import Seen, VllmLauncher
-from tuner.types import Command, DetectedGpu, Endpoint, Outcome, Params, Underway, Workload
+from tuner.types import Command, DetectedGpu, Endpoint, Measured, Outcome, Params, Underway, Workload
 from tuner.types.quality import Quality
 
 _DISCARDED_WINDOW_S = 5.0
@@ -23,9 +23,10 @@ Probe = Callable[[Endpoint, Tell], Coroutine[Any, Any, Quality]]
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Turn:
-    """A load's time on its host. Known at its end: how many `others` of the study were under load beside it, as a mean, and
-    whether it `may_be_slowed` by them."""
+    """A load's time on its host, `is_alone` for one that none may run beside. Known at its end: how many `others` of the study
+    were under load beside it, as a mean, and whether it `may_be_slowed` by them."""
 
+    is_alone: bool = False
     others: float = 0.0
     may_be_slowed: bool = False
 
@@ -39,6 +40,12 @@ def at_once(phase: Tell) -> AbstractAsyncContextManager[Turn]:
     return nullcontext(Turn())
 
 
+#: Loads the server that is up once more, in a turn of these.
+Reload = Callable[[Turns], Coroutine[Any, Any, Measured]]
+#: Is told what a launch measured, and may load its server again before that is stopped.
+Again = Callable[[Measured, Reload, Tell], Coroutine[Any, Any, None]]
+
+
 def _nobody(state: Underway) -> None:
     """Is told how far the load is."""
 
@@ -49,8 +56,8 @@ class Job:
     differ from another launch's; what cannot become as good as `outdo` is not measured to the end; with an `engine` the server
     is forked by it; `timeout_s` is for everything, from the start to the last request; `wait_for_gpu_s` is how long others that
     hold its GPUs' memory are waited for before that; `underway` is told how far the load is; `probe` asks the server questions
-    after its load, in time of its own; the load itself is in a turn of `turns`, and waits for it in nobody's time. `gpu_count`
-    is how many GPUs its server has, also simulated ones; None on the CPU."""
+    after its load, in time of its own, and so is what `again` does with it; the load itself is in a turn of `turns`, and waits
+    for it in nobody's time. `gpu_count` is how many GPUs its server has, also simulated ones; None on the CPU."""
 
     launcher: VllmLauncher
     command: Command
@@ -69,13 +76,14 @@ class Job:
     underway: Callable[[Underway], None] = _nobody
     probe: Probe | None = None
     turns: Turns = at_once
+    again: Again | None = None
 
     def discarded(self) -> "Job":
         """The same with a short load, for a start whose measurement does not count: long enough for what is compiled at first
         use."""
         window_s = min(self.workload.window_s, _DISCARDED_WINDOW_S)
         short = replace(self.workload, window_s=window_s, max_window_s=window_s, find_rate=False)
-        return replace(self, workload=short, outdo=None, probe=None)
+        return replace(self, workload=short, outdo=None, probe=None, turns=at_once, again=None)
 
 
 RunTrial = Callable[[Job, Seen, Tell, Tell], Coroutine[Any, Any, Outcome]]

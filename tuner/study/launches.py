@@ -3,6 +3,7 @@
 In: a setup and a trial's command. Out: the trial's outcome; no process left, or RunError.
 """
 
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -14,7 +15,7 @@ from tuner.errors import RunError, StorageError
 from tuner.launch.caches import COLD
 from tuner.launch.effective import effective_settings
 from tuner.launch.engine import Engine
-from tuner.launch.job import Job, Probe, Turns, at_once
+from tuner.launch.job import Again, Job, Probe, Turns, at_once
 from tuner.launch.processes import end_session
 from tuner.launch.vllm import Launch, Seen
 from tuner.measure.visible import VISIBLE
@@ -25,6 +26,9 @@ from tuner.study.lease import abandoned, me
 from tuner.study.setup import Setup
 from tuner.study.watch import Watch
 from tuner.types import Command, Measured, Outcome, Params, ProcessId
+
+#: Launches that begin at once on a cold host wait for the one that fills its caches.
+_FIRST_START = threading.Lock()
 
 
 class _Recorder:
@@ -81,13 +85,14 @@ def run_recorded(
     is_short: bool = False,
     probe: Probe | None = None,
     turns: Turns = at_once,
+    again: Again | None = None,
     seen: Seen = lambda launch: None,
 ) -> Outcome:
     """Run `command`, which has `params`, as trial `number`, forked by `engine` if there is one; `label` tells further
     launches of the same trial apart in the names of the logs. The first start on a host is run twice; only the second counts.
     Its window ends once it cannot become as good as `outdo`. With `is_short` it is asked whether it starts and serves, not how
-    well. `probe` asks the server questions after its load, which is in a turn of `turns`. `seen` is told of its
-    server.
+    well. `probe` asks the server questions after its load, which is in a turn of `turns`, and `again` may load it again. `seen`
+    is told of its server.
 
     Raises RunError when the log cannot be written, or when a process of the server cannot be killed: nothing else is started
     on the GPU that it may hold.
@@ -113,15 +118,17 @@ def run_recorded(
         underway=watch.underway,
         probe=probe,
         turns=turns,
+        again=again,
     )
     if is_short:
         return _run(setup, job.discarded(), store, watch, number, seen)
-    if setup.caches.is_cold():
-        watch.note(COLD)
-        outcome = _run(setup, job.discarded(), store, watch, number, seen)
-        if not isinstance(outcome, Measured):
-            return outcome
-        setup.caches.mark_warm()
+    with _FIRST_START:
+        if setup.caches.is_cold():
+            watch.note(COLD)
+            outcome = _run(setup, job.discarded(), store, watch, number, seen)
+            if not isinstance(outcome, Measured):
+                return outcome
+            setup.caches.mark_warm()
     return _run(setup, job, store, watch, number, seen)
 
 

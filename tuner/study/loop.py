@@ -18,6 +18,7 @@ from tuner.errors import RunError
 from tuner.execute.slot import Slot
 from tuner.launch.card_lock import holding_cards
 from tuner.launch.engine import Engine
+from tuner.launch.job import Again
 from tuner.launch.vllm import Seen
 from tuner.propose.book import Book
 from tuner.record.aside import reserved, stored_or_kept, take_back
@@ -157,20 +158,20 @@ class _Search:
                     if not self._begin(proposal, flying):
                         break
                 if self._neighbours.needs_check(self._finished, self._left(), len(flying)):
-                    flying.begin(self._check(), self._launch_check)
+                    again = self._neighbours.begin(self._left(), is_first=False)
+                    flying.begin(self._check(), partial(self._launch, None, again))
                 if not flying:
                     return
                 attempt, outcome, place = flying.landed()
-                if attempt.is_check:
-                    self._neighbours.judge(self._finished, outcome)
-                else:
+                if not attempt.is_check:
                     self._finish(trial_of(self._setup, attempt, outcome, place), attempt.promise)
+                if attempt.proposal.is_default:
+                    self._neighbours.end(is_first=not attempt.is_check)
 
     def _may_begin(self, flying: InFlight) -> bool:
-        """Whether another proposal is wanted now. The defaults have the host to themselves: all are compared with them. So has
-        the launch of the best without ballast, whose turn is last."""
-        kept = self._neighbours.keeps_free(self._finished, self._left())
-        if self._is_over or flying.free <= kept or any(one.is_default for one in flying.proposals):
+        """Whether another proposal is wanted now. The launch of the best without ballast, whose turn is last, has the host to
+        itself."""
+        if self._is_over or flying.free <= self._neighbours.keeps_free(self._finished, self._left()):
             return False
         launched, begun = self._launched(), flying.searched
         if len(launched) + begun >= self._ending.limit and self._hand_settings(flying) is None:
@@ -280,10 +281,11 @@ class _Search:
         assert isinstance(attempt.answer, Resolved)
         self._store.begin(self._setup.study, attempt.proposal, attempt.command, attempt.answer, attempt.started_at)
         self._write()
-        flying.begin(attempt, partial(self._launch, self._ending.outdo(proposal, self._finished)))
+        again = self._neighbours.begin(self._left() - 1, is_first=True) if proposal.is_default else None
+        flying.begin(attempt, partial(self._launch, self._ending.outdo(proposal, self._finished), again))
         return True
 
-    def _launch(self, outdo: Outdo | None, attempt: Attempt, slot: Slot, seen: Seen) -> Outcome:
+    def _launch(self, outdo: Outdo | None, again: Again | None, attempt: Attempt, slot: Slot, seen: Seen) -> Outcome:
         """In the thread of the slot."""
         setup, watch = in_slot(self._setup, slot), self._watch.of(attempt.number)
         engine = self._engine if setup.warm and slot.run is None else None
@@ -296,7 +298,9 @@ class _Search:
             attempt.passed,
             engine=engine,
             outdo=outdo,
-            turns=self._neighbours.turns_of(slot),
+            label="-neighbours" if attempt.is_check else "",
+            turns=self._neighbours.turns_of(slot, is_default=attempt.proposal.is_default),
+            again=again,
             seen=seen,
         )
         return self._gate.judged(outcome, setup, is_default=attempt.proposal.is_default)
@@ -307,23 +311,6 @@ class _Search:
         assert defaults is not None
         proposal = Proposal(number=defaults.number, params=defaults.params, is_default=True)
         return replace(asked(self._setup, self._engine, proposal, self._finished), is_check=True)
-
-    def _launch_check(self, attempt: Attempt, slot: Slot, seen: Seen) -> Outcome:
-        """In the thread of the slot."""
-        setup, watch, label = in_slot(self._setup, slot), self._watch.of(attempt.number), self._neighbours.label
-        engine, turns = self._engine if setup.warm else None, self._neighbours.check
-        return run_recorded(
-            setup,
-            self._store,
-            watch,
-            attempt.number,
-            attempt.command,
-            {},
-            engine=engine,
-            label=label,
-            turns=turns,
-            seen=seen,
-        )
 
     def _finish(self, trial: Trial, promise: float | None) -> None:
         """Keep it, and tell it; `promise` is the gain that was expected of it. Raises RunError when it failed for what no other

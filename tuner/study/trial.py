@@ -1,6 +1,7 @@
 """One launch: start the engine, measure it under load, stop it. A command in, an Outcome out; a failed launch is a value."""
 
 import asyncio
+import itertools
 import shutil
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
@@ -10,7 +11,7 @@ from typing import Any
 
 from tuner.errors import LaunchError
 from tuner.launch.host_memory import oom_kills
-from tuner.launch.job import Job, Tell
+from tuner.launch.job import Job, Reload, Tell, Turns
 from tuner.launch.process import ProcessGroup
 from tuner.launch.vllm import Seen, failure_of
 from tuner.load.limits import machine_limits, too_much
@@ -25,6 +26,8 @@ from tuner.types.failure import Whose
 _DYING_S = 5.0
 #: A disk with less is full: the server's next line did not fit.
 _FULL_BYTES = 4096
+#: What tells the prompts of later loads of a launch from those of its trial, and of all others.
+_LATER = 1 << 20
 #: What a forked server may fail by although a plain one starts.
 _MAY_BE_THE_FORKS = (FailureKind.CRASHED, FailureKind.HOST_MEMORY, FailureKind.HOST, FailureKind.ENVIRONMENT)
 #: What a server may end with that cannot write its log.
@@ -74,10 +77,11 @@ async def _attempt(job: Job, seen: Seen, phase: Tell) -> tuple[Outcome, bool]:
             ):
                 ready = True
                 try:
-                    measuring = partial(_measure, job, endpoint, group, workers, phase)
-                    found = await _in_turn(job, clock, measuring, phase)
+                    found = await _in_turn(job, clock, partial(_measure, job, endpoint, group, workers, phase), phase)
+                    clock.reschedule(None)  # the load is what --trial-timeout is for
+                    if job.again is not None:
+                        await job.again(found, _reload(job, endpoint, group, workers, phase), phase)
                     if job.probe is not None:
-                        clock.reschedule(None)  # the load is what --trial-timeout is for
                         found = replace(found, quality=await job.probe(endpoint, phase))
                     return found, ready
                 except LaunchError as error:
@@ -105,6 +109,17 @@ async def _in_turn(
         clock.reschedule(None if end_s is None else end_s + now() - began_s)
         found = await measuring()
     return replace(found, marks=(*found.marks, Mark.NEIGHBOURS)) if turn.may_be_slowed else found
+
+
+def _reload(job: Job, endpoint: Endpoint, group: ProcessGroup, workers: Workers, phase: Tell) -> Reload:
+    """What loads the server again, as it was loaded for the trial, with other prompts each time."""
+    salts = itertools.count(job.salt + _LATER, _LATER)
+
+    async def reload(turns: Turns) -> Measured:
+        async with turns(phase):
+            return await _measure(replace(job, salt=next(salts)), endpoint, group, workers, phase)
+
+    return reload
 
 
 async def _measure(job: Job, endpoint: Endpoint, group: ProcessGroup, workers: Workers, phase: Tell) -> Measured:
