@@ -51,11 +51,17 @@ def _with_vllm(folder: Path, version: str) -> Path:
     return python
 
 
+def _folder(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
 def test_vllm_is_the_nodes_own_and_of_the_studys_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     known = replace(FINGERPRINT, engine_version="0.32.0", model="hub/model")
     monkeypatch.delenv("TUNER_VLLM_PYTHON", raising=False)
     asked = replace(OF_T4, fingerprint=known, python=_with_vllm(tmp_path, "0.32.0"))
     assert report(asked).unfit is None
+    assert report(replace(asked, python=_with_vllm(_folder(tmp_path / "cpu"), "0.32.0+cpu"))).unfit is None
     assert "its vLLM is 0.32.0" in (
         report(replace(asked, fingerprint=replace(known, engine_version="0.33.0"))).unfit or ""
     )

@@ -117,12 +117,17 @@ def _unfit(wanted: Wanted) -> str | None:
         version, expected = _vllm_version(python), wanted.fingerprint.engine_version
     except EngineError as error:
         return f"it has no vLLM: {error}"
-    if version != expected:
+    if _public(version) != _public(expected):
         return f"its vLLM is {version} ({python}) and the study's {expected}: install the same, or set TUNER_VLLM_PYTHON there"
     model = Path(wanted.fingerprint.model)
     if model.is_absolute() and not model.exists():
         return f"it has no model {model}: copy it there, or put it on a disk that all nodes share"
     return None
+
+
+def _public(version: str) -> str:
+    """Without how it was built: `0.32.0+cpu` is what pip calls the vLLM that calls itself 0.32.0."""
+    return version.partition("+")[0]
 
 
 def _vllm_version(python: Path) -> str:
