@@ -220,6 +220,7 @@ def test_ray_leaves_our_signals_and_output_alone(cluster: Any, capfd: pytest.Cap
         with pytest.raises(ray.exceptions.WorkerCrashedError):
             ray.get(dies.remote())
         time.sleep(1)  # its messages come later
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
     assert capfd.readouterr() == ("", "")
 
 

@@ -48,21 +48,30 @@ def connection(address: str) -> Iterator[ModuleType]:
     os.environ |= _QUIET
     ray = _ray()
     _check_address(address)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        ray.init(address=address, namespace="tuner", log_to_driver=False, logging_level="CRITICAL")
+        with _own_signals():
+            ray.init(address=address, namespace="tuner", log_to_driver=False, logging_level="CRITICAL")
     except SystemExit as error:
         raise RunError(f"the Ray cluster at {address} did not answer: see `ray status --address {address}`") from error
     except Exception as error:
         raise RunError(_sentence(address, str(error))) from error
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            for number, handler in handlers.items():
-                signal.signal(number, handler)  # Ray takes SIGTERM
     try:
         yield ray
     finally:
-        ray.shutdown()
+        with _own_signals():
+            ray.shutdown()
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Ray takes SIGTERM when it is connected, and gives it to nobody when it is not."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
 
 
 def nodes(ray: ModuleType) -> list[Node]:
