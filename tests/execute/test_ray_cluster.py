@@ -112,8 +112,15 @@ def setup(**options: float) -> Setup:
 
 
 def wanted(setup: Setup) -> Wanted:
-    python = setup.launcher.python
-    return Wanted(fingerprint=setup.fingerprint, python=python, run=run_trial, simulated=CARD)
+    known = setup.fingerprint
+    return Wanted(
+        fingerprint=known,
+        model=known.model,
+        version=known.engine_version,
+        python=setup.launcher.python,
+        run=run_trial,
+        simulated=CARD,
+    )
 
 
 class Heard:

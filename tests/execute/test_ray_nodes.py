@@ -13,7 +13,8 @@ import pytest
 from samples import FINGERPRINT
 
 from tuner.execute.messages import Logged, NodeReport, Wanted
-from tuner.execute.on_node import LogTail, forget_scheduler, report
+from tuner.execute.node_environment import forget_scheduler
+from tuner.execute.on_node import LogTail, report
 from tuner.execute.ray_cluster import _Cluster
 from tuner.execute.ray_connection import Node, _sentence
 from tuner.execute.ray_nodes import _looking, complaint
@@ -23,7 +24,14 @@ from tuner.types import DetectedGpu
 T4 = DetectedGpu(index=0, uuid="GPU-1", name="Tesla T4", memory_bytes=1, compute_capability=(7, 5), driver="580.1")
 L4 = replace(T4, uuid="GPU-2", name="NVIDIA L4")
 NODE = Node(id="ab", address="10.0.0.5", resources={"CPU": 8, "GPU": 2, "accelerator_type:T4": 1})
-OF_T4 = Wanted(fingerprint=FINGERPRINT, python=Path("/nowhere"), run=run_trial, cards=("Tesla T4",))
+OF_T4 = Wanted(
+    fingerprint=FINGERPRINT,
+    model="hub/model",
+    version="0.32.0",
+    python=Path("/nowhere"),
+    run=run_trial,
+    cards=("Tesla T4",),
+)
 
 
 def test_a_node_that_fits_is_not_complained_of() -> None:
@@ -56,18 +64,22 @@ def _folder(path: Path) -> Path:
     return path
 
 
-def test_vllm_is_the_nodes_own_and_of_the_studys_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    known = replace(FINGERPRINT, engine_version="0.32.0", model="hub/model")
+def test_what_the_user_named_must_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TUNER_VLLM_PYTHON", raising=False)
-    asked = replace(OF_T4, fingerprint=known, python=_with_vllm(tmp_path, "0.32.0"))
+    gone = replace(OF_T4, version=None, python=tmp_path / "gone", is_named=True)
+    assert f"it has no vLLM: --vllm-python names {tmp_path / 'gone'}, which is no file" in (report(gone).unfit or "")
+
+
+def test_vllm_is_the_nodes_own_and_of_the_studys_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TUNER_VLLM_PYTHON", raising=False)
+    asked = replace(OF_T4, python=_with_vllm(tmp_path, "0.32.0"))
     assert report(asked).unfit is None
+    assert "its vLLM is 0.32.0" in (report(replace(asked, version="0.33.0")).unfit or "")
+    assert report(replace(asked, version=None)).unfit is None
     assert report(replace(asked, python=_with_vllm(_folder(tmp_path / "cpu"), "0.32.0+cpu"))).unfit is None
-    assert "its vLLM is 0.32.0" in (
-        report(replace(asked, fingerprint=replace(known, engine_version="0.33.0"))).unfit or ""
-    )
-    here = replace(asked, fingerprint=replace(known, model=str(tmp_path)))
+    here = replace(asked, model=str(tmp_path))
     assert report(here).unfit is None
-    gone = replace(asked, fingerprint=replace(known, model=str(tmp_path / "gone")))
+    gone = replace(asked, model=str(tmp_path / "gone"))
     assert "it has no model" in (report(gone).unfit or "")
     (tmp_path / "own").mkdir()
     monkeypatch.setenv("TUNER_VLLM_PYTHON", str(_with_vllm(tmp_path / "own", "0.31.0")))
@@ -89,13 +101,13 @@ def test_a_launch_asks_for_cards_of_the_studys_model_and_not_for_nodes_that_do_n
 
 
 def test_what_ray_put_into_the_environment_is_taken_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tuner.execute.on_node._of_parent", lambda: {"PATH"})
+    monkeypatch.setattr("tuner.execute.node_environment._of_parent", lambda: {"PATH": ""})
     for name in ("RAY_ADDRESS", "RAY_JOB_ID", "OMP_NUM_THREADS"):
         monkeypatch.setenv(name, "1")
     monkeypatch.setenv("PYTHONBREAKPOINT", "ray.util.rpdb.set_trace")
     forget_scheduler()
     assert not {"RAY_ADDRESS", "RAY_JOB_ID", "OMP_NUM_THREADS", "PYTHONBREAKPOINT"} & os.environ.keys()
-    monkeypatch.setattr("tuner.execute.on_node._of_parent", lambda: {"OMP_NUM_THREADS"})
+    monkeypatch.setattr("tuner.execute.node_environment._of_parent", lambda: {"OMP_NUM_THREADS": "4"})
     monkeypatch.setenv("OMP_NUM_THREADS", "4")
     forget_scheduler()
     assert os.environ["OMP_NUM_THREADS"] == "4"  # the node's own

@@ -24,8 +24,6 @@ RECIPES = REPOSITORY / "docs" / "recipes"
 #: manifest was checked once against the CRD's schema.
 JOB = {
     "entrypoint",
-    "entrypointResources",
-    "entrypointNumGpus",
     "shutdownAfterJobFinishes",
     "backoffLimit",
     "rayClusterSpec",
@@ -88,10 +86,11 @@ def test_the_numbers_and_names_are_those_of_the_code() -> None:
 
 @pytest.mark.ray
 @pytest.mark.long
-def test_the_example_runs_as_written(tmp_path: Path) -> None:
+@pytest.mark.parametrize("block", re.findall(r"```console\n(.*?)```", TEXT, re.DOTALL), ids=["one card"])
+def test_the_examples_run_as_written(block: str, tmp_path: Path) -> None:
     """But for the port, and that Ray runs in the foreground of this test, for `ray stop` would stop every Ray of the host."""
     pytest.importorskip("ray")
-    start, study, stop = re.findall(r"^\$ (.+)$", TEXT, re.MULTILINE)
+    start, study, stop = re.findall(r"^\$ (.+)$", block, re.MULTILINE)
     assert stop == "ray stop"
     port = free_port()
     ray = [sys.executable, "-m", "ray.scripts.scripts", *shlex.split(start.replace("6399", str(port)))[1:], "--block"]

@@ -6,6 +6,7 @@ import pytest
 
 from tuner.errors import EngineError, UsageError
 from tuner.launch.engine import EngineInfo
+from tuner.measure.visible import Visible
 from tuner.space.files import load_space, shipped_spaces
 from tuner.space.parameters import Categorical
 from tuner.study.checks import check
@@ -131,6 +132,20 @@ def test_cards_that_are_hidden_are_told_and_never_no_gpu_in_silence(
             choose_space(Options(gpu=gpu), MIXED)
     assert choose_space(Options(gpu="cpu"), MIXED).name == "cpu"
     assert choose_space(Options(gpu="auto"), []).name == "cpu"
+
+
+def test_what_the_user_said_of_this_host_hides_no_card_of_a_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    seen, energy = Visible(gpus=tuple(T4)), Options(gpu="t4", objective=("energy",))
+    space = choose_space(Options(gpu="t4"), seen)
+    assert [gpu.index for gpu in make_setup(Options(gpu="t4"), space, PYTHON, info(), seen).gpus] == [0]
+    assert make_setup(energy, space, PYTHON, info(), seen, lambda uuid: uuid == "GPU-0").objective.name == "energy"
+    with pytest.raises(UsageError, match="Tesla T4 does not tell through NVML"):
+        make_setup(energy, space, PYTHON, info(), seen, lambda uuid: False)
+    two = Options(gpu="t4", engine_arg=["tensor_parallel_size=4"])
+    engine = EngineInfo("0.32.0", "cuda", info().arguments | {"tensor_parallel_size"}, 10.0)
+    with pytest.raises(UsageError, match="tensor_parallel_size 4 needs 4 GPUs and 2 can be seen"):
+        make_setup(two, choose_space(two, seen), PYTHON, engine, seen)
 
 
 def test_fewer_visible_cards_than_the_settings_need_are_told(monkeypatch: pytest.MonkeyPatch) -> None:

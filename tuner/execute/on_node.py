@@ -1,7 +1,6 @@
 """A job and the cards that a scheduler gave it in; what happens to it, one thing after another, out. Runs on the node.
 
-The node's own: its interpreter with vLLM, its caches, its log, the numbers of its cards. It knows no Ray, but for what Ray
-leaves in the environment.
+The node's own: its interpreter with vLLM, its caches, its log, the numbers of its cards. It knows no Ray.
 """
 
 import asyncio
@@ -19,9 +18,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tuner.errors import EngineError, RunError, TunerError
-from tuner.execute.messages import Begun, Ended, Logged, NodeReport, Note, Phase, Refused, Told, Wanted
+from tuner.execute.messages import Begun, Ended, Logged, NodeReport, Note, Phase, Refused, Sought, Told, Wanted
+from tuner.execute.node_environment import cards_of_node, forget_scheduler
 from tuner.launch.caches import COLD, caches_of, default_root
 from tuner.launch.card_lock import holding_cards
+from tuner.launch.conditions import processor
 from tuner.launch.interpreter import find_python
 from tuner.launch.job import Job, at_once
 from tuner.launch.scratch import scratch
@@ -37,7 +38,6 @@ _TELL_S = 1.0
 _ASK_S = 120.0
 #: What names folders of compiled code.
 _CACHES = ("VLLM_CACHE_ROOT", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
-_BREAKPOINT = "ray.util.rpdb.set_trace"
 
 
 def portable(job: Job) -> Job:
@@ -46,11 +46,10 @@ def portable(job: Job) -> Job:
     return replace(job, engine=None, underway=_untold, turns=at_once)
 
 
-def report(wanted: Wanted) -> NodeReport:
-    """What this node has, and whether that is what the study wants: vLLM, of the same version, and the model."""
-    found = tuple(detect())
-    driver = found[0].driver if found else None
-    return NodeReport(gpus=found, driver=driver, time_s=time.time(), unfit=None if wanted.simulated else _unfit(wanted))
+def report(sought: Sought) -> NodeReport:
+    """What this node has, and whether that is what is looked for: vLLM, of the same version, and the model."""
+    unfit = None if sought.simulated else _unfit(sought)
+    return NodeReport(gpus=cards_of_node().gpus, processor=processor(), time_s=time.time(), unfit=unfit)
 
 
 def run_on_node(job: Job, wanted: Wanted, cards: Sequence[str], node: str, address: str) -> Iterator[Told]:
@@ -74,52 +73,34 @@ def run_on_node(job: Job, wanted: Wanted, cards: Sequence[str], node: str, addre
             yield Refused(error)
 
 
-def is_wanted(gpu: DetectedGpu, wanted: Wanted) -> bool:
+def is_wanted(gpu: DetectedGpu, sought: Sought) -> bool:
     """Whether it is a card of the study."""
-    return canonical_name(gpu.name) in map(canonical_name, wanted.cards)
-
-
-def forget_scheduler() -> None:
-    """Take out of this process' environment what Ray put there for its workers: vLLM is to have the node's own. Ray sets
-    OMP_NUM_THREADS to the cores of a task where the node has none: that of a process that Ray started, then."""
-    for name in [name for name in os.environ if name.startswith("RAY_")]:
-        del os.environ[name]
-    if os.environ.get("PYTHONBREAKPOINT") == _BREAKPOINT:
-        del os.environ["PYTHONBREAKPOINT"]
-    if "OMP_NUM_THREADS" not in _of_parent():
-        os.environ.pop("OMP_NUM_THREADS", None)
-
-
-def _of_parent() -> set[str]:
-    """The names of the environment variables of who started this process."""
-    try:
-        entries = Path(f"/proc/{os.getppid()}/environ").read_bytes().split(b"\0")
-    except OSError:
-        return set()
-    return {entry.partition(b"=")[0].decode(errors="replace") for entry in entries}
+    return canonical_name(gpu.name) in map(canonical_name, sought.cards)
 
 
 def _untold(state: Underway) -> None:
     """Is replaced on the node."""
 
 
-def _python(wanted: Wanted) -> Path:
-    """The node's own choice, else the coordinator's path. Raises EngineError."""
-    is_here = "TUNER_VLLM_PYTHON" not in os.environ and wanted.python.is_file()
-    return wanted.python if is_here else find_python(None)
+def python_of_node(sought: Sought) -> Path:
+    """The node's own choice, else the path that is looked for, else what is found. Raises EngineError."""
+    there = None if "TUNER_VLLM_PYTHON" in os.environ else sought.python
+    if there is not None and (there.is_file() or sought.is_named):
+        return find_python(str(there))
+    return find_python(None)
 
 
 @functools.cache
-def _unfit(wanted: Wanted) -> str | None:
+def _unfit(sought: Sought) -> str | None:
     """Asked once a process."""
     try:
-        python = _python(wanted)
-        version, expected = _vllm_version(python), wanted.fingerprint.engine_version
+        python = python_of_node(sought)
+        version, expected = _vllm_version(python), sought.version
     except EngineError as error:
         return f"it has no vLLM: {error}"
-    if _public(version) != _public(expected):
+    if expected is not None and _public(version) != _public(expected):
         return f"its vLLM is {version} ({python}) and the study's {expected}: install the same, or set TUNER_VLLM_PYTHON there"
-    model = Path(wanted.fingerprint.model)
+    model = Path(sought.model)
     if model.is_absolute() and not model.exists():
         return f"it has no model {model}: copy it there, or put it on a disk that all nodes share"
     return None
@@ -163,7 +144,7 @@ def _localized(job: Job, wanted: Wanted, gpus: tuple[DetectedGpu, ...], cards: S
         root = caches_of(wanted.fingerprint, default_root()).folder
         moved = {name: str(root / Path(place).name) for name, place in given.caches.items() if name in _CACHES}
         shown = {VISIBLE: ",".join(cards)} if cards else {}
-        launcher = replace(given, python=_python(wanted), caches={**given.caches, **moved, **shown})
+        launcher = replace(given, python=python_of_node(wanted), caches={**given.caches, **moved, **shown})
     serve = job.command.argv[job.command.argv.index("serve") :]
     command = replace(job.command, argv=(*launcher.program(), *serve))
     return replace(job, launcher=launcher, command=command, gpus=gpus, log=folder / job.log.name)

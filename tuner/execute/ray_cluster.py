@@ -1,7 +1,7 @@
 """A Ray cluster and what a study wants of its nodes in; slots whose jobs run there, each wherever Ray finds its cards, out.
 
 A launch is one task: it waits for its cards beside other jobs, tells what happens while it runs, is tried elsewhere when its
-node is lost, and is cancelled with whoever waits for it. With ray_nodes.py and ray_connection.py the only door to Ray.
+node is lost, and is cancelled with whoever waits for it. With the other ray_*.py the only door to Ray.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ _STOP_S = 40.0
 #: How long a launch waits for another node than the one that lost it before.
 _ELSEWHERE_S = 15.0
 #: A worker that ends must not kill its children, as Ray would have it: the guard of a server is one, and ends that by itself.
-_SPARE_CHILDREN = {"RAY_kill_child_processes_on_worker_exit": "0"}
+SPARE_CHILDREN = {"RAY_kill_child_processes_on_worker_exit": "0"}
 #: How often a launch is begun again whose node or worker was lost.
 _TRIES = 3
 
@@ -45,15 +45,15 @@ def connect(address: str, wanted: Wanted, parallel: int | None, tell: Tell) -> I
 
 def slots_of(ray: ModuleType, wanted: Wanted, parallel: int | None, tell: Tell) -> tuple[Slot, ...]:
     """The same of a cluster that is connected."""
-    fit, others, unfit = surveyed(ray, wanted)
-    for text in unfit.values():
+    found = surveyed(ray, wanted)
+    for text in found.unfit.values():
         tell(text)
-    most = sum(room(node, wanted) for node in fit)
+    most = sum(room(node, wanted) for node in found.fit)
     if not most:
-        raise RunError(none_fits(ray, wanted, unfit))
+        raise RunError(none_fits(ray, wanted, found.unfit))
     if parallel is not None and parallel > most:
         tell(f"--parallel {parallel}: the Ray cluster has room for {most} launches at once: the others wait")
-    cluster = _Cluster(ray, wanted, fit, {*unfit, *others})
+    cluster = _Cluster(ray, wanted, found.fit, {*found.unfit, *found.others})
     return tuple(Slot(number=number, run=cluster.run) for number in range(parallel or most))
 
 
@@ -140,7 +140,7 @@ class _Cluster:
             "num_gpus": takes.get("GPU", 0),
             "resources": more,
             "label_selector": where,
-            "runtime_env": {"env_vars": _SPARE_CHILDREN},
+            "runtime_env": {"env_vars": SPARE_CHILDREN},
         }
 
     async def _told(self, stream: Any, launch: "_Launch", patience_s: float | None) -> AsyncGenerator[Told, None]:

@@ -1,6 +1,6 @@
 """An address in; Ray, connected to that cluster for a block, and what it says of its nodes and jobs, out.
 
-With ray_nodes.py and ray_cluster.py the only door to Ray. Whatever Ray raises where it cannot be connected becomes a sentence;
+With the other ray_*.py the only door to Ray. Whatever Ray raises where it cannot be connected becomes a sentence;
 what it prints of workers that die is not shown, for that is told by whoever needs them.
 """
 
@@ -43,10 +43,14 @@ class Node:
 
 @contextmanager
 def connection(address: str) -> Iterator[ModuleType]:
-    """Ray. `address` is HOST:PORT of the head node, or "auto" for the cluster of RAY_ADDRESS or of this host. Raises UsageError
-    for what is no such address or without Ray, RunError where the cluster cannot be used."""
+    """Ray. `address` is HOST:PORT of the head node, or "auto" for the cluster of RAY_ADDRESS or of this host. A block in
+    another has its connection, for a process has one. Raises UsageError for what is no such address or without Ray, RunError
+    where the cluster cannot be used."""
     os.environ |= _QUIET
     ray = _ray()
+    if ray.is_initialized():
+        yield ray
+        return
     _check_address(address)
     try:
         with _own_signals():

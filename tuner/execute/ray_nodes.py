@@ -5,12 +5,13 @@ A node is asked by a task that takes none of its cards and cores, so that it wai
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 from typing import Any
 
 from tuner import __version__
-from tuner.execute.messages import NodeReport, Wanted
+from tuner.execute.messages import NodeReport, Sought
 from tuner.execute.on_node import is_wanted
 from tuner.execute.ray_connection import Node, nodes
 from tuner.space.gpus import canonical_name
@@ -23,12 +24,23 @@ _REPORT_S = 180.0
 _SIMULATED = "simulated-"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """The nodes that fit, and what they say of themselves, the ids of those that have other cards, and why others with the
+    cards that are looked for do not fit. Reports and reasons stand by the nodes' ids."""
+
+    fit: list[Node] = field(default_factory=list)
+    reports: dict[str, NodeReport] = field(default_factory=dict)
+    others: list[str] = field(default_factory=list)
+    unfit: dict[str, str] = field(default_factory=dict)
+
+
 def simulated_resource(space: str) -> str:
     """What a node with simulated cards of that search space is started with: `ray start --resources '{"simulated-t4": 2}'`."""
     return f"{_SIMULATED}{space}"
 
 
-def complaint(node: Node, answer: "NodeReport | str", wanted: Wanted, sent_s: float, received_s: float) -> str | None:
+def complaint(node: Node, answer: "NodeReport | str", sought: Sought, sent_s: float, received_s: float) -> str | None:
     """Why a node that has the study's cards cannot run it, told in one sentence; None where it can. Pure."""
     if isinstance(answer, str):
         return f"node {node.address} is left out: {answer}"
@@ -36,7 +48,7 @@ def complaint(node: Node, answer: "NodeReport | str", wanted: Wanted, sent_s: fl
     if off_s > _CLOCK_S:
         return f"node {node.address} is left out: its clock is {off_s:.0f} s off: set it by NTP"
     models = {canonical_name(gpu.name) for gpu in answer.gpus}
-    if wanted.cards and len(models) > 1:
+    if sought.cards and len(models) > 1:
         return (
             f"node {node.address} is left out: it has cards of several models ({', '.join(sorted(models))}), of which "
             "Ray gives any: start Ray there with CUDA_VISIBLE_DEVICES, once for each model"
@@ -44,58 +56,58 @@ def complaint(node: Node, answer: "NodeReport | str", wanted: Wanted, sent_s: fl
     return f"node {node.address} is left out: {answer.unfit}" if answer.unfit else None
 
 
-def surveyed(ray: ModuleType, wanted: Wanted) -> tuple[list[Node], list[str], dict[str, str]]:
-    """The nodes that fit the study, the ids of those that have other cards, and why others with its cards do not, by ids."""
-    there = [node for node in nodes(ray) if needed(wanted).keys() <= node.resources.keys()]
+def surveyed(ray: ModuleType, sought: Sought) -> Survey:
+    there = [node for node in nodes(ray) if needed(sought).keys() <= node.resources.keys()]
     sent_s = time.time()
-    fit, others, unfit = list[Node](), list[str](), dict[str, str]()
-    for node, answer in zip(there, _reports(ray, there, wanted), strict=True):
-        if isinstance(answer, NodeReport) and not _has_card(answer, wanted):
-            others.append(node.id)
-        elif why := complaint(node, answer, wanted, sent_s, time.time()):
-            unfit[node.id] = why
+    found = Survey()
+    for node, answer in zip(there, _reports(ray, there, sought), strict=True):
+        if isinstance(answer, NodeReport) and not _has_card(answer, sought):
+            found.others.append(node.id)
+        elif (why := complaint(node, answer, sought, sent_s, time.time())) or isinstance(answer, str):
+            found.unfit[node.id] = why or ""
         else:
-            fit.append(node)
-    return fit, others, unfit
+            found.fit.append(node)
+            found.reports[node.id] = answer
+    return found
 
 
-def _has_card(answer: NodeReport, wanted: Wanted) -> bool:
-    return not wanted.cards or any(is_wanted(gpu, wanted) for gpu in answer.gpus)
+def _has_card(answer: NodeReport, sought: Sought) -> bool:
+    return not sought.cards or any(is_wanted(gpu, sought) for gpu in answer.gpus)
 
 
-def none_fits(ray: ModuleType, wanted: Wanted, unfit: Mapping[str, str]) -> str:
+def none_fits(ray: ModuleType, sought: Sought, unfit: Mapping[str, str]) -> str:
     if unfit:
         return f"no node of the Ray cluster can run the study: {'; '.join(unfit.values())}"
-    if wanted.simulated:
+    if sought.simulated:
         return (
-            f"no node of the Ray cluster has {wanted.per_server} of {wanted.simulated}, which a server takes: start one with "
-            f"--resources '{{\"{wanted.simulated}\": {wanted.per_server}}}', or try smaller parallel sizes"
+            f"no node of the Ray cluster has {sought.per_server} of {sought.simulated}, which a server takes: start one with "
+            f"--resources '{{\"{sought.simulated}\": {sought.per_server}}}', or try smaller parallel sizes"
         )
-    if not wanted.cards:
+    if not sought.cards:
         return f"no node of the Ray cluster has {_CORES} cores"
     has = sorted({node.accelerator.partition(":")[2] for node in nodes(ray) if node.accelerator})
     return (
-        f"no node of the Ray cluster has {wanted.per_server} x {' or '.join(wanted.cards)}: "
+        f"no node of the Ray cluster has {sought.per_server} x {' or '.join(sought.cards)}: "
         f"it has {', '.join(has) or 'no cards'}: add such a node, or give the --gpu that is there"
     )
 
 
-def needed(wanted: Wanted) -> dict[str, float]:
+def needed(sought: Sought) -> dict[str, float]:
     """What of a node a launch takes, by Ray's names."""
-    if wanted.simulated:
-        return {wanted.simulated: wanted.per_server}
-    return {"CPU": _CORES, "GPU": wanted.per_server} if wanted.cards else {"CPU": _CORES}
+    if sought.simulated:
+        return {sought.simulated: sought.per_server}
+    return {"CPU": _CORES, "GPU": sought.per_server} if sought.cards else {"CPU": _CORES}
 
 
-def room(node: Node, wanted: Wanted) -> int:
+def room(node: Node, sought: Sought) -> int:
     """How many launches a node has room for; on the CPU they would disturb one another."""
-    room = min(int(node.resources.get(name, 0) // amount) for name, amount in needed(wanted).items())
-    return room if wanted.cards or wanted.simulated else min(room, 1)
+    room = min(int(node.resources.get(name, 0) // amount) for name, amount in needed(sought).items())
+    return room if sought.cards or sought.simulated else min(room, 1)
 
 
-def _reports(ray: ModuleType, there: Sequence[Node], wanted: Wanted) -> list[NodeReport | str]:
+def _reports(ray: ModuleType, there: Sequence[Node], sought: Sought) -> list[NodeReport | str]:
     """What each node says of itself, or why it says nothing. Takes no cards and no cores, so that it waits for no other job."""
-    look = _looking(_installed(), ray.cloudpickle.dumps(wanted))
+    look = _looking(_installed(), ray.cloudpickle.dumps(sought))
     task = ray.remote(num_cpus=0, max_retries=0)(look)
     asked = [task.options(label_selector={"ray.io/node-id": node.id}).remote() for node in there]
     ended, _ = ray.wait(asked, num_returns=len(asked), timeout=_REPORT_S) if asked else ([], [])
@@ -125,6 +137,8 @@ def _looking(expected: str, packed: bytes) -> Callable[[], Any]:
 def _answer(ray: ModuleType, asked: Any) -> NodeReport | str:
     try:
         found: NodeReport | str = ray.get(asked)
+    except ray.exceptions.TaskUnschedulableError:
+        return "it was lost"
     except ray.exceptions.RayError as error:
         return last_line(error)
     return found

@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from tuner.decide.slo import parse_slo
-from tuner.errors import UsageError, did_you_mean
+from tuner.errors import EngineError, UsageError, did_you_mean
+from tuner.execute.messages import Sought
 from tuner.launch.caches import Unused
 from tuner.launch.engine import Engine
 from tuner.launch.fork_server import ForkServer
@@ -24,9 +25,9 @@ from tuner.sim.engine import SimEngine
 from tuner.sim.launcher import SimLauncher
 from tuner.sim.speed import pace_of
 from tuner.space.files import shipped_spaces, space_for
-from tuner.space.parallel import SIZES
+from tuner.space.parallel import SIZES, fixed_gpus
 from tuner.space.search_space import ALL, PARALLEL, SearchSpace
-from tuner.study.checks import workload_of
+from tuner.study.checks import model_named, workload_of
 from tuner.study.fingerprint import unreal_fingerprint, with_host_speed
 from tuner.study.options import Options
 from tuner.study.quality import lossless_sentence
@@ -55,6 +56,9 @@ def set_up(options: Options, tell: Tell) -> Ready:
         tell(surface.describe())
         _tell_lossless(options, tell, lambda every: _space_of(surface, every))
         return _replayed(options, _space_of(surface, options), surface)
+    if options.executor == "ray":
+        _tell_lossless(options, tell, _space_without_a_card)
+        return _on_nodes(options, _sought(options), tell)
     detected = detect()
     space = choose_space(options, detected)
     _tell_lossless(options, tell, lambda every: choose_space(every, detected))
@@ -79,6 +83,59 @@ def _real(
         setup = replace(setup, fingerprint=fingerprint, calibration=begin)
         with with_slots(setup, options, seen_gpus(space, detected), tell) as placed:
             yield placed, engine
+
+
+@contextmanager
+def _on_nodes(options: Options, sought: Sought, tell: Tell) -> Iterator[tuple[Setup, Engine]]:
+    """All that is asked of a card and of vLLM is asked on a node that has them: this host needs neither."""
+    from tuner.execute.ray_connection import AUTO, connection  # an extra
+    from tuner.execute.ray_engine import asking
+
+    with connection(options.address or AUTO) as ray, asking(ray, sought, tell) as engine:
+        shown = engine.shown
+        space = choose_space(options, shown.cards)
+        tell(f"importing vLLM with {shown.python} on node {engine.address} ...")
+        engine.begin(space.environment)
+        tells = shown.tell_energy.__contains__
+        setup = make_setup(options, space, shown.python, engine.info, shown.cards, tells)
+        there = replace(setup.fingerprint, host=shown.processor, model_revision=shown.revision)
+        fingerprint = with_host_speed(there, shown.python, tell, engine.host_speed)
+        setup = replace(setup, fingerprint=fingerprint, calibration=Calibration(rates=rates_on(fingerprint.host_speed)))
+        with with_slots(setup, options, (), tell) as placed:
+            yield placed, engine
+
+
+def _sought(options: Options) -> Sought:
+    """What a node needs to be asked. Raises UsageError."""
+    space = _space_without_a_card(options)
+    return sought_by(options, tuple(space.gpu.names), fixed_gpus(space))
+
+
+def sought_by(options: Options, cards: tuple[str, ...], per_server: int = 1) -> Sought:
+    """What a node with these cards needs to be asked; vLLM may be where the user says, or where this host has it, too. Raises
+    UsageError."""
+    named = options.vllm_python
+    return Sought(
+        model=model_named(options.model),
+        python=_found_here() if named is None else Path(named),
+        is_named=named is not None,
+        cards=cards,
+        per_server=per_server,
+    )
+
+
+def _found_here() -> Path | None:
+    try:
+        return find_python(None)
+    except EngineError:
+        return None
+
+
+def _space_without_a_card(options: Options) -> SearchSpace:
+    """The space as far as it is known before a node was asked. Raises UsageError."""
+    if options.gpu == "auto" and options.space is None:
+        raise UsageError("--gpu auto on a Ray cluster may be several studies: name one card")
+    return choose_space(replace(options, force_gpu=True), ())
 
 
 @contextmanager

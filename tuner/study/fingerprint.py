@@ -1,14 +1,11 @@
 """This machine, engine, model and workload in; what must be equal for two trials to be comparable out, and the host's speed."""
 
-import hashlib
-import os
-import platform
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from tuner.errors import EngineError
+from tuner.launch.conditions import processor, revision
 from tuner.launch.engine import EngineInfo
 from tuner.launch.host_speed import measure_host
 from tuner.types import DetectedGpu, Fingerprint, HostSpeed
@@ -25,9 +22,9 @@ def take_fingerprint(gpus: Sequence[DetectedGpu], info: EngineInfo, model: str, 
         driver=gpus[0].driver if gpus else None,
         engine_version=info.version,
         model=model,
-        model_revision=_revision(model),
+        model_revision=revision(model),
         workload_hash=workload,
-        host=_processor(),
+        host=processor(),
     )
 
 
@@ -39,16 +36,21 @@ def unreal_fingerprint(info: EngineInfo, gpu: str, host: str, model: str, worklo
         driver=None,
         engine_version=info.version,
         model=model,
-        model_revision=_revision(model),
+        model_revision=revision(model),
         workload_hash=workload,
         host=host,
     )
 
 
-def with_host_speed(fingerprint: Fingerprint, python: Path, tell: Callable[[str], None]) -> Fingerprint:
+def with_host_speed(
+    fingerprint: Fingerprint,
+    python: Path,
+    tell: Callable[[str], None],
+    measure: Callable[[Path], HostSpeed] = measure_host,
+) -> Fingerprint:
     """The same with the host measured, in vLLM's interpreter; `tell` is told why where it cannot be."""
     try:
-        return replace(fingerprint, host_speed=measure_host(python))
+        return replace(fingerprint, host_speed=measure(python))
     except EngineError as error:
         tell(f"how fast this host is stays unknown: {error}")
         return fingerprint
@@ -65,19 +67,3 @@ def host_changed(before: HostSpeed | None, now: HostSpeed | None) -> str | None:
         f"this host's processor is {now.compared(before)} as when the study began, and trials of then and of now may differ"
         " by as much: see what else runs here, or begin another --study"
     )
-
-
-def _revision(model: str) -> str | None:
-    config = Path(model) / "config.json"
-    return hashlib.sha256(config.read_bytes()).hexdigest()[:16] if config.is_file() else None
-
-
-def _processor() -> str:
-    """The host as far as speed goes: its processor. A container's host name changes with every start."""
-    names = re.findall(r"^model name\s*:\s*(.+)$", _read("/proc/cpuinfo"), re.MULTILINE)
-    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores"
-
-
-def _read(path: str) -> str:
-    file = Path(path)
-    return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""

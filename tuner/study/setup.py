@@ -4,7 +4,7 @@ Everything that can be known to be wrong is found here, before anything is launc
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from pathlib import Path
@@ -19,7 +19,7 @@ from tuner.launch.engine import EngineInfo
 from tuner.launch.job import RunTrial
 from tuner.launch.vllm import VllmLauncher
 from tuner.measure.gpu import tells_energy
-from tuner.measure.visible import VISIBLE, visible
+from tuner.measure.visible import VISIBLE, Visible, visible
 from tuner.predict.prediction import Calibration
 from tuner.propose.enumeration import check_finite
 from tuner.space.files import load_space, space_for
@@ -37,6 +37,9 @@ from tuner.study.speculation import speculative_space
 from tuner.study.trial import run_trial
 from tuner.types import DetectedGpu, Fingerprint, Params, Workload
 from tuner.workload.presets import max_tokens, workload_hash
+
+#: Those that this host has, of which its user may have named some (CUDA_VISIBLE_DEVICES); or those that another host shows.
+Cards = Sequence[DetectedGpu] | Visible
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +108,7 @@ class Setup:
         return constraints(self.objectives, self.slos)
 
 
-def choose_space(options: Options, detected: Sequence[DetectedGpu]) -> SearchSpace:
+def choose_space(options: Options, detected: Cards) -> SearchSpace:
     """The search space of --space or --gpu, with what the user fixed taken out of it. Raises UsageError."""
     if options.space is not None:
         space = load_space(str(options.space))
@@ -118,23 +121,29 @@ def choose_space(options: Options, detected: Sequence[DetectedGpu]) -> SearchSpa
     space = space.with_quantized_models(quantized_models(options))
     fixed = {} if options.max_model_len is None else {"max_model_len": options.max_model_len}
     space = space.with_fixed({**engine_arguments(options), **fixed}).with_groups(groups_of(options))
-    if (seen := visible(detected, os.environ.get(VISIBLE)).gpus) and options.engine == "vllm":
+    if (seen := _seen(detected).gpus) and options.engine == "vllm":
         space = within(space, len([*takewhile(lambda gpu: gpu.name == seen[0].name, seen)]))
     space = space if options.engine == "replay" else speculative_space(space, options, workload_of(options))
     return lossless(space) if options.lossless else space
 
 
 def make_setup(
-    options: Options, space: SearchSpace, python: Path, info: EngineInfo, detected: Sequence[DetectedGpu]
+    options: Options,
+    space: SearchSpace,
+    python: Path,
+    info: EngineInfo,
+    detected: Cards,
+    tells: Callable[[str], bool] = tells_energy,
 ) -> Setup:
-    """Raises UsageError, or EngineError where this vLLM cannot run the space."""
+    """`tells` is whether the GPU of a UUID says what energy it takes. Raises UsageError, or EngineError where this vLLM cannot
+    run the space."""
     _check_engine(options, space, python, info)
     workload, gpus = workload_of(options), _gpus_of_a_trial(space, detected)
     fingerprint = take_fingerprint(gpus, info, model_named(options.model), workload_hash(workload))
     caches = caches_of(fingerprint, options.cache_dir or default_root())
     launcher = replace(vllm_launcher(options, space, python), caches=caches.environment())
     setup = setup_of(options, space, launcher, workload, fingerprint, caches)
-    _check_energy(setup.objectives, gpus)
+    _check_energy(setup.objectives, gpus, tells)
     return replace(
         setup,
         gpus=gpus,
@@ -254,10 +263,10 @@ def objectives_of(options: Options, space: SearchSpace) -> tuple[Objective, ...]
     return found
 
 
-def _check_energy(objectives: Sequence[Objective], gpus: Sequence[DetectedGpu]) -> None:
+def _check_energy(objectives: Sequence[Objective], gpus: Sequence[DetectedGpu], tells: Callable[[str], bool]) -> None:
     if all(one.metric != ENERGY for one in objectives):
         return
-    if silent := [gpu.name for gpu in gpus if gpu.card_uuid is not None or not tells_energy(gpu.uuid)]:
+    if silent := [gpu.name for gpu in gpus if gpu.card_uuid is not None or not tells(gpu.uuid)]:
         raise UsageError(
             f"--objective energy: {silent[0]} does not tell through NVML what energy it takes: choose another one"
         )
@@ -287,16 +296,11 @@ def too_short(setup: Setup, resolved: Params) -> str | None:
     return None
 
 
-def _check_card(space: SearchSpace, detected: Sequence[DetectedGpu], options: Options) -> None:
+def _check_card(space: SearchSpace, detected: Cards, options: Options) -> None:
     if options.force_gpu or not space.gpu.names or options.engine != "vllm":
         return
     first = _first_visible(detected)
     present = first.name if first else None
-    if present is None and options.executor == "ray":
-        raise UsageError(
-            f"{space.name} is for {space.gpu.names[0]} and this machine has none: vLLM's defaults are those of the card"
-            " that it sees, so run tuner on a node of the Ray cluster that has one"
-        )
     if present is None:
         raise UsageError(
             f"{space.name} is for {space.gpu.names[0]} and this machine has no NVIDIA GPU: `tuner plan` predicts it"
@@ -330,32 +334,37 @@ def _check_engine(options: Options, space: SearchSpace, python: Path, info: Engi
         )
 
 
-def _first_visible(detected: Sequence[DetectedGpu]) -> DetectedGpu | None:
+def _seen(detected: Cards) -> Visible:
+    """What a CUDA program sees. What the user said of this host hides nothing on another."""
+    return detected if isinstance(detected, Visible) else visible(detected, os.environ.get(VISIBLE))
+
+
+def _first_visible(detected: Cards) -> DetectedGpu | None:
     """The card that a CUDA program uses; None on a machine without any. Raises UsageError where all are hidden from it."""
-    seen = visible(detected, os.environ.get(VISIBLE))
+    seen = _seen(detected)
     if seen.hidden:
         raise UsageError(f"{seen.hidden}: name one of them there, unset it, or give --gpu cpu")
     return seen.gpus[0] if seen.gpus else None
 
 
-def _with_own_memory(space: SearchSpace, detected: Sequence[DetectedGpu]) -> SearchSpace:
+def _with_own_memory(space: SearchSpace, detected: Cards) -> SearchSpace:
     """With the memory that this very card has, where it is here: a driver keeps more or less of it, a MIG slice has a part."""
-    first = next(iter(visible(detected, os.environ.get(VISIBLE)).gpus), None)
+    first = next(iter(_seen(detected).gpus), None)
     if first is None or first.usable_bytes is None or not space.gpu.is_called(first.name):
         return space
     return space.with_memory(first.usable_bytes)
 
 
-def seen_gpus(space: SearchSpace, detected: Sequence[DetectedGpu]) -> tuple[DetectedGpu, ...]:
+def seen_gpus(space: SearchSpace, detected: Cards) -> tuple[DetectedGpu, ...]:
     """Those that a CUDA program sees; none where the space is for the CPU."""
-    return visible(detected, os.environ.get(VISIBLE)).gpus if space.gpu.names else ()
+    return _seen(detected).gpus if space.gpu.names else ()
 
 
-def _gpus_of_a_trial(space: SearchSpace, detected: Sequence[DetectedGpu]) -> tuple[DetectedGpu, ...]:
+def _gpus_of_a_trial(space: SearchSpace, detected: Cards) -> tuple[DetectedGpu, ...]:
     """The first of the visible GPUs, as many as the largest parallel sizes need. Raises UsageError where fewer are visible."""
     if not space.gpu.names:
         return ()
-    seen, count = visible(detected, os.environ.get(VISIBLE)), most_gpus(space)
+    seen, count = _seen(detected), most_gpus(space)
     if seen.gpus and count > len(seen.gpus):
         asked = ", ".join(f"{name} {size}" for name in SIZES if (size := space.fixed.get(name, 1)) != 1)
         why = f" ({VISIBLE} ends at {seen.cut!r}, which names none)" if seen.cut is not None else ""

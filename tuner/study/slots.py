@@ -42,6 +42,8 @@ def _on_a_cluster(setup: Setup, options: Options, tell: Callable[[str], None]) -
     space, is_real = setup.space, options.engine == "vllm"
     wanted = Wanted(
         fingerprint=setup.fingerprint,
+        model=setup.fingerprint.model,
+        version=setup.fingerprint.engine_version,
         python=setup.launcher.python,
         run=setup.run,
         cards=tuple(space.gpu.names) if is_real else (),
