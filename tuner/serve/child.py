@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -18,14 +18,14 @@ import psutil
 from tuner.launch.processes import identity, is_alive
 from tuner.serve.allowed import Asked
 from tuner.study.events import Begin, End, events_in
-from tuner.study.options import Options
+from tuner.study.flags import STORAGE, flags
 from tuner.types import ProcessId
 
 #: A study waits for a card that a terminal uses, as it does for one that another of the queue uses.
 _WAIT_FOR_GPU_S = 86_400.0
 #: Of a log so much is looked at.
 _TAIL_BYTES = 65_536
-_OWN = ("storage", "log_dir", "cache_dir", "vllm_python", "wait_for_gpu")
+_OWN = ("log_dir", "cache_dir", "vllm_python", "wait_for_gpu")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,17 +75,8 @@ class Child:
 
 def arguments(asked: Asked, places: Places, token: str) -> list[str]:
     """The command. The database is not in it, for a URL may hold a password."""
-    usual, said = Options(), asked.options
     words = [sys.executable, "-m", "tuner", "optimize", f"--events={places.events(token)}"]
-    for field in fields(Options):
-        value = getattr(said, field.name)
-        if field.name in _OWN or value == getattr(usual, field.name):
-            continue
-        flag = f"--{field.name.replace('_', '-')}"
-        if isinstance(value, bool):
-            words.append(flag)
-        else:
-            words += [f"{flag}={one}" for one in (value if isinstance(value, tuple | list) else (value,))]
+    words += flags(asked.options, without=_OWN)
     words += [f"--log-dir={places.logs}", f"--wait-for-gpu={_WAIT_FOR_GPU_S:.0f}"]
     words += [f"--cache-dir={places.caches}"] if places.caches else []
     return words + ([f"--vllm-python={places.python}"] if places.python else [])
@@ -96,7 +87,7 @@ def environment(asked: Asked, places: Places, mine: Mapping[str, str]) -> dict[s
     handed = {name: value for name, value in mine.items() if not name.startswith("TUNER_")}
     if asked.hf_token is not None:
         handed["HF_TOKEN"] = mine[asked.hf_token]
-    return {**handed, "TUNER_STORAGE": places.storage}
+    return {**handed, STORAGE: places.storage}
 
 
 def start(asked: Asked, places: Places, token: str) -> Child:
