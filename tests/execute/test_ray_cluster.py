@@ -23,11 +23,11 @@ from waiting import wait_for
 
 from tuner import interrupts
 from tuner.errors import RunError, UsageError
-from tuner.execute.messages import Wanted
+from tuner.execute.messages import Sought, Wanted
 from tuner.execute.pool import Pool
 from tuner.execute.ray_cluster import connect, slots_of
 from tuner.execute.ray_connection import connection
-from tuner.execute.ray_nodes import simulated_resource
+from tuner.execute.ray_nodes import cards_there, simulated_resource
 from tuner.execute.slot import Slot
 from tuner.launch.job import Job
 from tuner.launch.processes import is_alive, members
@@ -248,6 +248,17 @@ def test_a_card_that_no_node_has_is_told_with_those_that_are_there(connected: An
         RunError, match="no node of the Ray cluster has 1 of simulated-h200, which a server takes: start"
     ):
         slots_of(connected, other, None, print)
+
+
+def test_which_cards_a_cluster_has_is_asked_where_ray_has_some(cluster: Any, connected: Any) -> None:
+    node = cluster.add_node(num_cpus=1, num_gpus=1)
+    try:
+        names, unfit = cards_there(connected, Sought(model="hub/model", cards=("Tesla T4",)))
+    finally:
+        cluster.remove_node(node)
+    assert names == []
+    assert len(unfit) == 1
+    assert "is left out: it has no vLLM: TUNER_VLLM_PYTHON names /nowhere/python, which is no file" in unfit[0]
 
 
 def test_jobs_run_on_the_nodes_and_all_of_them_comes_back(

@@ -125,14 +125,14 @@ class TestAsked:
     def test_a_coordinator_needs_no_vllm_and_leaves_nothing_when_it_is_killed(
         self, cluster: Any, demo_model: Path, tmp_path: Path
     ) -> None:
-        """By SIGKILL. The same command goes on, and no log has its secret."""
+        """By SIGKILL. The same command goes on, no log has its secret, and `auto` is what the cluster has."""
         words = [
             sys.executable,
             "-m",
             "tuner",
             "optimize",
             "--gpu",
-            "cpu",
+            "auto",
             "--model",
             str(demo_model),
             "--trials",

@@ -4,9 +4,10 @@ import os
 import re
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from tuner.execute.node_environment import forget_scheduler
 from tuner.execute.on_node import LogTail, report
 from tuner.execute.ray_cluster import _Cluster
 from tuner.execute.ray_connection import Node, _sentence
-from tuner.execute.ray_nodes import _looking, complaint
+from tuner.execute.ray_nodes import _looking, cards_there, complaint
 from tuner.study.trial import run_trial
 from tuner.types import DetectedGpu
 
@@ -50,6 +51,26 @@ def test_a_node_that_fits_is_not_complained_of() -> None:
 )
 def test_a_node_that_does_not_is_named_by_its_address(answer: NodeReport | str, text: str) -> None:
     assert re.search(text, complaint(NODE, answer, OF_T4, 100.0, 101.0) or "")
+
+
+def test_the_cards_of_a_cluster_are_told_by_model_and_who_could_not_run_a_study(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    there = [replace(NODE, id=name, address=f"10.0.0.{name}") for name in "12345"]
+    answers = [
+        NodeReport(gpus=(T4, T4), time_s=time.time()),
+        NodeReport(gpus=(L4,), time_s=time.time()),
+        NodeReport(gpus=(replace(T4, name="NVIDIA H200"),), time_s=time.time(), unfit="it has no vLLM"),
+        NodeReport(gpus=(T4, L4), time_s=time.time()),
+        NodeReport(time_s=time.time()),
+    ]
+    without = replace(NODE, id="6", resources={"CPU": 8})
+    monkeypatch.setattr("tuner.execute.ray_nodes.nodes", lambda ray: [*there, without])
+    monkeypatch.setattr("tuner.execute.ray_nodes._reports", lambda ray, asked, sought: answers[: len(asked)])
+    names, unfit = cards_there(ModuleType("ray"), OF_T4)
+    assert names == ["NVIDIA L4", "Tesla T4"]
+    assert [text.partition(" is left out: ")[0] for text in unfit] == [f"node 10.0.0.{name}" for name in "345"]
+    assert unfit[2].endswith("NVML shows none of its GPUs")
 
 
 def _with_vllm(folder: Path, version: str) -> Path:

@@ -86,7 +86,7 @@ def test_the_numbers_and_names_are_those_of_the_code() -> None:
 
 @pytest.mark.ray
 @pytest.mark.long
-@pytest.mark.parametrize("block", re.findall(r"```console\n(.*?)```", TEXT, re.DOTALL), ids=["one card"])
+@pytest.mark.parametrize("block", re.findall(r"```console\n(.*?)```", TEXT, re.DOTALL), ids=["one card", "mixed cards"])
 def test_the_examples_run_as_written(block: str, tmp_path: Path) -> None:
     """But for the port, and that Ray runs in the foreground of this test, for `ray stop` would stop every Ray of the host."""
     pytest.importorskip("ray")

@@ -26,6 +26,10 @@ _FORMATS = (
     "command, yaml (vllm serve --config), json, compose, systemd, kubernetes, helm (vLLM's production stack), kserve or "
     "llm-d; surface: all trials, to replay."
 )
+_GPUS = (
+    "Search space by GPU: auto, cpu, t4, l4, ... (see `tuner spaces`). With --executor ray also several, t4,l4: a study on "
+    "each, at once; auto: on all that the cluster has."
+)
 _SIDE = "URL of a running server, YAML file of `vllm serve --config`, or STUDY:TRIAL."
 
 
@@ -85,7 +89,7 @@ def _config(context: typer.Context, config: Path | None) -> Path | None:
 
 
 @app.command(cls=Command, epilog=EXAMPLES["optimize"])
-@takes(*FIELDS)
+@takes(*FIELDS, helps={"gpu": _GPUS})
 def optimize(
     config: Annotated[
         Path | None,

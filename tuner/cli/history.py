@@ -37,7 +37,16 @@ from tuner.types import Failed, Predicted, Trial, Twin
 def studies(storage: str, json: str | None = None) -> None:
     """A row a study, with what it recommends."""
     store = open_store(storage)
-    told = [_standing(store, record) for record in store.studies()]
+    told = [standing(store, record) for record in store.studies()]
+    console = errors if json == "-" else results
+    if not told:
+        say(console, f"{store.name} has no study yet: see `tuner optimize --help`")
+    show_table(console, studies_table(told))
+    write_json(json, studies_json(told))
+
+
+def studies_table(told: Sequence[Standing]) -> Table:
+    """A row a study."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for header in (
         "study",
@@ -65,17 +74,13 @@ def studies(storage: str, json: str | None = None) -> None:
         )
         cells = (record.name, gpu, record.model, record.workload, record.objective, str(one.trials), one.state)
         table.add_row(*map(escape, (*cells, best, verdict_words(one.found), begun)))
-    console = errors if json == "-" else results
-    if not told:
-        say(console, f"{store.name} has no study yet: see `tuner optimize --help`")
-    show_table(console, table)
-    write_json(json, studies_json(told))
+    return table
 
 
 def trials(study: str, storage: str, everything: bool = False, json: str | None = None) -> None:
     """A row a trial, with what was measured: the best ten, or all."""
     store = open_store(storage)
-    one = _standing(store, store.study(study))
+    one = standing(store, store.study(study))
     ended = sorted([*store.trials(study), *store.unfinished(study)], key=lambda trial: trial.number)
     unreal = unreal_sentence(one.record.fingerprint)
     more, console = next_step(storage, "trials", study, "--all"), errors if json == "-" else results
@@ -86,7 +91,7 @@ def trials(study: str, storage: str, everything: bool = False, json: str | None 
 def show(study: str, trial: int | None, storage: str, json: str | None = None) -> None:
     """The study's result, or all that is known of one trial."""
     store = open_store(storage)
-    one = _standing(store, store.study(study))
+    one = standing(store, store.study(study))
     console = errors if json == "-" else results
     if trial is None:
         print_result(store, study, one.found, storage, console)
@@ -119,7 +124,8 @@ def _foretelling(store: Store, record: StudyRecord, trial: Trial) -> PredictGain
     return None if model is None else model.gains_over(trial)
 
 
-def _standing(store: Store, record: StudyRecord) -> Standing:
+def standing(store: Store, record: StudyRecord) -> Standing:
+    """A study and what it has decided."""
     objectives, found = objectives_of(record), study_decision(store, record.name)
     return Standing(
         record=record,

@@ -7,6 +7,7 @@ from pathlib import Path
 import typer
 from rich.table import Table
 
+from tuner.cli import mixed
 from tuner.cli.console import errors, say
 from tuner.cli.refusals import is_debug
 from tuner.cli.result import print_result
@@ -21,6 +22,7 @@ from tuner.study.checks import check
 from tuner.study.engines import set_up
 from tuner.study.events import EventLog
 from tuner.study.loop import run_study
+from tuner.study.mixed import card_models, studies_on
 from tuner.study.options import Options
 from tuner.study.setup import Setup
 from tuner.study.watch import Both, Watch
@@ -30,8 +32,13 @@ def run(options: Options, events: Path | None = None) -> None:
     """Tune; whatever ends it, what is finished is kept. What happens is also written to `events`, for who started this."""
     heed_signals()
     try:
+        cards = card_models(options, lambda text: say(errors, text))
+        if len(cards) > 1:
+            mixed.check_events(events)
+            mixed.run(studies_on(options, cards))
+            return
         with EventLog(events) if events else nullcontext() as log:
-            _measure(options, log)
+            _measure(replace(options, gpu=cards[0]), log)
     except KeyboardInterrupt:
         errors.print(
             "Interrupted: the server is stopped and every finished trial is kept. Run the same command to go on."

@@ -71,6 +71,22 @@ def surveyed(ray: ModuleType, sought: Sought) -> Survey:
     return found
 
 
+def cards_there(ray: ModuleType, sought: Sought) -> tuple[list[str], list[str]]:
+    """What NVML calls the cards of all nodes that could run a study on them, each model once, and why other nodes with cards
+    could not."""
+    there = [node for node in nodes(ray) if node.resources.get("GPU", 0) >= 1]
+    sent_s = time.time()
+    names, unfit = set[str](), list[str]()
+    for node, answer in zip(there, _reports(ray, there, sought), strict=True):
+        if why := complaint(node, answer, sought, sent_s, time.time()):
+            unfit.append(why)
+        elif isinstance(answer, NodeReport) and answer.gpus:
+            names |= {gpu.name for gpu in answer.gpus}
+        else:
+            unfit.append(f"node {node.address} is left out: NVML shows none of its GPUs")
+    return sorted(names), unfit
+
+
 def _has_card(answer: NodeReport, sought: Sought) -> bool:
     return not sought.cards or any(is_wanted(gpu, sought) for gpu in answer.gpus)
 

@@ -184,7 +184,7 @@ def setup_of(
     """The setup whose servers are started plainly and use no GPU. Raises UsageError."""
     if options.sampler == "grid":
         check_finite(space)
-    study = options.study or _study_name(options, space, launcher, workload)
+    study = options.study or study_name(options, space, launcher.model, workload)
     if why := not_a_name(study):
         raise UsageError(f"the study's name would be {study!r}: {why}: give one with --study")
     first, *others = objectives_of(options, space)
@@ -277,9 +277,10 @@ def price_per_hour(options: Options, space: SearchSpace) -> float | None:
     return None if options.price is None else options.price * fixed_gpus(space)
 
 
-def _study_name(options: Options, space: SearchSpace, launcher: VllmLauncher, workload: Workload) -> str:
+def study_name(options: Options, space: SearchSpace, model: str, workload: Workload) -> str:
+    """Of a study that the user gave none."""
     kind = "" if options.engine == "vllm" else f"{options.engine}-"
-    return f"{kind}{space.name}-{Path(launcher.model).name}-{workload.name}"
+    return f"{kind}{space.name}-{Path(model).name}-{workload.name}"
 
 
 def check_lengths(setup: Setup, resolved: Params) -> None:
