@@ -3,8 +3,8 @@
     python benchmarks/scale/parallel_cost.py [--at-once 1,8,64] [--seeds 5] [--docs docs/scale.md] [--json OUT] [NAME ...]
 
 The launches of a search are asynchronous: each takes its own recorded seconds, and as soon as one has ended the next one is
-proposed beside those that run. The defaults are launched first, alone. Counted are the launches that were begun, and the
-virtual minutes that are over, when the first one within 2 % of the best ends.
+proposed beside those that run, the first ones beside the defaults. Counted are the launches that were begun, and the virtual
+minutes that are over, when the first one within 2 % of the best ends.
 """
 
 import os
@@ -87,7 +87,7 @@ class Search:
     def run(self, at_once: int, most: int) -> Found:
         now_s = 0.0
         while True:
-            while len(self._running) < (at_once if self._ended else 1) and len(self._begun) < most:
+            while len(self._running) < at_once and len(self._begun) < most:
                 if (params := self._next()) is None:
                     break
                 self._begin(params, now_s)
