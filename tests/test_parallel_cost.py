@@ -45,3 +45,14 @@ def test_bad_input_is_one_sentence() -> None:
         assert done.returncode == 2
         assert why in done.stderr
         assert done.stderr.count("\n") == 1
+
+
+def test_each_part_of_the_benchmark_is_a_process_of_its_own_and_one_that_fails_leaves_the_others_alone() -> None:
+    command = [sys.executable, "benchmarks/scale", "parallel_cost", "on_paper", "--what-is-this"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 1
+    assert [line for line in done.stdout.splitlines() if line.startswith("== ")] == [
+        "== parallel_cost: launches and minutes to the best with 1, 8 and 64 at a time",
+        "== on_paper: a thousand cards, from what one study costs",
+    ]
+    assert done.stderr.endswith("failed: parallel_cost, on_paper\n")

@@ -313,7 +313,3 @@ def _throughput(job: Job) -> float:
 def _say(text: str) -> None:
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    main()
