@@ -4,10 +4,12 @@ The rest of a trial is tested with a real vLLM: test_faults.py, test_optimize.py
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -88,3 +90,22 @@ def test_so_it_is_before_a_load_on_a_server_that_runs(monkeypatch: pytest.Monkey
     with pytest.raises(LaunchError, match="10,000 users need") as raised:
         asyncio.run(measure(nowhere, replace(PRESETS["chat"], users=10_000)))
     assert raised.value.failed.kind is FailureKind.CLIENT_BOUND
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        (f"4 of 4 requests failed; the first: the server reported an error: {trial._DEAD}.", FailureKind.CRASHED),
+        ("4 of 4 requests failed; the first: the answer was cut off", FailureKind.LOAD_FAILED),
+    ],
+)
+def test_a_server_that_says_that_its_engine_is_dead_is_waited_for_until_it_has_ended(
+    message: str, kind: FailureKind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine that takes longer than others are waited for."""
+    monkeypatch.setattr(trial, "_MAYBE_DYING_S", 0.2)
+    end_s, log = time.monotonic() + 1.0, tmp_path / "log"
+    log.write_text("RuntimeError: the worker died\n")
+    group: Any = SimpleNamespace(exit_code=lambda: 1 if time.monotonic() > end_s else None)
+    found = asyncio.run(trial._crash_or(Failed(kind=FailureKind.LOAD_FAILED, message=message), group, log, None))
+    assert found.kind is kind

@@ -22,8 +22,9 @@ from tuner.study.suspension import never_suspended
 from tuner.types import Endpoint, Failed, FailureKind, Mark, Measured, Outcome
 from tuner.types.failure import Whose
 
-#: From the death of EngineCore, which fails all requests, until the API server has ended, too.
-_DYING_S = 5.0
+#: From the death of EngineCore, which fails all requests, until the API server has ended, too: where they fail by vLLM's own
+#: word for it (vllm/v1/engine/exceptions.py), however busy the machine is, and else.
+_DEAD, _DYING_S, _MAYBE_DYING_S = "EngineCore encountered an issue", 60.0, 5.0
 #: A disk with less is full: the server's next line did not fit.
 _FULL_BYTES = 4096
 #: What tells the prompts of later loads of a launch from those of its trial, and of all others.
@@ -150,8 +151,10 @@ async def _measure(job: Job, endpoint: Endpoint, group: ProcessGroup, workers: W
 
 async def _crash_or(failed: Failed, group: ProcessGroup, log: Path, kills: int | None) -> Failed:
     """Why the server ended under load, where it did: then that is why its requests failed. Else the failure as it is."""
-    clock = asyncio.get_running_loop().time
-    end = clock() + (_DYING_S if failed.kind is FailureKind.LOAD_FAILED else 0)
+    clock, patience_s = asyncio.get_running_loop().time, 0.0
+    if failed.kind is FailureKind.LOAD_FAILED:
+        patience_s = _DYING_S if _DEAD in failed.message else _MAYBE_DYING_S
+    end = clock() + patience_s
     while (code := group.exit_code()) is None and clock() < end:
         await asyncio.sleep(0.1)
     if code is None or not log.exists():
