@@ -123,3 +123,23 @@ def test_what_is_no_matter_of_the_rate_ends_the_search() -> None:
 
     with pytest.raises(LaunchError, match="gone"):
         asyncio.run(find_rate(measure, OPEN, [SLO], drained=drained, phase=lambda text: None))
+
+
+def test_a_load_generator_that_is_full_has_a_rate_too_high_once_a_lower_one_has_met_the_slo() -> None:
+    """What a server leaves waiting holds a file each."""
+
+    async def measure(load: Workload) -> Measured:
+        if (load.request_rate or 0.0) > 4:
+            raise LaunchError(Failed(kind=FailureKind.CLIENT_BOUND, message="it may open no more files"))
+        return served(load)
+
+    async def drained() -> None:
+        return
+
+    told = list[str]()
+    found = asyncio.run(find_rate(measure, OPEN, [SLO], drained=drained, phase=told.append))
+    assert 3.6 < (found.load.request_rate or 0.0) <= 4
+    assert any(text.endswith("are too many: it may open no more files") for text in told)
+    first = replace(OPEN, request_rate=16.0)
+    with pytest.raises(LaunchError, match="no more files"):  # nothing is known of the server
+        asyncio.run(find_rate(measure, first, [SLO], drained=drained, phase=told.append))

@@ -100,6 +100,12 @@ class FindRate:
         self._tried.append(told)
         return told
 
+    def is_too_much(self, failed: Failed) -> bool:
+        """Whether a load failed for its rate: also where the load generator has no room for what a server leaves waiting, once
+        that has served a lower rate well."""
+        is_full = failed.kind is FailureKind.CLIENT_BOUND and any(tried.met for tried in self._tried)
+        return is_full or failed.kind in (FailureKind.LOAD_FAILED, FailureKind.STALLED)
+
     @property
     def rate(self) -> float:
         """The one that is told: the highest that meets the SLOs, or the lowest that was tried."""
@@ -152,7 +158,7 @@ async def find_rate(
         try:
             found: Measured | Failed = await measure(load)
         except LaunchError as error:
-            if error.failed.kind not in (FailureKind.LOAD_FAILED, FailureKind.STALLED):
+            if not search.is_too_much(error.failed):
                 raise
             found = error.failed
         tried = search.tell(load, found)
