@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from record_samples import STUDY
-from samples import measured, trial
+from samples import failed, measured, trial
 
 from tuner.decide.neighbours import Told
 from tuner.decide.objective import OBJECTIVES
@@ -158,6 +158,21 @@ def test_a_check_that_fails_says_nothing_and_neither_does_one_without_others(
     kept = kept_checked(store, STUDY.name)
     assert kept is not None
     assert (kept.found.told, kept.found.launches) == (Told.UNCLEAR, 0)
+
+
+@pytest.mark.parametrize("outcome", [failed(), served(1000.0, Mark.CLIENT_BOUND)])
+def test_without_defaults_to_compare_with_nothing_is_launched(store: Store, outcome: Outcome) -> None:
+    found, told = neighbours(store)
+    found.begin(40, is_first=True)
+    found.end(is_first=True)
+    assert not found.needs_check(defaults(outcome), 40, 2)
+    assert told[0].startswith("launches at once may disturb one another: there is no measurement")
+    assert not marked(found)
+    kept = kept_checked(store, STUDY.name)
+    assert kept is not None
+    assert kept.found.told is Told.UNCLEAR
+    assert not found.needs_check(defaults(outcome), 40, 2)
+    assert len(told) == 1
 
 
 def test_without_defaults_to_compare_with_nothing_is_loaded(store: Store) -> None:

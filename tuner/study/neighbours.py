@@ -49,7 +49,11 @@ class Neighbours:
         return int(self._is_due(finished, left))
 
     def needs_check(self, finished: Sequence[Trial], left: int, running: int) -> bool:
-        """Whether they are to be launched again now."""
+        """Whether they are to be launched again now; where they had failed, or could not be compared with, that would tell
+        nothing. Raises StorageError."""
+        if self._is_due(finished, left) and not _are_comparable(finished):
+            self._heed(Disturbance(told=Told.UNCLEAR))
+            self._keep()
         return running > 0 and self._is_due(finished, left)
 
     def begin(self, left: int, *, is_first: bool) -> Again | None:
@@ -65,9 +69,7 @@ class Neighbours:
         self._loads.held = self._is_checking = False
         if self._found is None and not is_first:
             self._heed(Disturbance(told=Told.UNCLEAR))
-        if self._found is not None and not self._is_kept:
-            keep_checked(self._store, self._setup.study, self._found, self._slots)
-            self._is_kept = True
+        self._keep()
 
     def turns_of(self, slot: Slot, *, is_default: bool = False) -> Turns:
         """Those of a launch in the slot."""
@@ -117,10 +119,22 @@ class Neighbours:
     def _is_worth_it(self, left: int) -> bool:
         return self._slots > 1 and left >= 2 * self._slots - 1
 
+    def _keep(self) -> None:
+        """Once, and not in the thread of a slot: where the database refuses it, no measurement is lost with it."""
+        if self._found is not None and not self._is_kept:
+            keep_checked(self._store, self._setup.study, self._found, self._slots)
+            self._is_kept = True
+
     def _heed(self, found: Disturbance) -> None:
         self._found = found
         self._loads.at_once = self._loads.are_harmless = found.is_undisturbed
         self._tell(_sentence(found))
+
+
+def _are_comparable(finished: Sequence[Trial]) -> bool:
+    """Whether anything can be compared with what the defaults did."""
+    defaults = defaults_of(finished)
+    return defaults is not None and isinstance(defaults.outcome, Measured) and is_fit(defaults.outcome)
 
 
 def _sentence(found: Disturbance) -> str:
