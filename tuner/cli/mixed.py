@@ -6,7 +6,6 @@ import sys
 from collections.abc import Mapping, Sequence, Set
 
 import typer
-from rich.table import Table
 
 from tuner.cli.console import errors, results, say
 from tuner.cli.history import standing, studies_table
@@ -80,8 +79,7 @@ def _print_result(store: Store, studies: Sequence[Options], codes: Mapping[str, 
     """A row a study that was begun; which was not, or failed, in a sentence."""
     begun = {record.name: record for record in store.studies()}
     told = [standing(store, begun[one.study]) for one in studies if one.study in begun]
-    table: Table = studies_table(told)
-    show(results, table)
+    show(results, studies_table(told))
     failed = [one.gpu for one in studies if codes[one.gpu]]
     if failed:
         say(results, f"Not finished: {', '.join(failed)}. Run the same command to go on.")

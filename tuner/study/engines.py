@@ -33,7 +33,7 @@ from tuner.study.options import Options
 from tuner.study.quality import lossless_sentence
 from tuner.study.setup import Setup, choose_space, line_of, make_setup, seen_gpus, setup_of, vllm_launcher
 from tuner.study.slots import with_slots
-from tuner.types import DetectedGpu
+from tuner.types import DetectedGpu, Fingerprint
 from tuner.workload.presets import workload_hash
 
 Tell = Callable[[str], None]
@@ -78,9 +78,7 @@ def _real(
     with ForkServer(python, space.environment) as engine:
         tell(f"importing vLLM with {python} ...")
         setup = make_setup(options, space, python, engine.info, detected)
-        fingerprint = with_host_speed(setup.fingerprint, python, tell)
-        begin = Calibration(rates=rates_on(fingerprint.host_speed))
-        setup = replace(setup, fingerprint=fingerprint, calibration=begin)
+        setup = _on_host(setup, with_host_speed(setup.fingerprint, python, tell))
         with with_slots(setup, options, seen_gpus(space, detected), tell) as placed:
             yield placed, engine
 
@@ -99,10 +97,14 @@ def _on_nodes(options: Options, sought: Sought, tell: Tell) -> Iterator[tuple[Se
         tells = shown.tell_energy.__contains__
         setup = make_setup(options, space, shown.python, engine.info, shown.cards, tells)
         there = replace(setup.fingerprint, host=shown.processor, model_revision=shown.revision)
-        fingerprint = with_host_speed(there, shown.python, tell, engine.host_speed)
-        setup = replace(setup, fingerprint=fingerprint, calibration=Calibration(rates=rates_on(fingerprint.host_speed)))
+        setup = _on_host(setup, with_host_speed(there, shown.python, tell, engine.host_speed))
         with with_slots(setup, options, (), tell) as placed:
             yield placed, engine
+
+
+def _on_host(setup: Setup, fingerprint: Fingerprint) -> Setup:
+    """Predicted for a host as fast as that of the fingerprint."""
+    return replace(setup, fingerprint=fingerprint, calibration=Calibration(rates=rates_on(fingerprint.host_speed)))
 
 
 def _sought(options: Options) -> Sought:

@@ -96,24 +96,21 @@ def _of_the_cluster(options: Options, tell: Callable[[str], None]) -> tuple[str,
     every = tuple(name for space in shipped_spaces() for name in load_space(space).gpu.names)
     with connection(options.address or ANY) as ray:
         names, unfit = cards_there(ray, sought_by(options, every))
-    found, left_out = dict.fromkeys(_spaces(names)), [*unfit, *_without_a_space(names)]
+    spaces = {name: _space_named(name) for name in names}
+    left_out = [
+        *unfit,
+        *(
+            f"{name} is left out: there is no search space for it: give one with --space FILE, in a study by itself"
+            for name, space in spaces.items()
+            if space is None
+        ),
+    ]
     for text in left_out:
         tell(text)
+    found = tuple(dict.fromkeys(space for space in spaces.values() if space is not None))
     if not found and left_out:
         raise RunError(f"no card of the Ray cluster can be tuned: {'; '.join(left_out)}")
-    return tuple(found) or (CPU,)
-
-
-def _spaces(names: Sequence[str]) -> list[str]:
-    return [name for name in map(_space_named, names) if name is not None]
-
-
-def _without_a_space(names: Sequence[str]) -> list[str]:
-    return [
-        f"{name} is left out: there is no search space for it: give one with --space FILE, in a study by itself"
-        for name in names
-        if _space_named(name) is None
-    ]
+    return found or (CPU,)
 
 
 def _space_named(card: str) -> str | None:
