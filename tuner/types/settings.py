@@ -88,12 +88,41 @@ class Command:
 
     `argv` is made of `model`, which `vllm serve` is given first, and of `settings`: each of its arguments by vLLM's name, with
     its value. Host and port are in neither: a trial adds its own, the export adds the user's.
+
+    Where several engines share each GPU, this is the first of `engines_per_gpu` commands, which serves for all of them, and
+    `headless` are the others (vLLM's docs/serving/data_parallel_deployment.md, "Internal Load Balancing": to vLLM they are
+    nodes without a front end).
     """
 
     argv: tuple[str, ...]
     model: str = ""
     settings: Params = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def engines_per_gpu(self) -> int:
+        return engines_sharing(self.settings)
+
+    @property
+    def headless(self) -> tuple[tuple[str, ...], ...]:
+        """The argument vectors that run beside `argv`, on its GPUs and with its environment."""
+        if self.engines_per_gpu == 1 or "serve" not in self.argv:
+            return ()
+        program = self.argv[: self.argv.index("serve") + 1]
+        kept = {name: value for name, value in self.settings.items() if name != "api_server_count"}
+        flags = (self.model, *(word for name, value in kept.items() for word in flag(name, value)))
+        local = int(self.settings["data_parallel_size_local"])
+        ranks = range(local, local * self.engines_per_gpu, local)
+        return tuple((*program, *flags, "--headless", *flag("data_parallel_start_rank", rank)) for rank in ranks)
+
+
+def engines_sharing(settings: Params) -> int:
+    """How many engines share each GPU, by vLLM's arguments: where fewer are local to a node than there are altogether, all
+    nodes run on the same GPUs."""
+    size, local = settings.get("data_parallel_size", 1), settings.get("data_parallel_size_local")
+    if not isinstance(size, int) or not isinstance(local, int) or local < 1:
+        return 1
+    return max(1, size // local)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
