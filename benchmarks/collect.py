@@ -181,7 +181,7 @@ class Collector:
         began_s = time.monotonic()
         watched = Watched(
             gpus=[card.index for card in self._cards],
-            session=endpoint.session,
+            sessions=endpoint.sessions,
             alive=lambda: group.exit_code() is None,
         )
         found = await measure(endpoint, workload(name), salt=salt, watched=watched)

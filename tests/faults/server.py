@@ -64,7 +64,7 @@ class FaultServer:
         await self._runner.cleanup()
 
     def endpoint(self, log: Any) -> Endpoint:
-        return Endpoint(base_url=self.base_url, model=MODEL, session=0, startup_s=0.0, log=log)
+        return Endpoint(base_url=self.base_url, model=MODEL, sessions=(0,), startup_s=0.0, log=log)
 
     async def load(self, workload: Workload, workers: int = 1, **more: Any) -> LoadResult:
         """What the load generator makes of this server."""

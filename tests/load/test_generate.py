@@ -218,7 +218,7 @@ def test_nobody_listening_fails_at_once() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{probe.getsockname()[1]}"
-        endpoint = Endpoint(base_url=url, model="demo", session=0, startup_s=0.0, log=Path("log"))
+        endpoint = Endpoint(base_url=url, model="demo", sessions=(0,), startup_s=0.0, log=Path("log"))
         with pytest.raises(LaunchError, match=r"/detokenize failed: .*[Cc]onnect"):
             asyncio.run(learn(endpoint, QUICK))
 

@@ -176,7 +176,7 @@ async def _learn_without_words(workload: Workload) -> Alphabet:
     app.router.add_post("/detokenize", no_tokens)
     async with TestServer(app) as server, aiohttp.ClientSession() as session:
         base_url = str(server.make_url("/")).rstrip("/")
-        endpoint = Endpoint(base_url=base_url, model="m", session=1, startup_s=1.0, log=Path("log"))
+        endpoint = Endpoint(base_url=base_url, model="m", sessions=(1,), startup_s=1.0, log=Path("log"))
         return await learn_alphabet(session, endpoint, workload)
 
 

@@ -24,7 +24,7 @@ def busy() -> Iterator[subprocess.Popen[bytes]]:
 
 def test_a_busy_session_uses_cores(busy: subprocess.Popen[bytes]) -> None:
     used = sum(cpu_seconds(busy.pid).values())
-    with CpuSampler(busy.pid) as sampler:
+    with CpuSampler([busy.pid]) as sampler:
         while sum(cpu_seconds(busy.pid).values()) < used + 0.3:
             time.sleep(0.05)
     cores = sampler.mean_cores()
@@ -33,7 +33,7 @@ def test_a_busy_session_uses_cores(busy: subprocess.Popen[bytes]) -> None:
 
 
 def test_a_session_that_ended_has_no_number(busy: subprocess.Popen[bytes]) -> None:
-    with CpuSampler(busy.pid) as sampler:
+    with CpuSampler([busy.pid]) as sampler:
         busy.kill()
         busy.wait()
     assert sampler.mean_cores() is None
@@ -57,7 +57,7 @@ def test_a_process_group_of_its_own_within_the_session_counts() -> None:
 
 def test_who_was_busy_and_when(busy: subprocess.Popen[bytes]) -> None:
     """A process without a title of vLLM's is the API server; by its pid as by its session."""
-    for sampler in (CpuSampler(busy.pid), CpuSampler(pids=[busy.pid])):
+    for sampler in (CpuSampler([busy.pid]), CpuSampler(pids=[busy.pid])):
         used = sum(cpu_seconds(busy.pid).values())
         with sampler:
             while sum(cpu_seconds(busy.pid).values()) < used + 0.2:

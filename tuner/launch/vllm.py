@@ -6,7 +6,7 @@ It does not know the search space, the load or the database.
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,9 +19,10 @@ from tuner.launch.failures import classify
 from tuner.launch.host_memory import memory_bytes, oom_kills
 from tuner.launch.interpreter import engine_environment
 from tuner.launch.process import ProcessGroup
-from tuner.launch.processes import identities, members
 from tuner.launch.scratch import scratch, variables
+from tuner.launch.shared_gpu import SharedGpu, spread
 from tuner.launch.speculating import cache_of
+from tuner.launch.together import Together
 from tuner.space.gpus import UNSET
 from tuner.space.speculation import said, synthetic
 from tuner.types import Command, DetectedGpu, Endpoint, Failed, FailureKind, Params, ProcessId
@@ -39,9 +40,10 @@ _STOP_LOADING_S = 3.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
-    """A server that has been started, told before it is used, so that it can be recorded. `leader` leads its session,
-    `processes` are all that are known so far, the leader among them; `start` is "plain" or "warm"; `oom_kills` is how often
-    the kernel had ended a process of this host for want of memory by then. `host` and `gpus` are said of another host's."""
+    """A server, or one of its engines, that has been started, told before it is used, so that it can be recorded. `leader`
+    leads its session, `processes` are all that are known so far, the leader among them; `start` is "plain" or "warm";
+    `oom_kills` is how often the kernel had ended a process of this host for want of memory by then. `host` and `gpus` are said
+    of another host's."""
 
     leader: ProcessId
     processes: frozenset[ProcessId]
@@ -61,7 +63,8 @@ class VllmLauncher:
     """How to run `vllm serve` for one study. `quantized_models` maps a quantization to the checkpoint that has it; `caches` are
     the environment variables that say where compiled code is kept, which is no part of the command that is exported, nor is
     the `acceptance` with which servers that speculate are started: how often drafts are accepted where the prompts do not tell
-    (a mean acceptance length, or the share accepted up to each position)."""
+    (a mean acceptance length, or the share accepted up to each position). `shared_gpu` says what memory engines have that share
+    a GPU; None where nobody can tell."""
 
     python: Path
     model: str
@@ -71,6 +74,7 @@ class VllmLauncher:
     quantized_models: Mapping[str, str] = field(default_factory=dict)
     acceptance: float | tuple[float, ...] | None = None
     startup_timeout_s: float = 900.0
+    shared_gpu: SharedGpu | None = None
 
     def arguments(self, params: Params) -> tuple[str, ...]:
         """What follows `vllm serve`: the model and every flag. Pure."""
@@ -89,7 +93,8 @@ class VllmLauncher:
 
     def _passed(self, params: Params) -> tuple[str, Params]:
         """The model and the arguments that vLLM is given; the choice "none" means that an argument is not passed."""
-        settings = dict(said({**self.fixed, **params}))
+        asked = {**self.fixed, **params}
+        settings = dict(said(spread(asked, self.shared_gpu)))
         if (checkpoint := self.quantized_models.get(str(settings.get("quantization")))) is None:
             return self.model, {name: value for name, value in settings.items() if value != UNSET}
         del settings["quantization"]  # vLLM reads it from the checkpoint; naming another method is refused
@@ -112,39 +117,64 @@ class VllmLauncher:
     @asynccontextmanager
     async def launch(
         self, command: Command, log: Path, seen: Seen, engine: Engine | None = None
-    ) -> AsyncIterator[tuple[Endpoint, ProcessGroup]]:
+    ) -> AsyncIterator[tuple[Endpoint, Together]]:
         """Start `command` and yield the endpoint once it is ready: forked from `engine` if there is one, else plainly.
 
         A server that must not be forked is started plainly. `seen` is called before anything depends on the server, and again
-        when it has more processes. Raises LaunchError with the classified failure.
+        when it has more processes; where engines share a GPU, also of each of the others. Raises LaunchError with the
+        classified failure.
         """
-        port = _free_port()
-        began_s, kills = time.monotonic(), oom_kills()
-        with _scratch() as folder:
-            argv = (*command.argv, *self.replayed(command), "--host", LOOPBACK, "--port", str(port))
-            group, start = self._start(argv, command, log, engine, folder)
-            launch = Launch(
-                leader=group.id, processes=frozenset({group.id}), start=start, port=port, log=log, oom_kills=kills
-            )
-            deadline_s = _STOP_LOADING_S
+        port, began_s, kills = _free_port(), time.monotonic(), oom_kills()
+        groups: list[ProcessGroup] = []
+        launches: list[Launch] = []
+        deadline_s = _STOP_LOADING_S
+        with ExitStack() as folders:
             try:
-                seen(launch)
-                await self._ready(group, launch, seen)
+                for argv in self._argvs(command, port):
+                    folder = folders.enter_context(_scratch())
+                    group, start = self._start(argv, command, log, engine, folder, is_first=not groups)
+                    groups.append(group)
+                    own = frozenset({group.id})
+                    launch = Launch(leader=group.id, processes=own, start=start, port=port, log=log, oom_kills=kills)
+                    launches.append(launch)
+                    seen(launch)
+                server = Together(groups)
+                await self._ready(server, launches, seen)
                 deadline_s = _STOP_S
-                yield self.endpoint(group, launch, time.monotonic() - began_s), group
+                yield self.endpoint(server, launches[0], time.monotonic() - began_s), server
             except asyncio.CancelledError:
                 deadline_s = _STOP_LOADING_S  # somebody waits for the end
                 raise
             finally:
-                await group.stop(deadline_s)
+                await Together(groups).stop(deadline_s)
+
+    def _argvs(self, command: Command, port: int) -> list[tuple[str, ...]]:
+        """The server's, and those of the engines that share its GPUs."""
+        beside, more = self.headless(command), self.replayed(command)
+        more = (*more, *flag("data_parallel_rpc_port", _free_port())) if beside else more
+        address = ("--host", LOOPBACK, "--port", str(port))
+        return [(*command.argv, *more, *address), *((*argv, *more) for argv in beside)]
+
+    def headless(self, command: Command) -> tuple[tuple[str, ...], ...]:
+        """What runs beside the server."""
+        return command.headless
 
     def _start(
-        self, argv: tuple[str, ...], command: Command, log: Path, engine: Engine | None, scratch: Path
+        self,
+        argv: tuple[str, ...],
+        command: Command,
+        log: Path,
+        engine: Engine | None,
+        scratch: Path,
+        *,
+        is_first: bool,
     ) -> tuple[ProcessGroup, str]:
         environment = {**variables(scratch), **self.unexported(log), **command.environment}
         environment |= cache_of(command.argv, environment)
         try:
-            with log.open("wb") as output:
+            if is_first:
+                log.write_bytes(b"")
+            with log.open("ab") as output:
                 if engine:
                     with suppress(CannotFork):
                         return engine.fork(argv[argv.index("serve") + 1 :], environment, output), "warm"
@@ -153,36 +183,33 @@ class VllmLauncher:
             message = f"{argv[0]} cannot be started with its log in {log}: {error.strerror}"
             raise _not_made(message, error) from error
 
-    def endpoint(self, group: ProcessGroup, launch: Launch, startup_s: float) -> Endpoint:
+    def endpoint(self, server: Together, launch: Launch, startup_s: float) -> Endpoint:
         """A server that is ready."""
         return Endpoint(
             base_url=f"http://{LOOPBACK}:{launch.port}",
             model=self.model,
-            session=group.session,
+            sessions=server.sessions,
             startup_s=startup_s,
             log=launch.log,
             start=launch.start,
         )
 
-    async def _ready(self, group: ProcessGroup, launch: Launch, seen: Seen) -> None:
-        """Ready means: our process lives and owns the port, /health is 200, the model is ours, one token comes back."""
-        began = time.monotonic()
+    async def _ready(self, server: Together, launches: Sequence[Launch], seen: Seen) -> None:
+        """Ready means: our processes live and own the port, /health is 200, the model is ours, one token comes back."""
+        launch, known, began = launches[0], _Known(launches, seen), time.monotonic()
         base = f"http://{LOOPBACK}:{launch.port}"
-        known = launch.processes
         async with aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=_FIRST_TOKEN_S), trust_env=False
         ) as session:
-            while not (await _healthy(session, base) and group.owns_port(launch.port)):
-                if new := identities(members(group.session)) - known:
-                    known |= new
-                    seen(replace(launch, processes=known))
-                if (code := group.exit_code()) is not None:
+            while not (await _healthy(session, base) and server.owns_port(launch.port)):
+                known.look(server)
+                if (code := server.exit_code()) is not None:
                     raise LaunchError(failure_of(launch.log, code, launch.oom_kills))
                 if (past_s := time.monotonic() - began) > self.startup_timeout_s:
                     raise LaunchError(failure_of(launch.log, None))
                 await asyncio.sleep(min(max(_POLL_SHARE * past_s, _POLL_S[0]), _POLL_S[1]))
             await self._first_token(session, base, launch.log)
-        seen(replace(launch, processes=known | identities(members(group.session))))
+        known.look(server)
 
     async def _first_token(self, session: aiohttp.ClientSession, base: str, log: Path) -> None:
         try:
@@ -200,6 +227,20 @@ class VllmLauncher:
         except (aiohttp.ClientError, KeyError, ValueError) as error:
             text = f"healthy, but the first token did not come: {type(error).__name__} {error}"
             raise LaunchError(_not_ready(text, log)) from error
+
+
+class _Known:
+    """Tells `seen` of processes that are new."""
+
+    def __init__(self, launches: Sequence[Launch], seen: Seen) -> None:
+        self._launches, self._seen = {launch.leader: launch for launch in launches}, seen
+
+    def look(self, server: Together) -> None:
+        for leader, processes in server.members().items():
+            launch = self._launches[leader]
+            if processes - launch.processes:
+                self._launches[leader] = replace(launch, processes=launch.processes | processes)
+                self._seen(self._launches[leader])
 
 
 @contextmanager

@@ -6,7 +6,7 @@ process has which part is in roles.py.
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
 from types import TracebackType
@@ -36,16 +36,16 @@ class _Reading:
 
 
 class CpuSampler:
-    """`with CpuSampler(session) as sampler:` around the window; afterwards `sampler.mean_cores()`, `sampler.cores()` and
+    """`with CpuSampler(sessions) as sampler:` around the window; afterwards `sampler.mean_cores()`, `sampler.cores()` and
     `sampler.seconds()`.
 
     A process that ends inside the window is left out: what it used after its last reading is not known.
     """
 
-    def __init__(self, session: int | None = None, pids: Iterable[int] = ()) -> None:
-        """The server's processes are those of `session`, else `pids` and all that these have started."""
+    def __init__(self, sessions: Collection[int] = (), pids: Iterable[int] = ()) -> None:
+        """The server's processes are those of `sessions`, else `pids` and all that these have started."""
         self._members: Callable[[], list[int]] = (
-            (lambda: _of_session(session)) if session is not None else (lambda: _with_children(pids))
+            (lambda: _of_sessions(sessions)) if sessions else (lambda: _with_children(pids))
         )
         self._readings: list[_Reading] = []
         self._roles: dict[tuple[int, float], Role] = {}
@@ -115,7 +115,7 @@ class CpuSampler:
 
 def cpu_seconds(session: int) -> _CpuSeconds:
     """User plus system seconds of each process of the session so far."""
-    return _read(_of_session(session)).used
+    return _read(_of_sessions([session])).used
 
 
 def _read(pids: Iterable[int]) -> _Reading:
@@ -131,8 +131,8 @@ def _read(pids: Iterable[int]) -> _Reading:
     return _Reading(time_s=time_s, used=found, host=host_time())
 
 
-def _of_session(session: int) -> list[int]:
-    return [pid for pid in psutil.pids() if _session(pid) == session]
+def _of_sessions(sessions: Collection[int]) -> list[int]:
+    return [pid for pid in psutil.pids() if _session(pid) in sessions]
 
 
 def _session(pid: int) -> int | None:

@@ -7,7 +7,7 @@ read near 1, so it tells idle from busy, not how well the card is used.
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -109,9 +109,9 @@ class GpuSampler:
     than the window's start by what the driver takes to be opened, so energy lacks that much of it.
     """
 
-    def __init__(self, gpus: Sequence[int], session: int | None = None) -> None:
-        """The server's processes are those of `session`, where it runs on this machine."""
-        self._gpus, self._session = tuple(gpus), session
+    def __init__(self, gpus: Sequence[int], sessions: Collection[int] = ()) -> None:
+        """The server's processes are those of `sessions`, where it runs on this machine."""
+        self._gpus, self._sessions = tuple(gpus), sessions
         self._others_bytes = 0
         self._rounds: list[list[GpuSample]] = []
         self._times_s: list[float] = []
@@ -169,8 +169,8 @@ class GpuSampler:
 
     def _take_span(self, handles: Sequence[Any], starts: Sequence[_Edge]) -> list[_Edge]:
         """What happened since `starts`, which are freed; the new edges."""
-        if self._session is not None:
-            others = [others_bytes(_processes(handle), partial(_is_in, self._session)) for handle in handles]
+        if self._sessions:
+            others = [others_bytes(_processes(handle), partial(_is_in, self._sessions)) for handle in handles]
             self._others_bytes = max(self._others_bytes, *others)
         ends = [_edge(handle) for handle in handles]
         # a span that is shorter than the others would weigh too much
@@ -187,9 +187,9 @@ def others_bytes(running: Sequence[GpuProcess], is_ours: Callable[[int], bool]) 
     return sum(process.memory_bytes or 0 for process in others) if len(others) < len(running) else 0
 
 
-def _is_in(session: int, pid: int) -> bool:
+def _is_in(sessions: Collection[int], pid: int) -> bool:
     try:
-        return os.getsid(pid) == session
+        return os.getsid(pid) in sessions
     except OSError:
         return False
 

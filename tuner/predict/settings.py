@@ -129,6 +129,15 @@ def resolve(params: Params, shape: Shape, gpu: Gpu, version: Version = LATEST) -
     return found
 
 
+def heeded(params: Params) -> Params:
+    """Without what no formula knows: as if it were at its default."""
+    return {
+        name: value
+        for name, value in params.items()
+        if name in arguments.READ or name.partition(".")[0] not in NOT_PREDICTED
+    }
+
+
 def capture_sizes(settings: Settings, version: Version = LATEST) -> tuple[int, ...]:
     """The numbers of tokens that a step is padded to and for which a CUDA graph is captured, rising; empty where there are no
     graphs (config/vllm.py, _set_cudagraph_sizes). Blackwell's doubled limit is not known here."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import tuner
-from tuner.launch.process import ProcessGroup
+from tuner.launch.together import Together
 from tuner.launch.vllm import Launch, VllmLauncher
 from tuner.sim.card import CARD_VARIABLE, SALT_VARIABLE
 from tuner.sim.log import READY
@@ -45,8 +45,12 @@ class SimLauncher(VllmLauncher):
         """Nothing: the simulation has no drafts, and shows no gain of them."""
         return ()
 
-    def endpoint(self, group: ProcessGroup, launch: Launch, startup_s: float) -> Endpoint:
+    def headless(self, command: Command) -> tuple[tuple[str, ...], ...]:
+        """Nothing: one process simulates all engines."""
+        return ()
+
+    def endpoint(self, server: Together, launch: Launch, startup_s: float) -> Endpoint:
         """With the seconds that the start has taken on the server's clock."""
         told = re.search(rf"^{READY} ([\d.]+) s$", launch.log.read_text(encoding="utf-8"), re.MULTILINE)
-        real = VllmLauncher.endpoint(self, group, launch, startup_s)
+        real = VllmLauncher.endpoint(self, server, launch, startup_s)
         return replace(real, startup_s=float(told[1]) if told else startup_s * self.speed, speed=self.speed)

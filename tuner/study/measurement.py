@@ -38,12 +38,12 @@ _MAY_DO_BETTER = frozenset((Mark.CLIENT_BOUND, Mark.THROTTLED, Mark.GPU_SHARED, 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watched:
-    """What is known of a server that runs on this machine: its GPUs, the group of its processes (a session, or `pids` and
+    """What is known of a server that runs on this machine: its GPUs, its processes (those of `sessions`, or `pids` and
     what these have started), and whether it lives. `speed` is how many of a simulated server's seconds pass in a real one, None
     for a real server."""
 
     gpus: Sequence[int] = ()
-    session: int | None = None
+    sessions: Sequence[int] = ()
     pids: Sequence[int] = ()
     alive: Callable[[], bool] = lambda: True
     speed: float | None = None
@@ -144,9 +144,9 @@ class _Bench:
 
     async def _once(self, workload: Workload) -> Measured:
         server = ServerSampler(self._target.base_url, self._speed) if self._has_metrics else None
-        gpu, warming = GpuSampler(self._watched.gpus, self._watched.session), GpuSampler(self._watched.gpus)
-        is_seen = self._watched.session is not None or bool(self._watched.pids)
-        cpu = CpuSampler(self._watched.session, self._watched.pids) if is_seen else None
+        gpu, warming = GpuSampler(self._watched.gpus, self._watched.sessions), GpuSampler(self._watched.gpus)
+        is_seen = bool(self._watched.sessions or self._watched.pids)
+        cpu = CpuSampler(self._watched.sessions, self._watched.pids) if is_seen else None
         warm_up = ExitStack()
 
         @asynccontextmanager

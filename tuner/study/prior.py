@@ -15,11 +15,10 @@ from math import inf, log
 from tuner.decide.objective import Objective, metric_value
 from tuner.errors import UsageError
 from tuner.predict.advise.case import OF_A_TRACE, Case
-from tuner.predict.arguments import READ
 from tuner.predict.likeness import Room, chance_to_start, compiled_alike, simulated_alike
 from tuner.predict.memory import predict_memory
 from tuner.predict.prediction import Calibration, Prediction
-from tuner.predict.settings import NOT_PREDICTED, Settings, resolve
+from tuner.predict.settings import Settings, heeded, resolve
 from tuner.propose.prior import Expected
 from tuner.types import Failed, Params, present
 
@@ -167,7 +166,7 @@ class StudyPrior:
 
     def _add(self, point: _Point) -> None:
         try:
-            found = self._case.predict(_heeded(point.params), self._requests())
+            found = self._case.predict(heeded(point.params), self._requests())
         except UsageError:
             self._unsaid.add(id(point))
             return
@@ -205,8 +204,7 @@ class StudyPrior:
 
 
 def _point(case: Case, params: Params) -> _Point:
-    heeded = _heeded(params)
-    shape, launched = case.launched(heeded)
+    shape, launched = case.launched(heeded(params))
     try:
         settings = resolve(launched, shape, case.space.gpu, case.version)
         if isinstance(settings, Failed):
@@ -223,11 +221,6 @@ def _point(case: Case, params: Params) -> _Point:
 def _copies(point: _Point) -> int:
     """Engines that are simulated beside each other."""
     return 1 if point.alike is None else point.alike[1].data_parallel_size
-
-
-def _heeded(params: Params) -> Params:
-    """Without what no formula knows: as if it were at its default."""
-    return {name: v for name, v in params.items() if name in READ or name.partition(".")[0] not in NOT_PREDICTED}
 
 
 def _value(case: Case, objective: Objective, found: Prediction) -> float | None:

@@ -12,7 +12,7 @@ from typing import Any
 from tuner.errors import LaunchError
 from tuner.launch.host_memory import oom_kills
 from tuner.launch.job import Job, Reload, Tell, Turns
-from tuner.launch.process import ProcessGroup
+from tuner.launch.together import Together
 from tuner.launch.vllm import Seen, failure_of
 from tuner.load.limits import machine_limits, too_much
 from tuner.load.workers import Workers, workers_for
@@ -74,19 +74,19 @@ async def _attempt(job: Job, seen: Seen, phase: Tell) -> tuple[Outcome, bool]:
             async with (
                 asyncio.timeout(job.timeout_s) as clock,
                 Workers(workers_for(job.workload)) as workers,
-                job.launcher.launch(job.command, job.log, seen, job.engine) as (endpoint, group),
+                job.launcher.launch(job.command, job.log, seen, job.engine) as (endpoint, server),
             ):
                 ready = True
                 try:
-                    found = await _in_turn(job, clock, partial(_measure, job, endpoint, group, workers, phase), phase)
+                    found = await _in_turn(job, clock, partial(_measure, job, endpoint, server, workers, phase), phase)
                     clock.reschedule(None)  # the load is what --trial-timeout is for
                     if job.again is not None:
-                        await job.again(found, _reload(job, endpoint, group, workers, phase), phase)
+                        await job.again(found, _reload(job, endpoint, server, workers, phase), phase)
                     if job.probe is not None:
                         found = replace(found, quality=await job.probe(endpoint, phase))
                     return found, ready
                 except LaunchError as error:
-                    raise LaunchError(await _crash_or(error.failed, group, job.log, kills)) from error
+                    raise LaunchError(await _crash_or(error.failed, server, job.log, kills)) from error
                 finally:
                     phase("stopping vLLM")
     except LaunchError as error:
@@ -112,22 +112,22 @@ async def _in_turn(
     return replace(found, marks=(*found.marks, Mark.NEIGHBOURS)) if turn.may_be_slowed else found
 
 
-def _reload(job: Job, endpoint: Endpoint, group: ProcessGroup, workers: Workers, phase: Tell) -> Reload:
+def _reload(job: Job, endpoint: Endpoint, server: Together, workers: Workers, phase: Tell) -> Reload:
     """What loads the server again, as it was loaded for the trial, with other prompts each time."""
     salts = itertools.count(job.salt + _LATER, _LATER)
 
     async def reload(turns: Turns) -> Measured:
         async with turns(phase):
-            return await _measure(replace(job, salt=next(salts)), endpoint, group, workers, phase)
+            return await _measure(replace(job, salt=next(salts)), endpoint, server, workers, phase)
 
     return reload
 
 
-async def _measure(job: Job, endpoint: Endpoint, group: ProcessGroup, workers: Workers, phase: Tell) -> Measured:
+async def _measure(job: Job, endpoint: Endpoint, server: Together, workers: Workers, phase: Tell) -> Measured:
     watched = Watched(
         gpus=[gpu.index for gpu in job.gpus],
-        session=endpoint.session if endpoint.speed is None else None,
-        alive=lambda: group.exit_code() is None,
+        sessions=endpoint.sessions if endpoint.speed is None else (),
+        alive=lambda: server.exit_code() is None,
         speed=endpoint.speed,
     )
     found = await measure(
@@ -149,13 +149,13 @@ async def _measure(job: Job, endpoint: Endpoint, group: ProcessGroup, workers: W
     return replace(found, load=load, startup_s=endpoint.startup_s, start=endpoint.start)
 
 
-async def _crash_or(failed: Failed, group: ProcessGroup, log: Path, kills: int | None) -> Failed:
+async def _crash_or(failed: Failed, server: Together, log: Path, kills: int | None) -> Failed:
     """Why the server ended under load, where it did: then that is why its requests failed. Else the failure as it is."""
     clock, patience_s = asyncio.get_running_loop().time, 0.0
     if failed.kind is FailureKind.LOAD_FAILED:
         patience_s = _DYING_S if _DEAD in failed.message else _MAYBE_DYING_S
     end = clock() + patience_s
-    while (code := group.exit_code()) is None and clock() < end:
+    while (code := server.exit_code()) is None and clock() < end:
         await asyncio.sleep(0.1)
     if code is None or not log.exists():
         return failed

@@ -14,6 +14,9 @@ _beside.loader.exec_module(dotted)
 
 #: Where vLLM keeps a setting under another name than its flag.
 _RENAMED = {"kv_cache_dtype": "cache_dtype"}
+#: tuner's own, for which vLLM takes these (tuner/launch/shared_gpu.py).
+_ENGINES = "engines_per_gpu"
+_FOR_ENGINES = {"headless", "data_parallel_size_local", "data_parallel_start_rank", "kv_cache_memory_bytes"}
 #: Never told: they may hold a secret.
 _SECRET = {"api_key", "hf_token"}
 _SECTIONS = (
@@ -48,6 +51,7 @@ def hello(parser: Any) -> dict[str, Any]:
 
     names = {action.dest for action in parser._actions}
     names |= dotted.dotted_names(names)
+    names |= {_ENGINES} if names >= _FOR_ENGINES else set()
     return {"version": vllm.__version__, "platform": str(current_platform.device_type), "arguments": sorted(names)}
 
 
@@ -77,9 +81,19 @@ def resolved(args: Any, config: Any, argv: list[str]) -> dict[str, Any]:
     found["api_server_count"] = args.api_server_count or args.data_parallel_size
     found["enforce_eager"] = bool(config.model_config.enforce_eager)
     found |= dotted.dotted_values(config, args, argv)
+    _tell_engines(found, args)
     found["compilation_mode"] = str(getattr(config.compilation_config, "mode", ""))
     _tell_what_may_change(found, config)
     return found
+
+
+def _tell_engines(found: dict[str, Any], args: Any) -> None:
+    """How many share a GPU, and the other settings as if none did."""
+    local = args.data_parallel_size_local or args.data_parallel_size
+    found[_ENGINES] = engines = max(1, args.data_parallel_size // local)
+    if engines > 1:
+        found["data_parallel_size"] = local
+        found["gpu_memory_utilization"] = round(engines * found["gpu_memory_utilization"], 3)
 
 
 def _tell_what_may_change(found: dict[str, Any], config: Any) -> None:
