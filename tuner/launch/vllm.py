@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Self
 
 import aiohttp
 
@@ -23,6 +24,7 @@ from tuner.launch.scratch import scratch, variables
 from tuner.launch.shared_gpu import SharedGpu, spread
 from tuner.launch.speculating import cache_of
 from tuner.launch.together import Together
+from tuner.predict.settings import version_of
 from tuner.space.gpus import UNSET
 from tuner.space.speculation import said, synthetic
 from tuner.types import Command, DetectedGpu, Endpoint, Failed, FailureKind, Params, ProcessId
@@ -75,6 +77,12 @@ class VllmLauncher:
     acceptance: float | tuple[float, ...] | None = None
     startup_timeout_s: float = 900.0
     shared_gpu: SharedGpu | None = None
+
+    def of_version(self, version: str) -> Self:
+        """The same for that vLLM."""
+        if self.shared_gpu is None:
+            return self
+        return replace(self, shared_gpu=replace(self.shared_gpu, version=version_of(version)))
 
     def arguments(self, params: Params) -> tuple[str, ...]:
         """What follows `vllm serve`: the model and every flag. Pure."""

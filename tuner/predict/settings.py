@@ -5,6 +5,7 @@ change neither memory nor speed are passed over; those that do, and that tuner c
 not know whether the model fits.
 """
 
+import re
 from dataclasses import dataclass, fields, replace
 
 from tuner.errors import UsageError
@@ -18,6 +19,13 @@ from tuner.types import Failed, FailureKind, Params, Value
 #: vLLM's version, (major, minor).
 Version = tuple[int, int]
 LATEST: Version = (0, 32)
+
+
+def version_of(text: str) -> Version:
+    """Of what an engine says of itself; the latest where that is no number."""
+    found = re.search(r"(\d+)\.(\d+)", text)
+    return (int(found[1]), int(found[2])) if found else LATEST
+
 
 #: Quantizations of 16-bit weights while they load (model_executor/layers/quantization/online).
 ONLINE = ("fp8", "fp8_per_tensor", "fp8_per_block", "fp8_per_channel", "mxfp8", "mxfp4", "int8_per_channel_weight_only")

@@ -83,7 +83,7 @@ def _held(gpu: DetectedGpu, command: Command) -> str | None:
         return None
     used, total = memory
     asked = command.settings.get("gpu_memory_utilization", _UTILIZATION)
-    wanted = total * (float(asked) if isinstance(asked, int | float) else _UTILIZATION)
+    wanted = total * (float(asked) if isinstance(asked, int | float) else _UTILIZATION) * command.engines_per_gpu
     if total - used >= wanted:
         return None
     who = _named(processes(gpu.uuid))

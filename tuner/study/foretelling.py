@@ -14,6 +14,7 @@ from tuner.diagnose.trials import settings_of
 from tuner.predict.advise.case import Case
 from tuner.predict.host import rates_on
 from tuner.predict.prediction import Calibration
+from tuner.predict.settings import version_of
 from tuner.predict.shape import read_shape
 from tuner.record.rows import StudyRecord
 from tuner.space.parameters import near
@@ -21,7 +22,7 @@ from tuner.space.search_space import SearchSpace
 from tuner.study.baselines import for_the_sampler
 from tuner.study.decided import objectives_of, slo_texts
 from tuner.study.learning import Learned, learned_of
-from tuner.study.model import FAULTS, gain_of, predictable, version_of
+from tuner.study.model import FAULTS, gain_of, predictable
 from tuner.types import Params, Trial, Value
 from tuner.workload.arrivals import schedule
 from tuner.workload.stored import stored_workload

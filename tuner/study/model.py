@@ -5,7 +5,6 @@ with intervals; none, and the reason once, where a model, a card, a load or a se
 that. It launches nothing, and does not know what is done with a prediction.
 """
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
@@ -15,7 +14,7 @@ from tuner.errors import TunerError, UsageError
 from tuner.predict.advise.case import Case
 from tuner.predict.advise.limits import Bottleneck, bottleneck_of
 from tuner.predict.prediction import Calibration, Prediction
-from tuner.predict.settings import LATEST, Version
+from tuner.predict.settings import version_of
 from tuner.predict.shape import read_shape
 from tuner.predict.uncertainty import estimate, known_of
 from tuner.predict.unpredicted import unpredicted
@@ -139,11 +138,6 @@ def case_of(setup: Setup, calibration: Calibration) -> Case:
 def predictable(objectives: Sequence[Objective]) -> Objective:
     """The first that a model can tell; throughput where there is none."""
     return next((one for one in objectives if one.is_of_the_load), OBJECTIVES["throughput"])
-
-
-def version_of(text: str) -> Version:
-    found = re.search(r"(\d+)\.(\d+)", text)
-    return (int(found[1]), int(found[2])) if found else LATEST
 
 
 def _predicted(case: Case, params: Params, finished: Sequence[Trial], learned: Learned) -> Predicted:

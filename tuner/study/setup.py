@@ -33,6 +33,7 @@ from tuner.study.fingerprint import take_fingerprint
 from tuner.study.hand_settings import HandSettings
 from tuner.study.options import Options
 from tuner.study.quality import Guard, guard_of, lossless
+from tuner.study.shared_gpus import engines_space, shared_gpu
 from tuner.study.speculation import speculative_space
 from tuner.study.trial import run_trial
 from tuner.types import DetectedGpu, Fingerprint, Params, Workload
@@ -123,7 +124,8 @@ def choose_space(options: Options, detected: Cards) -> SearchSpace:
     space = space.with_fixed({**engine_arguments(options), **fixed}).with_groups(groups_of(options))
     if (seen := _seen(detected).gpus) and options.engine == "vllm":
         space = within(space, len([*takewhile(lambda gpu: gpu.name == seen[0].name, seen)]))
-    space = space if options.engine == "replay" else speculative_space(space, options, workload_of(options))
+    if options.engine != "replay":
+        space = engines_space(speculative_space(space, options, workload_of(options)), options)
     return lossless(space) if options.lossless else space
 
 
@@ -141,7 +143,8 @@ def make_setup(
     workload, gpus = workload_of(options), _gpus_of_a_trial(space, detected)
     fingerprint = take_fingerprint(gpus, info, model_named(options.model), workload_hash(workload))
     caches = caches_of(fingerprint, options.cache_dir or default_root())
-    launcher = replace(vllm_launcher(options, space, python), caches=caches.environment())
+    launcher = vllm_launcher(options, space, python).of_version(info.version)
+    launcher = replace(launcher, caches=caches.environment())
     setup = setup_of(options, space, launcher, workload, fingerprint, caches)
     _check_energy(setup.objectives, gpus, tells)
     return replace(
@@ -164,6 +167,7 @@ def vllm_launcher(options: Options, space: SearchSpace, python: Path) -> VllmLau
         quantized_models={name: model_named(path) for name, path in quantized_models(options).items()},
         acceptance=_acceptance(options),
         startup_timeout_s=options.startup_timeout,
+        shared_gpu=shared_gpu(space, options),
     )
 
 

@@ -15,7 +15,7 @@ from tuner.errors import UsageError
 from tuner.predict.advise.case import Case
 from tuner.predict.host import rates_on
 from tuner.predict.prediction import Calibration
-from tuner.predict.settings import LATEST, Version
+from tuner.predict.settings import LATEST, Version, version_of
 from tuner.predict.shape import Shape, read_shape
 from tuner.propose.prior import Earlier
 from tuner.record.rows import StudyRecord
@@ -24,7 +24,7 @@ from tuner.space.search_space import SearchSpace
 from tuner.study.baselines import for_the_sampler
 from tuner.study.decided import slo_texts
 from tuner.study.learning import Learned, learned_of
-from tuner.study.model import FAULTS, case_of, version_of
+from tuner.study.model import FAULTS, case_of
 from tuner.study.prior import StudyPrior
 from tuner.study.setup import Setup
 from tuner.types import Fingerprint, Measured, Params, Trial, Workload

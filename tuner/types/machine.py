@@ -66,8 +66,8 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint(Target):
-    """A server that is ready: answers, is ours, and has completed one token. Its processes are in `sessions`. `start` is "plain"
-    or "warm" (forked). `speed` is how many of a simulated server's seconds pass in a real one, None for a real server;
+    """A server that is ready: answers, is ours, and has completed one token; its processes are in `sessions`. `start` is
+    "plain" or "warm" (forked). `speed` is how many of a simulated server's seconds pass in a real one, None for a real server;
     `startup_s` is then simulated, too."""
 
     sessions: tuple[int, ...]

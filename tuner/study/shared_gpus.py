@@ -1,0 +1,48 @@
+"""A search space with engines that share a GPU in; what of it can be searched with this model out, or why it cannot.
+
+Engines start at once, so each must be told its memory beforehand: without a model of the memory none can share. It starts
+nothing, and asks no vLLM.
+"""
+
+from tuner.errors import UsageError
+from tuner.launch.shared_gpu import SharedGpu
+from tuner.predict.shape import Shape, read_shape
+from tuner.space.parallel import ENGINES, engines_of
+from tuner.space.search_space import SearchSpace
+from tuner.study.checks import model_named, quantized_models
+from tuner.study.options import Options
+
+_OWN_BYTES = "kv_cache_memory_bytes"
+
+
+def engines_space(space: SearchSpace, options: Options) -> SearchSpace:
+    """The space, without sharing where that cannot be. Raises UsageError where it was asked for all the same."""
+    if ENGINES not in space.parameters and engines_of(space.fixed) == 1:
+        return space
+    if (why := _why_not(space, options)) is None:
+        return space
+    if engines_of(space.fixed) > 1:
+        raise UsageError(f"{ENGINES} {space.fixed[ENGINES]}: {why}: leave it out")
+    return space.without({ENGINES})
+
+
+def shared_gpu(space: SearchSpace, options: Options) -> SharedGpu | None:
+    """What engines that share a GPU have of it; None where none do, or it is for the user to say."""
+    if ENGINES not in {*space.parameters, *space.fixed} or _OWN_BYTES in space.fixed:
+        return None
+    models = {name: model_named(path) for name, path in quantized_models(options).items()}
+    quantized = {name: read_shape(path) for name, path in models.items()}
+    return SharedGpu(shape=read_shape(model_named(options.model)), gpu=space.gpu, quantized=quantized)
+
+
+def _why_not(space: SearchSpace, options: Options) -> str | None:
+    if space.gpu.memory_gib is None and _OWN_BYTES not in space.fixed:
+        return f"nobody can tell how much memory each engine may take on {space.name}; {_OWN_BYTES} would say it"
+    try:
+        shapes: list[Shape] = [read_shape(model_named(options.model))]
+        shapes += [read_shape(model_named(path)) for path in quantized_models(options).values()]
+    except UsageError as error:
+        return None if _OWN_BYTES in space.fixed else str(error)
+    if any(shape.experts is not None for shape in shapes):
+        return "engines of a mixture of experts talk to each other through NCCL, which wants a GPU for each"
+    return None
