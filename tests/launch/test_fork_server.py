@@ -132,8 +132,9 @@ def launcher(engine_python: Path, demo_model: Path) -> VllmLauncher:
 async def _started(launcher: VllmLauncher, log: Path, fork_server: ForkServer | None) -> tuple[str, int, list[str]]:
     """How it was started, its session, and the kernel's names of its processes."""
     command = launcher.command({"max_num_seqs": 16, "enable_prefix_caching": False})
-    async with launcher.launch(command, log, lambda _: None, fork_server) as (endpoint, group):
-        return endpoint.start, group.session, [Process(one.pid).name() for one in members(group.session)]
+    async with launcher.launch(command, log, lambda _: None, fork_server) as (endpoint, server):
+        (session,) = server.sessions
+        return endpoint.start, session, [Process(one.pid).name() for one in members(session)]
 
 
 def _configuration(log: Path) -> list[str]:
@@ -166,9 +167,9 @@ def test_several_api_servers_are_forked_too_and_tell_their_metrics(
 
     async def seen() -> tuple[list[str], bool, int | None]:
         command = launcher.command({"api_server_count": 2})
-        async with launcher.launch(command, tmp_path / "log", lambda _: None, fork_server) as (endpoint, group):
+        async with launcher.launch(command, tmp_path / "log", lambda _: None, fork_server) as (endpoint, server):
             assert endpoint.start == "warm"
-            lines = [" ".join(Process(one.pid).cmdline()) for one in members(group.session)]
+            lines = [" ".join(Process(one.pid).cmdline()) for one in members(server.sessions[0])]
             return lines, await is_vllm(endpoint.base_url), await kv_cache_tokens(endpoint.base_url)
 
     lines, tells, tokens = asyncio.run(seen())

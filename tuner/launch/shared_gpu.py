@@ -33,18 +33,25 @@ class SharedGpu:
     version: Version = LATEST
     quantized: Mapping[str, Shape] = field(default_factory=dict)
 
-    def settings(self, asked: Params) -> Settings | None:
-        """As vLLM resolves them; None where it refuses them, or nobody can tell."""
+    def utilization(self, asked: Params) -> float:
+        """gpu_memory_utilization, where it is left to vLLM."""
+        settings = self._settings(asked)
+        return settings.gpu_memory_utilization if settings else _UTILIZATION
+
+    def cache_bytes(self, asked: Params) -> int | None:
+        """Bytes of the KV cache of an engine that has so much of a GPU, by the likeliest numbers less what they may be off by;
+        None where vLLM refuses the settings, or nobody can tell."""
+        if (settings := self._settings(asked)) is None:
+            return None
+        memory = predict_memory(self._shape(asked), self.gpu, settings, version=self.version)
+        return max(_LEAST_BYTES, memory.kv_cache_bytes - memory.margin_bytes)
+
+    def _settings(self, asked: Params) -> Settings | None:
         try:
             found = resolve(heeded(asked), self._shape(asked), self.gpu, self.version)
         except UsageError:
             return None
         return found if isinstance(found, Settings) else None
-
-    def cache_bytes(self, asked: Params, settings: Settings) -> int:
-        """Bytes of each engine's KV cache, by the likeliest numbers less what they may be off by."""
-        memory = predict_memory(self._shape(asked), self.gpu, settings, version=self.version)
-        return max(_LEAST_BYTES, memory.kv_cache_bytes - memory.margin_bytes)
 
     def _shape(self, asked: Params) -> Shape:
         return self.quantized.get(str(asked.get("quantization")), self.shape)
@@ -57,20 +64,15 @@ def spread(asked: Params, shared: SharedGpu | None) -> Params:
     given = {name: value for name, value in asked.items() if name != ENGINES}
     if engines == 1:
         return given
-    settings = shared.settings(asked) if shared is not None else None
-    local = given.get("data_parallel_size", 1)
-    utilization = given.get("gpu_memory_utilization", settings.gpu_memory_utilization if settings else _UTILIZATION)
-    found: dict[str, Value] = {
-        **given,
-        "data_parallel_size": int(local) * engines,
-        "data_parallel_size_local": local,
-        "gpu_memory_utilization": _part(float(utilization), engines),
-    }
-    if "kv_cache_memory_bytes" in given:
-        return {**found, "kv_cache_memory_bytes": int(given["kv_cache_memory_bytes"]) // engines}
-    if shared is not None and settings is not None:
-        found["kv_cache_memory_bytes"] = shared.cache_bytes(asked, settings)
-    return found
+    local, whole = given.get("data_parallel_size", 1), given.get("gpu_memory_utilization")
+    if whole is None:
+        whole = shared.utilization(given) if shared else _UTILIZATION
+    each: dict[str, Value] = {**given, "gpu_memory_utilization": _part(float(whole), engines)}
+    if (size := given.get("kv_cache_memory_bytes")) is not None:
+        each["kv_cache_memory_bytes"] = int(size) // engines
+    elif shared and (room := shared.cache_bytes(each)) is not None:
+        each["kv_cache_memory_bytes"] = room
+    return {**each, "data_parallel_size": int(local) * engines, "data_parallel_size_local": local}
 
 
 def _part(whole: float, parts: int) -> float:
