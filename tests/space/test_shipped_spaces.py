@@ -50,11 +50,11 @@ ON_A_GPU: Params = {
     "linear_backend": "auto",
     "moe_backend": "auto",
     "kv_offloading_size": UNSET,
-    **dict.fromkeys(SIZES, 1),
+    **dict.fromkeys((*SIZES, "engines_per_gpu"), 1),
 }
 OPEN, CLOSED = (
     {"batch", "memory", "graphs", "front_end"},
-    {"attention", "kernels", "offload", "speculation", "parallel"},
+    {"attention", "kernels", "offload", "speculation", "engines", "parallel"},
 )
 each_card = pytest.mark.parametrize("name", sorted(CARDS))
 
