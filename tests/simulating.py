@@ -16,11 +16,10 @@ from urllib.parse import urlsplit
 
 from waiting import answers, free_port, wait_for
 
+from tuner.predict.copies import make_server
 from tuner.predict.memory import predict_memory
-from tuner.predict.serve import Server
 from tuner.predict.settings import resolve
 from tuner.predict.shape import read_shape
-from tuner.predict.step import Steps
 from tuner.sim.http import Request
 from tuner.sim.server import SimulatedServer
 from tuner.sim.tokens import Tokenizer
@@ -118,7 +117,7 @@ class Stepped:
         settings = resolve(params, shape, card)
         assert not isinstance(settings, Failed)
         memory = predict_memory(shape, card, settings)
-        scheduler = Server(Steps(shape=shape, gpu=card, settings=settings), settings, memory.kv_cache_tokens)
+        scheduler = make_server(shape, card, settings, memory)
         self.now_s, self.speed = 0.0, speed
         tokenizer = Tokenizer(shape.vocab)
         self.server = SimulatedServer(scheduler, settings, memory, tokenizer, MODEL, speed, lambda: self.now_s)

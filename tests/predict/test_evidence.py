@@ -29,6 +29,7 @@ H200, A100, T4 = (load_space(name).gpu for name in ("h200", "a100-80gb", "t4"))
         ("kv_cache_dtype", "auto", "bfloat16", "kv_cache_dtype=bfloat16"),
         ("block_size", 16, 64, "no measurement of block_size"),
         ("kv_offloading_size", "none", 8, "no measurement of kv_offloading_size"),
+        ("engines_per_gpu", 1, 2, "one measurement of engines_per_gpu is in the model"),
         ("moe_backend", "auto", "marlin", "no measurement of moe_backend"),
         ("a_knob_of_tomorrow", None, 1, "no measurement of a_knob_of_tomorrow"),
         ("attention_backend", "none", "TRITON_ATTN", None),

@@ -39,7 +39,13 @@ def test_what_is_compiled_anew_has_another_key(params: dict[str, object]) -> Non
 
 @pytest.mark.parametrize(
     "params",
-    [{"stream_interval": 8}, {"api_server_count": 2}, {"gpu_memory_utilization": 0.9}, {"max_num_seqs": 512}],
+    [
+        {"stream_interval": 8},
+        {"api_server_count": 2},
+        {"gpu_memory_utilization": 0.9},
+        {"max_num_seqs": 512},
+        {"engines_per_gpu": 2},
+    ],
 )
 def test_what_is_found_again_has_the_same_key(params: dict[str, object]) -> None:
     assert key(**params) == key()
@@ -57,6 +63,11 @@ def test_sequences_beyond_the_users_and_unshared_prefixes_change_no_simulation()
     assert simulated_alike(without, load) == simulated_alike(settings(), load)
     shared = case("h100-80gb", SMALL).workload
     assert simulated_alike(without, shared) == simulated_alike(settings(), shared)
+
+
+def test_engines_that_share_a_gpu_are_another_simulation() -> None:
+    load = ASKED.workload
+    assert simulated_alike(settings(engines_per_gpu=2), load) != simulated_alike(settings(api_server_count=2), load)
 
 
 def test_a_kv_cache_with_room_makes_no_difference() -> None:

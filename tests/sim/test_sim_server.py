@@ -159,10 +159,10 @@ def closed_loop(stepped: Stepped, workload: Workload, requests: int) -> dict[str
     return dict(zip(("ttft", "tpot", "e2el"), sums, strict=True))
 
 
-@pytest.mark.parametrize("gpu", ["t4", "h200"])
-def test_at_real_speed_the_times_are_those_that_are_predicted(gpu: str) -> None:
+@pytest.mark.parametrize(("gpu", "engines"), [("t4", 1), ("h200", 1), ("h200", 2)])
+def test_at_real_speed_the_times_are_those_that_are_predicted(gpu: str, engines: int) -> None:
     """Without noise: within 2 %, TTFT within 10 %, and E2E within 4 %: the requests are not the same ones."""
-    params = {**load_space(gpu).fixed, "enable_prefix_caching": False}
+    params = {**load_space(gpu).fixed, "enable_prefix_caching": False, "engines_per_gpu": engines}
     workload = replace(PRESETS["newton-32"], output_tokens=Lengths(low=64, high=192))
     predicted = predict(read_shape(MODEL), load_space(gpu).gpu, params, workload, requests=400)
     assert isinstance(predicted, Prediction)
@@ -206,6 +206,14 @@ def test_prompts_that_begin_alike_are_found_in_the_cache() -> None:
 
     assert hits(enable_prefix_caching=True) == 512
     assert hits(enable_prefix_caching=False) == 0
+
+
+def test_one_process_stands_for_all_engines_that_share_a_gpu() -> None:
+    shared = ("--data-parallel-size", "2", "--data-parallel-size-local", "1", "--gpu-memory-utilization", "0.4")
+    with simulated("--max-model-len", "4096", *shared, "--kv-cache-memory-bytes", "1G") as client:
+        fields = {"prompt": "w300 w301", "max_tokens": 9, "ignore_eos": True}
+        assert client.json("POST", TEXT, fields)["usage"]["completion_tokens"] == 9
+        assert b'gpu_memory_utilization="0.4"' in client.ask("GET", "/metrics")[1]
 
 
 # and in real time: what the load generator measures of a process, with its noise

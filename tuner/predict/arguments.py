@@ -8,9 +8,10 @@ import json
 from collections.abc import Mapping
 
 from tuner.space.gpus import UNSET
+from tuner.space.parallel import ENGINES
 from tuner.space.speculation import CONFIG, METHOD, MODEL, TOKENS, broken, config_of, is_of_speculation, tokens_of
 from tuner.types import Params, Value
-from tuner.types.settings import as_list, list_text
+from tuner.types.settings import as_list, engines_sharing, list_text
 
 #: How vLLM captures CUDA graphs, and by which name of its command line (config/compilation.py, CUDAGraphMode).
 MODE, MODES = (
@@ -31,10 +32,15 @@ _OTHERWISE = {
     "compilation_config.max_cudagraph_capture_size": LARGEST,
     "attention_config.backend": BACKEND,
 }
+#: How many copies are a node's: with fewer than there are altogether, nodes share the GPUs (tuner.types.settings).
+LOCAL = "data_parallel_size_local"
 _JSON = ("compilation_config", "attention_config")
 #: All that is read here.
 READ = frozenset(
-    (*NAMES.values(), SIZES, LARGEST, BACKEND, *_OTHERWISE, *_JSON, CONFIG, MODEL, _RATES, "spec_method", "spec_tokens")
+    (
+        *(*NAMES.values(), SIZES, LARGEST, BACKEND, *_OTHERWISE, *_JSON, CONFIG, MODEL, _RATES),
+        *("spec_method", "spec_tokens", LOCAL),
+    )
 )
 
 
@@ -54,12 +60,24 @@ def read(given: Params) -> tuple[dict[str, object], Params]:
         found[SIZES] = _sizes(sizes)
     if (largest := rest.pop(LARGEST, None)) is not None:
         found[LARGEST] = _size(LARGEST, largest)
-    return found, rest
+    return found | _shared(rest), rest
 
 
 def told(field: str, value: object) -> tuple[str, Value]:
     """A field of `Settings` as vLLM's argument."""
     return NAMES.get(field, field), list_text(value) if isinstance(value, tuple) else value  # type: ignore[return-value]
+
+
+def _shared(rest: dict[str, Value]) -> dict[str, object]:
+    """Engines that share a GPU, which vLLM tells one by one: what is left of `rest` is of all of them together. The KV cache of
+    each follows from that."""
+    engines = engines_sharing(rest)
+    if engines == 1:
+        return {}
+    rest.pop("kv_cache_memory_bytes", None)
+    if isinstance(each := rest.get("gpu_memory_utilization"), int | float):
+        rest["gpu_memory_utilization"] = float(f"{each * engines:.12g}")  # 0.92 / 3 * 3 is not 0.92
+    return {ENGINES: engines, "data_parallel_size": rest[LOCAL]}
 
 
 def _flat(given: Params) -> dict[str, Value]:

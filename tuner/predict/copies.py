@@ -1,7 +1,8 @@
 """A model's shape, a card and settings in; a server in simulated time out, of one copy of the model or of several. Pure.
 
 Data parallelism: each copy is an engine with a scheduler and a KV cache of its own, and a request goes to the one with the
-fewest (vLLM's v1/engine/core_client.py, DPLBAsyncMPClient). Of the API servers each copy has a share.
+fewest (vLLM's v1/engine/core_client.py, DPLBAsyncMPClient). Of the API servers each copy has a share. Where several share a
+GPU, those that have requests take turns on it.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,10 +19,11 @@ from tuner.space.gpus import Gpu
 
 
 class Copies:
-    """As `tuner.predict.serve.Server`, of equal servers. Counters are sums, times and usage means of the copies."""
+    """As `tuner.predict.serve.Server`, of equal servers, of which `sharing` are on each GPU. Counters are sums, times and usage
+    means of the copies, a GPU's time the sum of those on it."""
 
-    def __init__(self, servers: Sequence[Server]) -> None:
-        self._servers = tuple(servers)
+    def __init__(self, servers: Sequence[Server], sharing: int = 1) -> None:
+        self._servers, self._sharing = tuple(servers), sharing
         self._due_s = [inf] * len(servers)  # when something happens next, of each
         self._held = [0] * len(servers)  # open requests
         self._places: dict[int, int] = {}  # of each open request
@@ -54,7 +56,7 @@ class Copies:
 
     @property
     def gpu_s(self) -> float:
-        return fmean(server.gpu_s for server in self._servers)
+        return self._sharing * fmean(server.gpu_s for server in self._servers)
 
     @property
     def host_s(self) -> float:
@@ -111,6 +113,7 @@ class Copies:
             if due_s > until_s or due_s == inf:
                 return None
             others_s = (at_s for other, at_s in enumerate(self._due_s) if other != place and other not in stuck)
+            self._servers[place].turns = self._working(place)
             event = self._servers[place].next_event(min(until_s, min(others_s, default=inf)))
             self._look(place)
             if event is not None:
@@ -119,6 +122,11 @@ class Copies:
                 return event
             if self._due_s[place] == due_s:  # what waits fits into no cache
                 stuck.add(place)
+
+    def _working(self, place: int) -> int:
+        """How many engines on its GPU have requests: vLLM gives copy n of each node GPU n."""
+        gpus = len(self._servers) // self._sharing
+        return max(1, sum(held > 0 for held in self._held[place % gpus :: gpus]))
 
     def _ended(self, number: int) -> None:
         place = self._places.pop(number)
@@ -139,8 +147,8 @@ def make_server(
     noise: Callable[[], float] = lambda: 1.0,
 ) -> Server | Copies:
     """As many engines as there are copies of the model; `noise` gives the factor of a step's time."""
-    rates, copies = rates or Rates(), settings.data_parallel_size
+    rates, copies = rates or Rates(), settings.copies
     shared = replace(rates, front=rates.front * copies)  # of the API servers each copy has its share
     steps = Steps(shape=shape, gpu=gpu, settings=settings, rates=shared)
     engines = [Server(steps, settings, memory.kv_cache_tokens, noise) for _ in range(copies)]
-    return engines[0] if copies == 1 else Copies(engines)
+    return engines[0] if copies == 1 else Copies(engines, settings.engines_per_gpu)

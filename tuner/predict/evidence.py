@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from tuner.predict.uncertainty import Known
 from tuner.space.gpus import Gpu
+from tuner.space.parallel import ENGINES
 from tuner.types import Value
 
 _HOPPER = (9, 0)
@@ -58,7 +59,8 @@ def basis(
         narrow = next((one for one in (value, default) if _is_other(one, name)), None)
         why = None if narrow is None else f"no measurement of {name}={narrow} is in the model"
     else:
-        why = None if name in _MEASURED else f"no measurement of {name} is in the model"
+        seen = "one measurement" if name == ENGINES else "no measurement"
+        why = None if name in _MEASURED else f"{seen} of {name} is in the model"
     return Basis(Evidence.GUESSED, why) if why else Basis(Evidence.MEASURED)
 
 

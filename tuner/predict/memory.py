@@ -40,8 +40,9 @@ _COUNTS_ALL: Version = (0, 28)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """Bytes per GPU. `budget_bytes` is gpu_memory_utilization of all; weights, activations, the rest and the KV cache fill it,
-    and the CUDA graphs where this vLLM counts them (`graphs_counted`). `other_bytes` is what is neither.
+    """Bytes per GPU; where several engines share it, of one of them, and `total_bytes` is its part of it. `budget_bytes` is
+    gpu_memory_utilization of all; weights, activations, the rest and the KV cache fill it, and the CUDA graphs where this vLLM
+    counts them (`graphs_counted`). `other_bytes` is what is neither.
 
     `margin_bytes` is by how much all of that may be off, `slack_bytes` by how much it fits, or fails to by the tightest of what
     a start needs (below 0). `failed` is what goes wrong by the likeliest numbers, `at_best` and
@@ -108,7 +109,7 @@ def predict_memory(
     Raises UsageError for a card whose memory is not known, and for the CPU."""
     if gpu.memory_gib is None:
         raise UsageError("the memory of this card is not known: give its memory_gib in the search space's gpu")
-    shape, total = of_a_rank(shape, settings), round(gpu.memory_gib * _GIB)
+    shape, total = of_a_rank(shape, settings), round(gpu.memory_gib * _GIB / settings.engines_per_gpu)
     budget = math.ceil(total * settings.gpu_memory_utilization)
     weights = round(weight_bytes(shape, gpu, settings) * calibration.weights)
     activations = round(activation_bytes(shape, gpu, settings, version, cold=cold))
@@ -137,11 +138,13 @@ def predict_memory(
     )
     needed = blocks.needed(settings.max_model_len) * blocks.block_bytes
     needs = _Needs(needed, total - context, outside)
-    found = replace(found, slack_bytes=round(_slack(found, left, needs)))
+    is_told = settings.engines_per_gpu > 1  # then the KV cache is what is predicted here, right or wrong
+    of_cache = 0 if is_told else margin
+    found = replace(found, slack_bytes=round(_slack(found, left, needs, is_told)))
     failed = _failure(found, settings, left, needs)
-    at_best = _failure(found, settings, left + margin, needs.shifted(margin))
+    at_best = _failure(found, settings, left + of_cache, needs.shifted(margin))
     pieces = 0 if activations > 0.5 * budget else round(FRAGMENTED * activations)
-    at_worst = _failure(found, settings, left - margin, needs.shifted(-margin, pieces))
+    at_worst = _failure(found, settings, left - of_cache, needs.shifted(-margin, pieces))
     tokens = found.kv_cache_tokens
     if failed is not None:
         tokens = 0 if at_best else max(tokens, settings.max_model_len)
@@ -172,10 +175,14 @@ class _Needs:
         return replace(self, free=self.free + margin, outside=self.outside + pieces)
 
 
-def _slack(memory: Memory, left: int, needs: _Needs) -> float:
-    """By how many bytes the first thing that would go wrong (`_failure`) does not."""
+def _slack(memory: Memory, left: int, needs: _Needs, is_told: bool) -> float:
+    """By how many bytes the first thing that would go wrong (`_failure`) does not; a cache that is told suffices or does not,
+    for certain."""
+    cache = left - max(needs.request, 1.0)
+    if is_told:
+        cache = math.copysign(memory.total_bytes, cache)
     loaded = memory.weights_bytes + memory.activations_bytes + memory.other_bytes
-    return min(needs.free - memory.budget_bytes - needs.outside, needs.free - loaded, left - max(needs.request, 1.0))
+    return min(needs.free - memory.budget_bytes - needs.outside, needs.free - loaded, cache)
 
 
 def _failure(memory: Memory, settings: Settings, left: int, needs: _Needs) -> Failed | None:
@@ -234,7 +241,9 @@ def calibrate_memory(
     """What the logs of some launches of this model on this card add to the constants; one launch is enough.
 
     What a log does not tell stays as it is, and so do the weights where they are right within 1 % (logs have two decimals).
-    What is then missing of the KV cache counts as `other_bytes`."""
+    What is then missing of the KV cache counts as `other_bytes`. Engines that share a GPU teach nothing: their cache was told
+    to them."""
+    observed = [each for each in observed if each.settings.engines_per_gpu == 1]
     weights, graphs = [1.0], [1.0]
     for each in observed:
         before = predict_memory(shape, gpu, each.settings, version=version)

@@ -59,6 +59,7 @@ class Server:
         self._decoding: dict[int, _Request] = {}
         # the decode step at which a request ends or has something to tell, and its number
         self._marks: list[tuple[int, int]] = []
+        self.turns = 1  # how many engines work on its GPU, itself among them
         self._owed = 0.0  # accepted tokens that make no whole one yet
         self._longest = settings.long_prefill_token_threshold or settings.max_num_batched_tokens
         self._budget = settings.max_num_batched_tokens * settings.pipeline_parallel_size  # of each batch in flight
@@ -203,7 +204,7 @@ class Server:
         """A step with prompts in it."""
         sequences = len(self._decoding)
         step = self._steps.step(sequences, self._context, [(chunk, request.computed) for request, chunk in chunks])
-        self._pass(1, self._steps.duration_s(step), step.gpu_s, step.host_s)
+        self._pass(1, self._steps.duration_s(step, self.turns), step.gpu_s, step.host_s)
         self._owed += self._steps.tokens_a_step  # whole tokens: the rest is given in later steps
         each = int(self._owed)
         self._owed -= each
@@ -236,13 +237,13 @@ class Server:
         """Up to `most` steps without prompts, of which only the last one has something to tell."""
         sequences = len(self._decoding)
         step = self._steps.decode(sequences, self._context)
-        each_s = self._steps.duration_s(step)
+        each_s = self._steps.duration_s(step, self.turns)
         until_s = min(until_s, self._front.next_s)
         if until_s < inf:
             most = min(most, max(0, int((until_s - self._now_s) / each_s)) + 1)
         if most > 2:
             step = self._steps.decode(sequences, self._context + sequences * (most // 2))
-            each_s = self._steps.duration_s(step)
+            each_s = self._steps.duration_s(step, self.turns)
         self._pass(most, each_s, step.gpu_s, step.host_s)
         self._decoded += most
         self._context += sequences * most

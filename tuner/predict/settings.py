@@ -46,6 +46,8 @@ NOT_PREDICTED = frozenset(
         "kv_offloading_size",
     )
 )
+#: Since when copies of a dense model are engines that know nothing of each other (v1/engine/core.py, run_engine_core).
+_INDEPENDENT: Version = (0, 25)
 #: vLLM pads the vocabulary to whole multiples of this (layers/vocab_parallel_embedding.py).
 _VOCAB_PADDING = 64
 #: What a KV cache's value takes is known for these; vLLM has more.
@@ -66,6 +68,9 @@ class Settings:
     """vLLM's settings. `quantization` is "none" for weights as they are stored; `dtype` is "auto" for the checkpoint's own (16
     bits where it has 32). None is vLLM's own choice; no method of speculation is none.
 
+    `engines_per_gpu` engines share each GPU, which is no argument of vLLM's: `gpu_memory_utilization` is of all of them
+    together, and there are `data_parallel_size` times as many engines.
+
     `long_prefill_token_threshold` 0 is no threshold. `speculative_tokens` are drafted in a step, of which with the one that
     the model says itself `speculative_acceptance_length` count on the mean, where that is known."""
 
@@ -82,6 +87,7 @@ class Settings:
     tensor_parallel_size: int = 1
     pipeline_parallel_size: int = 1
     data_parallel_size: int = 1
+    engines_per_gpu: int = 1
     block_size: int = 16
     enable_prefix_caching: bool = True
     enable_chunked_prefill: bool = True
@@ -97,7 +103,7 @@ class Settings:
 
     @property
     def params(self) -> dict[str, Value]:
-        """All that is not left to vLLM, by its names."""
+        """All that is not left to vLLM, by its names and tuner's `engines_per_gpu`."""
         told = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         if self.speculative_method is None:
             del told["speculative_tokens"]
@@ -107,6 +113,11 @@ class Settings:
     def gpus(self) -> int:
         """How many the server takes."""
         return self.tensor_parallel_size * self.pipeline_parallel_size * self.data_parallel_size
+
+    @property
+    def copies(self) -> int:
+        """How many engines there are behind the port, each with the whole model."""
+        return self.data_parallel_size * self.engines_per_gpu
 
     @property
     def dtype_bytes(self) -> int:
@@ -134,7 +145,7 @@ def resolve(params: Params, shape: Shape, gpu: Gpu, version: Version = LATEST) -
     for check in (_ranges, _positions, _batches, _quantization, _card):
         if failed := check(found, shape, gpu):
             return failed
-    return found
+    return _shared(found, shape, version) or found
 
 
 def heeded(params: Params) -> Params:
@@ -185,7 +196,8 @@ def _with_defaults(given: Params, shape: Shape, gpu: Gpu, version: Version) -> S
             tokens = max(length, tokens)
         known["max_num_batched_tokens"] = min(int(known.get("max_num_seqs", sequences)) * length, tokens)
     known.setdefault("max_num_seqs", min(sequences, int(known["max_num_batched_tokens"])))
-    known.setdefault("api_server_count", int(known.get("data_parallel_size", 1)))  # entrypoints/cli/serve.py
+    copies = int(known.get("data_parallel_size", 1)) * int(known.get("engines_per_gpu", 1))
+    known.setdefault("api_server_count", copies)  # entrypoints/cli/serve.py
     known.setdefault("gpu_memory_utilization", 0.92 if version >= (0, 22) else 0.9)
     if known.get("speculative_method") in OF_THE_TEXT:
         known["async_scheduling"] = False  # config/vllm.py; ngram_gpu is not told apart here
@@ -300,6 +312,17 @@ def _card(settings: Settings, shape: Shape, gpu: Gpu) -> Failed | None:
         if why := gpus.why_not(gpu.capability, name, asked[name]):
             return _unsupported(why)
     return None
+
+
+def _shared(settings: Settings, shape: Shape, version: Version) -> Failed | None:
+    """What cannot be several engines on one GPU."""
+    if settings.engines_per_gpu == 1 or (shape.experts is None and version >= _INDEPENDENT):
+        return None
+    why = "copies of a mixture of experts exchange tokens through NCCL, which refuses two ranks on one GPU."
+    if shape.experts is None:
+        known, this = (".".join(map(str, one)) for one in (_INDEPENDENT, version))
+        why = f"copies of a model know nothing of each other since vLLM {known} only, and this is {this}."
+    return _rejected(f"{settings.engines_per_gpu} engines cannot share a GPU: {why}")
 
 
 def _rejected(message: str) -> Failed:

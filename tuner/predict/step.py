@@ -114,6 +114,9 @@ class Rates:
     link_gb_per_s: float = 250.0
     pcie_collective_s: float = 30 * _US
     pcie_gb_per_s: float = 20.0
+    #: By how much longer the GPU takes for kernels of several processes, which it does in turns: a guess. In the one
+    #: measurement (docs/sizes.md) the host is the limit, which says no more than that it is below 1.6.
+    shared: float = 1.1
     #: An API server: a request until it is in the engine, and the turns of the event loop that takes; a token; a chunk sent.
     request_s: float = 0.71e-3
     request_turns: float = 17.0
@@ -179,13 +182,16 @@ class Steps:
             + self.rates.admit_s * len(prefill)
             + (self.rates.ngram_s * sequences if self.settings.speculative_method == "ngram" else 0.0)
         )
+        if self.settings.engines_per_gpu > 1:
+            gpu_s *= self.rates.shared
         return Duration(gpu_s, self.rates.host * schedule_s + self.rates.launch * self._launch_s(tokens, bool(prefill)))
 
-    def duration_s(self, step: Duration) -> float:
-        """From one step to the next: with asynchronous scheduling EngineCore prepares one while the GPU works on another."""
+    def duration_s(self, step: Duration, turns: int = 1) -> float:
+        """From one step to the next: with asynchronous scheduling EngineCore prepares one while the GPU works on another. So
+        many engines as there are `turns` work on the GPU, each on steps like this."""
         if self.settings.async_scheduling or self.settings.pipeline_parallel_size > 1:
-            return max(step.gpu_s, step.host_s)
-        return step.gpu_s + step.host_s
+            return max(turns * step.gpu_s, step.host_s)
+        return max(turns * step.gpu_s, step.gpu_s + step.host_s)
 
     def _round(self, sequences: int, context_tokens: float, prefill: Sequence[tuple[int, int]]) -> Duration:
         """vLLM keeps as many batches in flight as there are stages (config/vllm.py, max_concurrent_batches): each of them

@@ -11,14 +11,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from tuner.predict.arguments import READ
+from tuner.predict.arguments import LOCAL, READ
 from tuner.predict.unpredicted import UNPREDICTED
 from tuner.types import Value
-from tuner.types.settings import list_text, option
+from tuner.types.settings import engines_sharing, list_text, option
 
 _UNITS = {"k": 10**3, "m": 10**6, "g": 10**9, "K": 2**10, "M": 2**20, "G": 2**30}
 _KV_DTYPES = ("auto", "bfloat16", "float16", "fp8", "fp8_e4m3", "fp8_e5m2")
 _DTYPES = ("auto", "bfloat16", "float", "float16", "float32", "half")
+#: Taken for engines that share a GPU only: there it follows from the rest.
+_CACHE = "kv_cache_memory_bytes"
+#: What vLLM is told of each of them, and tuner.predict tells of all together.
+OF_EACH = frozenset(("data_parallel_size", LOCAL, "gpu_memory_utilization", _CACHE))
 
 
 def _human_integer(text: str) -> int:
@@ -41,6 +45,7 @@ _NUMBERS: Mapping[str, Callable[[str], int | float]] = {
     "data_parallel_size": int,
     "block_size": int,
     "long_prefill_token_threshold": int,
+    _CACHE: _human_integer,
 }
 _CHOICES = {"kv_cache_dtype": _KV_DTYPES, "dtype": _DTYPES}
 _SWITCHES = ("enforce_eager", "enable_prefix_caching", "enable_chunked_prefill", "async_scheduling")
@@ -50,8 +55,9 @@ _READ = tuple(sorted(READ))
 _PASSED_OVER = (
     *("load_format", "tokenizer", "tokenizer_mode", "revision", "download_dir", "seed"),
     *("uvicorn_log_level", "chat_template", "generation_config"),
+    *("data_parallel_start_rank", "data_parallel_address", "data_parallel_rpc_port"),
 )
-_PASSED_OVER_SWITCHES = ("trust_remote_code", "disable_uvicorn_access_log", "enable_log_requests")
+_PASSED_OVER_SWITCHES = ("trust_remote_code", "disable_uvicorn_access_log", "enable_log_requests", "headless")
 
 
 class Refused(Exception):
@@ -88,12 +94,15 @@ def parse(argv: Sequence[str]) -> Arguments:
     model = found["model_tag"]
     heeded = (*_NUMBERS, *_CHOICES, *_SWITCHES, "quantization")
     read = {name: value for name in _READ if (value := _told(found[name])) is not None}
+    params = {name: found[name] for name in heeded if found[name] is not None} | read
+    if _CACHE in params and engines_sharing(params) == 1:
+        raise Refused(f"unrecognized arguments: {option(_CACHE)} {params[_CACHE]}")
     return Arguments(
         model=model,
         served=(found["served_model_name"] or [model])[0],
         host=found["host"],
         port=found["port"],
-        params={name: found[name] for name in heeded if found[name] is not None} | read,
+        params=params,
         passed_over={name: value for name in UNPREDICTED if (value := _told(found[name])) is not None},
     )
 

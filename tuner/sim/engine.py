@@ -12,7 +12,8 @@ from tuner.launch.process import ProcessGroup
 from tuner.predict.settings import resolve
 from tuner.predict.shape import Shape, read_shape
 from tuner.predict.unpredicted import with_unpredicted
-from tuner.sim.arguments import Refused, known_arguments, parse
+from tuner.sim.arguments import OF_EACH, Refused, known_arguments, parse
+from tuner.space.parallel import ENGINES
 from tuner.space.search_space import Gpu
 from tuner.types import Failed, FailureKind, Resolved
 from tuner.types.resolved import digest_of
@@ -49,7 +50,9 @@ class SimEngine:
         settings = resolve(given.params, self.shape(given.model), self._gpu)
         if isinstance(settings, Failed):
             return settings
-        told = with_unpredicted(settings, given.passed_over)
+        as_given = {name: value for name, value in given.params.items() if name in OF_EACH}
+        told = {**with_unpredicted(settings, given.passed_over), **as_given}
+        del told[ENGINES]  # no argument of vLLM's
         return Resolved(settings=told, digest=digest_of(given.model, told))
 
     def fork(self, arguments: tuple[str, ...], environment: Mapping[str, str], log: IO[bytes]) -> ProcessGroup:

@@ -218,7 +218,7 @@ class SimulatedServer:
             "block_size": settings.block_size,
             "cache_dtype": settings.kv_cache_dtype,
             "enable_prefix_caching": settings.enable_prefix_caching,
-            "gpu_memory_utilization": settings.gpu_memory_utilization,
+            "gpu_memory_utilization": settings.gpu_memory_utilization / settings.engines_per_gpu,
             "kv_cache_max_concurrency": memory.kv_cache_tokens / settings.max_model_len,
             "kv_cache_size_tokens": memory.kv_cache_tokens,
             "num_gpu_blocks": memory.kv_cache_tokens // settings.block_size,

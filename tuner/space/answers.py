@@ -64,7 +64,7 @@ KEEPS: Mapping[str, str] = {
     "tokenizer_mode": "which program splits text",
     "max_model_len": "the longest request that is taken",
     "data_parallel_size": "how many copies of the model there are",
-    "engines_per_gpu": "how many copies of the model there are",
+    "engines_per_gpu": "how many copies of the model share a GPU",
     "disable_log_stats": "what is written down",
 }
 

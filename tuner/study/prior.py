@@ -220,7 +220,7 @@ def _point(case: Case, params: Params) -> _Point:
 
 def _copies(point: _Point) -> int:
     """Engines that are simulated beside each other."""
-    return 1 if point.alike is None else point.alike[1].data_parallel_size
+    return 1 if point.alike is None else point.alike[1].copies
 
 
 def _value(case: Case, objective: Objective, found: Prediction) -> float | None:

@@ -8,7 +8,7 @@ from tuner.predict.step import MEASURED
 from tuner.predict.uncertainty import is_measured
 from tuner.predict.unpredicted import unpredicted
 from tuner.space.gpus import WITH_NVLINK
-from tuner.space.parallel import SIZES, most_gpus
+from tuner.space.parallel import ENGINES, SIZES, engines_of, most_gpus
 from tuner.types import Params
 
 #: Settings that change what the model answers.
@@ -41,6 +41,10 @@ def _of_the_machine(case: Case) -> Sequence[str]:
         )
     elif not is_measured(gpu):
         said.append(f"kernels reach the shares of the data sheet that were measured on {' and '.join(measured)}")
+    if ENGINES in case.space.parameters or engines_of(case.space.fixed) > 1:
+        said.append(
+            "engines that share a GPU take turns on it, which was measured once, and the host has cores for each of them"
+        )
     if most_gpus(case.space) > 1:
         said += _of_several_gpus(case)
     return said

@@ -29,7 +29,7 @@ def batching(facts: Facts) -> Line:
     if seen is None:
         if settings is None:
             return unknown(name, f"vLLM always does it; how many requests at once: {facts.why_not}")
-        return _limited(facts, settings.max_num_seqs, "predicted: vLLM's default on this card")
+        return _limited(facts, settings.max_num_seqs * settings.copies, "predicted: vLLM's default on this card")
     if seen.running_max is None:
         return unknown(name, "the server has no vLLM /metrics, which tells how many requests run")
     together = f"{seen.running_max:.0f} of {seen.sent} requests that were sent at once ran together"
@@ -153,8 +153,8 @@ def length(facts: Facts) -> Line:
 def cache(facts: Facts) -> Line:
     """Whether what runs at once fits the KV cache."""
     name, seen, case = "KV cache", facts.seen, facts.case
-    memory = memory_of(facts) if seen is None else None
-    tokens = seen.kv_cache_tokens if seen else (memory.kv_cache_tokens if memory else None)
+    memory, settings = (memory_of(facts), settings_of(facts)) if seen is None else (None, None)
+    tokens = seen.kv_cache_tokens if seen else memory.kv_cache_tokens * settings.copies if memory and settings else None
     how = "of /metrics" if seen else "predicted"
     if memory is not None and memory.failed is not None:
         return line(
@@ -189,7 +189,7 @@ def _limit(facts: Facts) -> int | None:
     if facts.seen is not None and (facts.seen.max_num_seqs is not None or not facts.seen.has_process):
         return facts.seen.max_num_seqs
     settings = settings_of(facts)
-    return settings.max_num_seqs if settings else None
+    return settings.max_num_seqs * settings.copies if settings else None
 
 
 def settings_of(facts: Facts) -> Settings | None:

@@ -122,7 +122,7 @@ def bottleneck_of(case: Case, params: Params, p: Prediction) -> tuple[Bottleneck
         preempted = f", {p.preemptions:,} preemptions for {p.load.completed:,} requests" if p.preemptions else ""
         waiting = f", {p.waiting_mean:,.0f} requests wait while {p.running_mean:,.0f} run"
         return Bottleneck.KV_CACHE, f"{p.kv_cache_usage_mean:.0%} of the KV cache is taken{waiting}{preempted}"
-    most = p.settings.max_num_seqs * p.settings.data_parallel_size
+    most = p.settings.max_num_seqs * p.settings.copies
     if queued and p.running_mean >= _ALL * most:
         return Bottleneck.BATCH, f"max_num_seqs {most} run and {p.waiting_mean:,.0f} requests wait"
     return _of_the_gpu(case, params, p)
@@ -131,11 +131,11 @@ def bottleneck_of(case: Case, params: Params, p: Prediction) -> tuple[Bottleneck
 def _of_the_gpu(case: Case, params: Params, p: Prediction) -> tuple[Bottleneck, str]:
     """Which part of its work takes most of the GPU's time."""
     steps = Steps(shape=case.shape_for(params), gpu=case.space.gpu, settings=p.settings, rates=case.calibration.rates)
-    copies = p.settings.data_parallel_size
-    sequences = max(1, round(p.running_mean / copies))
+    sequences = max(1, round(p.running_mean / p.settings.copies))
     context = p.kv_cache_usage_mean * p.memory.kv_cache_tokens
     each_s = steps.decode(sequences, context).gpu_s
-    decoding = min(1.0, present(p.load.output_throughput) / copies / sequences * each_s / p.gpu_busy)
+    tokens_per_s = present(p.load.output_throughput) / p.settings.data_parallel_size  # of all engines on a GPU
+    decoding = min(1.0, tokens_per_s / sequences * each_s / p.gpu_busy)
     if decoding < 0.5:
         return (
             Bottleneck.PREFILL,

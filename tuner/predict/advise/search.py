@@ -15,6 +15,7 @@ from tuner.predict.advise.region import thrifty, values
 from tuner.predict.margin import Verdict
 from tuner.predict.prediction import Prediction
 from tuner.space.gpus import UNSET
+from tuner.space.parallel import ENGINES
 from tuner.space.parameters import Int, Parameter
 from tuner.types import Failed, Params, Value
 
@@ -30,8 +31,9 @@ _RATES = 8
 _KEPT = 8
 _STARTS = 3
 _VALUES = 6
-#: Parameters of which one does what the other does, so that the best of one depends on the other: moved together.
-_TOGETHER = (("stream_interval", "api_server_count"),)
+#: Parameters of which the best of one depends on the other: moved together. One does what the other does, or both must be
+#: raised, as EngineCore and the API servers are about equally busy.
+_TOGETHER = (("stream_interval", "api_server_count"), ("api_server_count", ENGINES))
 
 _Rating = tuple[float, float]
 
