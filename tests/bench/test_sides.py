@@ -15,7 +15,8 @@ from record_samples import STUDY
 from samples import measured, trial
 from waiting import wait_for
 
-from tuner.bench.sides import Conditions, gpus_beside, sides_of
+from tuner.bench.server_spec import source_of
+from tuner.bench.sides import Conditions, command_of, gpus_beside, sides_of
 from tuner.errors import UsageError
 from tuner.launch.vllm import VllmLauncher
 from tuner.record.store import Store
@@ -94,6 +95,21 @@ def test_a_trial_that_is_not_there(tmp_path: Path) -> None:
         sides_of(["a study:7", "a study:8"], asked, lambda told: None)
     with pytest.raises(UsageError, match="has no study 'b'"):
         sides_of(["b:0", "b:1"], asked, lambda told: None)
+
+
+def test_a_trial_whose_engines_share_a_gpu_is_launched_with_all_of_them(tmp_path: Path) -> None:
+    options = Options(storage=f"sqlite:///{tmp_path / 'x.db'}")
+    launcher = VllmLauncher(python=Path("python"), model="org/m")
+    store = Store.open(options.storage)
+    store.create_or_get_study(replace(STUDY, model="org/m", space=load_space("t4").model_dump_json()))
+    for number, params in enumerate(({"max_num_seqs": 8}, {"engines_per_gpu": 2})):
+        store.finish(STUDY.name, replace(trial(number, measured()), command=launcher.command(params)))
+    store.close()
+    for number, beside in enumerate((0, 1)):
+        source = source_of(f"{STUDY.name}:{number}", options, None, ())
+        command = command_of(("vllm", "serve", "org/m", *source.flags), source)
+        assert len(command.headless) == beside
+        assert all(argv[: len(command.argv)] == command.argv for argv in command.headless)
 
 
 class Folder:

@@ -12,7 +12,7 @@ from conftest import REPOSITORY
 from record_samples import STUDY, a_trial
 
 from tuner.record.store import Store
-from tuner.types import Estimate, Failed, FailureKind, Predicted
+from tuner.types import Command, Estimate, Failed, FailureKind, Predicted
 
 TEXT = (REPOSITORY / "docs" / "json.md").read_text()
 SHOW_ONLY = {"verdict", "attribution", "launched_again"}
@@ -60,6 +60,24 @@ def test_of_one_trial(folder: Path) -> None:
     found = written(folder, "show", STUDY.name, "0")
     assert found.keys() == fields("A trial")
     assert found["diagnosis"][0].keys() == {"cause", "strength", "evidence", "rivals", "remedies", "words"}
+
+
+def test_of_one_trial_whose_engines_share_a_gpu(folder: Path) -> None:
+    """The commands of all, in JSON and in words; others have no such field."""
+    store = Store.open(f"sqlite:///{folder / 'tuner.db'}")
+    command = Command(
+        argv=("vllm", "serve", "m", "--data-parallel-size", "2", "--data-parallel-size-local", "1"),
+        model="m",
+        settings={"data_parallel_size": 2, "data_parallel_size_local": 1},
+    )
+    store.finish(STUDY.name, replace(a_trial(1), command=command))
+    store.close()
+    beside = [*command.argv, "--headless", "--data-parallel-start-rank", "1"]
+    assert written(folder, "show", STUDY.name, "1")["command"]["headless"] == [beside]
+    assert "headless" not in written(folder, "show", STUDY.name, "0")["command"]
+    lines = tuner(folder, "show", STUDY.name, "1").stdout.splitlines()
+    first = lines.index(f"command: {' '.join(command.argv)}")
+    assert lines[first + 1] == f"beside it: {' '.join(beside)}"
 
 
 def test_what_was_predicted_stands_beside_what_was_measured(folder: Path) -> None:

@@ -25,7 +25,10 @@ HARD = to_deploy(TEXTS, environment={f"V{number}": text for number, text in enum
 FOLDER = to_deploy(
     settings={"tensor_parallel_size": 2, "speculative_config.model": "/models/draft"}, model="/models/mine"
 )
+ENGINES = to_deploy(settings={"data_parallel_size": 2, "data_parallel_size_local": 1})
 TRIALS = pytest.mark.parametrize("found", [PLAIN, HARD, FOLDER], ids=["plain", "hard", "folder"])
+#: With one whose engines share a GPU, which not every format can say.
+ALL = pytest.mark.parametrize("found", [PLAIN, HARD, FOLDER, ENGINES], ids=["plain", "hard", "folder", "engines"])
 
 
 def closed(schema: Any) -> Any:
@@ -40,13 +43,13 @@ def closed(schema: Any) -> Any:
     return found
 
 
-@TRIALS
+@ALL
 def test_compose(found: Chosen) -> None:
     validator = jsonschema.Draft7Validator(deployed.schema("compose-spec"))
     validator.validate(yaml.safe_load(EXPORTERS["compose"](found)))
 
 
-@TRIALS
+@ALL
 @pytest.mark.parametrize("version", ["1.30.0", kubernetes_validate.latest_version()])
 def test_kubernetes(found: Chosen, version: str) -> None:
     documents = list(yaml.safe_load_all(EXPORTERS["kubernetes"](found)))
@@ -66,7 +69,7 @@ def test_the_production_stack(found: Chosen) -> None:
     jsonschema.validate(values["servingEngineSpec"]["modelSpec"], closed(engine["modelSpec"]))
 
 
-@TRIALS
+@ALL
 def test_llm_d(found: Chosen) -> None:
     jsonschema.validate(yaml.safe_load(EXPORTERS["llm-d"](found)), deployed.schema("llm-d-modelservice-values"))
 
@@ -119,7 +122,7 @@ def test_docker_compose_reads_the_words_that_ran(found: Chosen, tmp_path: Path) 
     assert read.environment == found.trial.command.environment
 
 
-@TRIALS
+@ALL
 def test_systemd_verifies_the_unit(found: Chosen, tmp_path: Path) -> None:
     if shutil.which("systemd-analyze") is None:
         pytest.skip("no systemd-analyze: install Debian's systemd")

@@ -55,8 +55,8 @@ def proof(options: Options, conditions: Conditions, running: Seen | None, salt: 
     with ForkServer(python, space.environment) as engine:
 
         def side(name: str, changes: Params) -> Side:
-            flags = launcher.arguments(changes)[1:]
-            source = Source(options=options, space=space, environment=space.environment, flags=flags)
+            flags, settings = launcher.arguments(changes)[1:], launcher.command(changes).settings
+            source = Source(options=options, space=space, environment=space.environment, flags=flags, settings=settings)
             return launched_side(name, source, conditions, engine, python, folder / name.partition(" ")[0])
 
         def resolved(changes: Params) -> Params | None:

@@ -3,7 +3,7 @@
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,18 +16,19 @@ from tuner.space.yaml_file import key_line, read_yaml
 from tuner.study.checks import check
 from tuner.study.options import Options
 from tuner.study.setup import choose_space
-from tuner.types import DetectedGpu
+from tuner.types import DetectedGpu, Params
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """A server that is to be launched: `vllm serve MODEL *flags`, or with the file `config`. `model` is that of the options if
-    None; `served` is the name that it answers to, the model if None."""
+    None; `served` is the name that it answers to, the model if None. `settings` are what `flags` say, where that is known."""
 
     options: Options
     space: SearchSpace
     environment: Mapping[str, str]
     flags: tuple[str, ...] = ()
+    settings: Params = field(default_factory=dict)
     config: Path | None = None
     model: str | None = None
     served: str | None = None
@@ -126,6 +127,7 @@ def _trial(study: str, number: int, options: Options) -> Source:
         options=own,
         space=SearchSpace.model_validate_json(record.space),
         flags=tuple(flags),
+        settings=trial.command.settings,
         environment=trial.command.environment,
         model=model,
         served=record.model,

@@ -33,6 +33,7 @@ from tuner.study.setup import Setup, check_lengths, make_setup
 from tuner.study.suspension import never_suspended
 from tuner.study.trial import run_trial
 from tuner.types import Command, DetectedGpu, Failed, Measured, ProcessId, Underway, Workload
+from tuner.types.settings import engines_sharing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +126,7 @@ def launched_side(
     argv = setup.launcher.command({}).argv
     job = Job(
         launcher=replace(setup.launcher, model=source.served or setup.launcher.model),
-        command=Command(argv=(*argv[: argv.index("serve") + 1], *arguments), environment=source.environment),
+        command=command_of((*argv[: argv.index("serve") + 1], *arguments), source),
         workload=conditions.workload,
         gpus=setup.gpus,
         gpu_count=len(setup.gpus) or None,
@@ -142,6 +143,14 @@ def launched_side(
         return await _launch(replace(job, salt=salt, log=folder / f"{next(numbers)}.log"), setup, phase)
 
     return Side(name, job.launcher.model, once)
+
+
+def command_of(argv: tuple[str, ...], source: Source) -> Command:
+    """Its settings are told only where they say that other engines run beside it, for those of a file are not known."""
+    if engines_sharing(source.settings) == 1:
+        return Command(argv=argv, environment=source.environment)
+    model = argv[argv.index("serve") + 1]
+    return Command(argv=argv, model=model, settings=source.settings, environment=source.environment)
 
 
 def _kept(config: Path | None, folder: Path) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from tuner.decide.words.settings import at_best_text, place_text, settings, stat
 from tuner.diagnose.diagnosing import PredictGain
 from tuner.diagnose.words import sentences
 from tuner.errors import UsageError
+from tuner.export.serving import headless
 from tuner.export.unreal import unreal_sentence
 from tuner.record.rows import StudyRecord
 from tuner.record.store import Store
@@ -101,7 +102,7 @@ def show(study: str, trial: int | None, storage: str, json: str | None = None) -
     found = trial_of(store, study, trial)
     if sentence := unreal_sentence(one.record.fingerprint):
         prose(console, sentence)
-    _show_trial(found, one.objectives, console)
+    _show_trial(found, headless(found.command, one.record.fingerprint), one.objectives, console)
     if (asked := one.found.quality.get(found.number)) is not None:
         for line in quality_lines(asked):
             prose(console, line)
@@ -138,7 +139,10 @@ def standing(store: Store, record: StudyRecord) -> Standing:
     )
 
 
-def _show_trial(trial: Trial, objectives: Sequence[Objective], console: Console) -> None:
+def _show_trial(
+    trial: Trial, beside: Sequence[tuple[str, ...]], objectives: Sequence[Objective], console: Console
+) -> None:
+    """`beside` is what ran beside its command."""
     say(console, f"trial {trial.number}: {status(trial)}" + (" (vLLM's defaults)" if trial.is_default else ""))
     took_s = (trial.ended_at - trial.started_at).total_seconds()
     say(console, f"took {took_s:.0f} s from {trial.started_at:%Y-%m-%d %H:%M:%S} UTC")
@@ -146,6 +150,8 @@ def _show_trial(trial: Trial, objectives: Sequence[Objective], console: Console)
         say(console, where)
     prose(console, f"settings: {settings(trial.params)}", indent="  ")
     say(console, f"command: {shlex.join(trial.command.argv)}")
+    for argv in beside:
+        say(console, f"beside it: {shlex.join(argv)}")
     if trial.effective:
         prose(console, f"when it started, {became_text(trial.resolved, trial.effective)}")
     if isinstance(trial.outcome, Twin):

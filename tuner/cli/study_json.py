@@ -11,6 +11,8 @@ from tuner.decide.verdict import Decision
 from tuner.diagnose.diagnosis import Diagnosis
 from tuner.export.caution import cautions
 from tuner.export.front_json import front_json, objectives_json
+from tuner.export.record_json import headless_json
+from tuner.export.serving import headless
 from tuner.record.rows import StudyRecord
 from tuner.types import Failed, Measured, Outcome, Params, Predicted, Trial, Twin
 
@@ -65,7 +67,7 @@ def study_json(
 
 def trial_json(one: Standing, trial: Trial, diagnosis: Diagnosis | None) -> str:
     more = {
-        "command": asdict(trial.command),
+        "command": {**asdict(trial.command), **headless_json(headless(trial.command, one.record.fingerprint))},
         "resolved": dict(trial.resolved),
         "diagnosis": [asdict(finding) for finding in diagnosis.findings] if diagnosis else None,
     }

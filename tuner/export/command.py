@@ -4,8 +4,9 @@ import shlex
 
 from tuner.export.caution import environment_words
 from tuner.export.chosen import Chosen
+from tuner.export.engines import server, together
 from tuner.export.provenance import comments, head, warnings
-from tuner.export.serving import environment, launched_arguments
+from tuner.export.serving import environment, headless
 
 
 def export_command(chosen: Chosen) -> str:
@@ -21,12 +22,15 @@ def bare_command(chosen: Chosen) -> str:
 
 def on_the_card(chosen: Chosen) -> str:
     """`vllm serve` with the settings, whatever ran."""
-    return shlex.join(("vllm", "serve", *launched_arguments(chosen), *_address(chosen)))
+    return shlex.join(server(chosen, ("vllm", "serve"), _address(chosen)))
 
 
 def _launched(chosen: Chosen) -> str:
     words = environment_words(environment(chosen.trial.command))
-    return " ".join([*words, shlex.join((*chosen.trial.command.argv, *_address(chosen)))]) + "\n"
+    launched = together(
+        (*chosen.trial.command.argv, *_address(chosen)), headless(chosen.trial.command, chosen.fingerprint)
+    )
+    return " ".join([*words, shlex.join(launched)]) + "\n"
 
 
 def _address(chosen: Chosen) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import ipaddress
 
 from tuner.errors import UsageError
 from tuner.export.chosen import Chosen
+from tuner.export.engines import server
 from tuner.export.image import image_of
 from tuner.export.labels import dns_label
 from tuner.export.manifest import Tree, yaml_text
@@ -21,7 +22,6 @@ from tuner.export.serving import (
     gpus,
     is_folder,
     is_identifier,
-    launched_arguments,
     startup_s,
     through_env,
 )
@@ -49,12 +49,13 @@ def _service(chosen: Chosen, image: str) -> Tree:
     variables = environment(command)
     plain = {name: value for name, value in variables.items() if is_identifier(name)}
     odd = {name: value for name, value in variables.items() if name not in plain}
+    runs = server(chosen, ("vllm", "serve"), ("--host", _INSIDE, "--port", str(chosen.port)))
     token: Tree = {"env_file": [{"path": _TOKEN_FILE, "required": False}]}
     devices = [{"driver": "nvidia", "count": gpus(chosen), "capabilities": ["gpu"]}]
     return {
         "image": image,
-        "entrypoint": [*through_env(odd), "vllm", "serve"],
-        "command": [*launched_arguments(chosen), "--host", _INSIDE, "--port", str(chosen.port)],
+        "entrypoint": [*through_env(odd), *runs[:2]],
+        "command": [*runs[2:]],
         **({} if is_folder(command.model) else token),
         **({"environment": plain} if plain else {}),
         "ports": [{"target": chosen.port, "published": str(chosen.port), "host_ip": _address(chosen.host)}],

@@ -5,6 +5,7 @@ The chart runs `vllm serve MODEL --host 0.0.0.0 --port PORT`, turns prefix cachi
 """
 
 from tuner.export.chosen import Chosen
+from tuner.export.engines import check_one_process
 from tuner.export.image import Image, image_of
 from tuner.export.manifest import Tree, yaml_text
 from tuner.export.pod import (
@@ -33,6 +34,7 @@ _START = (
 
 
 def export_helm(chosen: Chosen) -> str:
+    check_one_process(chosen, "the chart of the production stack")
     check_variables(chosen, "the chart")
     check_for_helm(chosen)
     image, on_hub = image_of(chosen.fingerprint), not is_folder(chosen.trial.command.model)

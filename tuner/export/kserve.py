@@ -8,6 +8,7 @@ import shlex
 
 from tuner.errors import UsageError
 from tuner.export.chosen import Chosen
+from tuner.export.engines import check_one_process
 from tuner.export.image import image_of
 from tuner.export.manifest import Tree, yaml_text
 from tuner.export.pod import (
@@ -33,6 +34,7 @@ _START = "start: kubectl apply -f FILE (KServe 0.20 or newer)"
 
 
 def export_kserve(chosen: Chosen) -> str:
+    check_one_process(chosen, "KServe")
     check_variables(chosen, "KServe")
     for text in (*folders(chosen.trial.command), chosen.trial.command.model, served_name(chosen.trial.command)):
         check_plain("KServe", text)

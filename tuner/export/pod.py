@@ -7,6 +7,7 @@ import re
 
 from tuner.errors import UsageError
 from tuner.export.chosen import Chosen
+from tuner.export.engines import server
 from tuner.export.labels import dns_label
 from tuner.export.manifest import Tree
 from tuner.export.serving import (
@@ -69,13 +70,17 @@ def check_plain(what: str, text: str) -> None:
 def program(chosen: Chosen) -> list[str]:
     """The command: variables with names that the API does not take are set by `env`."""
     odd = {name: value for name, value in environment(chosen.trial.command).items() if not is_identifier(name)}
-    return [escaped(word) for word in (*through_env(odd), "vllm", "serve")]
+    return [escaped(word) for word in (*through_env(odd), *_server(chosen)[:2])]
 
 
 def arguments(chosen: Chosen) -> list[str]:
     """What ran, then the address."""
-    address = ("--host", "0.0.0.0", "--port", str(chosen.port))
-    return [escaped(word) for word in (*launched_arguments(chosen), *address)]
+    return [escaped(word) for word in _server(chosen)[2:]]
+
+
+def _server(chosen: Chosen) -> tuple[str, ...]:
+    """`vllm serve ...`, or `bash -c ...`."""
+    return server(chosen, ("vllm", "serve"), ("--host", "0.0.0.0", "--port", str(chosen.port)))
 
 
 def variables(chosen: Chosen) -> list[Tree]:

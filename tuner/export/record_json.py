@@ -1,6 +1,7 @@
 """A trial in, a JSON record with its whole provenance out: command, settings, measurement, and where it was measured."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from tuner import __version__
@@ -9,7 +10,7 @@ from tuner.export.chosen import Chosen
 from tuner.export.front_json import front_json
 from tuner.export.image import image_of
 from tuner.export.provenance import gain_sentence
-from tuner.export.serving import environment
+from tuner.export.serving import environment, headless
 from tuner.export.unreal import unreal_sentence
 from tuner.types import Measured
 
@@ -24,6 +25,7 @@ def export_json(chosen: Chosen) -> str:
         "tuner_version": __version__,
         "gain": gain_sentence(chosen),
         "argv": [*trial.command.argv, "--host", chosen.host, "--port", str(chosen.port)],
+        **headless_json(headless(trial.command, chosen.fingerprint)),
         "model": trial.command.model,
         "settings": dict(trial.command.settings),
         "environment": environment(trial.command),
@@ -47,6 +49,11 @@ def export_json(chosen: Chosen) -> str:
     first = dict(filter(None, map(_said, said)))
     text = json.dumps({**first, **record}, indent=2, ensure_ascii=False) + "\n"
     return "{" + text.removeprefix("{\n  ") if first else text  # in the very first line
+
+
+def headless_json(commands: Sequence[tuple[str, ...]]) -> dict[str, list[list[str]]]:
+    """The argument vectors that run beside `argv`, where there are any."""
+    return {"headless": [[*argv] for argv in commands]} if commands else {}
 
 
 def _said(sentence: str | None) -> tuple[str, str] | None:

@@ -5,12 +5,13 @@ It knows no format. The arguments are those of the launch; a folder of the host 
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from tuner.export.chosen import Chosen
 from tuner.space.words import is_secret
-from tuner.types import Command, Measured, Params
-from tuner.types.settings import flag
+from tuner.types import Command, Fingerprint, Measured, Params
+from tuner.types.settings import engines_sharing, flag
 
 #: From SIGTERM to SIGKILL: the requests that run may end.
 STOP_S = 60
@@ -32,6 +33,17 @@ def launched_arguments(chosen: Chosen) -> tuple[str, ...]:
     if chosen.fingerprint.unreal is None and "serve" in command.argv:
         return command.argv[command.argv.index("serve") + 1 :]
     return (command.model, *(part for name, value in command.settings.items() for part in flag(name, value)))
+
+
+def headless_arguments(chosen: Chosen) -> tuple[tuple[str, ...], ...]:
+    """The same for each of the other engines, where several share each GPU."""
+    served = replace(chosen.trial.command, argv=("vllm", "serve"))
+    return tuple(words[len(served.argv) :] for words in served.headless)
+
+
+def headless(command: Command, where: Fingerprint) -> tuple[tuple[str, ...], ...]:
+    """The argument vectors that the launch ran beside its first: what is simulated is one process."""
+    return () if where.unreal else command.headless
 
 
 def flags(chosen: Chosen, *without: str) -> tuple[str, ...]:
@@ -66,12 +78,14 @@ def gpus(chosen: Chosen) -> int:
     """How many one server needs; 0 where it was measured on the CPU."""
     if chosen.fingerprint.gpu is None:
         return 0
-    return math.prod(_size(chosen.trial.command.settings, name) for name in _PARALLEL)
+    settings = chosen.trial.command.settings
+    return math.prod(_size(settings, name) for name in _PARALLEL) // engines_sharing(settings)
 
 
 def replicas_inside(chosen: Chosen) -> int:
-    """The data parallel size."""
-    return _size(chosen.trial.command.settings, "data_parallel_size")
+    """How many copies of the model have GPUs of their own: the data parallel size, less the engines that share."""
+    settings = chosen.trial.command.settings
+    return _size(settings, "data_parallel_size") // engines_sharing(settings)
 
 
 def _size(settings: Params, name: str) -> int:

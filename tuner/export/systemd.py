@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 
 from tuner.export.chosen import Chosen
+from tuner.export.engines import server
 from tuner.export.labels import dns_label
 from tuner.export.provenance import head
 from tuner.export.serving import (
@@ -15,7 +16,6 @@ from tuner.export.serving import (
     environment,
     is_folder,
     is_identifier,
-    launched_arguments,
     startup_s,
     through_env,
 )
@@ -72,7 +72,7 @@ def export_systemd(chosen: Chosen) -> str:
 def _start(chosen: Chosen, odd: Mapping[str, str]) -> str:
     """The command line; `odd` are the variables that Environment= does not take."""
     address = ("--host", chosen.host, "--port", str(chosen.port))
-    words = (*through_env(odd), *_program(chosen), *launched_arguments(chosen), *address)
+    words = (*through_env(odd), *server(chosen, _program(chosen), address))
     return " ".join((_quoted(words[0]), *(_quoted(word).replace("$", "$$") for word in words[1:])))
 
 

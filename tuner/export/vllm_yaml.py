@@ -8,12 +8,14 @@ import yaml
 
 from tuner.export.caution import environment_words
 from tuner.export.chosen import Chosen
+from tuner.export.engines import check_one_process
 from tuner.export.provenance import head
 from tuner.export.serving import environment
 from tuner.types.settings import nested
 
 
 def export_yaml(chosen: Chosen) -> str:
+    check_one_process(chosen, "`vllm serve --config FILE`")
     command = chosen.trial.command
     settings = {
         "model": command.model,

@@ -4,6 +4,7 @@ from tuner.decide.verdict import Decision
 from tuner.errors import UsageError, choose
 from tuner.export.caution import cautions
 from tuner.export.formats import EXPORTERS
+from tuner.export.serving import headless
 from tuner.record.listing import trial_lines
 from tuner.record.store import Store
 from tuner.serve.asked import ExportAsked
@@ -32,6 +33,7 @@ def best_of(store: Store, study: str) -> BestShown:
         study=study,
         trial=trial_shown(line, found.defaults.params if found.defaults else None),
         command=chosen.command.argv,
+        headless=headless(chosen.command, record.fingerprint),
         environment=dict(chosen.command.environment),
         verdict=verdict_shown(found, objectives_of(record)[0]),
         cautions=tuple(cautions(chosen, found.defaults, found.quality)),

@@ -98,11 +98,13 @@ class TrialPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BestShown:
-    """What a study recommends: the trial, the command that it ran, and what the study says of it."""
+    """What a study recommends: the trial, the command that it ran, and what the study says of it. `headless` are the commands
+    of the other engines where several share each GPU: all run at once."""
 
     study: str
     trial: TrialShown
     command: tuple[str, ...]
+    headless: tuple[tuple[str, ...], ...]
     environment: Mapping[str, str]
     verdict: VerdictShown
     cautions: tuple[str, ...]

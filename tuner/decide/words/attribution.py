@@ -2,8 +2,10 @@
 
 from tuner.decide.attribution import Attribution, Brings, Worth, least_visible
 from tuner.decide.words.answer import launches_text
+from tuner.decide.words.recommended import engines_text
 from tuner.decide.words.rows import ROWS
-from tuner.types import Trial
+from tuner.space.parallel import ENGINES
+from tuner.types import Trial, Value
 from tuner.types.settings import flag
 
 HEADERS = ("setting", "what it brings", "launches without it")
@@ -54,7 +56,11 @@ def _also(one: Worth) -> str:
 
 
 def _setting(one: Worth, winner: Trial) -> str:
-    return ", ".join(" ".join(flag(name, winner.params[name])) if name in winner.params else name for name in one.reset)
+    return ", ".join(_passed(name, winner.params[name]) if name in winner.params else name for name in one.reset)
+
+
+def _passed(name: str, value: Value) -> str:
+    return engines_text(value) if name == ENGINES else " ".join(flag(name, value))
 
 
 def trimmed_sentence(told: Attribution) -> str | None:

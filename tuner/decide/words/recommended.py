@@ -7,7 +7,8 @@ from statistics import fmean
 
 from tuner.decide.objective import Objective
 from tuner.decide.verdict import Decision
-from tuner.types import Measured, Outcome, Trial
+from tuner.space.parallel import ENGINES
+from tuner.types import Measured, Outcome, Trial, Value
 from tuner.types.settings import flag, option
 
 
@@ -31,8 +32,7 @@ def changed_settings(found: Decision) -> list[Changed]:
             continue  # of hand settings what was not passed follows from what was
         default = usual.get(name, defaults.resolved.get(name) if defaults else None)
         before = "" if default is None else f"default {default}"
-        passed = chosen.command.settings.get(name) == value
-        told.append(Changed(shlex.join(flag(name, value)) if passed else _otherwise(name, chosen), before))
+        told.append(Changed(_how(name, value, chosen), before))
     return told
 
 
@@ -52,6 +52,21 @@ def value_of(objective: Objective, trial: Trial | None, again: Sequence[tuple[in
     outcomes = later or ([trial.outcome] if isinstance(trial.outcome, Measured) else [])
     values = [value for outcome in outcomes if (value := objective.value(outcome)) is not None]
     return fmean(values) if values else None
+
+
+def engines_text(value: Value) -> str:
+    """Of a setting for which vLLM has no flag, but commands of their own."""
+    return f"{value} engines on each GPU, which --format command starts"
+
+
+def _how(name: str, value: Value, chosen: Trial) -> str:
+    """As it was passed: engines that share a GPU are given their part of what is asked for."""
+    passed = chosen.command.settings.get(name)
+    if name == ENGINES:
+        return engines_text(value)
+    if passed == value or (passed is not None and chosen.command.engines_per_gpu > 1):
+        return shlex.join(flag(name, passed))
+    return _otherwise(name, chosen)
 
 
 def _otherwise(name: str, chosen: Trial) -> str:
