@@ -76,7 +76,7 @@ def _shared(rest: dict[str, Value]) -> dict[str, object]:
         return {}
     rest.pop("kv_cache_memory_bytes", None)
     if isinstance(each := rest.get("gpu_memory_utilization"), int | float):
-        rest["gpu_memory_utilization"] = float(f"{each * engines:.12g}")  # 0.92 / 3 * 3 is not 0.92
+        rest["gpu_memory_utilization"] = round(each * engines, 3)  # each was rounded down
     return {ENGINES: engines, "data_parallel_size": rest[LOCAL]}
 
 

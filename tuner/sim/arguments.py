@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from tuner.predict.arguments import LOCAL, READ
+from tuner.predict.arguments import READ
 from tuner.predict.unpredicted import UNPREDICTED
 from tuner.types import Value
 from tuner.types.settings import engines_sharing, list_text, option
@@ -21,8 +21,6 @@ _KV_DTYPES = ("auto", "bfloat16", "float16", "fp8", "fp8_e4m3", "fp8_e5m2")
 _DTYPES = ("auto", "bfloat16", "float", "float16", "float32", "half")
 #: Taken for engines that share a GPU only: there it follows from the rest.
 _CACHE = "kv_cache_memory_bytes"
-#: What vLLM is told of each of them, and tuner.predict tells of all together.
-OF_EACH = frozenset(("data_parallel_size", LOCAL, "gpu_memory_utilization", _CACHE))
 
 
 def _human_integer(text: str) -> int:

@@ -12,7 +12,7 @@ from tuner.launch.process import ProcessGroup
 from tuner.predict.settings import resolve
 from tuner.predict.shape import Shape, read_shape
 from tuner.predict.unpredicted import with_unpredicted
-from tuner.sim.arguments import OF_EACH, Refused, known_arguments, parse
+from tuner.sim.arguments import Refused, known_arguments, parse
 from tuner.space.parallel import ENGINES
 from tuner.space.search_space import Gpu
 from tuner.types import Failed, FailureKind, Resolved
@@ -27,7 +27,7 @@ class SimEngine:
     def __init__(self, gpu: Gpu) -> None:
         self._gpu = gpu
         self._shape = cache(read_shape)
-        self._info = EngineInfo(version=VERSION, platform="cuda", arguments=known_arguments(), import_s=0.0)
+        self._info = EngineInfo(version=VERSION, platform="cuda", arguments=known_arguments() | {ENGINES}, import_s=0.0)
 
     @property
     def info(self) -> EngineInfo:
@@ -50,9 +50,7 @@ class SimEngine:
         settings = resolve(given.params, self.shape(given.model), self._gpu)
         if isinstance(settings, Failed):
             return settings
-        as_given = {name: value for name, value in given.params.items() if name in OF_EACH}
-        told = {**with_unpredicted(settings, given.passed_over), **as_given}
-        del told[ENGINES]  # no argument of vLLM's
+        told = with_unpredicted(settings, given.passed_over)
         return Resolved(settings=told, digest=digest_of(given.model, told))
 
     def fork(self, arguments: tuple[str, ...], environment: Mapping[str, str], log: IO[bytes]) -> ProcessGroup:
