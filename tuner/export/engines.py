@@ -18,7 +18,7 @@ Words = tuple[str, ...]
 _BEFORE = f"""\
 end() {{ trap "" TERM INT HUP; kill $(jobs -p) 2>/dev/null;
 for s in {{1..{STOP_S}}}; do [ "$(jobs -pr)" ] || return; sleep 1; done;
-kill -9 $(jobs -p) 2>/dev/null; }};
+kill -9 $(jobs -p) 2>/dev/null; wait; }};
 trap end EXIT; trap "exit 0" TERM INT HUP;
 """
 #: `wait -n` does not see what has ended before it; with the status of what ends, which is no success.
