@@ -40,7 +40,9 @@ def test_all_of_them_together_fit_into_what_one_would_have(engines: int) -> None
     memory = predict_memory(SHAPE, H200, alone, version=(0, 25))
     beside = memory.weights_bytes + memory.activations_bytes + memory.other_bytes + memory.margin_bytes
     assert H200.memory_gib is not None
-    assert engines * (int(found["kv_cache_memory_bytes"]) + beside) <= 0.92 * H200.memory_gib * 2**30 + engines  # rounded
+    assert (
+        engines * (int(found["kv_cache_memory_bytes"]) + beside) <= 0.92 * H200.memory_gib * 2**30 + engines
+    )  # rounded
     assert int(found["kv_cache_memory_bytes"]) > 0.7 * memory.kv_cache_bytes
 
 
