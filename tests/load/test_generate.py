@@ -6,10 +6,12 @@ import socket
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from faults.server import FaultServer
 
+from tuner.decide.overload import Overload
 from tuner.errors import LaunchError, UsageError
 from tuner.load.generate import generate_load, learn
 from tuner.load.workers import Workers
@@ -198,6 +200,54 @@ def test_requests_that_wait_in_a_queue_are_not_silent() -> None:
 
     result = asyncio.run(run())
     assert max(record.chunk_times_s[0] - record.sent_s for record in result.records) > 2.0
+    assert {record.error for record in result.records} == {None}
+
+
+#: Ten requests a second for a server that serves four, one after another.
+CROWDED = dataclasses.replace(
+    COMPLETIONS, users=None, request_rate=10.0, output_tokens=Lengths(low=10, high=10), warmup_s=0.5, window_s=2.0
+)
+
+
+def _crowd(overload: Overload) -> LoadResult:
+    async def run() -> LoadResult:
+        async with FaultServer(token_s=0.025, at_once=1) as server:
+            return await server.load(CROWDED, overloads=[overload])
+
+    return asyncio.run(run())
+
+
+def test_a_load_is_ended_once_more_requests_wait_for_longer_than_its_slo_allows() -> None:
+    """Of those of the first two seconds, which are 20, eight have begun after two, and twelve after three."""
+    overload = Overload(slo="ttft_p99", state="waiting", longer_s=1.0, requests=4)
+    began_s = time.perf_counter()
+    with pytest.raises(
+        LaunchError, match=r"^\d+ requests at once waited for more than 4 times the limit of ttft_p99$"
+    ) as raised:
+        _crowd(overload)
+    assert raised.value.failed.kind is FailureKind.LOAD_FAILED
+    assert 1.0 < time.perf_counter() - began_s < 6.0
+
+
+@pytest.mark.parametrize("changes", [{"longer_s": 30.0}, {"requests": 1000}])
+def test_a_load_whose_requests_may_wait_is_measured_to_its_end(changes: dict[str, Any]) -> None:
+    overload = Overload(slo="e2e_p99", state="open", longer_s=0.1, requests=4)
+    found = _crowd(dataclasses.replace(overload, **changes))
+    assert found.window_end_s - found.window_start_s >= CROWDED.window_s
+
+
+def test_a_load_that_failed_leaves_no_request_behind_and_the_next_one_is_whole() -> None:
+    async def run() -> tuple[int, LoadResult]:
+        async with FaultServer(lambda number: "mute" if number < 4 else None) as server, Workers(1) as workers:
+            target = server.endpoint(Path("log"))
+            recipe = await learn(target, dataclasses.replace(QUICK, stall_s=0.5))
+            with pytest.raises(LaunchError, match="no byte came"):
+                await generate_load(target, recipe, workers)
+            await asyncio.sleep(0.1)
+            return server.open, await generate_load(target, recipe, workers)
+
+    left, result = asyncio.run(run())
+    assert left == 0
     assert {record.error for record in result.records} == {None}
 
 

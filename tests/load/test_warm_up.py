@@ -99,5 +99,5 @@ def test_an_open_loop_in_which_ever_more_are_in_flight_is_not_stationary() -> No
         longest_s=lambda t: 0.4 * t,
         unended=0,
     )
-    _over_s(warm_up, ticks)
+    assert _over_s(warm_up, ticks) == 4 * 0.4 * 20  # what had ended after five times 4 s
     assert not warm_up.stationary

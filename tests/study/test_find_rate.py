@@ -1,11 +1,13 @@
 """A search for the highest rate on a server that is not there: its first tokens are made one after another."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 from samples import measured
 
+from tuner.decide.overload import Overload
 from tuner.decide.slo import parse_slo
 from tuner.errors import LaunchError
 from tuner.measure.metrics import distribution
@@ -81,7 +83,7 @@ def test_a_rate_that_met_its_slos_before_the_first_answers_had_ended_is_tried_ag
 
 
 def test_a_rate_is_missed_where_it_saturates_the_server_or_cannot_be_measured() -> None:
-    async def measure(load: Workload) -> Measured:
+    async def measure(load: Workload, overloads: Sequence[Overload]) -> Measured:
         assert load.request_rate is not None
         if load.request_rate > 12:
             raise LaunchError(Failed(kind=FailureKind.STALLED, message="no byte came"))
@@ -114,8 +116,28 @@ def test_no_rate_that_meets_them_is_the_lowest_that_was_tried() -> None:
     assert found.rate.low is None
 
 
+def test_a_rate_that_was_ended_early_has_no_numbers() -> None:
+    """Where all were, the lowest one is measured to its end."""
+    loads = list[tuple[Workload, Sequence[Overload]]]()
+
+    async def measure(load: Workload, overloads: Sequence[Overload]) -> Measured:
+        loads.append((load, overloads))
+        if overloads:
+            raise LaunchError(Failed(kind=FailureKind.LOAD_FAILED, message="9 requests at once waited"))
+        return served(load)
+
+    async def drained() -> None:
+        return
+
+    workload = replace(OPEN, window_s=200.0)
+    found = asyncio.run(find_rate(measure, workload, [SLO], drained=drained, phase=lambda text: None))
+    assert found.load.request_rate == pytest.approx(2.0 / 64)
+    assert found.rate is None
+    assert [bool(overloads) for _, overloads in loads] == [True] * (len(loads) - 1) + [False]
+
+
 def test_what_is_no_matter_of_the_rate_ends_the_search() -> None:
-    async def measure(load: Workload) -> Measured:
+    async def measure(load: Workload, overloads: Sequence[Overload]) -> Measured:
         raise LaunchError(Failed(kind=FailureKind.CRASHED, message="gone"))
 
     async def drained() -> None:
@@ -128,7 +150,7 @@ def test_what_is_no_matter_of_the_rate_ends_the_search() -> None:
 def test_a_load_generator_that_is_full_has_a_rate_too_high_once_a_lower_one_has_met_the_slo() -> None:
     """What a server leaves waiting holds a file each."""
 
-    async def measure(load: Workload) -> Measured:
+    async def measure(load: Workload, overloads: Sequence[Overload]) -> Measured:
         if (load.request_rate or 0.0) > 4:
             raise LaunchError(Failed(kind=FailureKind.CLIENT_BOUND, message="it may open no more files"))
         return served(load)

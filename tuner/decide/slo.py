@@ -32,6 +32,12 @@ class Slo:
         value = metric_value(load, self.metric)
         return -1.0 if value is None else value / self.limit_s - 1
 
+    @property
+    def share(self) -> float:
+        """The share of the requests that may not be above the limit; a mean is known about as well as a median."""
+        statistic = self.metric.removesuffix("_s").rpartition("_")[2]
+        return 0.5 if statistic == "mean" else int(statistic[1:]) / 100
+
 
 def parse_slo(text: str) -> Slo:
     """`ttft_p99=500ms` -> Slo. Raises UsageError with what was expected."""

@@ -15,6 +15,7 @@ import aiohttp
 
 from tuner.decide.deciding import OTHER_LENGTHS, Deciding, deciding
 from tuner.decide.early import Outdo
+from tuner.decide.overload import FAR, Overload
 from tuner.errors import LaunchError, RunError
 from tuner.load.messages import End, Orders, Report, Stop
 from tuner.load.progress import Heard
@@ -79,6 +80,7 @@ async def generate_load(
     server_alive: Callable[[], bool] = lambda: True,
     rule: Deciding | None = None,
     outdo: Outdo | None = None,
+    overloads: Sequence[Overload] = (),
     tell: Callable[[str], None] = lambda text: None,
     underway: Tell = lambda state: None,
 ) -> LoadResult:
@@ -98,12 +100,18 @@ async def generate_load(
 
     Raises LaunchError: CRASHED when `server_alive` (asked twice a second) says no; STALLED when requests are open and nobody
     gets a byte for stall_s, whatever /health says; LOAD_FAILED when all first requests fail, or more than 1 % of those that
-    were sent or ended in the window; CLIENT_BOUND when a worker dies, or this machine refuses it a connection. Raises
-    RunError when a trace is too short. When it is cancelled, leaving `workers` closes every request.
+    were sent or ended in the window, or it comes to one of the `overloads`; CLIENT_BOUND when a worker dies, or this machine
+    refuses it a connection. Then every request is closed, and `workers` are as new. Raises RunError when a trace is too short.
+    When it is cancelled, leaving `workers` closes every request.
     """
     run = _Run(target, recipe, workers, first_index, rule or deciding(recipe.workload), underway, outdo)
     listening = [run.listen(number) for number in range(workers.count)]
-    return await _run_beside(run.measure(observe, tell), _watch(server_alive), run.watch_for_stall(), *listening)
+    watching = (_watch(server_alive), run.watch_for_stall(), run.watch_for_overload(overloads))
+    try:
+        return await _run_beside(run.measure(observe, tell), *watching, *listening)
+    except LaunchError:
+        await workers.renew()
+        raise
 
 
 async def _watch(server_alive: Callable[[], bool]) -> None:
@@ -186,6 +194,17 @@ class _Run:
             self._check_client()
             if now_s - min((p.time_s for p in last), default=self._start_s) > _SILENT_S and not self._heard.is_over:
                 raise _client_bound(f"a process of the load generator did nothing for {_SILENT_S:.0f} s")
+
+    async def watch_for_overload(self, overloads: Sequence[Overload]) -> None:
+        """Raises LaunchError (LOAD_FAILED) when the load comes to one of them, unless the load generator may be why."""
+        while True:
+            await asyncio.sleep(_POLL_S)
+            for overload in overloads:
+                late = self._heard.open_longer(overload.longer_s, overload.state)
+                if late > overload.requests:
+                    raise _failed(
+                        f"{late:,} requests at once waited for more than {FAR:g} times the limit of {overload.slo}"
+                    )
 
     async def measure(self, observe: Observe, tell: Callable[[str], None]) -> LoadResult:
         stationary = await self._warm_up()

@@ -4,11 +4,15 @@ import asyncio
 from array import array
 from collections.abc import Sequence
 from statistics import fmean
+from typing import Literal
 
 from tuner.load.messages import Progress, Report
 from tuner.load.warm_up import Tick
 from tuner.load.workers import Workers
 from tuner.types import ClientMetrics
+
+#: A worker that is busy for more of the time than this may be why requests wait.
+_BUSY = 0.9
 
 
 class Heard:
@@ -66,6 +70,11 @@ class Heard:
         last = self.last()
         return bool(last) and all(progress.exhausted for progress in last)
 
+    def open_longer(self, seconds: float, state: Literal["waiting", "open"]) -> int:
+        """How many requests at least are without output ("waiting"), or without end ("open"), for longer than this: as many as
+        are now, less all that were sent since. Those of a worker that had no time left meanwhile do not count."""
+        return sum(_open_longer(told, seconds, state) for told in self._told if told)
+
     def rates(self, start_s: float, end_s: float, what: str = "events") -> list[float]:
         """Events, or another total, per tick of all workers, for the ticks that lie in the time."""
         totals = [sum(getattr(told[tick], what) for told in self._told) for tick in range(self._ticks())]
@@ -118,6 +127,15 @@ class Heard:
 
     def _ticks(self) -> int:
         return min(len(told) for told in self._told)
+
+
+def _open_longer(told: Sequence[Progress], seconds: float, state: Literal["waiting", "open"]) -> int:
+    now = told[-1]
+    before = next((progress for progress in reversed(told) if now.time_s - progress.time_s > seconds), None)
+    if before is None or _share((before, now)) >= _BUSY:
+        return 0
+    sent = now.open + now.ended - before.open - before.ended
+    return max(0, (now.waiting if state == "waiting" else now.open) - sent)
 
 
 def _lags(reports: Sequence[Report], start_s: float, end_s: float) -> list[float]:

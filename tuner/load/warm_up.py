@@ -20,7 +20,7 @@ from tuner.decide.confidence import LEAST_VALUES, truncation
 from tuner.types import Workload
 
 #: The warm-up may last so many times warmup_s, or so many times the longest request that has ended, if that is more, and in an
-#: open loop until some have.
+#: open loop until some have. There it is the longest that had ended by then: where a server cannot keep up, it grows on.
 MAX_WARMUP_FACTOR = 5
 MAX_REQUEST_FACTOR = 4
 #: So small a share of the open requests may wait for their first token when it is said that none does.
@@ -58,6 +58,7 @@ class WarmUp:
         self._begins_steady = begins_steady and not workload.think_time_s
         self._least_s = workload.ramp_up_s + workload.warmup_s
         self._longest_s = ramp_s + MAX_WARMUP_FACTOR * workload.warmup_s
+        self._most_s: float | None = None
         self._since: list[Tick] = []  # the ticks from that on at which the start was past
         self.is_over = self.stationary = False
 
@@ -70,8 +71,9 @@ class WarmUp:
         if not self._is_closed and tick.ended < FIRST_ENDED:
             self.is_over = self.stationary
             return
-        longest_s = max(self._longest_s, self._ramp_s + MAX_REQUEST_FACTOR * tick.longest_s)
-        self.is_over = self.stationary or tick.time_s >= longest_s
+        if self._is_closed or self._most_s is None or tick.time_s <= self._longest_s:
+            self._most_s = max(self._longest_s, self._ramp_s + MAX_REQUEST_FACTOR * tick.longest_s)
+        self.is_over = self.stationary or tick.time_s >= self._most_s
 
     def _is_past(self, tick: Tick) -> bool:
         """Whether nothing of the start is left in the load."""

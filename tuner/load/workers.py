@@ -57,6 +57,16 @@ class Workers:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self._end()
+
+    async def renew(self) -> None:
+        """As many new processes: what the old ones had open is closed, and what they have still said is not heard."""
+        count = self.count
+        await self._end()
+        self._workers.clear()
+        await self.grow(count)
+
+    async def _end(self) -> None:
         for worker in self._workers:
             worker.hang_up()
         await asyncio.shield(asyncio.gather(*(worker.gone() for worker in self._workers)))

@@ -11,6 +11,7 @@ from math import log
 from random import Random
 
 from tuner.decide.objective import metric_value
+from tuner.decide.overload import Overload, overloads
 from tuner.decide.rate_search import Answer, RateSearch
 from tuner.decide.slo import Slo, violations
 from tuner.errors import LaunchError
@@ -18,7 +19,8 @@ from tuner.measure.server import requests_in_flight
 from tuner.types import Failed, FailureKind, Mark, Measured, RateFound, RateTried, Workload, present
 from tuner.workload.typical import typical_seed
 
-Measure = Callable[[Workload], Awaitable[Measured]]
+#: How a load is measured, which fails where it comes to one of the overloads.
+Measure = Callable[[Workload, Sequence[Overload]], Awaitable[Measured]]
 
 #: Requests beyond the percentile that show which side of the limit a rate is on, and the fewest that say anything.
 _BEYOND, _FEWEST = 2, 60
@@ -45,7 +47,7 @@ class FindRate:
         self._workload, self._slos = workload, slos
         self._search = RateSearch(
             workload.request_rate,
-            max(_FEWEST, round(_BEYOND / min(1 - _share(slo) for slo in slos))),
+            max(_FEWEST, round(_BEYOND / min(1 - slo.share for slo in slos))),
             window_s=WINDOWS_A_PROBE * workload.window_s,
             most_s=WINDOWS * workload.window_s,
         )
@@ -150,13 +152,14 @@ async def find_rate(
     phase: Callable[[str], None],
     speed: float = 1.0,
 ) -> Measured:
-    """Raises LaunchError as `measure` does, but for rates that are too high. `speed` is that of a simulated server's time."""
+    """Raises LaunchError as `measure` does, but for rates that are too high: one that is so by far is not measured to the end,
+    and has no numbers. `speed` is that of a simulated server's time."""
     search = FindRate(workload, slos)
     while (load := search.next()) is not None:
         assert load.request_rate is not None
         shown = f"{load.request_rate / speed:,.2f} requests/s"
         try:
-            found: Measured | Failed = await measure(load)
+            found: Measured | Failed = await measure(load, overloads(load, slos))
         except LaunchError as error:
             if not search.is_too_much(error.failed):
                 raise
@@ -170,7 +173,7 @@ async def find_rate(
             phase(f"{shown} {'meet' if tried.met else 'miss'} the SLOs")
         if tried is not None and not tried.met:
             await drained()
-    return search.found() or await measure(replace(workload, request_rate=search.rate))
+    return search.found() or await measure(replace(workload, request_rate=search.rate), ())
 
 
 async def drain(base_url: str | None, alive: Callable[[], bool], most_s: float) -> None:
@@ -183,9 +186,3 @@ async def drain(base_url: str | None, alive: Callable[[], bool], most_s: float) 
         if not alive() or await requests_in_flight(base_url) == 0:
             return
         await asyncio.sleep(_POLL_S)
-
-
-def _share(slo: Slo) -> float:
-    """The share of the requests that may not be above the limit; a mean is known about as well as a median."""
-    statistic = slo.metric.removesuffix("_s").rpartition("_")[2]
-    return 0.5 if statistic == "mean" else int(statistic[1:]) / 100

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from tuner.decide.deciding import Deciding, deciding
 from tuner.decide.early import Outdo
 from tuner.decide.objective import Objective
+from tuner.decide.overload import Overload
 from tuner.decide.slo import Slo, limits
 from tuner.errors import LaunchError, UsageError
 from tuner.load.generate import generate_load, learn
@@ -119,35 +120,37 @@ class _Bench:
         self._speed = watched.speed or 1.0
         self._loads, self._tell, self._outdo = 0, underway, outdo
 
-    async def measure(self, workload: Workload) -> Measured:
+    async def measure(self, workload: Workload, overloads: Sequence[Overload] = ()) -> Measured:
         """One measurement, to its end where it was stopped early and the server may be better than it seemed."""
-        found = await self._with_enough_workers(workload)
+        found = await self._with_enough_workers(workload, overloads)
         if Mark.STOPPED_EARLY in found.marks and _MAY_DO_BETTER & {*found.marks}:
             self._outdo = None
             self._phase("not the server alone was slow: once more, to the end")
-            found = await self._with_enough_workers(workload)
+            found = await self._with_enough_workers(workload, overloads)
         return found
 
-    async def _with_enough_workers(self, workload: Workload) -> Measured:
+    async def _with_enough_workers(self, workload: Workload, overloads: Sequence[Overload]) -> Measured:
         """By as many workers as it needs and the machine has."""
         for _ in range(_MORE_WORKERS):
-            found = await self._once(workload)
+            found = await self._once(workload, overloads)
             if Mark.CLIENT_BOUND not in found.marks or self._workers.count >= most_workers():
                 return found
             self._phase("the load generator was the limit: once more, with more workers")
             await self._workers.grow(min(2 * self._workers.count, most_workers()))
-        return await self._once(workload)
+        return await self._once(workload, overloads)
 
     async def drained(self) -> None:
         base_url = self._target.base_url if self._has_metrics else None
         await drain(base_url, self._watched.alive, self._recipe.workload.stall_s)
 
-    async def _once(self, workload: Workload) -> Measured:
+    async def _once(self, workload: Workload, overloads: Sequence[Overload]) -> Measured:
         server = ServerSampler(self._target.base_url, self._speed) if self._has_metrics else None
         gpu, warming = GpuSampler(self._watched.gpus, self._watched.sessions), GpuSampler(self._watched.gpus)
         is_seen = bool(self._watched.sessions or self._watched.pids)
         cpu = CpuSampler(self._watched.sessions, self._watched.pids) if is_seen else None
         warm_up = ExitStack()
+        first_index = self._loads * _REQUESTS_A_LOAD
+        self._loads += 1  # one that fails has sent its prompts, too
 
         @asynccontextmanager
         async def observe() -> AsyncIterator[None]:
@@ -166,15 +169,15 @@ class _Bench:
                     self._target,
                     replace(self._recipe, workload=workload),
                     self._workers,
-                    first_index=self._loads * _REQUESTS_A_LOAD,
+                    first_index=first_index,
                     observe=observe,
                     server_alive=self._watched.alive,
                     rule=self._rule,
                     outdo=self._outdo,
+                    overloads=overloads,
                     tell=self._phase,
                     underway=lambda state: self._tell(_in_its_time(state, self._speed)),
                 )
-        self._loads += 1
         load = replace(load_metrics(result, limits(self._slos)), request_rate=workload.request_rate)
         if self._speed > 1:  # what is far apart in the server's time comes together in ours
             load = replace(load, bunched=None, first_chunk_tokens=None)
