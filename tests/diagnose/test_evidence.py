@@ -48,6 +48,11 @@ def test_the_numbers_are_those_of_the_measurement() -> None:
     assert evidence_of(replace(whole, marks=(Mark.CLIENT_BOUND,)), SETTINGS, USERS).client_marked == 1.0
 
 
+def test_engines_that_share_a_gpu_are_processes_with_sequences_each() -> None:
+    seen = evidence_of(measured(), {**SETTINGS, "engines_per_gpu": 3, "data_parallel_size": 2}, USERS)
+    assert (seen.max_num_seqs, seen.processes) == (6 * 32, 2 + 6)
+
+
 def test_a_step_has_the_tokens_that_go_through_while_a_sequence_gets_one_unless_vllm_tells() -> None:
     assert evidence_of(measured(output_throughput=1000.0), SETTINGS).step_tokens_mean == pytest.approx(2000 * 0.01)
     drafting: Params = {**SETTINGS, "speculative_config.method": "ngram"}

@@ -20,9 +20,9 @@ from tuner.predict.prediction import Prediction, predict
 from tuner.predict.settings import LATEST, Settings, Version, resolve
 from tuner.predict.shape import read_shape
 from tuner.predict.step import Duration, Steps
+from tuner.space.engines import ENGINES
 from tuner.space.files import load_space
 from tuner.space.gpus import Gpu
-from tuner.space.parallel import ENGINES
 from tuner.space.parameters import Int
 from tuner.types import Failed, FailureKind, Lengths, Params, Workload, present
 

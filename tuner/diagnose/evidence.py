@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import fmean
 
+from tuner.space.engines import ENGINES
 from tuner.types import Cores, GpuMetrics, LoadMetrics, Mark, Measured, Params, ServerMetrics, Workload
 
 
@@ -259,7 +260,7 @@ def _number(settings: Params, name: str) -> float | None:
 
 def _copies(settings: Params) -> float:
     """Engines behind one port, each with so many sequences."""
-    return _number(settings, "data_parallel_size") or 1.0
+    return (_number(settings, "data_parallel_size") or 1.0) * (_number(settings, ENGINES) or 1.0)
 
 
 def _truth(told: bool) -> float:
@@ -272,9 +273,10 @@ def _full_graphs(settings: Params) -> float | None:
 
 
 def _processes(settings: Params, servers: float | None) -> float | None:
-    """A worker is a process of its own where there are several GPUs."""
+    """A worker is a process of its own where an engine has several GPUs."""
     ranks = (_number(settings, "tensor_parallel_size") or 1.0) * (_number(settings, "pipeline_parallel_size") or 1.0)
-    return None if servers is None else 1.0 + servers + (ranks if ranks > 1 else 0.0)
+    each = 1.0 + (ranks if ranks > 1 else 0.0)
+    return None if servers is None else servers + _copies(settings) * each
 
 
 def _on_processor(measured: Measured, settings: Params) -> float | None:

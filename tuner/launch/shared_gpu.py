@@ -14,8 +14,8 @@ from tuner.errors import UsageError
 from tuner.predict.memory import predict_memory
 from tuner.predict.settings import LATEST, Settings, Version, heeded, resolve
 from tuner.predict.shape import Shape
+from tuner.space.engines import ENGINES, engines_of
 from tuner.space.gpus import Gpu
-from tuner.space.parallel import ENGINES, engines_of
 from tuner.types import Params, Value
 
 #: vLLM's own gpu_memory_utilization, where nobody can tell more of the settings.

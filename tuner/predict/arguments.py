@@ -7,8 +7,8 @@ the other arguments, nor what any of them does.
 import json
 from collections.abc import Mapping
 
+from tuner.space.engines import ENGINES
 from tuner.space.gpus import UNSET
-from tuner.space.parallel import ENGINES
 from tuner.space.speculation import CONFIG, METHOD, MODEL, TOKENS, broken, config_of, is_of_speculation, tokens_of
 from tuner.types import Params, Value
 from tuner.types.settings import as_list, engines_sharing, list_text

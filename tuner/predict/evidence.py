@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from tuner.predict.uncertainty import Known
+from tuner.space.engines import ENGINES
 from tuner.space.gpus import Gpu
-from tuner.space.parallel import ENGINES
 from tuner.types import Value
 
 _HOPPER = (9, 0)

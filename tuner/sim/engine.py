@@ -13,7 +13,7 @@ from tuner.predict.settings import resolve
 from tuner.predict.shape import Shape, read_shape
 from tuner.predict.unpredicted import with_unpredicted
 from tuner.sim.arguments import Refused, known_arguments, parse
-from tuner.space.parallel import ENGINES
+from tuner.space.engines import ENGINES
 from tuner.space.search_space import Gpu
 from tuner.types import Failed, FailureKind, Resolved
 from tuner.types.resolved import digest_of

@@ -15,18 +15,11 @@ from tuner.types.settings import engines_sharing
 
 #: Their product is how many GPUs a server takes.
 SIZES = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
-#: How many engines share each of its GPUs: no argument of vLLM's, but what tuner makes some of (tuner/launch/shared_gpu.py).
-ENGINES = "engines_per_gpu"
 
 
 def gpus_of(settings: Params) -> int:
     """How many GPUs a server with these settings takes; a size that is not given, or is none, is 1."""
     return prod(_size(settings.get(name, 1)) for name in SIZES) // engines_sharing(settings)
-
-
-def engines_of(params: Params) -> int:
-    """How many engines share each GPU."""
-    return _size(params.get(ENGINES, 1))
 
 
 def fixed_gpus(space: SearchSpace) -> int:

@@ -14,6 +14,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from tuner.errors import UsageError, did_you_mean
 from tuner.space import gpus
+from tuner.space.engines import ENGINES, not_engines
 from tuner.space.parameters import Categorical, Parameter, Scalar, meeting, never_met, shown, unmet
 from tuner.space.rules import Rule
 from tuner.space.searched_speculation import problems
@@ -306,6 +307,8 @@ class SearchSpace(BaseModel):
                         f"a secret would be stored with every trial: set {SECRET_ARGUMENTS[name]} in the shell instead"
                     )
                     yield (part, name), why
+                elif name == ENGINES and (why := self._no_engines(part)):
+                    yield (part, name), why
                 elif name in TUNERS_OWN:
                     yield (part, name), f"tuner itself gives {name} to each server: leave it out"
                 elif whole := whole_of(name, (*self.fixed, *self.parameters)):
@@ -313,6 +316,15 @@ class SearchSpace(BaseModel):
         for name, fixed in self.fixed.items():
             if isinstance(fixed, str) and (why := not_printable(fixed)):
                 yield ("fixed", name), why
+
+    def _no_engines(self, part: str) -> str | None:
+        """What is wrong with the numbers of engines, of which vLLM knows nothing and so refuses none."""
+        if part == "fixed":
+            return not_engines(self.fixed[ENGINES])
+        parameter = self.parameters[ENGINES]
+        if isinstance(parameter, Categorical):
+            return next((why for choice in parameter.choices if (why := not_engines(choice))), None)
+        return not_engines(parameter.low)
 
     def _problems_with_the_card(self) -> Iterator[_Problem]:
         card = self.gpu.capability

@@ -7,7 +7,7 @@ nothing, and asks no vLLM.
 from tuner.errors import UsageError
 from tuner.launch.shared_gpu import SharedGpu
 from tuner.predict.shape import Shape, read_shape
-from tuner.space.parallel import ENGINES, engines_of
+from tuner.space.engines import ENGINES, engines_of
 from tuner.space.search_space import SearchSpace
 from tuner.study.checks import model_named, quantized_models
 from tuner.study.options import Options
@@ -16,13 +16,12 @@ _OWN_BYTES = "kv_cache_memory_bytes"
 
 
 def engines_space(space: SearchSpace, options: Options) -> SearchSpace:
-    """The space, without sharing where that cannot be. Raises UsageError where it was asked for all the same."""
-    if ENGINES not in space.parameters and engines_of(space.fixed) == 1:
+    """The space, without sharing where that cannot be. Raises UsageError where nothing else is asked for."""
+    engines = engines_of(space.fixed)
+    if (ENGINES not in space.parameters and engines == 1) or (why := _why_not(space, options)) is None:
         return space
-    if (why := _why_not(space, options)) is None:
-        return space
-    if engines_of(space.fixed) > 1:
-        raise UsageError(f"{ENGINES} {space.fixed[ENGINES]}: {why}: leave it out")
+    if engines > 1 or {*space.parameters} == {ENGINES}:
+        raise UsageError(f"{ENGINES}: {why}: leave it out")
     return space.without({ENGINES})
 
 

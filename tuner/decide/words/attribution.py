@@ -4,7 +4,7 @@ from tuner.decide.attribution import Attribution, Brings, Worth, least_visible
 from tuner.decide.words.answer import launches_text
 from tuner.decide.words.recommended import engines_text
 from tuner.decide.words.rows import ROWS
-from tuner.space.parallel import ENGINES
+from tuner.space.engines import ENGINES
 from tuner.types import Trial, Value
 from tuner.types.settings import flag
 

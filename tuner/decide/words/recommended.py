@@ -7,7 +7,7 @@ from statistics import fmean
 
 from tuner.decide.objective import Objective
 from tuner.decide.verdict import Decision
-from tuner.space.parallel import ENGINES
+from tuner.space.engines import ENGINES
 from tuner.types import Measured, Outcome, Trial, Value
 from tuner.types.settings import flag, option
 

@@ -7,8 +7,9 @@ from tuner.predict.settings import LATEST
 from tuner.predict.step import MEASURED
 from tuner.predict.uncertainty import is_measured
 from tuner.predict.unpredicted import unpredicted
+from tuner.space.engines import ENGINES, engines_of
 from tuner.space.gpus import WITH_NVLINK
-from tuner.space.parallel import ENGINES, SIZES, engines_of, most_gpus
+from tuner.space.parallel import SIZES, most_gpus
 from tuner.types import Params
 
 #: Settings that change what the model answers.

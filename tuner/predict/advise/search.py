@@ -14,8 +14,8 @@ from tuner.predict.advise.case import Case, Tell
 from tuner.predict.advise.region import thrifty, values
 from tuner.predict.margin import Verdict
 from tuner.predict.prediction import Prediction
+from tuner.space.engines import ENGINES
 from tuner.space.gpus import UNSET
-from tuner.space.parallel import ENGINES
 from tuner.space.parameters import Int, Parameter
 from tuner.types import Failed, Params, Value
 

@@ -1,0 +1,71 @@
+"""What of engines that share a GPU is searched with a model, and the sentence for what was asked for and cannot be."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tuner.errors import UsageError
+from tuner.space.search_space import SearchSpace
+from tuner.study.options import Options
+from tuner.study.setup import choose_space, vllm_launcher
+
+DENSE, EXPERTS = "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B", "Qwen/Qwen3-30B-A3B"
+OPTIONS = replace(Options(), gpu="h200", force_gpu=True, model=DENSE, groups="batch,engines")
+
+
+def asked(**changes: object) -> SearchSpace:
+    return choose_space(replace(OPTIONS, **changes), ())
+
+
+def test_the_engines_of_a_dense_model_can_share_and_are_told_their_memory() -> None:
+    space = asked()
+    assert "engines_per_gpu" in space.parameters
+    settings = vllm_launcher(OPTIONS, space, Path("python")).command({"engines_per_gpu": 2}).settings
+    assert int(settings["kv_cache_memory_bytes"]) > 2**30
+
+
+@pytest.mark.parametrize("model", [EXPERTS, "org/nobody-knows"])
+def test_it_leaves_the_search_where_they_cannot(model: str) -> None:
+    assert "engines_per_gpu" not in asked(model=model).parameters
+    assert "max_num_seqs" in asked(model=model).parameters
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"engine_arg": ("engines_per_gpu=2",)}, "engines_per_gpu: .* through NCCL, which wants a GPU for each"),
+        ({"groups": "engines"}, "engines_per_gpu: .* through NCCL"),
+        ({"engine_arg": ("engines_per_gpu=0",)}, "engines_per_gpu 0: expected how many engines share each GPU"),
+        ({"engine_arg": ("engines_per_gpu=1.5",)}, "engines_per_gpu 1.5: expected"),
+        ({"engine_arg": ("engines_per_gpu=many",)}, "engines_per_gpu many: expected"),
+    ],
+)
+def test_what_was_asked_for_and_cannot_be(changes: dict[str, object], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        asked(model=EXPERTS, **changes)
+
+
+@pytest.mark.parametrize(
+    "parameter",
+    [
+        "{type: int, low: 0, high: 2}",
+        "{type: categorical, choices: [1, two]}",
+        "{type: categorical, choices: [1, true]}",
+        "{type: float, low: 1.0, high: 2.0}",
+    ],
+)
+def test_a_space_says_on_which_line_a_number_of_engines_is_none(tmp_path: Path, parameter: str) -> None:
+    space = tmp_path / "space.yaml"
+    space.write_text(f"gpu: {{names: []}}\nparameters:\n  engines_per_gpu: {parameter}\n")
+    with pytest.raises(UsageError, match=r"space.yaml:3: .*how many engines share each GPU, a whole number from 1"):
+        asked(gpu="cpu", space=space, groups=None)
+
+
+def test_on_the_cpu_the_user_has_to_say_the_memory(tmp_path: Path) -> None:
+    space = tmp_path / "space.yaml"
+    space.write_text("gpu: {names: []}\nparameters:\n  engines_per_gpu: {type: int, low: 1, high: 2}\n")
+    with pytest.raises(UsageError, match="kv_cache_memory_bytes would say it"):
+        asked(gpu="cpu", space=space, groups=None)
+    told = asked(gpu="cpu", space=space, groups=None, engine_arg=("kv_cache_memory_bytes=1000000000",))
+    assert "engines_per_gpu" in told.parameters
