@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ DENSE, EXPERTS = "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B", "Qwen/Qwen3-30B-A3
 OPTIONS = replace(Options(), gpu="h200", force_gpu=True, model=DENSE, groups="batch,engines")
 
 
-def asked(**changes: object) -> SearchSpace:
+def asked(**changes: Any) -> SearchSpace:
     return choose_space(replace(OPTIONS, **changes), ())
 
 
@@ -41,7 +42,7 @@ def test_it_leaves_the_search_where_they_cannot(model: str) -> None:
         ({"engine_arg": ("engines_per_gpu=many",)}, "engines_per_gpu many: expected"),
     ],
 )
-def test_what_was_asked_for_and_cannot_be(changes: dict[str, object], said: str) -> None:
+def test_what_was_asked_for_and_cannot_be(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         asked(model=EXPERTS, **changes)
 
