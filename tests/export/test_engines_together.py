@@ -126,7 +126,7 @@ def test_the_end_of_one_is_the_end_of_all_and_a_failure(which: str, how: int, co
 def test_what_cannot_start_ends_all(fails: str, stub: Path) -> None:
     with running(words_of("kubernetes", stub), stub, fails) as server:
         assert server.wait(20) != 0
-    assert not living(started(stub))
+    wait_for(lambda: not living(started(stub)))
 
 
 def test_one_that_does_not_end_is_killed(stub: Path) -> None:
@@ -136,7 +136,7 @@ def test_one_that_does_not_end_is_killed(stub: Path) -> None:
         runs = all_started(stub)
         server.send_signal(signal.SIGTERM)
         assert server.wait(20) == 0
-    assert not living(runs)
+    wait_for(lambda: not living(runs))
 
 
 def test_the_file_is_one_for_sh(stub: Path) -> None:

@@ -1,6 +1,8 @@
 import pytest
 
 from tuner.sim.arguments import Refused, known_arguments, parse
+from tuner.sim.engine import SimEngine
+from tuner.space.engines import ENGINES
 from tuner.space.files import load_space, shipped_spaces
 
 
@@ -51,4 +53,5 @@ def test_engines_that_share_a_gpu_are_told_as_vllm_is_told_of_nodes() -> None:
 @pytest.mark.parametrize("name", [name for name in shipped_spaces() if name != "cpu"])
 def test_every_shipped_gpu_can_be_searched(name: str) -> None:
     space = load_space(name)
-    assert {*space.parameters, *space.fixed} <= known_arguments()
+    assert {*space.parameters, *space.fixed} - {ENGINES} <= known_arguments()
+    assert SimEngine(space.gpu).info.lacks({*space.parameters, *space.fixed}) == []

@@ -70,13 +70,13 @@ def test_arguments_of_a_group_are_resolved_as_vllm_has_them() -> None:
     assert isinstance(refused, Failed)
 
 
-def test_engines_that_share_a_gpu_are_told_one_by_one() -> None:
+def test_engines_that_share_a_gpu_are_told_together_as_a_real_vllm_is_asked() -> None:
     engine = SimEngine(load_space("h200").gpu)
     shared = ("--data-parallel-size", "4", "--data-parallel-size-local", "2", "--gpu-memory-utilization", "0.46")
     found, plain = engine.resolve((MODEL, *shared)), engine.resolve((MODEL,))
     assert not isinstance(found, Failed)
     assert not isinstance(plain, Failed)
-    names = ("data_parallel_size", "data_parallel_size_local", "gpu_memory_utilization", "api_server_count")
-    assert tuple(found.settings[name] for name in names) == (4, 2, 0.46, 4)
-    assert "engines_per_gpu" not in {*found.settings, *plain.settings}
+    names = ("engines_per_gpu", "data_parallel_size", "gpu_memory_utilization", "api_server_count")
+    assert tuple(found.settings[name] for name in names) == (2, 2, 0.92, 4)
+    assert plain.settings["engines_per_gpu"] == 1
     assert found.digest != plain.digest
