@@ -110,7 +110,7 @@ def test_an_interval_needs_ten_bins() -> None:
     assert half_width((1.0, 2.0, 1.5, 1.2, 1.9) * 2) is not None
 
 
-@given(st.lists(st.floats(0, 1e6), min_size=10, max_size=60), st.floats(1e-3, 1e3))
+@given(st.lists(st.just(0.0) | st.floats(1e-6, 1e6), min_size=10, max_size=60), st.floats(1e-3, 1e3))
 def test_an_interval_has_the_unit_of_the_values(values: list[float], factor: float) -> None:
     plain, scaled = half_width(values), half_width([factor * value for value in values])
     assert plain is not None

@@ -49,7 +49,7 @@ def groups_of(found: SearchSpace, names: frozenset[str]) -> set[str | None]:
 def test_the_groups_that_a_space_opens_are_searched_first() -> None:
     found = space()
     frozen = Opening(found, THROUGHPUT).first()
-    assert groups_of(found, frozen) == {"attention", "kernels", "offload", "speculation"}
+    assert groups_of(found, frozen) == {"attention", "kernels", "offload", "speculation", "engines"}
     assert groups_of(found, frozenset(found.parameters) - frozen) == {"batch", "memory", "graphs", "front_end"}
 
 
@@ -137,7 +137,12 @@ def test_a_group_is_given_its_launches_unless_what_is_open_promises_nothing() ->
 def test_a_study_that_goes_on_has_the_groups_open_that_it_searched() -> None:
     found = space()
     searched = trials(measured(), attention_backend="TRITON_ATTN")
-    assert groups_of(found, Opening(found, THROUGHPUT).first(searched)) == {"kernels", "offload", "speculation"}
+    assert groups_of(found, Opening(found, THROUGHPUT).first(searched)) == {
+        "kernels",
+        "offload",
+        "speculation",
+        "engines",
+    }
     enqueued = trials(measured(), **found.enqueue[2])  # type: ignore[arg-type]
     assert "attention" in groups_of(found, Opening(found, THROUGHPUT).first(enqueued))
 

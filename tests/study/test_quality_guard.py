@@ -175,8 +175,9 @@ def test_lossless_leaves_out_what_can_change_answers_and_says_so() -> None:
         "stream_interval",
         "api_server_count",
         "kv_offloading_size",
+        "engines_per_gpu",
     }
-    assert set(smaller.groups) == {"batch", "memory", "front_end", "offload"}
+    assert set(smaller.groups) == {"batch", "memory", "front_end", "offload", "engines"}
     assert "quantization" in lossless_sentence(space)
     assert lossless_sentence(smaller) == "--lossless: nothing that is open can change answers"
     with pytest.raises(UsageError, match="every parameter of h200 that is open can change answers"):

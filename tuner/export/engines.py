@@ -21,8 +21,8 @@ for s in {{1..{STOP_S}}}; do [ "$(jobs -pr)" ] || return; sleep 1; done;
 kill -9 $(jobs -p) 2>/dev/null; wait; }};
 trap end EXIT; trap "exit 0" TERM INT HUP;
 """
-#: `wait -n` does not see what has ended before it; with the status of what ends, which is no success.
-_AFTER = "set -- $(jobs -pr); [ $# = {engines} ] && wait -n && exit 1"
+#: With the status of what ends, which is no success. `wait -n` does not see what has ended before it.
+_AFTER = "while sleep 1; do for p; do kill -0 $p 2>/dev/null || { wait $p; exit $(($? ? $? : 1)); }; done; done"
 _WHOLE = "command, compose, systemd, kubernetes or llm-d"
 
 
@@ -36,8 +36,8 @@ def together(first: Words, headless: Sequence[Words]) -> Words:
     """What runs these commands; the first itself where there are no others."""
     if not headless:
         return first
-    started = "".join(f"{shlex.join(words)} &\n" for words in (*headless, first))
-    return "bash", "-c", f"{_BEFORE}{started}{_AFTER.format(engines=len(headless) + 1)}"
+    started = "".join(f'{shlex.join(words)} & set -- "$@" $!;\n' for words in (*headless, first))
+    return "bash", "-c", f"{_BEFORE}{started}{_AFTER}"
 
 
 def check_one_process(chosen: Chosen, what: str) -> None:
