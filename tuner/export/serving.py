@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from tuner.export.chosen import Chosen
 from tuner.space.words import is_secret
 from tuner.types import Command, Fingerprint, Measured, Params
-from tuner.types.settings import engines_sharing, flag
+from tuner.types.settings import flag
 
 #: From SIGTERM to SIGKILL: the requests that run may end.
 STOP_S = 60
@@ -78,14 +78,14 @@ def gpus(chosen: Chosen) -> int:
     """How many one server needs; 0 where it was measured on the CPU."""
     if chosen.fingerprint.gpu is None:
         return 0
-    settings = chosen.trial.command.settings
-    return math.prod(_size(settings, name) for name in _PARALLEL) // engines_sharing(settings)
+    command = chosen.trial.command
+    return math.prod(_size(command.settings, name) for name in _PARALLEL) // command.engines_per_gpu
 
 
 def replicas_inside(chosen: Chosen) -> int:
     """How many copies of the model have GPUs of their own: the data parallel size, less the engines that share."""
-    settings = chosen.trial.command.settings
-    return _size(settings, "data_parallel_size") // engines_sharing(settings)
+    command = chosen.trial.command
+    return _size(command.settings, "data_parallel_size") // command.engines_per_gpu
 
 
 def _size(settings: Params, name: str) -> int:

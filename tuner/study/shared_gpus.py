@@ -29,19 +29,23 @@ def shared_gpu(space: SearchSpace, options: Options) -> SharedGpu | None:
     """What engines that share a GPU have of it; None where none do, or it is for the user to say."""
     if ENGINES not in {*space.parameters, *space.fixed} or _OWN_BYTES in space.fixed:
         return None
-    models = {name: model_named(path) for name, path in quantized_models(options).items()}
-    quantized = {name: read_shape(path) for name, path in models.items()}
-    return SharedGpu(shape=read_shape(model_named(options.model)), gpu=space.gpu, quantized=quantized)
+    shape, quantized = _shapes(options)
+    return SharedGpu(shape=shape, gpu=space.gpu, quantized=quantized)
 
 
 def _why_not(space: SearchSpace, options: Options) -> str | None:
     if space.gpu.memory_gib is None and _OWN_BYTES not in space.fixed:
         return f"nobody can tell how much memory each engine may take on {space.name}; {_OWN_BYTES} would say it"
     try:
-        shapes: list[Shape] = [read_shape(model_named(options.model))]
-        shapes += [read_shape(model_named(path)) for path in quantized_models(options).values()]
+        shape, quantized = _shapes(options)
     except UsageError as error:
         return None if _OWN_BYTES in space.fixed else str(error)
-    if any(shape.experts is not None for shape in shapes):
+    if any(one.experts is not None for one in (shape, *quantized.values())):
         return "engines of a mixture of experts talk to each other through NCCL, which wants a GPU for each"
     return None
+
+
+def _shapes(options: Options) -> tuple[Shape, dict[str, Shape]]:
+    """The model's, and by quantization those of its checkpoints. Raises UsageError."""
+    quantized = {name: read_shape(model_named(path)) for name, path in quantized_models(options).items()}
+    return read_shape(model_named(options.model)), quantized
