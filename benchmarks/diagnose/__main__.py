@@ -73,15 +73,17 @@ def main() -> None:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, Provoker(asked, Path(folder)) as provoker:
         situations = [one for one in read_situations(FILE, provoker.kind) if not asked.names or one.name in asked.names]
-        found = [_told(provoker, one) for one in situations]
+        found: list[Provoked] = []
+        for one in situations:
+            found.append(_told(provoker, one))
+            if asked.json:
+                Path(asked.json).write_text(json.dumps([asdict(each) for each in found], indent=1) + "\n")
     left_out = [one.name for one in read_situations(FILE, None) if one.name not in {other.name for other in situations}]
     show(found)
     confusion(found)
     summary(found)
     if left_out and not asked.names:
         console.print(f"left out, not for this engine: {', '.join(left_out)}")
-    if asked.json:
-        Path(asked.json).write_text(json.dumps([asdict(one) for one in found], indent=1) + "\n")
 
 
 def _told(provoker: Provoker, situation: Situation) -> Provoked:

@@ -82,7 +82,12 @@ class Provoker:
             cause=situation.cause and situation.cause.value,
             has_remedy=situation.remedy is not None,
         )
-        with _beside(situation.beside), self._clocks(situation.clocks_mhz):
+        with ExitStack() as stack:
+            stack.enter_context(_beside(situation.beside))
+            try:
+                stack.enter_context(self._clocks(situation.clocks_mhz))
+            except subprocess.CalledProcessError as error:
+                return replace(told, failure=f"the clocks cannot be held: {error.stdout.decode().strip()}")
             outcome = self._launch(situation, situation.settings)
             if isinstance(outcome, Failed):
                 return replace(told, failure=f"{outcome.kind.value}: {outcome.message}")

@@ -123,6 +123,29 @@ def test_an_idle_gpu_opens_graphs_and_a_prediction_speaks_where_no_measurement_d
     assert Opening(shut, THROUGHPUT).next(trials(measured(sm_activity=0.9)), 0.0) is None, "nothing is known to limit"
 
 
+@pytest.mark.parametrize(("gain", "tried"), [(0.2, True), (0.001, False), (-0.1, False), (None, False)])
+def test_the_remedy_of_a_predicted_limit_is_tried_where_it_is_predicted_to_gain(
+    gain: float | None, tried: bool
+) -> None:
+    """That nothing is known of it says enough where the limit was measured only."""
+    graphs: dict[str, str | int] = {
+        "enforce_eager": False,
+        "max_cudagraph_capture_size": 2048,
+        "compilation_config.cudagraph_mode": "FULL",
+    }
+    finished = trials(measured(sm_activity=0.9), 6, engines_per_gpu=1, **graphs)[1:]
+    opening = Opening(
+        space(), THROUGHPUT, lambda params: (Bottleneck.HOST, "EngineCore works"), gain=lambda usual, params: gain
+    )
+    opened = opening.next(finished, 0.0)
+    assert opened is not None
+    assert opened.group == "engines"
+    assert (opened.attempt is not None) == tried
+    if opened.attempt is not None:
+        assert opened.attempt.params == {**finished[0].params, "engines_per_gpu": 2}
+        assert opened.attempt.remedy.gain == gain
+
+
 def test_a_group_is_given_its_launches_unless_what_is_open_promises_nothing() -> None:
     outcome = measured({"preemptions": 1.0, "prefix_cache_queries": 100.0, "prefix_cache_hits": 50.0})
     opening = Opening(space(), THROUGHPUT)

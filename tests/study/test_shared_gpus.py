@@ -35,7 +35,10 @@ def test_it_leaves_the_search_where_they_cannot(model: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"engine_arg": ("engines_per_gpu=2",)}, "engines_per_gpu: .* through NCCL, which wants a GPU for each"),
+        (
+            {"engine_arg": ("engines_per_gpu=2",)},
+            "engines_per_gpu: .* through NCCL, which refuses two ranks on one GPU",
+        ),
         ({"groups": "engines"}, "engines_per_gpu: .* through NCCL"),
         ({"engine_arg": ("engines_per_gpu=0",)}, "engines_per_gpu 0: expected how many engines share each GPU"),
         ({"engine_arg": ("engines_per_gpu=1.5",)}, "engines_per_gpu 1.5: expected"),

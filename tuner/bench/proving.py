@@ -49,10 +49,10 @@ def proof(options: Options, conditions: Conditions, running: Seen | None, salt: 
     detected = detect()
     space, python = choose_space(options, detected), find_python(options.vllm_python)
     open_space = choose_space(replace(options, engine_arg=(), max_model_len=None), detected)
-    launcher = vllm_launcher(options, space, python)
     folder = options.log_dir.absolute() / f"diagnose-{datetime.now():%Y%m%d-%H%M%S}"
     tell(f"importing vLLM with {python}")
     with ForkServer(python, space.environment) as engine:
+        launcher = vllm_launcher(options, space, python).of_version(engine.info.version)
 
         def side(name: str, changes: Params) -> Side:
             flags, settings = launcher.arguments(changes)[1:], launcher.command(changes).settings

@@ -119,21 +119,28 @@ def _finding(
         strength=ranked[0].strength,
         evidence=tuple(told),
         rivals=asked.table.rivals.get(cause, ()),
-        remedies=tuple(_remedies(asked.table, cause, ranked, settings, predict)),
+        remedies=remedies_of(cause, settings, rules=ranked, predict=predict, table=asked.table),
         words=asked.table.words.get(cause, ""),
     )
 
 
-def _remedies(
-    table: Table, cause: Cause, rules: Sequence[Rule], settings: Params, predict: PredictGain | None
-) -> Iterator[Remedy]:
-    """Those of the rules, then those of the cause; each setting once. What is predicted to lose comes last."""
+def remedies_of(
+    cause: Cause,
+    settings: Params,
+    *,
+    rules: Sequence[Rule] = (),
+    predict: PredictGain | None = None,
+    table: Table | None = None,
+) -> tuple[Remedy, ...]:
+    """Those of the rules, then those of the cause; each setting once, and none that the server has already. What is predicted
+    to lose comes last. Raises RunError as `diagnose` does."""
+    known = (table or the_table()).remedies
     found: dict[str, Remedy] = {}
     for name in (*(rule.name for rule in rules), cause.value):
-        for advice in table.remedies.get(name, ()):
+        for advice in known.get(name, ()):
             if advice.name not in found and (remedy := _remedy(advice, settings, predict)) is not None:
                 found[advice.name] = remedy
-    yield from sorted(found.values(), key=lambda one: one.gain is not None and one.gain <= 0.0)
+    return tuple(sorted(found.values(), key=lambda one: one.gain is not None and one.gain <= 0.0))
 
 
 def _remedy(advice: Advice, settings: Params, predict: PredictGain | None) -> Remedy | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from math import floor
 
 from tuner.errors import UsageError
-from tuner.predict.memory import predict_memory
+from tuner.predict.memory import told_cache_bytes
 from tuner.predict.settings import LATEST, Settings, Version, heeded, resolve
 from tuner.predict.shape import Shape
 from tuner.space.engines import ENGINES, engines_of
@@ -39,12 +39,10 @@ class SharedGpu:
         return settings.gpu_memory_utilization if settings else _UTILIZATION
 
     def cache_bytes(self, asked: Params) -> int | None:
-        """Bytes of the KV cache of an engine that has so much of a GPU, by the likeliest numbers less what they may be off by;
-        None where vLLM refuses the settings, or nobody can tell."""
+        """Bytes of the KV cache of each engine; None where vLLM refuses the settings, or nobody can tell."""
         if (settings := self._settings(asked)) is None:
             return None
-        memory = predict_memory(self._shape(asked), self.gpu, settings, version=self.version)
-        return max(_LEAST_BYTES, memory.kv_cache_bytes - memory.margin_bytes)
+        return max(_LEAST_BYTES, told_cache_bytes(self._shape(asked), self.gpu, settings, self.version))
 
     def _settings(self, asked: Params) -> Settings | None:
         try:
@@ -70,7 +68,7 @@ def spread(asked: Params, shared: SharedGpu | None) -> Params:
     each: dict[str, Value] = {**given, "gpu_memory_utilization": _part(float(whole), engines)}
     if (size := given.get("kv_cache_memory_bytes")) is not None:
         each["kv_cache_memory_bytes"] = int(size) // engines
-    elif shared and (room := shared.cache_bytes(each)) is not None:
+    elif shared and (room := shared.cache_bytes({**asked, "gpu_memory_utilization": whole})) is not None:
         each["kv_cache_memory_bytes"] = room
     return {**each, "data_parallel_size": int(local) * engines, "data_parallel_size_local": local}
 

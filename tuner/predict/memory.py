@@ -22,7 +22,16 @@ from tuner.predict.sharing import of_a_rank
 from tuner.space.gpus import WITH_NVLINK, Gpu
 from tuner.types import Failed, FailureKind
 
-__all__ = ["Memory", "MemoryCalibration", "Observed", "Reported", "calibrate_memory", "predict_memory", "read_log"]
+__all__ = [
+    "Memory",
+    "MemoryCalibration",
+    "Observed",
+    "Reported",
+    "calibrate_memory",
+    "predict_memory",
+    "read_log",
+    "told_cache_bytes",
+]
 
 _GIB = 2**30
 #: Measured on H200s with vLLM 0.25.1 (CUDA 13), the same for every model and setting: what CUDA holds before vLLM counts; what
@@ -42,7 +51,7 @@ _COUNTS_ALL: Version = (0, 28)
 class Memory:
     """Bytes per GPU; where several engines share it, of one of them, and `total_bytes` is its part of it. `budget_bytes` is
     gpu_memory_utilization of all; weights, activations, the rest and the KV cache fill it, and the CUDA graphs where this vLLM
-    counts them (`graphs_counted`). `other_bytes` is what is neither.
+    counts them (`graphs_counted`); a cache that is told (`told_cache_bytes`) leaves a margin. `other_bytes` is what is neither.
 
     `margin_bytes` is by how much all of that may be off, `slack_bytes` by how much it fits, or fails to by the tightest of what
     a start needs (below 0). `failed` is what goes wrong by the likeliest numbers, `at_best` and
@@ -107,29 +116,24 @@ def predict_memory(
     for the model's; else it comes from the compile cache.
 
     Raises UsageError for a card whose memory is not known, and for the CPU."""
-    if gpu.memory_gib is None:
-        raise UsageError("the memory of this card is not known: give its memory_gib in the search space's gpu")
-    shape, total = of_a_rank(shape, settings), round(gpu.memory_gib * _GIB / settings.engines_per_gpu)
-    budget = math.ceil(total * settings.gpu_memory_utilization)
-    weights = round(weight_bytes(shape, gpu, settings) * calibration.weights)
-    activations = round(activation_bytes(shape, gpu, settings, version, cold=cold))
-    graphs = round(graph_bytes(shape, settings, version) * calibration.graphs)
-    kept, counted = round(kept_bytes(shape, settings, version)), counts_graphs(shape, version)
-    other = _other_bytes(gpu, settings, version) + calibration.other_bytes + (kept if version >= _COUNTS_ALL else 0)
-    left = budget - weights - activations - other - (graphs if counted else 0)
+    shape, total = of_a_rank(shape, settings), _total_bytes(gpu, settings)
+    terms = _terms(shape, gpu, settings, calibration, version, cold=cold)
+    left = terms.left
     context = _CONTEXT_HOPPER if gpu.capability == (9, 0) else _CONTEXT
-    outside = (0 if version >= _COUNTS_ALL else kept) + (0 if counted else graphs)
-    blocks, calibrated = KvBlocks(shape, settings), calibration != MemoryCalibration()
-    terms = {"weights": weights, "activations": activations, "graphs": graphs}
-    margin = margin_bytes(shape, gpu, settings, **terms, calibrated=calibrated)
+    outside = terms.outside
+    is_told = settings.engines_per_gpu > 1
+    if is_told:
+        left = _terms(shape, gpu, settings, MemoryCalibration(), version, cold=True).told
+        outside += left - terms.left  # below 0: so much of the budget stays free
+    blocks, margin = KvBlocks(shape, settings), terms.margin
     found = Memory(
         total_bytes=total,
-        budget_bytes=budget,
-        weights_bytes=weights,
-        activations_bytes=activations,
-        graphs_bytes=graphs,
-        other_bytes=other,
-        graphs_counted=counted,
+        budget_bytes=terms.budget,
+        weights_bytes=terms.weights,
+        activations_bytes=terms.activations,
+        graphs_bytes=terms.graphs,
+        other_bytes=terms.other,
+        graphs_counted=terms.graphs_counted,
         kv_bytes_per_token=kv_bytes_per_token(shape, settings),
         kv_cache_bytes=max(0, left),
         kv_cache_tokens=blocks.tokens(left),
@@ -138,17 +142,75 @@ def predict_memory(
     )
     needed = blocks.needed(settings.max_model_len) * blocks.block_bytes
     needs = _Needs(needed, total - context, outside)
-    is_told = settings.engines_per_gpu > 1  # then the KV cache is what is predicted here, right or wrong
     of_cache = 0 if is_told else margin
     found = replace(found, slack_bytes=round(_slack(found, left, needs, is_told)))
     failed = _failure(found, settings, left, needs)
     at_best = _failure(found, settings, left + of_cache, needs.shifted(margin))
-    pieces = 0 if activations > 0.5 * budget else round(FRAGMENTED * activations)
+    pieces = 0 if terms.activations > 0.5 * terms.budget else round(FRAGMENTED * terms.activations)
     at_worst = _failure(found, settings, left - of_cache, needs.shifted(-margin, pieces))
     tokens = found.kv_cache_tokens
     if failed is not None:
         tokens = 0 if at_best else max(tokens, settings.max_model_len)
     return replace(found, kv_cache_tokens=tokens, failed=failed, at_best=at_best and failed, at_worst=at_worst)
+
+
+def told_cache_bytes(shape: Shape, gpu: Gpu, settings: Settings, version: Version = LATEST) -> int:
+    """What each of the engines that share a GPU is told to take for its KV cache: what is likely left of its part of the
+    budget, less what that may be off by; below 0 where nothing is left. It follows from the settings alone, so that a launch
+    is the same in every study.
+
+    Raises UsageError for a card whose memory is not known, and for the CPU."""
+    return _terms(of_a_rank(shape, settings), gpu, settings, MemoryCalibration(), version, cold=True).told
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Terms:
+    """Bytes: what a start takes of its `budget`, `outside` of it, and by how much all of it may be off (`margin`)."""
+
+    budget: int
+    weights: int
+    activations: int
+    graphs: int
+    other: int
+    graphs_counted: bool
+    outside: int
+    margin: int
+
+    @property
+    def left(self) -> int:
+        """For the KV cache."""
+        graphs = self.graphs if self.graphs_counted else 0
+        return self.budget - self.weights - self.activations - self.other - graphs
+
+    @property
+    def told(self) -> int:
+        return self.left - self.margin
+
+
+def _terms(
+    shape: Shape, gpu: Gpu, settings: Settings, calibration: MemoryCalibration, version: Version, *, cold: bool
+) -> _Terms:
+    """Of a rank's shape."""
+    weights = round(weight_bytes(shape, gpu, settings) * calibration.weights)
+    activations = round(activation_bytes(shape, gpu, settings, version, cold=cold))
+    graphs = round(graph_bytes(shape, settings, version) * calibration.graphs)
+    kept, counted = round(kept_bytes(shape, settings, version)), counts_graphs(shape, version)
+    moving = {"weights": weights, "activations": activations, "graphs": graphs}
+    return _Terms(
+        budget=math.ceil(_total_bytes(gpu, settings) * settings.gpu_memory_utilization),
+        other=_other_bytes(gpu, settings, version) + calibration.other_bytes + (kept if version >= _COUNTS_ALL else 0),
+        graphs_counted=counted,
+        outside=(0 if version >= _COUNTS_ALL else kept) + (0 if counted else graphs),
+        margin=margin_bytes(shape, gpu, settings, **moving, calibrated=calibration != MemoryCalibration()),
+        **moving,
+    )
+
+
+def _total_bytes(gpu: Gpu, settings: Settings) -> int:
+    """Of an engine's part of a GPU."""
+    if gpu.memory_gib is None:
+        raise UsageError("the memory of this card is not known: give its memory_gib in the search space's gpu")
+    return round(gpu.memory_gib * _GIB / settings.engines_per_gpu)
 
 
 def _other_bytes(gpu: Gpu, settings: Settings, version: Version) -> int:
@@ -165,7 +227,8 @@ def _other_bytes(gpu: Gpu, settings: Settings, version: Version) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Needs:
-    """Bytes: of one request of the longest length, `free` when vLLM starts, and `outside` what it takes beside its budget."""
+    """Bytes: of one request of the longest length, `free` when vLLM starts, and `outside` what it takes beside its budget, or
+    leaves of it (below 0)."""
 
     request: float
     free: int
@@ -182,7 +245,7 @@ def _slack(memory: Memory, left: int, needs: _Needs, is_told: bool) -> float:
     if is_told:
         cache = math.copysign(memory.total_bytes, cache)
     loaded = memory.weights_bytes + memory.activations_bytes + memory.other_bytes
-    return min(needs.free - memory.budget_bytes - needs.outside, needs.free - loaded, cache)
+    return min(needs.free - memory.budget_bytes - max(0, needs.outside), needs.free - loaded, cache)
 
 
 def _failure(memory: Memory, settings: Settings, left: int, needs: _Needs) -> Failed | None:

@@ -314,15 +314,20 @@ def _card(settings: Settings, shape: Shape, gpu: Gpu) -> Failed | None:
     return None
 
 
-def _shared(settings: Settings, shape: Shape, version: Version) -> Failed | None:
-    """What cannot be several engines on one GPU."""
-    if settings.engines_per_gpu == 1 or (shape.experts is None and version >= _INDEPENDENT):
-        return None
-    why = "copies of a mixture of experts exchange tokens through NCCL, which refuses two ranks on one GPU."
-    if shape.experts is None:
+def why_not_sharing(shape: Shape, version: Version = LATEST) -> str | None:
+    """Why several engines with this model cannot be on one GPU; None where they can."""
+    if shape.experts is not None:
+        return "copies of a mixture of experts exchange tokens through NCCL, which refuses two ranks on one GPU"
+    if version < _INDEPENDENT:
         known, this = (".".join(map(str, one)) for one in (_INDEPENDENT, version))
-        why = f"copies of a model know nothing of each other since vLLM {known} only, and this is {this}."
-    return _rejected(f"{settings.engines_per_gpu} engines cannot share a GPU: {why}")
+        return f"copies of a model know nothing of each other since vLLM {known} only, and this is {this}"
+    return None
+
+
+def _shared(settings: Settings, shape: Shape, version: Version) -> Failed | None:
+    if settings.engines_per_gpu == 1 or (why := why_not_sharing(shape, version)) is None:
+        return None
+    return _rejected(f"{settings.engines_per_gpu} engines cannot share a GPU: {why}.")
 
 
 def _rejected(message: str) -> Failed:

@@ -13,10 +13,10 @@ from tuner.decide.objective import Objective
 from tuner.decide.rank import best, defaults_of
 from tuner.diagnose.card import card_thresholds
 from tuner.diagnose.causes import Cause
+from tuner.diagnose.diagnosing import remedies_of
 from tuner.diagnose.diagnosis import Remedy
 from tuner.diagnose.judged import Attempt
-from tuner.diagnose.table import the_table
-from tuner.diagnose.trials import diagnosis_of
+from tuner.diagnose.trials import diagnosis_of, settings_of
 from tuner.predict.advise.limits import CAUSES, Bottleneck
 from tuner.space.parameters import meeting, near
 from tuner.space.search_space import SearchSpace
@@ -48,11 +48,13 @@ class Opened:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Held:
-    """What holds the incumbent back, in words, and what moves it, the likeliest first."""
+    """What holds the incumbent back, in words, and what moves it, the likeliest first. A remedy is worth a launch of its own
+    where this is predicted of it; None: or nothing, and no loss, for the cause was measured."""
 
     cause: Cause
     told: str
     remedies: tuple[Remedy, ...]
+    least_gain: float | None = None
 
 
 class Opening:
@@ -105,7 +107,7 @@ class Opening:
                 self._since = launched
                 about = self._space.groups[group].about
                 told = f"what holds trial {incumbent.number} back is {held.told}"
-                attempt = self._attempt(held.cause, remedy, incumbent)
+                attempt = self._attempt(held, remedy, incumbent)
                 return Opened(group=group, why=f"{group} ({about}) is searched from here on; {told}", attempt=attempt)
         return None
 
@@ -123,10 +125,9 @@ class Opening:
             return
         for cause in CAUSES.get(predicted[0], ()):
             if cause not in seen:
-                advised = the_table().remedies[cause]
-                remedies = tuple(Remedy(name=one.name, direction=one.direction, why=one.why) for one in advised)
                 told = f"the {predicted[0]}, predicted: {predicted[1]}"
-                yield _Held(cause=cause, told=told, remedies=remedies)
+                remedies = remedies_of(cause, settings_of(incumbent))
+                yield _Held(cause=cause, told=told, remedies=remedies, least_gain=ENOUGH)
 
     def _moving(self, held: _Held, incumbent: Trial) -> Iterator[tuple[str, Remedy]]:
         """The closed groups that move it, the likeliest first, with what moves it."""
@@ -135,17 +136,18 @@ class Opening:
                 if any(name == remedy.name and self._counts(name, incumbent) for name in self._of(group)):
                     yield group, remedy
 
-    def _attempt(self, cause: Cause, remedy: Remedy, incumbent: Trial) -> Attempt | None:
-        """The incumbent with the remedy alone; None where the space has no such value, or it is predicted to lose."""
+    def _attempt(self, held: _Held, remedy: Remedy, incumbent: Trial) -> Attempt | None:
+        """The incumbent with the remedy alone; None where the space has no such value, or too little is predicted of it."""
         if remedy.value is None or (value := near(self._space.parameters[remedy.name], remedy.value)) is None:
             return None
         moved = {**incumbent.params, remedy.name: value}
         counted = self._space.active(moved)
         point = {name: setting for name, setting in moved.items() if name in counted}
         gain = self._gain(incumbent.params, point)
-        if gain is not None and gain < 0:
+        worth = held.least_gain is None if gain is None else gain >= (held.least_gain or 0.0)
+        if not worth:
             return None
-        return Attempt(cause=cause, remedy=replace(remedy, value=value, gain=gain), trial=incumbent, params=point)
+        return Attempt(cause=held.cause, remedy=replace(remedy, value=value, gain=gain), trial=incumbent, params=point)
 
     def _counts(self, name: str, incumbent: Trial) -> bool:
         """Whether it can do something beside the settings that are best, for the load that there is."""

@@ -6,6 +6,7 @@ nothing, and asks no vLLM.
 
 from tuner.errors import UsageError
 from tuner.launch.shared_gpu import SharedGpu
+from tuner.predict.settings import why_not_sharing
 from tuner.predict.shape import Shape, read_shape
 from tuner.space.engines import ENGINES, engines_of
 from tuner.space.search_space import SearchSpace
@@ -40,9 +41,7 @@ def _why_not(space: SearchSpace, options: Options) -> str | None:
         shape, quantized = _shapes(options)
     except UsageError as error:
         return None if _OWN_BYTES in space.fixed else str(error)
-    if any(one.experts is not None for one in (shape, *quantized.values())):
-        return "engines of a mixture of experts talk to each other through NCCL, which wants a GPU for each"
-    return None
+    return next((why for one in (shape, *quantized.values()) if (why := why_not_sharing(one))), None)
 
 
 def _shapes(options: Options) -> tuple[Shape, dict[str, Shape]]:
