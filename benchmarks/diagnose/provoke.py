@@ -57,6 +57,7 @@ class Provoker:
         options = Options(
             gpu=asked.gpu,
             model=asked.model,
+            groups="all",
             engine_arg=tuple(asked.engine_arg),
             max_model_len=asked.max_model_len,
             cache_dir=folder / "cache",

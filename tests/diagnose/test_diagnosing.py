@@ -107,6 +107,8 @@ def test_a_setting_goes_as_far_as_the_table_says() -> None:
     ]
     tokens = Advice(name="max_num_batched_tokens", direction="lower", value=2048, why="")
     assert [next_value(tokens, value) for value in (8192, 3000, 2048, 512)] == [4096, 2048, None, None]
+    graphs = Advice(name="max_cudagraph_capture_size", direction="raise", value=2048, why="", at_once=True)
+    assert [next_value(graphs, value) for value in (8, 512, 2048, 4096)] == [2048, 2048, None, None]
     memory = Advice(name="gpu_memory_utilization", direction="raise", value=0.95, why="")
     assert [next_value(memory, value) for value in (0.5, 0.95)] == [0.95, None]
     fp8 = Advice(name="quantization", direction="set", value="fp8", why="", begins=True)

@@ -48,6 +48,14 @@ def test_the_numbers_are_those_of_the_measurement() -> None:
     assert evidence_of(replace(whole, marks=(Mark.CLIENT_BOUND,)), SETTINGS, USERS).client_marked == 1.0
 
 
+def test_what_rules_compare_is_made_of_what_is_known() -> None:
+    seen = Evidence(running_mean=50.0, step_tokens_mean=200.0, sm_clock_hz=6e8, sm_clock_max_hz=2e9)
+    assert seen.step_prompt_share == 0.75
+    assert seen.clock_share == pytest.approx(0.3)
+    assert replace(seen, speculating=1.0).step_prompt_share is None, "drafts are tokens of a step, too"
+    assert replace(seen, sm_clock_max_hz=None).clock_share is None
+
+
 def test_engines_that_share_a_gpu_are_processes_with_sequences_each() -> None:
     seen = evidence_of(measured(), {**SETTINGS, "engines_per_gpu": 3, "data_parallel_size": 2}, USERS)
     assert (seen.max_num_seqs, seen.processes) == (6 * 32, 2 + 6)

@@ -56,6 +56,17 @@ def test_it_says_what_the_remedy_brought(outcome: Outcome | Twin, sentence: str)
     assert sentence in text
 
 
+@pytest.mark.parametrize(
+    ("outcome", "ends"), [(of(120.0), "; it is batch too small"), (FULL, "; it is KV-cache bound")]
+)
+def test_of_a_limit_that_was_predicted_alone_nothing_is_gone(outcome: Outcome, ends: str) -> None:
+    """What a measurement never showed it cannot have cured."""
+    attempt = replace(ATTEMPT, trial=replace(BEFORE, outcome=of()))
+    text = judged(attempt, replace(trial(7, measured(), params=ATTEMPT.params), outcome=outcome), THROUGHPUT, None)
+    assert "no longer" not in text
+    assert text.endswith(ends)
+
+
 def test_a_latency_gains_when_it_falls() -> None:
     after = trial(3, of(ttft_s=0.05), params=ATTEMPT.params)
     assert "brought +" in judged(ATTEMPT, after, LATENCY, None)

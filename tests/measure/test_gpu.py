@@ -63,6 +63,7 @@ def test_a_real_gpu_is_sampled(gpu: int) -> None:
     assert 0 <= present(metrics.memory_used_bytes) <= (found.memory_bytes or 0)  # an idle card may use none
     assert metrics.power_w is None or metrics.power_w > 1
     assert metrics.sm_clock_hz is None or 1e8 < metrics.sm_clock_hz < 5e9
+    assert metrics.sm_clock_hz is None or metrics.sm_clock_hz <= present(metrics.sm_clock_max_hz)
     assert metrics.throttled is None or 0 <= metrics.throttled <= 1
     assert memory_bytes(found.uuid) is not None
 

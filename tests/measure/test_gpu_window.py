@@ -6,7 +6,9 @@ from tuner.measure.gpu_window import GpuSample, GpuSpan, energy_between, gpu_met
 from tuner.types import GpuMetrics
 
 GIB = 1024**3
-SAMPLE = GpuSample(utilization=0.5, memory_used_bytes=10 * GIB, power_w=300.0, sm_clock_hz=1.8e9, clock_reasons=0)
+SAMPLE = GpuSample(
+    utilization=0.5, memory_used_bytes=10 * GIB, power_w=300.0, sm_clock_hz=1.8e9, clock_reasons=0, sm_clock_max_hz=2e9
+)
 SPAN = GpuSpan(energy_j=600.0, sm_activity=0.5, tensor_activity=0.25, dram_activity=0.125)
 NOTHING = GpuSample(utilization=0.5, memory_used_bytes=GIB, power_w=None, sm_clock_hz=None, clock_reasons=None)
 
@@ -27,6 +29,7 @@ def test_means_over_time_and_gpus_and_sums_over_gpus() -> None:
         energy_j=1600.0,
         energy_per_1k_tokens_j=400.0,
         sm_clock_hz=1.65e9,
+        sm_clock_max_hz=2e9,
         throttled=0.0,
         throttle_reasons=(),
     )

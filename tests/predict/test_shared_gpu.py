@@ -161,8 +161,22 @@ def test_two_engines_help_a_busy_host_about_as_much_as_was_measured() -> None:
     one = served(QWEN_1B5, CHAT, **params)
     two = served(QWEN_1B5, CHAT, **{**params, "gpu_memory_utilization": 0.44, ENGINES: 2})
     assert output(two) == pytest.approx(22_873, rel=0.08)
-    assert 1.35 < output(two) / output(one) < 1.9
-    assert one.gpu_busy < two.gpu_busy < 0.9 < two.host_busy
+    assert 1.3 < output(two) / output(one) < 1.9
+    assert one.gpu_busy < two.gpu_busy < 1.0
+    assert two.host_busy > 0.9
+
+
+@pytest.mark.parametrize(
+    ("tokens", "sequences", "measured"),
+    [(2048, 1024, 28_946), (2048, 128, 30_009), (4096, 256, 29_425), (4096, 256, 29_567)],
+)
+def test_two_engines_that_keep_a_gpu_busy_make_what_was_measured(tokens: int, sequences: int, measured: float) -> None:
+    """On an H200, 100 % of the time busy; the front end's and the host's speed count for nothing then (docs/sizes.md)."""
+    graphs = {"compilation_config.cudagraph_mode": "FULL", "max_cudagraph_capture_size": 2048, "api_server_count": 4}
+    params = {"max_num_batched_tokens": tokens, "max_num_seqs": sequences, "stream_interval": 16, **graphs}
+    two = served(QWEN_1B5, CHAT, **params, engines_per_gpu=2)  # type: ignore[arg-type]
+    assert output(two) == pytest.approx(measured, rel=0.05)
+    assert two.gpu_busy > 0.98
 
 
 @pytest.mark.parametrize(("load", "engines"), [(LONG, 2), (LONG, 4), (replace(CHAT, users=512), 2)])

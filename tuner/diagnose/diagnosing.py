@@ -160,9 +160,9 @@ def next_value(advice: Advice, current: Value | None) -> Value | None:
     if isinstance(current, bool) or not isinstance(current, int | float) or not isinstance(most, int | float):
         return None
     if advice.direction == "raise":
-        moved: float = most if isinstance(most, float) else min(current * RAISED, most)
+        moved: float = most if advice.at_once else min(current * RAISED, most)
         return moved if moved > current else None
-    moved = most if isinstance(most, float) else max(current // LOWERED, most)
+    moved = most if advice.at_once else max(current // LOWERED, most)
     return moved if moved < current else None
 
 

@@ -48,6 +48,8 @@ class Evidence:
     sm_activity: float | None = None
     tensor_activity: float | None = None
     dram_activity: float | None = None
+    sm_clock_hz: float | None = None
+    sm_clock_max_hz: float | None = None  # the fastest that the card can be set to
     throttled: float | None = None  # share of the samples
     # The processors
     server_cores: float | None = None
@@ -113,8 +115,18 @@ class Evidence:
 
     @property
     def step_prompt_share(self) -> float | None:
-        """Of a step's tokens, those of prompts, where each running sequence has one token of the others."""
-        return _made(lambda tokens, here: max(0.0, 1 - here / tokens), self.step_tokens_mean, self.running_mean)
+        """Of a step's tokens, those of prompts, where each running sequence has one token of the others; of drafts it has
+        more."""
+        return (
+            None
+            if self.speculating
+            else _made(lambda tokens, here: max(0.0, 1 - here / tokens), self.step_tokens_mean, self.running_mean)
+        )
+
+    @property
+    def clock_share(self) -> float | None:
+        """Of the fastest clock of the card's multiprocessors, that which they had."""
+        return _made(lambda here, most: here / most, self.sm_clock_hz, self.sm_clock_max_hz)
 
     @property
     def preempted_share(self) -> float | None:
@@ -214,6 +226,8 @@ def evidence_of(measured: Measured, settings: Params, workload: Workload | None 
         sm_activity=gpu.sm_activity,
         tensor_activity=gpu.tensor_activity,
         dram_activity=gpu.dram_activity,
+        sm_clock_hz=gpu.sm_clock_hz,
+        sm_clock_max_hz=gpu.sm_clock_max_hz,
         throttled=gpu.throttled,
         server_cores=measured.server_cpu_cores,
         engine_core_cores=cores.engine_core,

@@ -4,6 +4,7 @@ as a sentence, out. Pure.
 One launch a side: the sentence says so, and no more than that.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tuner.decide.gain import LEAST_GAIN
@@ -49,6 +50,15 @@ def judged(attempt: Attempt, tried: Trial, objective: Objective, workload: Workl
     said = "" if remedy.gain is None else f", predicted was {remedy.gain:+.0%}"
     now = diagnosis_of(tried, workload)
     causes = [finding.cause for finding in now.findings] if now else []
-    left = f"it is still {attempt.cause}" if attempt.cause in causes else f"it is no longer {attempt.cause}"
-    then = "" if not causes or causes[0] is attempt.cause else f", but {causes[0]}"
-    return f"{begins} {brought} in trial {tried.number}, one launch each{said}; {left}{then}"
+    return f"{begins} {brought} in trial {tried.number}, one launch each{said}{_left(attempt, causes, workload)}"
+
+
+def _left(attempt: Attempt, causes: Sequence[Cause], workload: Workload | None) -> str:
+    """What holds back who tried it. A cause that was predicted alone, and not measured before, has not gone."""
+    if not causes:
+        return ""
+    found = diagnosis_of(attempt.trial, workload)
+    if found is None or attempt.cause not in [finding.cause for finding in found.findings]:
+        return f"; it is {causes[0]}"
+    left = f"; it is {'still' if attempt.cause in causes else 'no longer'} {attempt.cause}"
+    return left if causes[0] is attempt.cause else f"{left}, but {causes[0]}"

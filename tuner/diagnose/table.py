@@ -32,7 +32,7 @@ _HEADERS = {
     "rivals": ("cause", "rival", "what tells them apart"),
     "words": ("cause", "words"),
 }
-_BEGINS = "*"
+_BEGINS, _AT_ONCE = "*", " at once"
 _COMPARISON = re.compile(r"(?P<field>\w+) (?P<how>>=|<=|<|>) (?P<than>\S+)")
 
 
@@ -77,14 +77,15 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advice:
-    """A setting that moves a cause; `value` is the farthest of a number, else the choice, of which any that `begins` so will
-    do."""
+    """A setting that moves a cause; `value` is the farthest of a number, which is gone to `at_once` or in steps, else the
+    choice, of which any that `begins` so will do."""
 
     name: str
     direction: Direction
     value: Value | None
     why: str
     begins: bool = False
+    at_once: bool = False
 
     def is_met_by(self, choice: Value) -> bool:
         """Whether a choice is the one to set."""
@@ -226,10 +227,17 @@ def _advice(row: _Row) -> Advice:
     _, name, direction, value, why = row.cells
     if direction not in get_args(Direction):
         row.refuse(f"a setting is {', '.join(get_args(Direction))}, not {direction!r}")
-    told = _value(value.removesuffix(_BEGINS))
+    told = _value(value.removesuffix(_BEGINS).removesuffix(_AT_ONCE))
     if direction != "set" and isinstance(told, str | bool):
         row.refuse(f"how far {name} goes is a number, not {value!r}")
-    return Advice(name=name, direction=cast(Direction, direction), value=told, why=why, begins=value.endswith(_BEGINS))
+    return Advice(
+        name=name,
+        direction=cast(Direction, direction),
+        value=told,
+        why=why,
+        begins=value.endswith(_BEGINS),
+        at_once=isinstance(told, float) or value.endswith(_AT_ONCE),
+    )
 
 
 def _value(text: str) -> Value | None:

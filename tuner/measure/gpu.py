@@ -274,12 +274,14 @@ def _sample(handle: Any) -> GpuSample | None:
     memory = _read(_memory, handle)
     milliwatts = _read(pynvml.nvmlDeviceGetPowerUsage, handle)
     megahertz = _read(pynvml.nvmlDeviceGetClockInfo, handle, pynvml.NVML_CLOCK_SM)
+    most = _read(pynvml.nvmlDeviceGetMaxClockInfo, handle, pynvml.NVML_CLOCK_SM)
     return GpuSample(
         utilization=rates.gpu / 100,
         memory_used_bytes=memory[0] if memory else None,
         power_w=milliwatts / 1000 if milliwatts is not None else None,
         sm_clock_hz=megahertz * 1e6 if megahertz is not None else None,
         clock_reasons=_read(_clock_reasons, handle),
+        sm_clock_max_hz=most * 1e6 if most is not None else None,
     )
 
 

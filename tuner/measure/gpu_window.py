@@ -29,13 +29,14 @@ _REASONS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuSample:
-    """One GPU at one time. `clock_reasons` is NVML's bitmask of what holds its clocks down."""
+    """One GPU at one time. `clock_reasons` is NVML's bitmask of what holds its clocks down, `sm_clock_max_hz` the fastest."""
 
     utilization: float
     memory_used_bytes: int | None
     power_w: float | None
     sm_clock_hz: float | None
     clock_reasons: int | None
+    sm_clock_max_hz: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +67,7 @@ def gpu_metrics(
         return None
     power = _known(_total(sample.power_w for sample in samples) for samples in rounds)
     clocks = _known(sample.sm_clock_hz for samples in rounds for sample in samples)
+    fastest = _known(sample.sm_clock_max_hz for samples in rounds for sample in samples)
     masks = _known(_union(sample.clock_reasons for sample in samples) for samples in rounds)
     energy_j = _total(span.energy_j for of_all in spans for span in of_all)
     return GpuMetrics(
@@ -80,6 +82,7 @@ def gpu_metrics(
         energy_j=energy_j,
         energy_per_1k_tokens_j=1000 * energy_j / output_tokens if energy_j is not None and output_tokens else None,
         sm_clock_hz=fmean(clocks) if clocks else None,
+        sm_clock_max_hz=fmean(fastest) if fastest else None,
         throttled=fmean(bool(set(throttle_reasons(mask)) - {_POWER_CAP}) for mask in masks) if masks else None,
         throttle_reasons=throttle_reasons(_union(masks) or 0),
     )

@@ -114,9 +114,9 @@ class Rates:
     link_gb_per_s: float = 250.0
     pcie_collective_s: float = 30 * _US
     pcie_gb_per_s: float = 20.0
-    #: By how much longer the GPU takes for kernels of several processes, which it does in turns: a guess. In the one
-    #: measurement (docs/sizes.md) the host is the limit, which says no more than that it is below 1.6.
-    shared: float = 1.1
+    #: By how much longer the GPU takes for kernels of several processes, which it does in turns: of five launches of two
+    #: engines on an H200, whose limit was the GPU (docs/sizes.md).
+    shared: float = 1.3
     #: An API server: a request until it is in the engine, and the turns of the event loop that takes; a token; a chunk sent.
     request_s: float = 0.71e-3
     request_turns: float = 17.0

@@ -139,7 +139,8 @@ class GpuMetrics:
 
     `utilization` is the share of time with any kernel running; `sm_activity` and `tensor_activity` are from GPM (Hopper and
     newer). `energy_per_1k_tokens_j` is joules per 1,000 output tokens. `throttle_reasons` names what held the clocks down in
-    a part of the window, `throttled` is the share of samples with any of them."""
+    a part of the window, `throttled` is the share of samples with any of them. `sm_clock_max_hz` is the fastest that the card
+    can be set to, of several the mean."""
 
     gpus: tuple[int, ...]
     samples: int | None = None
@@ -152,6 +153,7 @@ class GpuMetrics:
     energy_j: float | None = None
     energy_per_1k_tokens_j: float | None = None
     sm_clock_hz: float | None = None
+    sm_clock_max_hz: float | None = None
     throttled: float | None = None
     throttle_reasons: tuple[str, ...] = ()
 

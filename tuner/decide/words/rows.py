@@ -66,6 +66,7 @@ REST: Mapping[str, Row] = {
     "gpu_energy_per_1k_tokens_j": Row("Energy per 1,000 tokens", "J", 1, 1, False),
     "cost_per_million_output_tokens": Row("Cost of 1M output tokens", "", 1, 4, False),
     "gpu_sm_clock_hz": Row("SM clock", "MHz", 1e-6, 0),
+    "gpu_sm_clock_max_hz": Row("SM clock, at most", "MHz", 1e-6, 0),
     "gpu_throttled": Row("Clocks held down", "%", 100, 0),
     "client_workers": Row("Load workers", "", 1, 0),
     "client_cpu": Row("Busiest load worker", "% of a core", 100, 0),

@@ -59,6 +59,6 @@ def _moved(parameter: Int | Float, value: float, advice: Advice) -> Sequence[Val
         end = parameter.low if farthest is None else max(parameter.low, farthest)
     if (value >= end) if is_raised else (value <= end):
         return []
-    if isinstance(parameter, Float):
-        return [end]
+    if isinstance(parameter, Float) or advice.at_once:
+        return [parameter.nearest(end)]
     return [min(int(value) * by, int(end)) if is_raised else max(int(value) // by, int(end)) for by in _FACTORS]
