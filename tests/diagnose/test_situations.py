@@ -18,7 +18,11 @@ from tuner.replay.metrics import measured_of
 from tuner.types import Lengths, Params, Workload
 
 SITUATIONS: list[dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "situations.yaml").read_text())
-PROVOKED = (REPOSITORY / "benchmarks" / "data" / "provoked-h200.jsonl").read_text().splitlines()
+PROVOKED = [
+    line
+    for path in sorted((REPOSITORY / "benchmarks" / "data").glob("provoked-*.jsonl"))
+    for line in path.read_text().splitlines()
+]
 SEEN: dict[str, dict[str, float]] = {line["name"]: line["seen"] for line in map(json.loads, PROVOKED)}
 NO_FAULT = {Cause.HEALTHY, Cause.NO_LOAD, Cause.DECODE, Cause.COMPUTE}
 

@@ -99,6 +99,10 @@ class Evidence:
         return _made(lambda here, most: here / most, self.running_mean, self.max_num_seqs)
 
     @property
+    def batch_fill_max(self) -> float | None:
+        return _made(lambda here, most: here / most, self.running_max, self.max_num_seqs)
+
+    @property
     def users_per_seq(self) -> float | None:
         """Users for each sequence that max_num_seqs allows."""
         return _made(lambda users, most: users / most, self.users, self.max_num_seqs)

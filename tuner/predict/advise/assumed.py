@@ -44,7 +44,7 @@ def _of_the_machine(case: Case) -> Sequence[str]:
         said.append(f"kernels reach the shares of the data sheet that were measured on {' and '.join(measured)}")
     if ENGINES in case.space.parameters or engines_of(case.space.fixed) > 1:
         said.append(
-            "engines that share a GPU take turns on it, which was measured once, and the host has cores for each of them"
+            "engines that share a GPU take turns on it, as was measured on an H200, and the host has cores for each of them"
         )
     if most_gpus(case.space) > 1:
         said += _of_several_gpus(case)
