@@ -8,7 +8,19 @@ from samples import gpu_metrics, measured, trial
 from tuner.diagnose.causes import Cause
 from tuner.diagnose.evidence import Evidence, evidence_of
 from tuner.diagnose.trials import diagnosis_of, settings_of
-from tuner.types import Cores, Failed, FailureKind, Lengths, LoadMetrics, Mark, Measured, Params, SharedPrefix, Workload
+from tuner.types import (
+    POWER_CAP,
+    Cores,
+    Failed,
+    FailureKind,
+    Lengths,
+    LoadMetrics,
+    Mark,
+    Measured,
+    Params,
+    SharedPrefix,
+    Workload,
+)
 
 USERS = Workload(
     name="chat", api="chat", users=16, input_tokens=Lengths(low=100, high=300), output_tokens=Lengths(low=10, high=30)
@@ -54,6 +66,14 @@ def test_what_rules_compare_is_made_of_what_is_known() -> None:
     assert seen.clock_share == pytest.approx(0.3)
     assert replace(seen, speculating=1.0).step_prompt_share is None, "drafts are tokens of a step, too"
     assert replace(seen, sm_clock_max_hz=None).clock_share is None
+
+
+@pytest.mark.parametrize(("reasons", "capped"), [((), 0.0), (("hw slowdown",), 0.0), ((POWER_CAP,), 1.0)])
+def test_a_power_limit_is_told_from_other_reasons(reasons: tuple[str, ...], capped: float) -> None:
+    told = replace(gpu_metrics(1.0), throttled=0.0, throttle_reasons=reasons)
+    assert evidence_of(replace(measured(), gpu=told), SETTINGS).power_capped == capped
+    silent = replace(told, throttled=None)
+    assert evidence_of(replace(measured(), gpu=silent), SETTINGS).power_capped is None
 
 
 def test_engines_that_share_a_gpu_are_processes_with_sequences_each() -> None:

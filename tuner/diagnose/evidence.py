@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from tuner.space.engines import ENGINES
-from tuner.types import Cores, GpuMetrics, LoadMetrics, Mark, Measured, Params, ServerMetrics, Workload
+from tuner.types import POWER_CAP, Cores, GpuMetrics, LoadMetrics, Mark, Measured, Params, ServerMetrics, Workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +50,7 @@ class Evidence:
     dram_activity: float | None = None
     sm_clock_hz: float | None = None
     sm_clock_max_hz: float | None = None  # the fastest that the card can be set to
+    power_capped: float | None = None  # 1.0: its power limit held the clock down at times
     throttled: float | None = None  # share of the samples
     # The processors
     server_cores: float | None = None
@@ -232,6 +233,7 @@ def evidence_of(measured: Measured, settings: Params, workload: Workload | None 
         dram_activity=gpu.dram_activity,
         sm_clock_hz=gpu.sm_clock_hz,
         sm_clock_max_hz=gpu.sm_clock_max_hz,
+        power_capped=None if gpu.throttled is None else _truth(POWER_CAP in gpu.throttle_reasons),
         throttled=gpu.throttled,
         server_cores=measured.server_cpu_cores,
         engine_core_cores=cores.engine_core,

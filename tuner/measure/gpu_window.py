@@ -11,15 +11,14 @@ from operator import or_
 from statistics import fmean
 from typing import TypeVar
 
-from tuner.types import GpuMetrics
+from tuner.types import POWER_CAP, GpuMetrics
 
 Number = TypeVar("Number", int, float)
 
-_POWER_CAP = "sw power cap"
 #: Bits of nvmlDeviceGetCurrentClocksEventReasons (nvml.h) that hold clocks down under load. The others are no throttling:
 #: idle, clocks that somebody has set, and clocks kept equal to those of other cards.
 _REASONS = {
-    0x04: _POWER_CAP,
+    0x04: POWER_CAP,
     0x08: "hw slowdown",
     0x20: "sw thermal",
     0x40: "hw thermal",
@@ -83,7 +82,7 @@ def gpu_metrics(
         energy_per_1k_tokens_j=1000 * energy_j / output_tokens if energy_j is not None and output_tokens else None,
         sm_clock_hz=fmean(clocks) if clocks else None,
         sm_clock_max_hz=fmean(fastest) if fastest else None,
-        throttled=fmean(bool(set(throttle_reasons(mask)) - {_POWER_CAP}) for mask in masks) if masks else None,
+        throttled=fmean(bool(set(throttle_reasons(mask)) - {POWER_CAP}) for mask in masks) if masks else None,
         throttle_reasons=throttle_reasons(_union(masks) or 0),
     )
 

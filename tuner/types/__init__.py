@@ -8,6 +8,7 @@ from tuner.types.importance import Credit, Importance, Importances
 from tuner.types.load import ClientMetrics, LoadResult, RequestRecord, Underway
 from tuner.types.machine import DetectedGpu, Endpoint, HostSpeed, ProcessId, Target
 from tuner.types.measured import (
+    POWER_CAP,
     Cores,
     Distribution,
     GpuMetrics,
@@ -27,6 +28,7 @@ from tuner.types.trial import Outcome, Place, Trial, Twin
 from tuner.types.workload import DataFile, Histogram, Lengths, Lognormal, SharedPrefix, TokenCounts, Workload
 
 __all__ = [
+    "POWER_CAP",
     "ClientMetrics",
     "Command",
     "Cores",

@@ -132,6 +132,10 @@ class Cores:
     host_busy: float | None = None
 
 
+#: Of `GpuMetrics.throttle_reasons`: how a card at full load keeps to its power limit.
+POWER_CAP = "sw power cap"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuMetrics:
     """NVML over the window, for the GPUs of this trial only: shares 0..1 (means over time and GPUs), memory (maximum, sum over
