@@ -150,9 +150,9 @@ class Provoker:
             yield
             return
         each = [str(gpu.index) for gpu in self._setup.gpus]
-        for index in each:
-            subprocess.run(["nvidia-smi", "-i", index, "-lgc", f"{mhz},{mhz}"], check=True, capture_output=True)
         try:
+            for index in each:
+                subprocess.run(["nvidia-smi", "-i", index, "-lgc", f"{mhz},{mhz}"], check=True, capture_output=True)
             yield
         finally:
             for index in each:

@@ -65,6 +65,8 @@ def test_what_rules_compare_is_made_of_what_is_known() -> None:
     assert seen.step_prompt_share == 0.75
     assert seen.clock_share == pytest.approx(0.3)
     assert replace(seen, speculating=1.0).step_prompt_share is None, "drafts are tokens of a step, too"
+    assert replace(seen, speculating=1.0, draft_tokens=2.0).step_prompt_share == 0.25
+    assert Evidence(users=10.0, requests_per_s=2.0, e2el_mean_s=1.5).underway_share == pytest.approx(0.3)
     assert replace(seen, sm_clock_max_hz=None).clock_share is None
 
 

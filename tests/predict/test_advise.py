@@ -218,6 +218,17 @@ def test_a_shorter_length_is_named_where_it_is_enough() -> None:
     assert advise(shorter).answer is Answer.BEST or advise(shorter).defaults.prediction is not None
 
 
+def test_of_a_cache_that_is_told_the_whole_length_is_named() -> None:
+    """Its margin is taken off when it is told, and not once more."""
+    asked = case("t4", replace(SMALL, max_positions=4_000_000), engines_per_gpu=2, gpu_memory_utilization=0.85)
+    with pytest.raises(RunError, match="--max-model-len") as error:
+        advise(asked, ())
+    length = int(str(error.value).split("--max-model-len ")[1].split(",")[0])
+    space = asked.space.with_fixed({"max_model_len": length})
+    fits = [replace(asked, space=space).memory(point) for point in thrifty(space)]
+    assert length == max(one.largest_length for one in fits if isinstance(one, Memory)) // 256 * 256
+
+
 def test_a_quantized_checkpoint_is_predicted_as_it_is() -> None:
     quantized = replace(LLAMA_8B, checkpoint_quantization="awq")
     asked = replace(

@@ -104,6 +104,15 @@ def test_what_would_not_start_is_told_with_its_reason() -> None:
     assert found.metrics == {}
 
 
+def test_settings_that_would_not_start_are_predicted_to_lose_all() -> None:
+    """That is not the same as nothing being known of them."""
+    model = ServerModel(setup_of("t4"), nobody)
+    usual: Params = {"gpu_memory_utilization": 0.9, "max_num_seqs": 64}
+    assert model.gain(usual, {**usual, "gpu_memory_utilization": 0.1}) == -1.0
+    assert model.gain(usual, {**usual, "max_num_seqs": 128}) not in (None, -1.0)
+    assert model.gain({**usual, "gpu_memory_utilization": 0.1}, usual) is None
+
+
 def test_the_objective_and_what_has_an_slo_are_predicted() -> None:
     setup = setup_of("t4", objective=("e2e_p90",), slo=("ttft_p99=2s", "tpot_p95=80ms"))
     found = ServerModel(setup, nobody).predict({}, ())

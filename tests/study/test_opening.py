@@ -146,6 +146,15 @@ def test_the_remedy_of_a_predicted_limit_is_tried_where_it_is_predicted_to_gain(
         assert opened.attempt.remedy.gain == gain
 
 
+def test_a_clock_that_is_held_down_hides_nothing_that_settings_move() -> None:
+    outcome = measured({"preemptions": 12.0, "kv_cache_usage_max": 0.99}, throttled=0.9, sm_activity=0.9)
+    opening = Opening(space(), THROUGHPUT)
+    opening.first()
+    opened = opening.next(trials(outcome), None)
+    assert opened is not None
+    assert opened.group == "attention"
+
+
 def test_a_group_is_given_its_launches_unless_what_is_open_promises_nothing() -> None:
     outcome = measured({"preemptions": 1.0, "prefix_cache_queries": 100.0, "prefix_cache_hits": 50.0})
     opening = Opening(space(), THROUGHPUT)

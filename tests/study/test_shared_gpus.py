@@ -10,6 +10,7 @@ from tuner.errors import UsageError
 from tuner.space.search_space import SearchSpace
 from tuner.study.options import Options
 from tuner.study.setup import choose_space, vllm_launcher
+from tuner.study.shared_gpus import engines_space
 
 DENSE, EXPERTS = "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B", "Qwen/Qwen3-30B-A3B"
 OPTIONS = replace(Options(), gpu="h200", force_gpu=True, model=DENSE, groups="batch,engines")
@@ -24,6 +25,15 @@ def test_the_engines_of_a_dense_model_can_share_and_are_told_their_memory() -> N
     assert "engines_per_gpu" in space.parameters
     settings = vllm_launcher(OPTIONS, space, Path("python")).command({"engines_per_gpu": 2}).settings
     assert int(settings["kv_cache_memory_bytes"]) > 2**30
+
+
+def test_a_vllm_whose_copies_know_of_each_other_has_none_that_share() -> None:
+    space = asked()
+    assert engines_space(space, OPTIONS, (0, 25)) == space
+    assert "engines_per_gpu" not in engines_space(space, OPTIONS, (0, 24)).parameters
+    fixed = replace(OPTIONS, engine_arg=("engines_per_gpu=2",))
+    with pytest.raises(UsageError, match=r"since vLLM 0\.25 only, and this is 0\.24: leave it out"):
+        engines_space(asked(engine_arg=("engines_per_gpu=2",)), fixed, (0, 24))
 
 
 @pytest.mark.parametrize("model", [EXPERTS, "org/nobody-knows"])

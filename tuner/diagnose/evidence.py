@@ -73,6 +73,7 @@ class Evidence:
     full_graphs: float | None = None  # 1.0: cudagraph_mode FULL, which also serves steps with prompts
     prefix_caching: float | None = None
     speculating: float | None = None
+    draft_tokens: float | None = None  # at most, of a sequence in a step
     processes: float | None = None  # EngineCore, the API servers and the workers that have one of their own
     # Speculation and the prefix cache
     acceptance_rate: float | None = None
@@ -83,6 +84,13 @@ class Evidence:
         """Of the users, those whose requests EngineCore has; the others' are on their way in or out."""
         return _made(
             lambda here, queued, users: (here + queued) / users, self.running_mean, self.waiting_mean, self.users
+        )
+
+    @property
+    def underway_share(self) -> float | None:
+        """Of the users, those who wait for an answer on the mean: the rest have sent nothing (Little's law)."""
+        return _made(
+            lambda rate, time_s, users: rate * time_s / users, self.requests_per_s, self.e2el_mean_s, self.users
         )
 
     @property
@@ -120,12 +128,12 @@ class Evidence:
 
     @property
     def step_prompt_share(self) -> float | None:
-        """Of a step's tokens, those of prompts, where each running sequence has one token of the others; of drafts it has
-        more."""
-        return (
-            None
-            if self.speculating
-            else _made(lambda tokens, here: max(0.0, 1 - here / tokens), self.step_tokens_mean, self.running_mean)
+        """Of a step's tokens, those of prompts, where each running sequence has one token of the others and its drafts."""
+        return _made(
+            lambda tokens, here, drafts: max(0.0, 1 - here * (1 + drafts) / tokens),
+            self.step_tokens_mean,
+            self.running_mean,
+            self.draft_tokens if self.speculating else 0.0,
         )
 
     @property
@@ -253,6 +261,7 @@ def evidence_of(measured: Measured, settings: Params, workload: Workload | None 
         full_graphs=_full_graphs(settings),
         prefix_caching=_number(settings, "enable_prefix_caching"),
         speculating=speculating,
+        draft_tokens=_number(settings, "speculative_config.num_speculative_tokens"),
         processes=_processes(settings, servers),
         acceptance_rate=server.acceptance_rate,
         shared_prompt_share=_shared(workload) if workload else None,

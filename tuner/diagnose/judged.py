@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from tuner.decide.gain import LEAST_GAIN
 from tuner.decide.objective import Objective
 from tuner.diagnose.causes import Cause
+from tuner.diagnose.diagnosing import CardThresholds
 from tuner.diagnose.diagnosis import Remedy
 from tuner.diagnose.trials import diagnosis_of
 from tuner.types import Failed, Params, Trial, Twin, Workload
@@ -29,7 +30,13 @@ class Attempt:
         return trial.number > self.trial.number and self.params.items() <= trial.params.items()
 
 
-def judged(attempt: Attempt, tried: Trial, objective: Objective, workload: Workload | None) -> str:
+def judged(
+    attempt: Attempt,
+    tried: Trial,
+    objective: Objective,
+    workload: Workload | None,
+    card: CardThresholds | None = None,
+) -> str:
     """Raises RunError where docs/diagnosis.md is missing or malformed."""
     remedy, before, what = attempt.remedy, attempt.trial, f"{attempt.remedy.name} {attempt.remedy.value}"
     begins = f"the remedy for {attempt.cause} of trial {before.number} ({what})"
@@ -48,17 +55,21 @@ def judged(attempt: Attempt, tried: Trial, objective: Objective, workload: Workl
     if gain < LEAST_GAIN:
         brought = "brought nothing" if gain > -LEAST_GAIN else f"lost {-gain:.0%} of {objective.metric}"
     said = "" if remedy.gain is None else f", predicted was {remedy.gain:+.0%}"
-    now = diagnosis_of(tried, workload)
-    causes = [finding.cause for finding in now.findings] if now else []
-    return f"{begins} {brought} in trial {tried.number}, one launch each{said}{_left(attempt, causes, workload)}"
+    left = _left(attempt, *(_causes(one, workload, card) for one in (before, tried)))
+    return f"{begins} {brought} in trial {tried.number}, one launch each{said}{left}"
 
 
-def _left(attempt: Attempt, causes: Sequence[Cause], workload: Workload | None) -> str:
+def _causes(trial: Trial, workload: Workload | None, card: CardThresholds | None) -> list[Cause]:
+    found = diagnosis_of(trial, workload, card=card)
+    causes = [finding.cause for finding in found.findings] if found else []
+    return [cause for cause in causes if cause is not Cause.INSUFFICIENT]
+
+
+def _left(attempt: Attempt, before: Sequence[Cause], causes: Sequence[Cause]) -> str:
     """What holds back who tried it. A cause that was predicted alone, and not measured before, has not gone."""
     if not causes:
         return ""
-    found = diagnosis_of(attempt.trial, workload)
-    if found is None or attempt.cause not in [finding.cause for finding in found.findings]:
+    if attempt.cause not in before:
         return f"; it is {causes[0]}"
     left = f"; it is {'still' if attempt.cause in causes else 'no longer'} {attempt.cause}"
     return left if causes[0] is attempt.cause else f"{left}, but {causes[0]}"

@@ -51,7 +51,8 @@ _COUNTS_ALL: Version = (0, 28)
 class Memory:
     """Bytes per GPU; where several engines share it, of one of them, and `total_bytes` is its part of it. `budget_bytes` is
     gpu_memory_utilization of all; weights, activations, the rest and the KV cache fill it, and the CUDA graphs where this vLLM
-    counts them (`graphs_counted`); a cache that is told (`told_cache_bytes`) leaves a margin. `other_bytes` is what is neither.
+    counts them (`graphs_counted`); a cache that `is_told` to vLLM (`told_cache_bytes`) leaves a margin. `other_bytes` is what
+    is neither.
 
     `margin_bytes` is by how much all of that may be off, `slack_bytes` by how much it fits, or fails to by the tightest of what
     a start needs (below 0). `failed` is what goes wrong by the likeliest numbers, `at_best` and
@@ -70,6 +71,7 @@ class Memory:
     kv_cache_bytes: int
     kv_cache_tokens: int
     largest_length: int
+    is_told: bool = False
     margin_bytes: int = 0
     slack_bytes: int = 0
     failed: Failed | None = None
@@ -138,6 +140,7 @@ def predict_memory(
         kv_cache_bytes=max(0, left),
         kv_cache_tokens=blocks.tokens(left),
         largest_length=blocks.largest_length(left),
+        is_told=is_told,
         margin_bytes=margin,
     )
     needed = blocks.needed(settings.max_model_len) * blocks.block_bytes

@@ -78,8 +78,8 @@ class ServerModel:
         return bottleneck_of(case, params, found) if isinstance(found, Prediction) else None
 
     def gain(self, usual: Params, params: Params) -> float | None:
-        """What other settings are predicted to gain over these, relative; None where that cannot be predicted, and where one of
-        them that differs has no formula."""
+        """What other settings are predicted to gain over these, relative, and -1.0 (all is lost) where they do not start; None
+        where that cannot be predicted, and where one of them that differs has no formula."""
         if self._case is None:
             return None
         case = replace(self._case, calibration=self._learned.calibration)
@@ -110,8 +110,10 @@ def gain_of(case: Case, usual: Params, params: Params) -> float | None:
     if unpredicted(name for name in params if usual.get(name) != params[name]):
         return None
     before, after = (case.predict(point, _requests(case)) for point in (usual, params))
-    if not isinstance(before, Prediction) or not isinstance(after, Prediction):
+    if not isinstance(before, Prediction):
         return None
+    if not isinstance(after, Prediction):
+        return -1.0
     return case.objective.gain(case.value(after), case.value(before))
 
 

@@ -116,6 +116,8 @@ class Opening:
         seen = set[Cause]()
         found = diagnosis_of(incumbent, self._workload, card=self._card)
         for finding in found.findings if found is not None else ():
+            if finding.cause is Cause.THROTTLED:  # nothing of the server moves it, and the rest is as true
+                continue
             if not finding.remedies:
                 break
             seen.add(finding.cause)

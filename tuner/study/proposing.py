@@ -4,6 +4,7 @@ that are searched by now. It launches nothing and stores nothing.
 
 from collections.abc import Sequence
 
+from tuner.diagnose.card import card_thresholds
 from tuner.diagnose.judged import Attempt, judged
 from tuner.diagnose.words import remedy_text
 from tuner.errors import RunError
@@ -33,6 +34,7 @@ class Proposing:
             Opening(setup.space, setup.objective, model.limit_of, setup.workload, model.gain) if by_need else None
         )
         self._objective, self._workload = setup.objective, setup.workload
+        self._card = card_thresholds(setup.space.gpu)
         self._attempt: Attempt | None = None
         self._proposer = Proposer(
             setup.space,
@@ -70,7 +72,7 @@ class Proposing:
         """Say whether the remedy did what was said, if this trial has tried it."""
         if (attempt := self._attempt) is not None and attempt.is_made_by(trial):
             self._attempt = None
-            self._watch.note(judged(attempt, trial, self._objective, self._workload))
+            self._watch.note(judged(attempt, trial, self._objective, self._workload, self._card))
 
     @property
     def ended(self) -> str:

@@ -21,6 +21,7 @@ from tuner.launch.vllm import VllmLauncher
 from tuner.measure.gpu import tells_energy
 from tuner.measure.visible import VISIBLE, Visible, visible
 from tuner.predict.prediction import Calibration
+from tuner.predict.settings import version_of
 from tuner.propose.enumeration import check_finite
 from tuner.space.files import load_space, space_for
 from tuner.space.parallel import SIZES, fixed_gpus, gpus_of, most_gpus, searched_sizes, within
@@ -140,6 +141,7 @@ def make_setup(
     """`tells` is whether the GPU of a UUID says what energy it takes. Raises UsageError, or EngineError where this vLLM cannot
     run the space."""
     _check_engine(options, space, python, info)
+    space = engines_space(space, options, version_of(info.version))
     workload, gpus = workload_of(options), _gpus_of_a_trial(space, detected)
     fingerprint = take_fingerprint(gpus, info, model_named(options.model), workload_hash(workload))
     caches = caches_of(fingerprint, options.cache_dir or default_root())

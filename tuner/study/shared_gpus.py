@@ -6,7 +6,7 @@ nothing, and asks no vLLM.
 
 from tuner.errors import UsageError
 from tuner.launch.shared_gpu import SharedGpu
-from tuner.predict.settings import why_not_sharing
+from tuner.predict.settings import LATEST, Version, why_not_sharing
 from tuner.predict.shape import Shape, read_shape
 from tuner.space.engines import ENGINES, engines_of
 from tuner.space.search_space import SearchSpace
@@ -16,10 +16,10 @@ from tuner.study.options import Options
 _OWN_BYTES = "kv_cache_memory_bytes"
 
 
-def engines_space(space: SearchSpace, options: Options) -> SearchSpace:
+def engines_space(space: SearchSpace, options: Options, version: Version = LATEST) -> SearchSpace:
     """The space, without sharing where that cannot be. Raises UsageError where nothing else is asked for."""
     engines = engines_of(space.fixed)
-    if (ENGINES not in space.parameters and engines == 1) or (why := _why_not(space, options)) is None:
+    if (ENGINES not in space.parameters and engines == 1) or (why := _why_not(space, options, version)) is None:
         return space
     if engines > 1 or {*space.parameters} == {ENGINES}:
         raise UsageError(f"{ENGINES}: {why}: leave it out")
@@ -34,14 +34,14 @@ def shared_gpu(space: SearchSpace, options: Options) -> SharedGpu | None:
     return SharedGpu(shape=shape, gpu=space.gpu, quantized=quantized)
 
 
-def _why_not(space: SearchSpace, options: Options) -> str | None:
+def _why_not(space: SearchSpace, options: Options, version: Version) -> str | None:
     if space.gpu.memory_gib is None and _OWN_BYTES not in space.fixed:
         return f"nobody can tell how much memory each engine may take on {space.name}; {_OWN_BYTES} would say it"
     try:
         shape, quantized = _shapes(options)
     except UsageError as error:
         return None if _OWN_BYTES in space.fixed else str(error)
-    return next((why for one in (shape, *quantized.values()) if (why := why_not_sharing(one))), None)
+    return next((why for one in (shape, *quantized.values()) if (why := why_not_sharing(one, version))), None)
 
 
 def _shapes(options: Options) -> tuple[Shape, dict[str, Shape]]:

@@ -60,6 +60,8 @@ def _remedies(case: Case, tried: Sequence[Memory | Failed], others: Sequence[Sea
 def _sure_length(memory: Memory) -> int:
     """The longest request that fits even if the prediction is off by its margin."""
     cache = memory.kv_cache_bytes
+    if memory.is_told:
+        return memory.largest_length
     return int(memory.largest_length * max(0, cache - memory.margin_bytes) / cache) if cache else 0
 
 
