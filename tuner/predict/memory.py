@@ -118,14 +118,15 @@ def predict_memory(
     for the model's; else it comes from the compile cache.
 
     Raises UsageError for a card whose memory is not known, and for the CPU."""
+    is_told = settings.engines_per_gpu > 1
+    told = told_cache_bytes(shape, gpu, settings, version) if is_told else 0
     shape, total = of_a_rank(shape, settings), _total_bytes(gpu, settings)
     terms = _terms(shape, gpu, settings, calibration, version, cold=cold)
     left = terms.left
     context = _CONTEXT_HOPPER if gpu.capability == (9, 0) else _CONTEXT
     outside = terms.outside
-    is_told = settings.engines_per_gpu > 1
     if is_told:
-        left = _terms(shape, gpu, settings, MemoryCalibration(), version, cold=True).told
+        left = told
         outside += left - terms.left  # below 0: so much of the budget stays free
     blocks, margin = KvBlocks(shape, settings), terms.margin
     found = Memory(
