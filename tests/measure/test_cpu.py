@@ -23,8 +23,8 @@ def busy() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_a_busy_session_uses_cores(busy: subprocess.Popen[bytes]) -> None:
-    used = sum(cpu_seconds(busy.pid).values())
     with CpuSampler([busy.pid]) as sampler:
+        used = sum(cpu_seconds(busy.pid).values())
         while sum(cpu_seconds(busy.pid).values()) < used + 0.3:
             time.sleep(0.05)
     cores = sampler.mean_cores()
@@ -58,8 +58,8 @@ def test_a_process_group_of_its_own_within_the_session_counts() -> None:
 def test_who_was_busy_and_when(busy: subprocess.Popen[bytes]) -> None:
     """A process without a title of vLLM's is the API server; by its pid as by its session."""
     for sampler in (CpuSampler([busy.pid]), CpuSampler(pids=[busy.pid])):
-        used = sum(cpu_seconds(busy.pid).values())
         with sampler:
+            used = sum(cpu_seconds(busy.pid).values())
             while sum(cpu_seconds(busy.pid).values()) < used + 0.2:
                 time.sleep(0.05)
         cores, seconds = sampler.cores(), sampler.seconds()

@@ -54,15 +54,18 @@ def database(tmp_path: Path) -> str:
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A whole study of the simulated T4: three trials, the winner verified; one trial's failure is a hostile one."""
+    """A whole study of the simulated T4: three trials and hand settings, verified; one trial's failure is a hostile one.
+
+    Hand settings are launched again whatever the search finds, which on a busy machine may be nothing.
+    """
     folder = tmp_path_factory.mktemp("study")
-    more = ("--trials", "3", "--verify", "2", "--study", "s", "--window", "10")
+    more = ("--trials", "3", "--verify", "2", "--study", "s", "--window", "10", "--baseline", "--max-num-seqs 16")
     done = commands.tuner(folder, "optimize", "--engine", "sim", "--gpu", "t4", *more)
     assert done.returncode == 0, done.stderr
     store = Store.open(f"sqlite:///{folder / 'tuner.db'}")
     hostile = "<img src=x onerror=\"document.title='run'\"> HF_TOKEN=hf_abcdefghijklmnopqrstu $x$"
     failure = Failed(kind=FailureKind.OUT_OF_MEMORY, message=hostile, log_tail=f"one\n```\n{hostile}\nlast words")
-    store.finish("s", replace(store.trials("s")[-1], number=3, outcome=failure))
+    store.finish("s", replace(store.trials("s")[-1], number=4, outcome=failure))
     record = store.study("s")
     space = SearchSpace.model_validate_json(record.space)
     objectives = objectives_of(record)
@@ -119,7 +122,7 @@ def test_a_person_sees_the_answer_that_it_is_simulated_and_why_a_trial_failed(st
         plot.scroll_into_view_if_needed()
         assert plot.evaluate("async image => { await image.decode(); return image.naturalWidth > 0 }")
 
-        page.goto(f"{url}/dashboard/studies/1/trials?numbers=3")
+        page.goto(f"{url}/dashboard/studies/1/trials?numbers=4")
         page.get_by_text("Why it failed").wait_for()
         shown = page.inner_text("body")
         assert "last words" in shown
