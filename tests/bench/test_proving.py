@@ -1,19 +1,25 @@
 """The first remedy and its step, and what is said of it afterwards."""
 
+import sys
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
-from tuner.bench.proving import Proof, next_of, proved
+from tuner.bench import proving
+from tuner.bench.proving import Proof, next_of, proof, proved
 from tuner.decide.confidence import compare_paired
 from tuner.decide.objective import parse_objective
 from tuner.diagnose.causes import Cause
 from tuner.diagnose.diagnosis import Diagnosis, Finding, Remedy
 from tuner.space.files import load_space
 from tuner.space.parameters import Categorical, Float, Int, Parameter
-from tuner.types import Value
+from tuner.study.options import Options
+from tuner.types import Params, Value
 
+DENSE = "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B"
 LADDER = Categorical(type="categorical", choices=(16, 64, 256))
 LOG = Int(type="int", low=1, high=64, log=True)
 EVEN = Float(type="float", low=0.5, high=0.9, step=0.1)
@@ -80,3 +86,43 @@ def test_one_that_hurts_or_does_nothing_is_said_so() -> None:
 def test_too_few_pairs_prove_nothing() -> None:
     assert "is not proved" in proved(case(), compare_paired(A[:2], A[1:3]), THROUGHPUT)
     assert "is not proved" in proved(case(), None, THROUGHPUT)
+
+
+class _Engine:
+    """Says its version, and takes all that it is asked."""
+
+    def __init__(self, version: str) -> None:
+        self.info = SimpleNamespace(version=version)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def resolve(self, arguments: tuple[str, ...]) -> SimpleNamespace:
+        return SimpleNamespace(settings={"max_num_seqs": 64, "passed": " ".join(arguments)})
+
+
+@pytest.mark.parametrize(("version", "tried"), [("0.25.1", "engines_per_gpu"), ("0.24.0", "max_num_seqs")])
+def test_a_remedy_that_this_vllm_does_not_have_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, version: str, tried: str
+) -> None:
+    monkeypatch.setattr(proving, "ForkServer", lambda python, environment: _Engine(version))
+    monkeypatch.setattr(proving, "find_python", lambda named: Path(sys.executable))
+    settings: dict[str, Params] = {}
+    monkeypatch.setattr(
+        proving, "launched_side", lambda name, source, *others: settings.update({name: source.settings})
+    )
+    options = replace(Options(), gpu="h200", force_gpu=True, model=DENSE, log_dir=tmp_path)
+    finding = Finding(
+        cause=Cause.SCHEDULER,
+        strength=0.9,
+        evidence=("x",),
+        remedies=(Remedy(name="engines_per_gpu", direction="set", value=2), remedy(value=128)),
+    )
+    running: Any = SimpleNamespace(diagnosis=Diagnosis(findings=(finding,)))
+    conditions: Any = None
+    found = proof(options, conditions, running, 0, str)
+    assert found.remedy.name == tried
+    asked = settings[f"remedied {tried}={found.after}"]
+    assert ("kv_cache_memory_bytes" in asked) == (tried == "engines_per_gpu")  # what each engine is told

@@ -20,9 +20,13 @@ from tuner.errors import LaunchError, RunError, UsageError
 from tuner.launch.fork_server import ForkServer
 from tuner.launch.interpreter import find_python
 from tuner.measure.gpu import detect
+from tuner.predict.settings import version_of
+from tuner.space.engines import ENGINES
 from tuner.space.parameters import Categorical, Parameter
+from tuner.space.search_space import ALL
 from tuner.study.options import Options
 from tuner.study.setup import choose_space, vllm_launcher
+from tuner.study.shared_gpus import engines_space, shared_gpu
 from tuner.types import Failed, Params, Value
 
 #: A range without a step and without a logarithm is gone through in so many.
@@ -48,11 +52,13 @@ def proof(options: Options, conditions: Conditions, running: Seen | None, salt: 
     can be tried; RunError where the launch fails."""
     detected = detect()
     space, python = choose_space(options, detected), find_python(options.vllm_python)
-    open_space = choose_space(replace(options, engine_arg=(), max_model_len=None), detected)
+    open_space = choose_space(replace(options, engine_arg=(), max_model_len=None, groups=ALL), detected)
     folder = options.log_dir.absolute() / f"diagnose-{datetime.now():%Y%m%d-%H%M%S}"
     tell(f"importing vLLM with {python}")
     with ForkServer(python, space.environment) as engine:
-        launcher = vllm_launcher(options, space, python).of_version(engine.info.version)
+        space, open_space = (engines_space(one, options, version_of(engine.info.version)) for one in (space, open_space))
+        shared = shared_gpu(open_space.model_copy(update={"fixed": space.fixed}), options)
+        launcher = replace(vllm_launcher(options, space, python), shared_gpu=shared).of_version(engine.info.version)
 
         def side(name: str, changes: Params) -> Side:
             flags, settings = launcher.arguments(changes)[1:], launcher.command(changes).settings
@@ -67,6 +73,8 @@ def proof(options: Options, conditions: Conditions, running: Seen | None, salt: 
         settings = resolved({}) or {}
         seen = running or _diagnosed(present, settings, conditions, salt, tell)
         for remedy in seen.diagnosis.first.remedies:
+            if remedy.name == ENGINES and ENGINES not in open_space.parameters:
+                continue  # they cannot share a GPU
             before = settings.get(remedy.name)
             after = next_of(remedy, before, open_space.parameters.get(remedy.name))
             if after is None or after == before:
