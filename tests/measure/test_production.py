@@ -43,6 +43,15 @@ def test_what_is_no_address_is_said(address: str) -> None:
         metrics_url(address)
 
 
+@pytest.mark.parametrize(
+    "address", ["http://me:s3cr3t@h", "me:s3cr3t@h:1", '"http://me:s3cr3t@h"', "http://h?key=s3cr3t"]
+)
+def test_a_password_in_an_address_is_refused_and_not_repeated(address: str) -> None:
+    with pytest.raises(UsageError, match=r"holds a user name or password|is no server's URL") as caught:
+        metrics_url(address)
+    assert "s3cr3t" not in str(caught.value)
+
+
 def test_pages_are_read_until_the_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(production, "_SAMPLE_S", 0.1)
     page = Page()

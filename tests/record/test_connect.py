@@ -31,6 +31,13 @@ def database(unprivileged: Path) -> Path:
         ("postgresql+psycopg:/me:s3cr3t@host/db", "not a database URL"),
         ("my-db+x.y://me:s3cr3t@host/db", "not a database URL"),
         ("me:s3cr3t@host/tuner", "not a database URL: expected a file"),
+        ('"postgresql://me:s3cr3t@host/db"', "not a database URL: expected .*, without quotation marks"),
+        ("'postgresql://me:s3cr3t@host/db'", "not a database URL"),
+        ("postgresql//me:s3cr3t@host/db", "not a database URL"),
+        ("/postgresql://me:s3cr3t@host/db", "not a database URL"),
+        ("me@host:s3cr3t/db", "not a database URL"),
+        ("postgresql://me:s3@cr3t@127.0.0.1:1/db", "has an @ in its host .*: write one in a password as %40"),
+        ("postgresql://me/s3cr3t@host/db", "has an @"),
         ("/tmp/", "is a folder: name a file in it, such as /tmp/tuner.db"),
         ("postgresql://me:s3cr3t@host:port/db", "not a database URL"),
         ("mysql://me:s3cr3t@host/db", "does not know 'mysql' databases"),
@@ -41,7 +48,7 @@ def database(unprivileged: Path) -> Path:
 def test_a_url_that_cannot_be_meant(url: str, reason: str) -> None:
     with pytest.raises(UsageError, match=reason) as caught:
         Store.open(url)
-    assert "s3cr3t" not in str(caught.value)
+    assert "cr3t" not in str(caught.value)
 
 
 def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tuner.space.redaction import redacted
+from tuner.space.redaction import redacted, shown_url
 
 SECRET = "hf_AbCdEfGhIjKlMnOpQrStUvWxYz"  # has the form, is none
 
@@ -44,3 +44,17 @@ def test_a_value_that_is_known_to_be_secret_is_hidden_wherever_it_stands() -> No
 )
 def test_what_is_no_secret_stays(line: str) -> None:
     assert redacted(line) == line
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("http://h:8000/v1", "http://h:8000/v1"),
+        ("http://me:s3cr3t@h:8000", "***@h:8000"),
+        ("me:s3@cr3t@h", "***@h"),
+        ('"http://me:s3cr3t@h"', '***@h"'),
+        ("http://h/?key=s3cr3t", "http://h/?***"),
+    ],
+)
+def test_an_address_is_repeated_without_what_opens_it(url: str, shown: str) -> None:
+    assert shown_url(url) == shown

@@ -56,7 +56,9 @@ def proof(options: Options, conditions: Conditions, running: Seen | None, salt: 
     folder = options.log_dir.absolute() / f"diagnose-{datetime.now():%Y%m%d-%H%M%S}"
     tell(f"importing vLLM with {python}")
     with ForkServer(python, space.environment) as engine:
-        space, open_space = (engines_space(one, options, version_of(engine.info.version)) for one in (space, open_space))
+        space, open_space = (
+            engines_space(one, options, version_of(engine.info.version)) for one in (space, open_space)
+        )
         shared = shared_gpu(open_space.model_copy(update={"fixed": space.fixed}), options)
         launcher = replace(vllm_launcher(options, space, python), shared_gpu=shared).of_version(engine.info.version)
 

@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from tuner.errors import RunError, UsageError
+from tuner.space.redaction import shown_url
 
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
 AUTO = "auto"
@@ -121,13 +122,13 @@ def _check_address(address: str) -> None:
         return
     if "://" in address:
         raise UsageError(
-            f"--address {address} is of a client or of the dashboard: give HOST:PORT of the head node (the port of `ray start "
-            "--head`, 6379 by default), and run tuner on a node of the cluster"
+            f"--address {shown_url(address)} is of a client or of the dashboard: give HOST:PORT of the head node (the port of"
+            " `ray start --head`, 6379 by default), and run tuner on a node of the cluster"
         )
     host, _, port = address.rpartition(":")
     if not host or not _PORT.fullmatch(port) or int(port) >= 65536 or (":" in host and host[0] != "["):
         raise UsageError(
-            f"--address {address!r} is no address of a Ray cluster: give HOST:PORT of its head node, or auto"
+            f"--address {shown_url(address)!r} is no address of a Ray cluster: give HOST:PORT of its head node, or auto"
         )
     try:
         socket.create_connection((host.strip("[]"), int(port)), _REACHED_S).close()

@@ -7,6 +7,7 @@ import aiohttp
 
 from tuner.errors import RunError, UsageError
 from tuner.load.session import open_session, why_no_connection
+from tuner.space.redaction import shown_url
 from tuner.types import Target
 
 _TIMEOUT_S = 10.0
@@ -41,7 +42,7 @@ def _base_url(url: str) -> str:
     except ValueError:
         valid = False
     if not valid or parts.query or parts.fragment or not full.isprintable() or " " in full:
-        raise UsageError(f"{url!r} is no URL of a server: give it as http://HOST:PORT")
+        raise UsageError(f"{shown_url(url)!r} is no URL of a server: give it as http://HOST:PORT")
     if parts.username or parts.password:
         raise UsageError("the URL holds a user name or password: set TUNER_API_KEY instead")
     return full

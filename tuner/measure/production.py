@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from tuner.errors import RunError, UsageError
 from tuner.measure.traffic import Scrape, parse
+from tuner.space.redaction import shown_url
 
 _TIMEOUT_S = 10.0
 _AWAY_S = 10.0
@@ -27,7 +28,11 @@ def metrics_url(address: str) -> str:
     except ValueError:
         usable = False
     if not usable:
-        raise UsageError(f"{address!r} is no server's URL: give one such as http://localhost:8000")
+        raise UsageError(f"{shown_url(address)!r} is no server's URL: give one such as http://localhost:8000")
+    if parts.username or parts.password:
+        raise UsageError(
+            f"{shown_url(address)} holds a user name or password, and /metrics is read without: leave them out"
+        )
     return f"{url}/metrics"
 
 

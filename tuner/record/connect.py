@@ -30,6 +30,8 @@ _FULL_BYTES = 65536
 
 #: What begins with no scheme, as `sqlite:` and `postgresql+psycopg:` are.
 _PATH = re.compile(r"(?![\w+.-]*:)\S[^\0\n]*")
+#: A URL that is misspelt, or has quotation marks around it, is no path: it may have a password, and a path is repeated.
+_MISSPELT = re.compile(r"""["']|.*://|.*:.*@|.*@.*:""")
 
 _SQLITE_SENTENCES = {
     "SQLITE_BUSY": "is locked by another program: end that one, or wait, and run the same command again",
@@ -47,6 +49,8 @@ def parse_url(url: str) -> URL:
     it."""
     expected = "expected a file, sqlite:///FILE.db or postgresql://USER@HOST/NAME"
     if _PATH.fullmatch(url):
+        if _MISSPELT.match(url):
+            raise UsageError(f"--storage is not a database URL: {expected}, without quotation marks")
         if Path(url).is_dir():
             raise UsageError(f"--storage {url} is a folder: name a file in it, such as {url.rstrip('/')}/tuner.db")
         return URL.create("sqlite", database=str(Path(url).expanduser()))
@@ -61,6 +65,8 @@ def parse_url(url: str) -> URL:
         return parsed.set(drivername="sqlite")
     if kind != "postgresql":
         raise UsageError(f"--storage does not know {parsed.drivername!r} databases: {expected}")
+    if "@" in f"{parsed.host}{parsed.database}":  # the end of a password, most likely, which would be repeated
+        raise UsageError("--storage has an @ in its host or in its database's name: write one in a password as %40")
     if importlib.util.find_spec("psycopg") is None:
         raise UsageError("--storage with PostgreSQL needs its driver: pip install 'tuner[postgres]'")
     return parsed.set(drivername="postgresql+psycopg")

@@ -1,4 +1,4 @@
-"""A text that a server wrote in; the same without what looks like a secret, out. Pure.
+"""A text that a server wrote, or an address, in; the same without what looks like a secret, out. Pure.
 
 Names alone tell most secrets (tuner.space.words.is_secret); in a text a value stands behind its name, or is known by its form.
 """
@@ -35,3 +35,11 @@ def redacted(text: str, secrets: Iterable[str] = ()) -> str:
 
 def _hide(found: "re.Match[str]") -> str:
     return found[0] if found["value"] in _NO_SECRET else f"{found['name']}{HIDDEN}"
+
+
+def shown_url(url: str) -> str:
+    """An address as a message may repeat it: without what a password or a key may be in."""
+    place, question, _ = url.partition("?")
+    if "@" in place:
+        place = f"{HIDDEN}{place[place.rindex('@') :]}"
+    return f"{place}?{HIDDEN}" if question else place
