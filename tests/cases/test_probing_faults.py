@@ -93,7 +93,18 @@ def test_answers_that_were_cut_off_are_none() -> None:
 
     found = asking(play)
     assert [answer is None for answer in found.answers] == [n == 3 for n in range(10)]
-    assert found.untold == ()
+    assert found.untold == ("greedy answers: 1 of 10 did not come: an answer was cut off",)
+
+
+def test_pieces_that_most_of_did_not_come_are_told_with_their_number() -> None:
+    def play(asked: Mapping[str, Any]) -> bytes:
+        lost = "prompt_logprobs" in asked and asked["prompt"] != QUESTIONS.texts[0]
+        return http("500 Internal Server Error", "nan") if lost else as_vllm(asked)
+
+    found = asking(play)
+    assert found.nll == (1.0, *(None,) * 7)
+    (told,) = found.untold
+    assert told.startswith("log-probabilities of a text: 7 of 8 did not come: /v1/completions answered HTTP 500")
 
 
 def test_a_server_that_is_gone_is_told_in_one_sentence_each() -> None:
@@ -143,8 +154,9 @@ def test_a_file_replaces_what_it_has(tmp_path: Path) -> None:
         ('{"messages": [{"role": "user"}]}\n', ":1: expected"),
         ('{"messages": []}\n', ":1: expected"),
         ("[1]\n", ":1: expected"),
-        ('{"prompt": "a"}\n' * 3, "has 3 questions: of fewer than 8"),
-        ('{"text": "a b"}\n' * 1001, "1,001 pieces of text, and 1,000 are the most"),
+        ('{"prompt": "a"}\n{"prompt": "b"}\n' * 8, "has 2 different questions: of fewer than 8"),
+        ('{"text": "a b"}\n' * 8, "has 1 different pieces of text: of fewer than 8"),
+        ("".join(f'{{"text": "a {n}"}}\n' for n in range(1001)), "1,001 pieces of text, and 1,000 are the most"),
     ],
 )
 def test_a_file_in_another_form_is_refused(tmp_path: Path, text: str, why: str) -> None:

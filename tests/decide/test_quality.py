@@ -5,11 +5,24 @@ from collections.abc import Callable
 from dataclasses import replace
 from math import sqrt
 from statistics import NormalDist
+from typing import Any
 
 import pytest
 
 from tuner.decide.harm import MAX_LOSS, Harm, judged
-from tuner.decide.quality import LEVEL, POWER, agreement, at_least_lost, loss, more_apart, paired_loss, rights, scores
+from tuner.decide.quality import (
+    LEVEL,
+    POWER,
+    Missing,
+    agreement,
+    at_least_lost,
+    loss,
+    more_apart,
+    paired_loss,
+    rights,
+    scores,
+)
+from tuner.decide.words.quality import harm_text
 from tuner.types.quality import Quality, Task
 
 PIECES, RUNS = 24, 1000
@@ -173,6 +186,48 @@ def test_pieces_that_one_launch_could_not_tell_are_left_out_for_all() -> None:
     assert found.pieces == 10
     assert found.loss == pytest.approx(0.05)
     assert loss([base], [replace(base, nll=(None,) * 5 + (2.0,) * 7)]) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "launches", "harm", "gone"),
+    [
+        ({"nll": (None,) * 2 + (2.0,) * 10}, 1, Harm.OPEN, 2),
+        ({"nll": (None,) * 2 + (2.0,) * 10}, 2, Harm.LOSES, 2),
+        ({"answers": (None, *((1, 2),) * 9)}, 1, Harm.OPEN, 1),
+        ({"answers": (None, *((1, 2),) * 9)}, 2, Harm.LOSES, 1),
+        ({"nll": ()}, 2, Harm.UNCHECKED, None),
+        ({"answers": ()}, 2, Harm.UNHARMED, None),
+        ({}, 2, Harm.UNHARMED, None),
+    ],
+)
+def test_what_the_defaults_answered_and_it_did_not(
+    changes: dict[str, Any], launches: int, harm: Harm, gone: int | None
+) -> None:
+    base = replace(asked([2.0] * 12), answers=((1, 2),) * 10)
+    found = judged([base, base], [replace(base, **changes)] * launches)
+    assert found is not None
+    assert found.harm is harm
+    assert found.missing == (gone and Missing(asked=22, missing=gone, always=gone))
+    if gone:
+        assert f"of 22 questions that the defaults answered, it answered {gone} not" in harm_text(found)
+
+
+def test_what_the_defaults_could_not_answer_either_or_once_is_no_loss() -> None:
+    base, lucky = asked([2.0] * 12), asked([2.0] * 12)
+    poor = replace(base, nll=(None, *(2.0,) * 11))
+    for sides in (([poor, base], [poor, poor]), ([poor], [poor]), ([poor], [lucky])):
+        found = judged(*sides)
+        assert found is not None
+        assert (found.harm, found.missing) == (Harm.UNHARMED, None)
+
+
+def test_answers_of_the_users_command_that_vanish_are_not_within_the_limit() -> None:
+    right = {f"q{n}": True for n in range(100)}
+    half = dict.fromkeys([*right][:50], True)
+    base = replace(asked([2.0] * 12), task=Task(exit_code=0, right=right))
+    found = judged([base] * 2, [replace(base, task=Task(exit_code=0, right=half))] * 2)
+    assert found is not None
+    assert (found.harm, found.missing and found.missing.missing) == (Harm.OPEN, 50)
 
 
 def test_without_probes_nothing_is_said_and_without_those_of_the_defaults_it_is_not_checked() -> None:

@@ -25,6 +25,8 @@ def ran(command: str, folder: Path, timeout_s: float = 20.0) -> Task | str:
         ("true", Task(exit_code=0)),
         ("exit 3", Task(exit_code=3)),
         ("echo 'all wrong'; exit 1", Task(exit_code=1)),
+        ("exit 255", Task(exit_code=255)),
+        ("exit 200", Task(exit_code=200)),
         ("echo asking; echo 0.75", Task(exit_code=0, score=0.75)),
         ("echo asking; echo 'q1 1'; echo 'q2 0'", Task(exit_code=0, right={"q1": True, "q2": False})),
         ("echo much talk >&2; echo 5", Task(exit_code=0, score=5.0)),

@@ -2,7 +2,8 @@
 
 A setting is refused only for what is shown: of a loss the lower end of its 95 % interval must lie above the limit, of a task
 of the user's own McNemar's test must say so, too. It is called unharmed only where the upper end lies below. Between, it is
-neither.
+neither; nor is it where an answer that the defaults gave is missing, and one that is missing from each of several launches is
+lost.
 """
 
 from collections.abc import Sequence
@@ -13,10 +14,12 @@ from tuner.decide.quality import (
     LEVEL,
     Agreement,
     Loss,
+    Missing,
     Rights,
     Scores,
     agreement,
     loss,
+    missing,
     more_apart,
     rights,
     scores,
@@ -53,6 +56,7 @@ class Judged:
     rights: Rights | None = None
     scores: Scores | None = None
     is_wrong: bool = False
+    missing: Missing | None = None
     untold: tuple[str, ...] = ()
 
 
@@ -65,9 +69,9 @@ def judged(base: Sequence[Quality], others: Sequence[Quality], limit: float = MA
         untold += ("the defaults were not probed",)
         return Judged(harm=Harm.UNCHECKED, limit=limit, launches=len(others), untold=untold)
     lost, of_tasks = loss(base, others), _rights(base, others)
-    is_wrong = _is_wrong(base, others)
+    is_wrong, gone = _is_wrong(base, others), missing(base, others)
     return Judged(
-        harm=_harm(lost, of_tasks, is_wrong, limit),
+        harm=Harm.LOSES if len(others) > 1 and gone.always else _harm(lost, of_tasks, gone, limit, is_wrong=is_wrong),
         limit=limit,
         launches=len(others),
         loss=lost,
@@ -77,18 +81,19 @@ def judged(base: Sequence[Quality], others: Sequence[Quality], limit: float = MA
         rights=of_tasks,
         scores=scores(_scores(base), _scores(others)),
         is_wrong=is_wrong,
+        missing=gone if gone.missing else None,
         untold=untold,
     )
 
 
-def _harm(lost: Loss | None, of_tasks: Rights | None, is_wrong: bool, limit: float) -> Harm:
+def _harm(lost: Loss | None, of_tasks: Rights | None, gone: Missing, limit: float, *, is_wrong: bool) -> Harm:
     if is_wrong or (lost is not None and lost.low > limit):
         return Harm.LOSES
     if of_tasks is not None and of_tasks.p_value <= LEVEL and of_tasks.loss > limit:
         return Harm.LOSES
     if lost is None:
         return Harm.UNCHECKED
-    return Harm.UNHARMED if lost.high <= limit else Harm.OPEN
+    return Harm.UNHARMED if lost.high <= limit and not gone.missing else Harm.OPEN
 
 
 def _rights(base: Sequence[Quality], others: Sequence[Quality]) -> Rights | None:

@@ -75,6 +75,16 @@ class Rights:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Missing:
+    """Of `asked` questions that all launches of the defaults answered, how many were `missing` from a launch of the other, and
+    how many of the greedy answers and pieces of text from all of them."""
+
+    asked: int
+    missing: int
+    always: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Scores:
     """The mean score of the launches before and after; `noise` is the standard deviation among launches of the same settings,
     pooled, None where none was repeated."""
@@ -118,6 +128,33 @@ def loss(base: Sequence[Quality], others: Sequence[Quality]) -> Loss | None:
         return None
     before, after = ([fmean(one.nll[at] or 0.0 for one in side) for at in told] for side in (base, others))
     return paired_loss(before, after)
+
+
+def missing(base: Sequence[Quality], others: Sequence[Quality]) -> Missing:
+    """Of the greedy answers, the pieces of text and the answers of the user's command, which may draw other ones each time. A
+    kind that a launch has none of was not checked there: some servers have no log-probabilities."""
+    asked = some = always = 0
+    for kind in (_answered, _told, _of_task):
+        usual, found = [kind(one) for one in base], [kind(one) for one in others]
+        if not usual or not all((*usual, *found)) or len({one.data for one in (*base, *others)}) > 1:
+            continue
+        known = set[object]().union(*usual).intersection(*usual)
+        asked += len(known)
+        some += len(known.difference(set[object]().union(*found).intersection(*found)))
+        always += len(known.difference(*found)) if kind is not _of_task else 0
+    return Missing(asked=asked, missing=some, always=always)
+
+
+def _answered(one: Quality) -> set[object]:
+    return {at for at, answer in enumerate(one.answers) if answer is not None}
+
+
+def _told(one: Quality) -> set[object]:
+    return {at for at, value in enumerate(one.nll) if _is_known(value)}
+
+
+def _of_task(one: Quality) -> set[object]:
+    return {*(one.task.right or {})} if one.task else set()
 
 
 def paired_loss(before: Sequence[float], after: Sequence[float]) -> Loss | None:

@@ -45,7 +45,8 @@ async def probe(target: Target, questions: Questions) -> Quality:
 async def _all(
     ask: Callable[[Any], Awaitable[Any]], questions: Sequence[Any], at_once: int
 ) -> tuple[list[Any | None], str | None]:
-    """The answers, None for those that did not come; nothing and the first reason where that is most of them."""
+    """The answers, None for those that did not come, nothing where none did; and how many did not, with the first reason. Once
+    most did not, no more is asked."""
     turns = asyncio.Semaphore(at_once)
     whys: list[str] = []
 
@@ -66,7 +67,10 @@ async def _all(
         if not clock.expired():
             raise
         return [], f"not all came within {_ALL_S:g} s"
-    return ([], whys[0]) if len(whys) > len(questions) / 2 else (list(found), None)
+    if not whys:
+        return found, None
+    missing = found.count(None)
+    return ([], whys[0]) if missing == len(found) else (found, f"{missing} of {len(found)} did not come: {whys[0]}")
 
 
 class _Client:

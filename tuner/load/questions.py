@@ -2,7 +2,7 @@
 
 JSONL, one object a line: {"prompt": text} and {"messages": [...]} are answered greedily, {"text": text} is a piece of text that
 the model foretells. The file that comes with tuner, questions.jsonl, was written for it. What the user's file has none of is
-taken from there.
+taken from there. What is the same twice is asked once: it would count as evidence twice.
 """
 
 import hashlib
@@ -50,7 +50,7 @@ def read_questions(path: Path | None = None) -> Questions:
     ):
         if 0 < count < LEAST_PIECES:
             raise UsageError(
-                f"--quality-data {path} has {count} {what}: of fewer than {LEAST_PIECES} nothing can be said"
+                f"--quality-data {path} has {count} different {what}: of fewer than {LEAST_PIECES} nothing can be said"
             )
         if count > most:
             raise UsageError(f"--quality-data {path} has {count:,} {what}, and {most:,} are the most")
@@ -71,7 +71,8 @@ def _read(path: Path) -> Questions:
                 texts.append(found.text)
             else:
                 prompts.append(found)
-    return Questions(prompts=tuple(prompts), texts=tuple(texts))
+    once = {json.dumps(prompt): prompt for prompt in prompts}
+    return Questions(prompts=tuple(once.values()), texts=tuple(dict.fromkeys(texts)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ secret.
 import asyncio
 import os
 import re
+import signal
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
@@ -26,8 +27,8 @@ _STOP_S = 2.0
 #: What is read of the end of its output, and kept.
 _MOST_BYTES = 1 << 20
 _RIGHT = re.compile(r"(\S+)\s+([01])")
-#: What a shell ends with that cannot start a command; above it stand signals.
-_NOT_STARTED = (126, 127)
+#: What a shell ends with that cannot start a command; and, with a signal's number on top, where one ended it.
+_NOT_STARTED, _SIGNALLED = (126, 127), 128
 
 
 async def run_quality_command(command: str, target: Target, timeout_s: float, log: Path) -> Task | str:
@@ -48,8 +49,8 @@ async def run_quality_command(command: str, target: Target, timeout_s: float, lo
                 log.write_text(f"{said}{'--- stderr' if complained else ''}\n{complained}", encoding="utf-8")
     if code is None:
         return f"--quality-cmd did not end within {timeout_s:g} s (--quality-timeout)"
-    if code in _NOT_STARTED or code > 128:
-        why = "could not be started" if code in _NOT_STARTED else f"was ended by signal {code - 128}"
+    if code in _NOT_STARTED or code - _SIGNALLED in signal.valid_signals():
+        why = "could not be started" if code in _NOT_STARTED else f"was ended by signal {code - _SIGNALLED}"
         last = next((line.strip() for line in reversed(complained.splitlines()) if line.strip()), "")
         return f"--quality-cmd {why}{f': {last[:200]}' if last else ''} (see {log})"
     return task_of(code, said, log)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from tuner.decide.contest import Standing
 from tuner.decide.harm import Harm, Judged
-from tuner.decide.quality import LEVEL, Agreement, Loss, Rights, Scores
+from tuner.decide.quality import LEVEL, Agreement, Loss, Missing, Rights, Scores
 from tuner.decide.verdict import Decision
 
 #: Below it a share of the NLL is rounding.
@@ -48,6 +48,8 @@ def _head(found: Judged) -> str:
 def _told(found: Judged) -> Iterator[str]:
     if found.is_wrong:
         yield "--quality-cmd ended as right with the defaults, and as wrong with it"
+    if found.missing is not None:
+        yield _missing_text(found.missing, found.launches)
     if found.rights is not None:
         yield _rights_text(found.rights)
     if found.scores is not None:
@@ -82,6 +84,11 @@ def _agreement_text(found: Agreement, usual: Agreement | None, apart: float | No
     if apart is not None:
         text += f", {'told apart' if apart <= LEVEL else 'not told apart'} from them (p {apart:.2g})"
     return text
+
+
+def _missing_text(found: Missing, launches: int) -> str:
+    text = f"of {found.asked} questions that the defaults answered, it answered {found.missing} not"
+    return f"{text}, and {found.always} in none of {launches} launches" if launches > 1 else text
 
 
 def _rights_text(found: Rights) -> str:
