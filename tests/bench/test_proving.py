@@ -122,7 +122,7 @@ def test_a_remedy_that_this_vllm_does_not_have_is_passed_over(
     )
     running: Any = SimpleNamespace(diagnosis=Diagnosis(findings=(finding,)))
     conditions: Any = None
-    found = proof(options, conditions, running, 0, str)
+    found = proof(options, conditions, running, 0, print)
     assert found.remedy.name == tried
     asked = settings[f"remedied {tried}={found.after}"]
     assert ("kv_cache_memory_bytes" in asked) == (tried == "engines_per_gpu")  # what each engine is told

@@ -98,9 +98,13 @@ def test_an_interrupted_explanation_goes_on_where_it_was(tmp_path: Path, monkeyp
     with monkeypatch.context() as patched:
         patched.setattr("tuner.study.explaining.run_recorded", killed)
         assert study(tmp_path, "--explain", "12").returncode == 130
-    assert [count for _, count in explained(tmp_path)] == [1, 1, 1]  # two are finished, the third was begun
+    begun = explained(tmp_path)
+    assert [count for _, count in begun] == [1, 1, 1]  # two are finished, the third was begun
     assert shown(tmp_path)["recommended"] == 1
-    assert study(tmp_path, "--explain", "12").returncode == 0
+    assert study(tmp_path, "--explain", "12", "--trials", "3").returncode == 0  # another trial has another number
+    with closing(sqlite3.connect(tmp_path / "tuner.db")) as database:
+        again = "SELECT number FROM tuner_trial WHERE explains IS NULL AND baseline IS NULL"
+        assert {number for (number,) in database.execute(again)}.isdisjoint(number for number, _ in begun)
     assert len({number for number, _ in explained(tmp_path)}) == 4  # each without one setting, and the winner
     assert shown(tmp_path)["attribution"]["is_recommended"]
 

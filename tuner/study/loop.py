@@ -237,15 +237,17 @@ class _Search:
 
     def _next(self, flying: InFlight) -> Proposal | None:
         """None when there is nothing to propose now; where nothing is in flight either, that is the end, and told."""
-        begun = flying.proposals
+        begun, unfinished = flying.proposals, self._store.running(self._setup.study)
         known = {one.number for one in begun}
-        for one in self._store.running(self._setup.study):
+        for one in unfinished:
             if one.explains is None and one.number not in known:
                 self._watch.note(f"trial {one.number} was interrupted and is run again")
                 return one
         self._store.check_held(self._setup.study)
+        # a trial that the sampler was not told of has a number, too
+        number = max((*(one.number for one in (*self._finished, *begun, *unfinished)),), default=-1) + 1
         if (hand := self._hand_settings(flying)) is not None:
-            return hand
+            return replace(hand, number=number)
         winner, names = self._ending.last(self._finished, flying.searched)
         wished = {name: value for name, value in winner.params.items() if name not in names} if winner else None
         proposal = self._proposing.next(self._known(), wished, begun)
@@ -253,9 +255,7 @@ class _Search:
             if not flying:
                 self._watch.note(self._proposing.ended)
             return None
-        # a trial that the sampler was not told of has a number, too
-        last = max((*(trial.number for trial in self._finished), *known), default=-1)
-        proposal = replace(proposal, number=last + 1)
+        proposal = replace(proposal, number=number)
         if winner and wished and wished.items() <= proposal.params.items():
             told = ", ".join(names)
             self._watch.note(
