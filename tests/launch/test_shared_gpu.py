@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from tuner.errors import UsageError
 from tuner.launch.shared_gpu import SharedGpu, spread
 from tuner.launch.vllm import VllmLauncher
 from tuner.predict.memory import MemoryCalibration, predict_memory
@@ -9,7 +10,7 @@ from tuner.predict.settings import Settings, resolve
 from tuner.predict.shape import read_shape
 from tuner.space.files import load_space
 from tuner.space.parallel import gpus_of
-from tuner.types import Params
+from tuner.types import Params, Value
 
 SHAPE = read_shape("Qwen/Qwen2.5-1.5B-Instruct")
 H200 = load_space("h200").gpu
@@ -66,6 +67,22 @@ def test_copies_of_the_model_on_several_gpus_are_shared_too() -> None:
 def test_a_cache_of_the_users_own_size_is_that_of_all() -> None:
     found = spread({"kv_cache_memory_bytes": 10**9, "engines_per_gpu": 3}, None)
     assert found["kv_cache_memory_bytes"] == 10**9 // 3
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("gpu_memory_utilization", "high"),
+        ("gpu_memory_utilization", True),
+        ("data_parallel_size", "two"),
+        ("data_parallel_size", 0),
+        ("kv_cache_memory_bytes", "auto"),
+        ("kv_cache_memory_bytes", 1.5),
+    ],
+)
+def test_what_has_no_parts_is_refused_with_a_sentence(name: str, value: Value) -> None:
+    with pytest.raises(UsageError, match=rf"{name} {value}: expected a (whole )?number, of which"):
+        spread({name: value, "engines_per_gpu": 2}, SHARED)
 
 
 def test_what_has_no_formula_is_no_obstacle() -> None:

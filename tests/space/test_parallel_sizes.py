@@ -4,7 +4,7 @@ import pytest
 
 from tuner.errors import UsageError
 from tuner.space.files import load_space, shipped_spaces
-from tuner.space.parallel import SIZES, fixed_gpus, gpus_of, most_gpus, searched_sizes, within
+from tuner.space.parallel import fixed_gpus, gpus_of, most_gpus, searched_sizes, within
 from tuner.space.parameters import Categorical
 from tuner.space.search_space import ALL, PARALLEL, SearchSpace
 
@@ -32,7 +32,7 @@ def test_the_sizes_are_searched_only_where_they_are_named(name: str) -> None:
     for chosen in (None, ["batch"], [ALL]):
         assert searched_sizes(whole.with_groups(chosen)) == ()
     named = whole.with_groups([ALL, PARALLEL])
-    assert searched_sizes(named) == SIZES
+    assert searched_sizes(named) == ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
     assert {*named.groups} == {*whole.groups}
     assert named.groups[PARALLEL].open  # nothing is waited for: the user has said so
     assert most_gpus(named) == 8
@@ -69,6 +69,13 @@ def test_a_fixed_size_counts(space: SearchSpace) -> None:
     assert (fixed_gpus(found), most_gpus(found)) == (2, 4)
     assert sizes(found, "data_parallel_size") == (1, 2)
     assert found.violations({"pipeline_parallel_size": 2, "data_parallel_size": 2})
+
+
+def test_a_size_that_is_left_alone_is_that_of_all_trials(space: SearchSpace) -> None:
+    two = within(space.with_choices("tensor_parallel_size", [2, 4]), 2)
+    assert (two.fixed["tensor_parallel_size"], searched_sizes(two), most_gpus(two)) == (2, (), 2)
+    with pytest.raises(UsageError, match=r"tensor_parallel_size is 4 at the least, which takes 4 GPUs, and .* have 2"):
+        within(space.with_choices("tensor_parallel_size", [4, 8]), 2)
 
 
 def test_a_space_of_the_users_own_may_have_a_range() -> None:

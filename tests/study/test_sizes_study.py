@@ -18,7 +18,7 @@ from tuner.errors import UsageError
 from tuner.launch.engine import EngineInfo
 from tuner.launch.job import Job
 from tuner.space.files import load_space
-from tuner.space.parallel import SIZES
+from tuner.space.parallel import SIZES, gpus_of, most_gpus
 from tuner.study.decided import fixed_gpus_of, objectives_of
 from tuner.study.identity import record_of
 from tuner.study.launches import run_recorded
@@ -72,7 +72,12 @@ def test_a_trial_has_as_many_of_the_cards_as_its_sizes_need(tmp_path: Path) -> N
     assert [gpu.index for gpu in known.gpus] == [0, 1, 2, 3]
     seen = {**known.launcher.caches, "CUDA_VISIBLE_DEVICES": "GPU-0,GPU-1,GPU-2,GPU-3"}
     known = replace(known, launcher=replace(known.launcher, caches=seen))
-    for params, count in (({}, 1), ({"tensor_parallel_size": 2}, 2), (dict.fromkeys(SIZES[1:], 2), 4)):
+    for params, count in (
+        ({}, 1),
+        ({"tensor_parallel_size": 2}, 2),
+        ({"pipeline_parallel_size": 2, "data_parallel_size": 2}, 4),
+        ({"prefill_context_parallel_size": 2}, 2),
+    ):
         job = job_of(known, params)
         assert [gpu.index for gpu in job.gpus] == list(range(count))
         assert job.gpu_count == count
@@ -104,6 +109,40 @@ def test_hand_settings_may_have_sizes_that_are_searched(tmp_path: Path) -> None:
         setup(tmp_path, groups="batch,parallel", baseline=["-tp 4 -dp 2"])
     with pytest.raises(UsageError, match="give --engine-arg tensor_parallel_size=2"):
         setup(tmp_path, groups="batch", baseline=["-tp 2"])
+
+
+def test_where_servers_run_at_once_each_has_its_part_of_the_cards(tmp_path: Path) -> None:
+    found = setup(tmp_path, 4, groups="batch,parallel", parallel="2")
+    assert most_gpus(found.space) == 2
+    with pytest.raises(UsageError, match="it takes 4 GPUs, and a server of this study has 2 at the most"):
+        setup(tmp_path, 4, groups="batch,parallel", parallel="2", baseline=["-tp 4"])
+    with pytest.raises(UsageError, match="its tensor_parallel_size is 2 and that of all trials is 1"):
+        setup(tmp_path, 2, groups="batch,parallel", parallel="2", baseline=["-tp 2"])
+
+
+def test_hand_settings_may_have_engines_that_share_a_gpu(tmp_path: Path) -> None:
+    hand = setup(tmp_path, baseline=["--engines-per-gpu 2"])
+    assert int(hand.launcher.command(hand.baselines[0].params).settings["kv_cache_memory_bytes"]) > 2**30
+    as_nodes = "--data-parallel-size 2 --data-parallel-size-local 1"
+    assert gpus_of(setup(tmp_path, baseline=[as_nodes]).baselines[0].params) == 1
+
+
+@pytest.mark.parametrize(
+    ("baseline", "more", "why"),
+    [
+        ("--engines-per-gpu two", {}, "engines_per_gpu two: expected how many"),
+        ("--engines-per-gpu 0", {}, "engines_per_gpu 0: expected how many"),
+        ("--engines-per-gpu 2 --gpu-memory-utilization high", {}, "gpu_memory_utilization high: expected a number"),
+        ("--engines-per-gpu 2 --data-parallel-size two", {}, "data_parallel_size two: expected a whole number"),
+        ("--engines-per-gpu 2 --kv-cache-memory-bytes auto", {}, "kv_cache_memory_bytes auto: expected a whole"),
+        ("--engines-per-gpu 2", {"model": "Qwen/Qwen3-30B-A3B"}, "engines_per_gpu: .* through NCCL"),
+    ],
+)
+def test_engines_that_hand_settings_cannot_have_are_refused_before_a_launch(
+    tmp_path: Path, baseline: str, more: dict[str, Any], why: str
+) -> None:
+    with pytest.raises(UsageError, match=f"--baseline {baseline}: .*{why}"):
+        setup(tmp_path, baseline=[baseline], groups="batch,parallel", **more)
 
 
 def test_a_price_is_of_the_cards_that_a_trial_uses(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from tuner.export.chosen import Chosen
+from tuner.space.parallel import gpus_of
 from tuner.space.words import is_secret
 from tuner.types import Command, Fingerprint, Measured, Params
 from tuner.types.settings import flag
@@ -21,7 +22,6 @@ PROBE_S = 10
 SHARED_MEMORY_GIB = 16
 #: How many times the measured start is allowed: compiled code and the page cache are cold on a new machine.
 _COLD, _LEAST_START_S, _LEAST_DOWNLOAD_S = 10, 600, 1800
-_PARALLEL = ("tensor_parallel_size", "pipeline_parallel_size", "prefill_context_parallel_size", "data_parallel_size")
 #: Arguments whose value may be a folder or file that vLLM reads.
 _READ = ("tokenizer", "hf_config_path", "chat_template", "speculative_config.model", "speculative_config.tokenizer")
 
@@ -78,8 +78,7 @@ def gpus(chosen: Chosen) -> int:
     """How many one server needs; 0 where it was measured on the CPU."""
     if chosen.fingerprint.gpu is None:
         return 0
-    command = chosen.trial.command
-    return math.prod(_size(command.settings, name) for name in _PARALLEL) // command.engines_per_gpu
+    return gpus_of(chosen.trial.command.settings)
 
 
 def replicas_inside(chosen: Chosen) -> int:

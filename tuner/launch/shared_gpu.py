@@ -57,20 +57,35 @@ class SharedGpu:
 
 def spread(asked: Params, shared: SharedGpu | None) -> Params:
     """vLLM's arguments for `asked`: the same where an engine has its GPUs for itself. A size of the KV cache that was asked for
-    is that of all engines of a GPU, as gpu_memory_utilization is."""
+    is that of all engines of a GPU, as gpu_memory_utilization is. Raises UsageError for what is no number."""
     engines = engines_of(asked)
     given = {name: value for name, value in asked.items() if name != ENGINES}
     if engines == 1:
         return given
-    local, whole = given.get("data_parallel_size", 1), given.get("gpu_memory_utilization")
+    local, whole = _whole("data_parallel_size", given.get("data_parallel_size", 1)), given.get("gpu_memory_utilization")
     if whole is None:
         whole = shared.utilization(given) if shared else _UTILIZATION
-    each: dict[str, Value] = {**given, "gpu_memory_utilization": _part(float(whole), engines)}
+    each: dict[str, Value] = {
+        **given,
+        "gpu_memory_utilization": _part(_number("gpu_memory_utilization", whole), engines),
+    }
     if (size := given.get("kv_cache_memory_bytes")) is not None:
-        each["kv_cache_memory_bytes"] = int(size) // engines
+        each["kv_cache_memory_bytes"] = _whole("kv_cache_memory_bytes", size) // engines
     elif shared and (room := shared.cache_bytes({**asked, "gpu_memory_utilization": whole})) is not None:
         each["kv_cache_memory_bytes"] = room
-    return {**each, "data_parallel_size": int(local) * engines, "data_parallel_size_local": local}
+    return {**each, "data_parallel_size": local * engines, "data_parallel_size_local": local}
+
+
+def _number(name: str, value: Value) -> float:
+    if isinstance(value, bool | str):
+        raise UsageError(f"{name} {value}: expected a number, of which each of the engines that share a GPU has a part")
+    return value
+
+
+def _whole(name: str, value: Value) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise UsageError(f"{name} {value}: expected a whole number, of which the engines that share a GPU have parts")
+    return value
 
 
 def _part(whole: float, parts: int) -> float:

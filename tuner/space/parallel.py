@@ -7,14 +7,15 @@ from collections.abc import Iterator
 from itertools import product
 from math import prod
 
+from tuner.errors import UsageError
 from tuner.space.parameters import Categorical, Float
 from tuner.space.rules import Rule
 from tuner.space.search_space import SearchSpace
 from tuner.types import Params, Value
 from tuner.types.settings import engines_sharing
 
-#: Their product is how many GPUs a server takes.
-SIZES = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
+#: Their product is how many GPUs a server takes (vLLM's config/parallel.py, world_size_across_dp).
+SIZES = ("tensor_parallel_size", "pipeline_parallel_size", "prefill_context_parallel_size", "data_parallel_size")
 
 
 def gpus_of(settings: Params) -> int:
@@ -39,17 +40,22 @@ def most_gpus(space: SearchSpace) -> int:
 
 
 def within(space: SearchSpace, gpus: int) -> SearchSpace:
-    """The space for servers that have so many GPUs at the most: sizes that need more leave it, and so does a size of which 1
-    alone is left."""
-    beside = fixed_gpus(space)
+    """The space for servers that have so many GPUs at the most: sizes that need more leave it, and so does a size of which one
+    value alone is left, which is fixed. Raises UsageError where none is."""
     for name in searched_sizes(space):
-        parameter = space.parameters[name]
-        fits = [size for size in _values(space, name) if beside * size <= gpus]
+        parameter, beside = space.parameters[name], fixed_gpus(space)
+        sizes = _values(space, name)
+        fits = [size for size in sizes if beside * size <= gpus]
+        if sizes and not fits and beside <= gpus:
+            least = min(sizes)
+            raise UsageError(
+                f"{name} is {least} at the least, which takes {beside * least} GPUs, and a server can have {gpus}"
+            )
         if len(fits) <= 1:
-            space = space.without({name})
+            space = space.without({name}) if fits in ([], [1]) else space.with_fixed({name: fits[0]})
         elif isinstance(parameter, Categorical):
             space = space.with_choices(name, fits)
-    names = searched_sizes(space)
+    names, beside = searched_sizes(space), fixed_gpus(space)
     if not names or most_gpus(space) <= gpus:
         return space
     rule = Rule(

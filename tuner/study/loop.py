@@ -245,7 +245,8 @@ class _Search:
                 return one
         self._store.check_held(self._setup.study)
         # a trial that the sampler was not told of has a number, too
-        number = max((*(one.number for one in (*self._finished, *begun, *unfinished)),), default=-1) + 1
+        every: list[Trial | Proposal] = [*self._finished, *begun, *unfinished]
+        number = max((one.number for one in every), default=-1) + 1
         if (hand := self._hand_settings(flying)) is not None:
             return replace(hand, number=number)
         winner, names = self._ending.last(self._finished, flying.searched)

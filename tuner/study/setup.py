@@ -21,23 +21,33 @@ from tuner.launch.vllm import VllmLauncher
 from tuner.measure.gpu import tells_energy
 from tuner.measure.visible import VISIBLE, Visible, visible
 from tuner.predict.prediction import Calibration
-from tuner.predict.settings import version_of
+from tuner.predict.settings import LATEST, version_of
 from tuner.propose.enumeration import check_finite
+from tuner.space.engines import ENGINES, engines_of, not_engines
 from tuner.space.files import load_space, space_for
 from tuner.space.parallel import SIZES, fixed_gpus, gpus_of, most_gpus, searched_sizes, within
 from tuner.space.search_space import SearchSpace
 from tuner.space.words import not_a_name
 from tuner.space.yaml_file import line_in
-from tuner.study.checks import baselines, engine_arguments, groups_of, model_named, quantized_models, workload_of
+from tuner.study.checks import (
+    baselines,
+    engine_arguments,
+    groups_of,
+    model_named,
+    parallel,
+    quantized_models,
+    workload_of,
+)
 from tuner.study.clock import Clock, SystemClock
 from tuner.study.fingerprint import take_fingerprint
 from tuner.study.hand_settings import HandSettings
 from tuner.study.options import Options
 from tuner.study.quality import Guard, guard_of, lossless
-from tuner.study.shared_gpus import engines_space, shared_gpu
+from tuner.study.shared_gpus import engines_space, shared_gpu, why_not_shared
 from tuner.study.speculation import speculative_space
 from tuner.study.trial import run_trial
 from tuner.types import DetectedGpu, Fingerprint, Params, Workload
+from tuner.types.settings import engines_sharing
 from tuner.workload.presets import max_tokens, workload_hash
 
 #: Those that this host has, of which its user may have named some (CUDA_VISIBLE_DEVICES); or those that another host shows.
@@ -124,10 +134,18 @@ def choose_space(options: Options, detected: Cards) -> SearchSpace:
     fixed = {} if options.max_model_len is None else {"max_model_len": options.max_model_len}
     space = space.with_fixed({**engine_arguments(options), **fixed}).with_groups(groups_of(options))
     if (seen := _seen(detected).gpus) and options.engine == "vllm":
-        space = within(space, len([*takewhile(lambda gpu: gpu.name == seen[0].name, seen)]))
+        space = within(space, _most_of_a_server(options, space, seen))
     if options.engine != "replay":
         space = engines_space(speculative_space(space, options, workload_of(options)), options)
     return lossless(space) if options.lossless else space
+
+
+def _most_of_a_server(options: Options, space: SearchSpace, seen: Sequence[DetectedGpu]) -> int:
+    """How many of these GPUs: where several servers run at once on this host, each has its part. Raises UsageError."""
+    at_once = parallel(options) if options.executor != "ray" else 1
+    if at_once in (1, None):
+        return len([*takewhile(lambda gpu: gpu.name == seen[0].name, seen)])
+    return max(sum(gpu.name == seen[0].name for gpu in seen) // at_once, fixed_gpus(space))
 
 
 def make_setup(
@@ -225,8 +243,11 @@ def setup_of(
 
 def _of_this_study(hand: HandSettings, options: Options, space: SearchSpace, launcher: VllmLauncher) -> HandSettings:
     """A quantized checkpoint of it is a quantization. Raises UsageError for hand settings that it cannot be compared with."""
+    _check_sharing(hand, options, space, launcher)
     for name in SIZES:
         size, ours = hand.params.get(name, 1), launcher.fixed.get(name, 1)
+        if name == "data_parallel_size" and isinstance(size, int):
+            size //= engines_sharing(hand.params)
         if name not in space.parameters and size != ours:
             raise UsageError(
                 f"--baseline {hand.said}: its {name} is {size} and that of all trials is {ours}: give --engine-arg"
@@ -247,6 +268,21 @@ def _of_this_study(hand: HandSettings, options: Options, space: SearchSpace, lau
         f"--baseline {hand.said}: it is for model {model} and the study is of {options.model}: leave the model out if it is the"
         " same, or name a checkpoint of it with --quantized-model"
     )
+
+
+def _check_sharing(hand: HandSettings, options: Options, space: SearchSpace, launcher: VllmLauncher) -> None:
+    """Raises UsageError for engines that cannot share a GPU."""
+    if ENGINES not in hand.params:
+        return
+    if (why := not_engines(hand.params[ENGINES])) is not None:
+        raise UsageError(f"--baseline {hand.said}: {ENGINES} {hand.params[ENGINES]}: {why}")
+    version = launcher.shared_gpu.version if launcher.shared_gpu else LATEST
+    if engines_of(hand.params) > 1 and (why := why_not_shared(space, options, version)) is not None:
+        raise UsageError(f"--baseline {hand.said}: {ENGINES}: {why}")
+    try:
+        launcher.command(hand.params)
+    except UsageError as error:
+        raise UsageError(f"--baseline {hand.said}: {error}") from error
 
 
 def _folder(model: str) -> str:

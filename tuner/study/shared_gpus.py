@@ -10,7 +10,7 @@ from tuner.predict.settings import LATEST, Version, why_not_sharing
 from tuner.predict.shape import Shape, read_shape
 from tuner.space.engines import ENGINES, engines_of
 from tuner.space.search_space import SearchSpace
-from tuner.study.checks import model_named, quantized_models
+from tuner.study.checks import baselines, model_named, quantized_models
 from tuner.study.options import Options
 
 _OWN_BYTES = "kv_cache_memory_bytes"
@@ -19,7 +19,7 @@ _OWN_BYTES = "kv_cache_memory_bytes"
 def engines_space(space: SearchSpace, options: Options, version: Version = LATEST) -> SearchSpace:
     """The space, without sharing where that cannot be. Raises UsageError where nothing else is asked for."""
     engines = engines_of(space.fixed)
-    if (ENGINES not in space.parameters and engines == 1) or (why := _why_not(space, options, version)) is None:
+    if (ENGINES not in space.parameters and engines == 1) or (why := why_not_shared(space, options, version)) is None:
         return space
     if engines > 1 or {*space.parameters} == {ENGINES}:
         raise UsageError(f"{ENGINES}: {why}: leave it out")
@@ -28,13 +28,17 @@ def engines_space(space: SearchSpace, options: Options, version: Version = LATES
 
 def shared_gpu(space: SearchSpace, options: Options) -> SharedGpu | None:
     """What engines that share a GPU have of it; None where none do, or it is for the user to say."""
-    if ENGINES not in {*space.parameters, *space.fixed} or _OWN_BYTES in space.fixed:
+    by_hand = {name for hand in baselines(options) for name in hand.params}
+    if ENGINES not in {*space.parameters, *space.fixed, *by_hand} or _OWN_BYTES in space.fixed:
         return None
+    if ENGINES in by_hand and why_not_shared(space, options, LATEST) is not None:
+        return None  # said of the hand settings
     shape, quantized = _shapes(options)
     return SharedGpu(shape=shape, gpu=space.gpu, quantized=quantized)
 
 
-def _why_not(space: SearchSpace, options: Options, version: Version) -> str | None:
+def why_not_shared(space: SearchSpace, options: Options, version: Version) -> str | None:
+    """Why engines of this model cannot share such a GPU."""
     if space.gpu.memory_gib is None and _OWN_BYTES not in space.fixed:
         return f"nobody can tell how much memory each engine may take on {space.name}; {_OWN_BYTES} would say it"
     try:

@@ -10,7 +10,7 @@ from tuner.execute.slot import Slot
 from tuner.launch.caches import Unused
 from tuner.measure.topology import topology
 from tuner.measure.visible import VISIBLE
-from tuner.space.parallel import fixed_gpus, most_gpus, within
+from tuner.space.parallel import most_gpus
 from tuner.study.checks import parallel
 from tuner.study.options import Options
 from tuner.study.setup import Setup
@@ -55,17 +55,14 @@ def _on_a_cluster(setup: Setup, options: Options, tell: Callable[[str], None]) -
 
 
 def _on_this_host(setup: Setup, options: Options, seen: Sequence[DetectedGpu], tell: Callable[[str], None]) -> Setup:
-    """With slots of the GPUs that can be `seen`; sizes that need more than a slot has are not searched. Raises UsageError where
-    there are fewer cards or cores than asked for."""
+    """With slots of the GPUs that can be `seen`. Raises UsageError where there are fewer cards or cores than asked for."""
     if (most := parallel(options)) == 1:
         return setup
-    host, space = topology(seen), setup.space
-    if most is not None and seen:
-        space = within(space, max(sum(gpu.name == seen[0].name for gpu in seen) // most, fixed_gpus(space)))
-    slots = slots_of(seen, most_gpus(space), host, most)
+    host = topology(seen)
+    slots = slots_of(seen, most_gpus(setup.space), host, most)
     if few := few_cores(slots, host):
         tell(few)
-    return replace(setup, space=space, slots=slots, gpus=slots[0].gpus)
+    return replace(setup, slots=slots, gpus=slots[0].gpus)
 
 
 def in_slot(setup: Setup, slot: Slot) -> Setup:
