@@ -99,6 +99,23 @@ class Evidence:
         return _made(lambda here, queued: queued / (here + queued), self.running_mean, self.waiting_mean)
 
     @property
+    def queue_mean(self) -> float | None:
+        """Requests that wait for room; not those that wait for something else (a KV cache from elsewhere, a grammar)."""
+        return _made(
+            lambda queued, deferred: max(0.0, queued - deferred), self.waiting_mean, self.waiting_deferred_mean or 0.0
+        )
+
+    @property
+    def queue_share(self) -> float | None:
+        """Of the requests that EngineCore has, those that wait for room."""
+        return _made(lambda here, queued: queued / (here + queued), self.running_mean, self.queue_mean)
+
+    @property
+    def accepted_drafts(self) -> float | None:
+        """Drafted tokens that are accepted in a step of a sequence, each a step that it saves."""
+        return _made(lambda rate, drafts: rate * drafts, self.acceptance_rate, self.draft_tokens)
+
+    @property
     def running_share(self) -> float | None:
         """Of the users, those whose requests run."""
         return _made(lambda here, users: here / users, self.running_mean, self.users)
