@@ -205,3 +205,16 @@ def test_cards_are_told_in_tables_and_exports(folder: Path) -> None:
     assert "output_throughput_per_gpu" in shown.stdout
     exported = commands.tuner(folder, "export", "s", "--trial", str(number), "--format", "json")
     assert '"output_throughput_per_gpu"' in exported.stdout
+
+
+def test_a_size_that_vllm_refuses_is_named(tmp_path: Path) -> None:
+    done = commands.tuner(tmp_path, "optimize", *SIM, "--engine-arg", "tensor_parallel_size=5")
+    assert done.returncode == 1
+    assert "what is fixed (dtype=half tensor_parallel_size=5)" in " ".join(done.stderr.split())
+
+
+def test_engines_that_share_a_gpu_are_planned_for_where_they_are_fixed(tmp_path: Path) -> None:
+    asked = ("--gpu", "h200", "--users", "8", "--groups", "batch", "--engine-arg", "engines_per_gpu=2", "--json", "-")
+    done = commands.tuner(tmp_path, "plan", *asked)
+    assert done.returncode == 0, done.stderr
+    assert "engines that share a GPU take turns on it" in done.stdout

@@ -34,6 +34,7 @@ from tuner.predict.advise.plan_json import plan_json
 from tuner.predict.settings import LATEST, NOT_PREDICTED
 from tuner.predict.shape import read_shape
 from tuner.sim.arguments import known_arguments
+from tuner.space.engines import ENGINES
 from tuner.space.files import load_space, shipped_spaces
 from tuner.space.search_space import ALL
 from tuner.study.checks import check, engine_arguments, measured_workload, quantized_models
@@ -78,7 +79,7 @@ def run(options: Options, *, find_rate: bool, seed: int | None, json: str | None
 
 def _case(options: Options, workload: Workload) -> Case:
     """Raises UsageError."""
-    if unknown := sorted(engine_arguments(options).keys() - known_arguments() - NOT_PREDICTED):
+    if unknown := sorted(engine_arguments(options).keys() - known_arguments() - NOT_PREDICTED - {ENGINES}):
         raise UsageError(f"--engine-arg {unknown[0]}: the prediction does not know this argument: leave it out")
     if options.groups is None:
         options = replace(options, groups=ALL)  # a prediction costs next to nothing

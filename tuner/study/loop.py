@@ -24,6 +24,7 @@ from tuner.propose.book import Book
 from tuner.record.aside import reserved, stored_or_kept, take_back
 from tuner.record.rows import StudyRecord, Verification
 from tuner.record.store import Store
+from tuner.space.parameters import shown
 from tuner.study.attempt import Attempt, asked, known_outcome, trial_of
 from tuner.study.baselines import due, for_the_sampler, not_heeded
 from tuner.study.budget import Budget
@@ -69,7 +70,7 @@ def run_study(setup: Setup, store: Store, engine: Engine, watch: Watch) -> Decis
     watch.phase("asking vLLM for its defaults")
     resolved = engine.resolve(setup.launcher.arguments({}))
     if isinstance(resolved, Failed):
-        raise RunError(f"vLLM refuses model {setup.launcher.model} with its own defaults: {resolved.message}")
+        raise RunError(f"vLLM refuses model {setup.launcher.model} with {_fixed_words(setup)}: {resolved.message}")
     check_lengths(setup, resolved.settings)
     make_log_folder(setup.logs / setup.study)
     stored = store.create_or_get_study(record_of(setup))
@@ -102,6 +103,12 @@ def run_study(setup: Setup, store: Store, engine: Engine, watch: Watch) -> Decis
             explain(alone, store, engine, watch, budget, search.plain_launch_s(), gate)
             showing.now()
     return study_decision(store, setup.study)
+
+
+def _fixed_words(setup: Setup) -> str:
+    """What the defaults have, as the user may have said it."""
+    fixed = " ".join(f"{name}={shown(value)}" for name, value in setup.launcher.fixed.items())
+    return f"its own defaults and what is fixed ({fixed})" if fixed else "its own defaults"
 
 
 class _Search:
