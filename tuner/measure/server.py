@@ -15,7 +15,8 @@ from typing import Self
 
 import aiohttp
 
-from tuner.errors import LaunchError
+from tuner.errors import LaunchError, RunError
+from tuner.measure.page_faults import counted
 from tuner.measure.server_page import COUNTERS, KV_USAGE, RUNNING, STEPS, WAITING, kv_cache_tokens_of, totals
 from tuner.measure.server_window import failed, in_flight, of_the_engine, server_metrics, values
 from tuner.measure.timeline import Gauges
@@ -142,7 +143,9 @@ class ServerSampler:
         asked_s = perf_counter()
         text = await _get(self._session, self._url)
         answered_s = perf_counter()
-        return _Snapshot(time_s=(asked_s + answered_s) / 2, took_s=answered_s - asked_s, values=totals(text))
+        return _Snapshot(
+            time_s=(asked_s + answered_s) / 2, took_s=answered_s - asked_s, values=_counted(text, self._url)
+        )
 
 
 async def is_vllm(base_url: str) -> bool:
@@ -170,8 +173,18 @@ async def kv_cache_tokens(base_url: str) -> int | None:
 
     Raises LaunchError (LOAD_FAILED) when /metrics cannot be read.
     """
+    url = f"{base_url}/metrics"
     async with aiohttp.ClientSession(trust_env=False, timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S)) as session:
-        return kv_cache_tokens_of(await _get(session, f"{base_url}/metrics"))
+        text = await _get(session, url)
+    _counted(text, url)
+    return kv_cache_tokens_of(text)
+
+
+def _counted(text: str, url: str) -> Mapping[str, float]:
+    try:
+        return counted(text, url)
+    except RunError as error:
+        raise failed(str(error)) from error
 
 
 async def _get(session: aiohttp.ClientSession, url: str) -> str:
