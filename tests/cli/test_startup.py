@@ -48,7 +48,7 @@ MAY_LOAD = {
     "doctor": {*TYPER, "pynvml", "yaml"},
     "workload show chat": {*TYPER, "yaml"},
     "chat http://127.0.0.1:1": {*TYPER, "aiohttp", "yaml"},
-    "workload from-metrics http://127.0.0.1:1": {*TYPER, "prometheus_client", "yaml"},
+    "workload from-metrics http://127.0.0.1:1": {*TYPER, "aiohttp", "prometheus_client", "yaml"},
 }
 PROGRAM = """
 import atexit, sys

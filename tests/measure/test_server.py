@@ -1,17 +1,20 @@
 import asyncio
 import dataclasses
+import itertools
 import socket
+import threading
 from pathlib import Path
 
 import pytest
 from faults.server import FaultServer
+from metrics_page import PageServer
 from samples import CLIENT
 from waiting import in_a_calm_moment
 
 from tuner.errors import LaunchError
 from tuner.measure.server import ServerSampler, _Snapshot, kv_cache_tokens
 from tuner.measure.server_page import kv_cache_tokens_of, totals
-from tuner.types import Lengths, LoadResult, ServerMetrics, Workload, present
+from tuner.types import FailureKind, Lengths, LoadResult, ServerMetrics, Workload, present
 
 PAGE = (Path(__file__).parent / "vllm-0.32.0.metrics.txt").read_text()
 NOTHING = LoadResult(
@@ -87,13 +90,56 @@ def test_an_idle_client_has_no_agreement() -> None:
 def test_a_page_without_a_counter_is_refused_with_its_name() -> None:
     async def run() -> None:
         async with FaultServer() as server:
-            server.hidden_metric = "num_preemptions"
+            server.hidden_metric = "prompt_tokens"
             async with ServerSampler(server.base_url) as sampler:
                 pass
         sampler.metrics(NOTHING)
 
-    with pytest.raises(LaunchError, match=r"has no vllm:num_preemptions_total: is it started with --disable-log-stats"):
+    with pytest.raises(LaunchError, match=r"/metrics has metrics of vLLM, but no vllm:prompt_tokens_total"):
         asyncio.run(run())
+
+
+GARBLED = f'{PAGE}\nvllm:num_requests_running{{model="a\n'
+CUT = f"{PAGE}\nvllm:num_requests_running 1.0 abc\n"
+
+
+@pytest.mark.parametrize("bad", [GARBLED, CUT, "<html>"])
+def test_a_bad_page_within_the_window_is_skipped(bad: str) -> None:
+    answers = itertools.chain([PAGE], [bad] * 3, itertools.repeat(PAGE))
+
+    async def run(url: str) -> ServerSampler:
+        async with ServerSampler(url, speed=25.0) as sampler:
+            await asyncio.sleep(0.4)
+        return sampler
+
+    with PageServer(lambda: (200, next(answers))) as server:
+        sampler = asyncio.run(run(server.url))
+    assert len(sampler.gauges()) > 3
+    assert sampler.metrics().running_mean == 8
+
+
+@pytest.mark.parametrize(
+    ("bad", "sentence"),
+    [
+        (GARBLED, "is no page of Prometheus metrics"),
+        (CUT, "is no page of Prometheus metrics"),
+        ("<html>", "is a web page and no metrics"),
+    ],
+)
+def test_a_bad_page_at_an_end_is_the_windows_failure(bad: str, sentence: str) -> None:
+    leaving = threading.Event()
+
+    async def run(url: str) -> None:
+        async with ServerSampler(url):
+            leaving.set()
+
+    with (
+        PageServer(lambda: (200, bad if leaving.is_set() else PAGE)) as server,
+        pytest.raises(LaunchError, match=sentence) as caught,
+    ):
+        asyncio.run(run(server.url))
+    assert caught.value.failed.kind is FailureKind.LOAD_FAILED
+    assert f"{server.url}/metrics" in str(caught.value)
 
 
 def test_nobody_listening_is_said() -> None:

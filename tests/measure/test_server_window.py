@@ -62,5 +62,5 @@ def test_requests_in_flight_are_by_littles_law() -> None:
 
 
 def test_a_page_without_vllms_counters_is_told_of() -> None:
-    with pytest.raises(LaunchError, match="started with --disable-log-stats"):
+    with pytest.raises(LaunchError, match="has no vllm:prompt_tokens_total: is this a vLLM"):
         server_metrics({}, {}, [])

@@ -104,8 +104,8 @@ def test_nothing_finished_is_said() -> None:
     ("text", "message"),
     [
         ("", "URL has no vllm:request_success_total: is this a vLLM server"),
-        ("<html>hello</html>\n", "URL has no vllm:request_success_total"),
-        (RECORDED, "URL has no vllm:request_prompt_tokens_sum"),
+        ("<html>hello</html>\n", "URL is a web page and no metrics"),
+        (RECORDED, "URL has metrics of vLLM, but no vllm:request_prompt_tokens_sum"),
         ("vllm:request_success_total{engine= nonsense\n", "URL is not a page of Prometheus metrics"),
     ],
 )

@@ -49,7 +49,7 @@ def virtual_time(monkeypatch: pytest.MonkeyPatch) -> None:
     def wait(seconds: float) -> None:
         now_s[0] += seconds
 
-    monkeypatch.setattr(watching, "reading", lambda url: _at(url, now_s[0]))
+    monkeypatch.setattr(watching, "reading", lambda url, key: _at(url, now_s[0]))
     monkeypatch.setattr(monitor, "windows", partial(watching.windows, wait=wait, clock=lambda: now_s[0]))
 
 
@@ -136,7 +136,7 @@ def test_a_machine_that_slept_judges_no_window_twice(tuned: Tuned, monkeypatch: 
 
     with PageServer(UsedServer().answer) as server:
         url = f"{server.url}/metrics"
-        monkeypatch.setattr(watching, "reading", lambda url: _at(url, now_s[0]))
+        monkeypatch.setattr(watching, "reading", lambda url, key: _at(url, now_s[0]))
         seen = [*watching.windows([url], 10.0, 1050.0, print, wait, lambda: now_s[0])]
     assert [one.window is None for one in seen] == [False, True, False, False, False, False]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import psutil
 
 from tuner import interrupts
-from tuner.bench.keys import is_here
+from tuner.bench.keys import is_here, key_for
 from tuner.bench.sides import Conditions, gpus_beside, pids_beside, url_side
 from tuner.diagnose.card import card_thresholds
 from tuner.diagnose.diagnosing import diagnose
@@ -52,11 +52,12 @@ def diagnose_traffic(
     """Of the traffic that it has anyway, over so many seconds; `settings` are those that the user knows. Raises UsageError for
     what is no URL, RunError where its /metrics cannot be read or are not vLLM's."""
     address = metrics_url(url)
-    base_url, text, detected = address.removesuffix("/metrics"), readable(address), detect()
+    key = key_for(address, send=False)
+    base_url, text, detected = address.removesuffix("/metrics"), readable(address, key), detect()
     sampled, pids = gpus_beside(base_url, gpus, detected), pids_beside(base_url)
     tell(f"watching its traffic for {window_s:g} s")
     try:
-        measured, more = interrupts.run(_watched(base_url, window_s, sampled, pids, text))
+        measured, more = interrupts.run(_watched(ServerSampler(base_url, key=key), window_s, sampled, pids, text))
     except LaunchError as error:
         raise RunError(error.failed.message) from error
     known = {**cache_settings(text), **_started_with(pids), **settings}
@@ -67,7 +68,7 @@ def diagnose_load(url: str, conditions: Conditions, settings: Params, salt: int,
     """The same under the conditions' workload. Raises UsageError, RunError."""
     side = url_side(url, conditions)
     address = metrics_url(side.name)
-    text, pids = readable(address), pids_beside(side.name)
+    text, pids = readable(address, key_for(side.name, send=conditions.send_key)), pids_beside(side.name)
     try:
         measured = interrupts.run(side.measure(salt, tell))
     except LaunchError as error:
@@ -76,18 +77,18 @@ def diagnose_load(url: str, conditions: Conditions, settings: Params, salt: int,
     return seen_of(side.name, [side.model], measured, known, conditions.workload, detect(), _unseen(side.name, pids))
 
 
-def readable(address: str) -> str:
+def readable(address: str, key: str | None) -> str:
     """The page of a /metrics URL. Raises RunError where it cannot be read, or is not a vLLM's that is awake."""
-    text = page(address)
+    text = page(address, key)
     check_page(text, address)
     return text
 
 
 async def _watched(
-    base_url: str, window_s: float, gpus: Sequence[int], pids: Sequence[int], text: str
+    server: ServerSampler, window_s: float, gpus: Sequence[int], pids: Sequence[int], text: str
 ) -> tuple[Measured, list[str]]:
     """`text` is a page that was read before. Raises LaunchError where the server cannot be read at one end."""
-    server, gpu = ServerSampler(base_url), GpuSampler(gpus)
+    gpu = GpuSampler(gpus)
     cpu = CpuSampler(pids=pids) if pids else None
     async with server:
         with gpu, cpu or nullcontext():

@@ -32,7 +32,7 @@ async def look(
     url: str, *, model: str | None, key: str | None, tell: Callable[[str], None] = lambda text: None
 ) -> SeenServer:
     """Raises UsageError for what is no URL, RunError where no server answers as one of chats does."""
-    hits = await _hits(url)  # before what is asked here comes from the cache, too
+    hits = await _hits(url, key)  # before what is asked here comes from the cache, too
     tell("one plain and one streamed conversation")
     checked = await _checked(url, model, key)
     target = checked.target
@@ -84,16 +84,16 @@ async def _checked(url: str, model: str | None, key: str | None) -> Checked:
 async def _told(target: Target) -> Told | None:
     """What /metrics say; None where there is no vLLM's page."""
     try:
-        found = told(await asyncio.to_thread(page, f"{target.base_url}/metrics"))
+        found = told(await asyncio.to_thread(page, f"{target.base_url}/metrics", target.api_key))
     except (RunError, ValueError):
         return None
     return found if found.running is not None else None
 
 
-async def _hits(url: str) -> float | None:
+async def _hits(url: str, key: str | None) -> float | None:
     """The share of prompt tokens that came from the prefix cache so far."""
     try:
-        return told(await asyncio.to_thread(page, metrics_url(url))).hits
+        return told(await asyncio.to_thread(page, metrics_url(url), key)).hits
     except (RunError, UsageError, ValueError):
         return None
 

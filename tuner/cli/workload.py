@@ -6,6 +6,7 @@ from pathlib import Path
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from tuner.bench.keys import key_for
 from tuner.cli.console import check_writable, errors, write_file
 from tuner.errors import UsageError
 from tuner.interrupts import heed_signals
@@ -87,7 +88,7 @@ def _watch(address: str, duration_s: float) -> list[Scrape]:
     try:
         with Progress(*columns, console=errors, transient=True) as progress:
             task = progress.add_task(address, total=duration_s)
-            for scrape in scrapes(address, duration_s):
+            for scrape in scrapes(address, duration_s, key_for(address, send=False)):
                 seen.append(scrape)
                 progress.update(task, completed=scrape.time_s - seen[0].time_s, description=_now(seen))
     except KeyboardInterrupt:

@@ -7,16 +7,15 @@ import aiohttp
 
 from tuner.errors import RunError, UsageError
 from tuner.load.session import open_session, why_no_connection
+from tuner.space.addresses import server_url
 from tuner.space.redaction import shown_url
 from tuner.types import Target
 
 _TIMEOUT_S = 10.0
-#: What is often copied with the address.
-_ROUTES = ("/chat/completions", "/completions", "/models", "/v1")
 
 
 async def find_target(url: str, model: str | None, api_key: str | None) -> Target:
-    """`url` may lack http://, and may end in /v1; `model` is only needed where the server has several.
+    """`url` may lack http://, and may end in a route; `model` is only needed where the server has several.
 
     Raises UsageError for what is no URL or when the server does not have the model; RunError when it does not answer as an
     OpenAI-compatible server does.
@@ -33,9 +32,7 @@ async def find_target(url: str, model: str | None, api_key: str | None) -> Targe
 
 
 def _base_url(url: str) -> str:
-    full = (url if "://" in url else f"http://{url}").rstrip("/")
-    for route in _ROUTES:
-        full = full.removesuffix(route)
+    full = server_url(url)
     try:
         parts = urlsplit(full)
         valid = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)

@@ -101,14 +101,15 @@ def unknown(rule: Deciding, load: LoadMetrics, undecided: Sequence[str], users: 
 
 
 def _hits_too_often(result: LoadResult, load: LoadMetrics, server: ServerMetrics) -> bool:
-    if result.shared_tokens is None or not server.prefix_cache_queries or not load.input_tokens:
+    queries, hits = server.prefix_cache_queries, server.prefix_cache_hits
+    if result.shared_tokens is None or not queries or hits is None or not load.input_tokens:
         return False
     sent = sent_in(result.records, result.window_start_s, result.window_end_s)  # before, prompts are longer than usual
     prompts = [r.input_tokens for r in sent if r.input_tokens]
     if not prompts:
         return False
     implied = min(1.0, result.shared_tokens * len(prompts) / sum(prompts))
-    return present(server.prefix_cache_hits) / server.prefix_cache_queries > implied + PREFIX_HITS
+    return hits / queries > implied + PREFIX_HITS
 
 
 def _hides(result: LoadResult) -> bool:

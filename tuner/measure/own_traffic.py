@@ -9,42 +9,20 @@ import re
 from collections.abc import Sequence
 
 from tuner.errors import RunError
-from tuner.measure.server_page import AWAKE, COUNTERS, E2EL, ENDED, TTFT, totals
+from tuner.measure.page_faults import counted
+from tuner.measure.server_page import AWAKE, COUNTERS, E2EL, ENDED, TTFT
 from tuner.measure.server_window import Totals, difference, mean_of
 from tuner.measure.timeline import Gauges
 from tuner.types import Distribution, LoadMetrics
 
-#: Other engines, by how their metrics begin.
-_OTHERS = {"sglang:": "SGLang", "sglang_": "SGLang", "tgi_": "TGI", "nv_inference_": "Triton", "llamacpp:": "llama.cpp"}
 _MODEL = re.compile(r'^vllm:num_requests_running\{[^}]*model_name="((?:[^"\\]|\\.)*)"', re.MULTILINE)
-#: Metrics that a process in Python has, whatever it serves.
-_OF_PYTHON = ("python_info", "process_cpu_seconds_total")
 #: A server that was idle for this share of a window at its end is said to have stopped.
 _STOPPED = 0.25
 
 
 def check_page(text: str, url: str) -> None:
     """Raises RunError, in one sentence, where this is no page of a vLLM that tells something."""
-    if text.lstrip()[:1] == "<":
-        raise RunError(
-            f"{url} is a web page and no metrics: something stands before the server; give the server's own address"
-        )
-    lines = text.splitlines()
-    for begins, engine in _OTHERS.items():
-        if any(line.startswith(begins) for line in lines):
-            raise RunError(f"{url} is of {engine} and not of vLLM: tuner knows the metrics of vLLM only")
-    try:
-        found = totals(text)
-    except (ValueError, KeyError, IndexError) as error:
-        raise RunError(f"{url} is no page of Prometheus metrics: is this a vLLM server?") from error
-    missing = [name for name in COUNTERS.values() if name not in found]
-    if missing:
-        why = (
-            "is it a vLLM that was started with --disable-log-stats? Start it without"
-            if any(line.startswith(_OF_PYTHON) for line in lines)
-            else "is this a vLLM server?"
-        )
-        raise RunError(f"{url} has no {missing[0]}: {why}")
+    found = counted(text, url)
     if found.get(AWAKE) == 0.0:
         raise RunError(f"the engine behind {url} sleeps, so that there is nothing to see: wake it up (POST /wake_up)")
 

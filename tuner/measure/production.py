@@ -1,26 +1,24 @@
 """The address of a live vLLM in; readings of its /metrics, one after another, out. Knows nothing of what they mean."""
 
-import http.client
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from tuner import interrupts
 from tuner.errors import RunError, UsageError
+from tuner.measure.scrape import open_session, scrape
 from tuner.measure.traffic import Scrape, parse
+from tuner.space.addresses import server_url
 from tuner.space.redaction import shown_url
 
-_TIMEOUT_S = 10.0
 _AWAY_S = 10.0
 _SAMPLE_S = 1.0
 _MOST_SAMPLES = 3600
 
 
 def metrics_url(address: str) -> str:
-    """The /metrics URL of a server that is given with or without http://, /v1 or /metrics. Raises UsageError."""
-    url = address if "://" in address else f"http://{address}"
-    url = url.rstrip("/").removesuffix("/metrics").removesuffix("/v1").rstrip("/")
+    """The /metrics URL of a server that is given with or without http:// or one of its routes. Raises UsageError."""
+    url = server_url(address)
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and parts.hostname and not (parts.query or parts.fragment)
@@ -36,13 +34,13 @@ def metrics_url(address: str) -> str:
     return f"{url}/metrics"
 
 
-def scrapes(url: str, duration_s: float) -> Iterator[Scrape]:
+def scrapes(url: str, duration_s: float, key: str | None = None) -> Iterator[Scrape]:
     """Readings of /metrics, a second apart (more for hours), over `duration_s`.
 
-    Raises UsageError for a page that is not vLLM's, RunError when it cannot be read (for 10 s, once it could) and when its
+    Raises UsageError for a page that is not vLLM's, RunError when it cannot be read (both for 10 s, once it could) and when its
     counters go backwards.
     """
-    last = parse(page(url), time.monotonic(), url)
+    last = reading(url, key)
     began_s = last.time_s
     yield last
     steps = min(max(round(duration_s / _SAMPLE_S), 1), _MOST_SAMPLES)
@@ -52,18 +50,18 @@ def scrapes(url: str, duration_s: float) -> Iterator[Scrape]:
             continue
         time.sleep(max(wait_s, 0.0))
         try:
-            text = page(url)
-        except RunError:
+            found = reading(url, key)
+        except (RunError, UsageError):
             if time.monotonic() - last.time_s > _AWAY_S:
                 raise
             continue
-        last = _forward(last, parse(text, time.monotonic(), url), url)
+        last = _forward(last, found, url)
         yield last
 
 
-def reading(url: str) -> Scrape:
+def reading(url: str, key: str | None = None) -> Scrape:
     """One reading of a /metrics URL. Raises UsageError for a page that is not vLLM's, RunError when it cannot be read."""
-    return parse(page(url), time.monotonic(), url)
+    return parse(page(url, key), time.monotonic(), url)
 
 
 def _forward(before: Scrape, after: Scrape, url: str) -> Scrape:
@@ -72,21 +70,11 @@ def _forward(before: Scrape, after: Scrape, url: str) -> Scrape:
     return after
 
 
-def page(url: str) -> str:
+def page(url: str, key: str | None = None) -> str:
     """What it answers. Raises RunError where it cannot be read."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(url, timeout=_TIMEOUT_S) as response:
-            return str(response.read().decode())
-    except urllib.error.HTTPError as error:
-        error.close()
-        raise RunError(f"{url} answered HTTP {error.code}: is this a vLLM server?") from error
-    except (OSError, http.client.HTTPException, UnicodeDecodeError) as error:
-        reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        raise RunError(f"{url} cannot be read: {_why(reason)}") from error
+    return interrupts.run(_page(url, key))
 
 
-def _why(reason: BaseException | str) -> str:
-    """In words, without the system's number for it."""
-    said = reason.strerror if isinstance(reason, OSError) else None
-    return said or str(reason)
+async def _page(url: str, key: str | None) -> str:
+    async with open_session(key) as session:
+        return await scrape(session, url)

@@ -8,6 +8,7 @@ from prometheus_client.samples import Sample
 
 from tuner.errors import UsageError
 from tuner.measure.buckets import Observed
+from tuner.measure.page_faults import why_absent
 from tuner.measure.summed import is_later, summed
 
 _REQUESTS = "vllm:request_success"
@@ -66,7 +67,7 @@ def parse_served(text: str, time_s: float, url: str) -> Served:
     found = summed(text, _NAMES, url)
     values = found.values
     if _FINISHED not in values:
-        raise UsageError(f"{url} has no {_FINISHED}: is this a vLLM server, started without --disable-log-stats?")
+        raise UsageError(why_absent(text, url, _FINISHED))
     return Served(
         time_s=time_s,
         finished=values[_FINISHED],

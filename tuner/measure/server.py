@@ -15,7 +15,9 @@ from typing import Self
 
 import aiohttp
 
-from tuner.errors import LaunchError
+from tuner.errors import LaunchError, RunError
+from tuner.measure.page_faults import counted
+from tuner.measure.scrape import open_session, scrape
 from tuner.measure.server_page import COUNTERS, KV_USAGE, RUNNING, STEPS, WAITING, kv_cache_tokens_of, totals
 from tuner.measure.server_window import failed, in_flight, of_the_engine, server_metrics, values
 from tuner.measure.timeline import Gauges
@@ -24,7 +26,6 @@ from tuner.types import LoadResult, ServerMetrics
 
 _SAMPLE_S = 0.5
 _LEAST_SAMPLE_S = 0.02
-_TIMEOUT_S = 10.0
 #: A scrape counts as done in the middle between asking and answer; at the window's edges a slow one is asked again.
 _SLOW_SCRAPE_S = 0.05
 _EDGE_SCRAPES = 3
@@ -44,8 +45,9 @@ class ServerSampler:
     Raises LaunchError (LOAD_FAILED) on entering and leaving when /metrics cannot be read; a sample in between may fail.
     """
 
-    def __init__(self, base_url: str, speed: float = 1.0) -> None:
-        """`speed` is how many of the server's seconds pass in a real one."""
+    def __init__(self, base_url: str, speed: float = 1.0, key: str | None = None) -> None:
+        """`speed` is how many of the server's seconds pass in a real one; the key is sent along."""
+        self._key = key
         self._url = f"{base_url}/metrics"
         self._sample_s = min(_SAMPLE_S, max(_SAMPLE_S / speed, _LEAST_SAMPLE_S))
         self._gauges: list[_Snapshot] = []
@@ -54,8 +56,7 @@ class ServerSampler:
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
         """Sample the gauges during the block; the window begins and ends in it."""
-        timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
-        async with aiohttp.ClientSession(trust_env=False, timeout=timeout) as self._session:
+        async with open_session(self._key) as self._session:
             self._begin_sampling()
             try:
                 yield
@@ -142,21 +143,23 @@ class ServerSampler:
         asked_s = perf_counter()
         text = await _get(self._session, self._url)
         answered_s = perf_counter()
-        return _Snapshot(time_s=(asked_s + answered_s) / 2, took_s=answered_s - asked_s, values=totals(text))
+        return _Snapshot(
+            time_s=(asked_s + answered_s) / 2, took_s=answered_s - asked_s, values=_counted(text, self._url)
+        )
 
 
-async def is_vllm(base_url: str) -> bool:
+async def is_vllm(base_url: str, key: str | None = None) -> bool:
     """Whether the server has vLLM's /metrics."""
-    async with aiohttp.ClientSession(trust_env=False, timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S)) as session:
+    async with open_session(key) as session:
         try:
             return COUNTERS["generation_tokens"] in totals(await _get(session, f"{base_url}/metrics"))
         except (LaunchError, ValueError):
             return False
 
 
-async def requests_in_flight(base_url: str) -> float | None:
+async def requests_in_flight(base_url: str, key: str | None = None) -> float | None:
     """How many requests run or wait; None where the server does not tell."""
-    async with aiohttp.ClientSession(trust_env=False, timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S)) as session:
+    async with open_session(key) as session:
         try:
             read = totals(await _get(session, f"{base_url}/metrics"))
         except (LaunchError, ValueError):
@@ -165,21 +168,27 @@ async def requests_in_flight(base_url: str) -> float | None:
     return sum(found) if found else None
 
 
-async def kv_cache_tokens(base_url: str) -> int | None:
+async def kv_cache_tokens(base_url: str, key: str | None = None) -> int | None:
     """The size of the KV cache in tokens that vLLM reports, summed over its engines; None where it reports none.
 
     Raises LaunchError (LOAD_FAILED) when /metrics cannot be read.
     """
-    async with aiohttp.ClientSession(trust_env=False, timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S)) as session:
-        return kv_cache_tokens_of(await _get(session, f"{base_url}/metrics"))
+    url = f"{base_url}/metrics"
+    async with open_session(key) as session:
+        text = await _get(session, url)
+    _counted(text, url)
+    return kv_cache_tokens_of(text)
+
+
+def _counted(text: str, url: str) -> Mapping[str, float]:
+    try:
+        return counted(text, url)
+    except RunError as error:
+        raise failed(str(error)) from error
 
 
 async def _get(session: aiohttp.ClientSession, url: str) -> str:
     try:
-        async with session.get(url, allow_redirects=False) as response:
-            text = await response.text()
-    except (aiohttp.ClientError, TimeoutError, UnicodeDecodeError) as error:
-        raise failed(f"{url} cannot be read: {str(error) or type(error).__name__}") from error
-    if response.status != 200:
-        raise failed(f"{url} answered HTTP {response.status}")
-    return text
+        return await scrape(session, url)
+    except RunError as error:
+        raise failed(str(error)) from error

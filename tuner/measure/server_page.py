@@ -8,14 +8,14 @@ their reason, and accepted drafts by their position.
 from collections.abc import Iterator, Mapping
 from statistics import fmean
 
-from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from tuner.measure.exposition import samples
 from tuner.measure.speculation import ACCEPTED_AT, at_position
 from tuner.measure.speculation import COUNTERS as SPECULATION
 from tuner.types import Params, Value
 
-#: Fields of ServerMetrics that are differences of a counter, which every vLLM has.
+#: Fields of ServerMetrics that are differences of a counter.
 COUNTERS = {
     "prompt_tokens": "vllm:prompt_tokens_total",
     "generation_tokens": "vllm:generation_tokens_total",
@@ -23,6 +23,8 @@ COUNTERS = {
     "prefix_cache_queries": "vllm:prefix_cache_queries_total",
     "prefix_cache_hits": "vllm:prefix_cache_hits_total",
 }
+#: Those without which nothing can be told. A version may lack another one.
+NECESSARY = tuple(COUNTERS[field] for field in ("prompt_tokens", "generation_tokens"))
 #: Fields that are means of a histogram; its count of steps is a field, too. A version may lack one.
 HISTOGRAMS = {
     "step_tokens_mean": "vllm:iteration_tokens_total",
@@ -84,9 +86,7 @@ def cache_settings(text: str) -> Params:
 
 def _samples(text: str) -> Iterator[Sample]:
     """Only the lines of interest are parsed: a whole page would block the load's event loop for 20 ms."""
-    lines = [line for line in text.splitlines() if line.startswith(_LINES)]
-    for family in text_string_to_metric_families("\n".join(lines) + "\n"):
-        yield from (sample for sample in family.samples if sample.name in _NAMES)
+    return (sample for sample in samples(text, _LINES) if sample.name in _NAMES)
 
 
 def _name(sample: Sample) -> str:

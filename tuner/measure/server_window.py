@@ -1,7 +1,7 @@
 """vLLM's totals at both ends of a window, and its gauges in between, in; what the server did out. Pure.
 
-A missing counter is a LaunchError, a missing gauge or histogram is None; so are the counters of speculative decoding, which
-only a server that speculates has.
+A missing count of tokens is a LaunchError; what else is missing is None: a version may lack it, and the counters of speculative
+decoding are only there where a server speculates.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,17 @@ from dataclasses import replace
 from statistics import fmean
 
 from tuner.errors import LaunchError
-from tuner.measure.server_page import CAPACITY, COUNTERS, DEFERRED, HISTOGRAMS, KV_USAGE, RUNNING, STEPS, WAITING
+from tuner.measure.server_page import (
+    CAPACITY,
+    COUNTERS,
+    DEFERRED,
+    HISTOGRAMS,
+    KV_USAGE,
+    NECESSARY,
+    RUNNING,
+    STEPS,
+    WAITING,
+)
 from tuner.measure.speculation import COUNTERS as SPECULATION
 from tuner.measure.speculation import speculated
 from tuner.types import Failed, FailureKind, ServerMetrics
@@ -20,18 +30,19 @@ _SHARED_BY_ALL = 4.0
 
 
 def server_metrics(before: Totals, after: Totals, inside: Sequence[Totals]) -> ServerMetrics:
-    """Differences, and means of the gauges `inside`; without `agreement`. Raises LaunchError (LOAD_FAILED) for a counter that
-    is absent, or fell."""
-    counted = {field: _required(after, name) - _required(before, name) for field, name in COUNTERS.items()}
-    speculation = [name for name in SPECULATION if name in before]
-    if fell := [name for name in (*COUNTERS.values(), *speculation) if after.get(name, 0.0) < before[name]]:
+    """Differences, and means of the gauges `inside`; without `agreement`. Raises LaunchError (LOAD_FAILED) for a count of
+    tokens that is absent, and a counter that fell."""
+    if missing := [name for name in NECESSARY if name not in before or name not in after]:
+        raise failed(f"vLLM's /metrics has no {missing[0]}: is this a vLLM server?")
+    counters = [name for name in (*COUNTERS.values(), *SPECULATION) if name in before]
+    if fell := [name for name in counters if after.get(name, 0.0) < before[name]]:
         raise failed(
             f"{fell[0]} of /metrics fell in the window: the server was restarted, or the address is that of several"
             " (measure one of them)"
         )
     usage, running, waiting = (values(inside, name) for name in (KV_USAGE, RUNNING, WAITING))
     return ServerMetrics(
-        **counted,
+        **{field: difference(before, after, name) for field, name in COUNTERS.items()},
         kv_cache_usage_mean=_mean(usage),
         kv_cache_usage_max=max(usage, default=None),
         running_mean=_mean(running),
@@ -81,12 +92,6 @@ def mean_of(before: Totals, after: Totals, name: str) -> float | None:
     """Of what a histogram took up in the window; None where that was nothing."""
     total, count = difference(before, after, f"{name}_sum"), difference(before, after, f"{name}_count")
     return total / count if total is not None and count is not None and count > 0 else None
-
-
-def _required(snapshot: Totals, name: str) -> float:
-    if name not in snapshot:
-        raise failed(f"vLLM's /metrics has no {name}: is it started with --disable-log-stats?")
-    return snapshot[name]
 
 
 def _mean(found: Sequence[float]) -> float | None:

@@ -4,11 +4,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from tuner.errors import UsageError
 from tuner.measure.buckets import Observed
+from tuner.measure.exposition import samples
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,9 +25,9 @@ class Summed:
         return min((sample.value for sample in self.samples if sample.name == f"{name}_created"), default=None)
 
     def histogram(self, name: str) -> Observed | None:
-        """None where it is absent, or lacks its last bucket."""
-        at_most = self.bounds.get(name, {})
-        return Observed(at_most=at_most, sum=self.values.get(f"{name}_sum", 0.0)) if math.inf in at_most else None
+        """None where it is absent, or lacks its last bucket or its sum."""
+        at_most, total = self.bounds.get(name, {}), self.values.get(f"{name}_sum")
+        return Observed(at_most=at_most, sum=total) if total is not None and math.inf in at_most else None
 
 
 def is_later(began_s: float | None, earlier_s: float | None) -> bool:
@@ -37,19 +37,16 @@ def is_later(began_s: float | None, earlier_s: float | None) -> bool:
 
 def summed(text: str, names: tuple[str, ...], url: str) -> Summed:
     """Of the lines that begin with one of the names. Raises UsageError, naming `url`, for what is no such page."""
-    samples: list[Sample] = []
     values: dict[str, float] = {}
     bounds: dict[str, dict[float, float]] = {}
-    lines = [line for line in text.splitlines() if line.startswith(names)]
     try:
-        for family in text_string_to_metric_families("\n".join([*lines, ""])):
-            for sample in family.samples:
-                samples.append(sample)
-                values[sample.name] = values.get(sample.name, 0.0) + sample.value
-                if "le" in sample.labels:
-                    buckets = bounds.setdefault(sample.name.removesuffix("_bucket"), {})
-                    bound = float(sample.labels["le"])
-                    buckets[bound] = buckets.get(bound, 0.0) + sample.value
-    except (ValueError, KeyError, IndexError) as error:
+        found = samples(text, names)
+        for sample in found:
+            values[sample.name] = values.get(sample.name, 0.0) + sample.value
+            if "le" in sample.labels:
+                buckets = bounds.setdefault(sample.name.removesuffix("_bucket"), {})
+                bound = float(sample.labels["le"])
+                buckets[bound] = buckets.get(bound, 0.0) + sample.value
+    except ValueError as error:
         raise UsageError(f"{url} is not a page of Prometheus metrics: {error}") from error
-    return Summed(samples=samples, values=values, bounds=bounds)
+    return Summed(samples=found, values=values, bounds=bounds)

@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 
-from prometheus_client.parser import text_string_to_metric_families
-
+from tuner.measure.exposition import samples
 from tuner.measure.server_page import CACHE_INFO, COUNTERS, RUNNING, kv_cache_tokens_of, totals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
-    """`hits` is the share of the prompt tokens so far that came from the prefix cache; None without any prompt."""
+    """`hits` is the share of the prompt tokens so far that came from the prefix cache; None without any prompt, or where the
+    server does not count them."""
 
     running: float | None
     kv_cache_tokens: int | None
@@ -20,20 +20,15 @@ class Told:
 def told(page: str) -> Told:
     """Raises ValueError for what is no page of metrics."""
     values = totals(page)
-    queries = values.get(COUNTERS["prefix_cache_queries"])
+    queries, hits = (values.get(COUNTERS[field]) for field in ("prefix_cache_queries", "prefix_cache_hits"))
     return Told(
         running=values.get(RUNNING),
         kv_cache_tokens=kv_cache_tokens_of(page),
         prefix_caching=_prefix_caching(page),
-        hits=values.get(COUNTERS["prefix_cache_hits"], 0.0) / queries if queries else None,
+        hits=hits / queries if queries and hits is not None else None,
     )
 
 
 def _prefix_caching(page: str) -> bool | None:
-    lines = [line for line in page.splitlines() if line.startswith(CACHE_INFO)]
-    for family in text_string_to_metric_families("\n".join(lines) + "\n"):
-        for sample in family.samples:
-            value = sample.labels.get("enable_prefix_caching")
-            if value in ("True", "False"):
-                return value == "True"
-    return None
+    told = (sample.labels.get("enable_prefix_caching") for sample in samples(page, (CACHE_INFO,)))
+    return next((value == "True" for value in told if value in ("True", "False")), None)

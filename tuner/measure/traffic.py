@@ -12,6 +12,7 @@ from statistics import fmean
 
 from tuner.errors import RunError, UsageError
 from tuner.measure.buckets import Observed, fitted, nearly_all_above
+from tuner.measure.page_faults import why_absent
 from tuner.measure.summed import summed
 from tuner.types import Histogram, SharedPrefix
 
@@ -86,9 +87,10 @@ def parse(text: str, time_s: float, url: str) -> Scrape:
     found = summed(text, _NAMES, url)
     values, prompts, generations = found.values, found.histogram(_PROMPTS), found.histogram(_GENERATIONS)
     missing = [name for name in (_FINISHED, f"{_PROMPTS}_sum", f"{_GENERATIONS}_sum") if name not in values]
-    if missing or prompts is None or generations is None:
-        what = f"no {missing[0]}" if missing else "a histogram without its last bucket"
-        raise UsageError(f"{url} has {what}: is this a vLLM server, started without --disable-log-stats?")
+    if missing:
+        raise UsageError(why_absent(text, url, missing[0]))
+    if prompts is None or generations is None:
+        raise UsageError(f"{url} has a histogram without its last bucket: is this a vLLM server?")
     return Scrape(
         time_s=time_s,
         finished=values[_FINISHED],

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 
+from tuner.bench.keys import key_for
 from tuner.decide.canary import Slice
 from tuner.errors import RunError, TunerError
 from tuner.measure.buckets import Observed
@@ -28,7 +29,7 @@ class Part:
 
 def served(url: str) -> Served:
     """One reading of a /metrics URL. Raises RunError, UsageError."""
-    return parse_served(page(url), time.monotonic(), url)
+    return parse_served(page(url, key_for(url, send=False)), time.monotonic(), url)
 
 
 def parts(url: str, others: Sequence[str], watch_s: float, count: int) -> Iterator[Part]:
@@ -36,11 +37,11 @@ def parts(url: str, others: Sequence[str], watch_s: float, count: int) -> Iterat
     read for long; of the others whatever can be read is taken."""
     with ThreadPoolExecutor(max_workers=len(others) + 1) as pool:
         began_s = time.monotonic()
-        first = before = _insisting(lambda: served(url))
+        first = before = _insisting(lambda: served(url), RunError)
         around = [*pool.map(_maybe, others)]
         for number in range(1, count + 1):
             time.sleep(max(0.0, began_s + watch_s * number / count - time.monotonic()))
-            now = _insisting(lambda: served(url))
+            now = _insisting(lambda: served(url), TunerError)
             if now.is_restarted(before):
                 raise RunError("it was started anew while it was watched: did it crash?")
             later = [*pool.map(_maybe, others)]
@@ -86,12 +87,13 @@ def _maybe(url: str) -> Served | None:
     return None
 
 
-def _insisting(read: Callable[[], Served]) -> Served:
+def _insisting(read: Callable[[], Served], passing: type[TunerError]) -> Served:
+    """Again where it raises `passing`, for a while."""
     end = time.monotonic() + AWAY_S
     while True:
         try:
             return read()
-        except RunError:
+        except passing:
             if time.monotonic() > end:
                 raise
             time.sleep(_AGAIN_S)

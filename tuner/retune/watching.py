@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from tuner.bench.keys import key_for
 from tuner.decide.drift import Window
 from tuner.errors import RunError, UsageError
 from tuner.measure.fleet import Fleet, Moment
@@ -71,7 +72,7 @@ def _first(fleet: Fleet, found: Sequence[Scrape | Exception], urls: Sequence[str
 
 def _read(url: str) -> Scrape | Exception:
     try:
-        return reading(url)
+        return reading(url, key_for(url, send=False))
     except (RunError, UsageError) as error:
         return error
 

@@ -16,7 +16,7 @@ from tuner.decide.rate_search import Answer, RateSearch
 from tuner.decide.slo import Slo, violations
 from tuner.errors import LaunchError
 from tuner.measure.server import requests_in_flight
-from tuner.types import Failed, FailureKind, Mark, Measured, RateFound, RateTried, Workload, present
+from tuner.types import Failed, FailureKind, Mark, Measured, RateFound, RateTried, Target, Workload, present
 from tuner.workload.typical import typical_seed
 
 #: How a load is measured, which fails where it comes to one of the overloads.
@@ -176,13 +176,13 @@ async def find_rate(
     return search.found() or await measure(replace(workload, request_rate=search.rate), ())
 
 
-async def drain(base_url: str | None, alive: Callable[[], bool], most_s: float) -> None:
-    """Wait until the server has done with what was too much for it, so that the next rate does not pay for this one. `base_url`
+async def drain(target: Target | None, alive: Callable[[], bool], most_s: float) -> None:
+    """Wait until the server has done with what was too much for it, so that the next rate does not pay for this one. `target`
     is None for one that does not tell."""
-    if base_url is None:
+    if target is None:
         await asyncio.sleep(_DRAIN_S)
         return
     for _ in range(int(most_s / _POLL_S)):
-        if not alive() or await requests_in_flight(base_url) == 0:
+        if not alive() or await requests_in_flight(target.base_url, target.api_key) == 0:
             return
         await asyncio.sleep(_POLL_S)

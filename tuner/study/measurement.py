@@ -90,7 +90,7 @@ async def measure(
             workers = await stack.enter_async_context(Workers(workers_for(workload)))
         phase("asking for the tokenizer")
         recipe = await learn(target, workload, salt=salt)
-        rule, has_metrics = deciding(workload, objectives, slos), await is_vllm(target.base_url)
+        rule, has_metrics = deciding(workload, objectives, slos), await is_vllm(target.base_url, target.api_key)
         bench = _Bench(target, recipe, slos, rule, watched, workers, phase, has_metrics, underway, outdo)
         if workload.find_rate:
             found = await find_rate(bench.measure, workload, slos, drained=bench.drained, phase=phase, speed=speed)
@@ -140,11 +140,11 @@ class _Bench:
         return await self._once(workload, overloads)
 
     async def drained(self) -> None:
-        base_url = self._target.base_url if self._has_metrics else None
-        await drain(base_url, self._watched.alive, self._recipe.workload.stall_s)
+        await drain(self._target if self._has_metrics else None, self._watched.alive, self._recipe.workload.stall_s)
 
     async def _once(self, workload: Workload, overloads: Sequence[Overload]) -> Measured:
-        server = ServerSampler(self._target.base_url, self._speed) if self._has_metrics else None
+        base_url, key = self._target.base_url, self._target.api_key
+        server = ServerSampler(base_url, self._speed, key) if self._has_metrics else None
         gpu, warming = GpuSampler(self._watched.gpus, self._watched.sessions), GpuSampler(self._watched.gpus)
         is_seen = bool(self._watched.sessions or self._watched.pids)
         cpu = CpuSampler(self._watched.sessions, self._watched.pids) if is_seen else None
@@ -192,7 +192,7 @@ class _Bench:
             gpu=used,
             server_cpu_cores=cpu.mean_cores() if cpu else None,
             startup_s=None,
-            kv_cache_tokens=await kv_cache_tokens(self._target.base_url) if server else None,
+            kv_cache_tokens=await kv_cache_tokens(base_url, key) if server else None,
             client=result.client,
             warmup_s=result.warmup_s,
             marks=marks(workload, result, load, told, used, self._rule, gpu.others_bytes()),
