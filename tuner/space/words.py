@@ -77,6 +77,13 @@ def is_secret_argument(name: str) -> bool:
     return any(_SECRET_ARGUMENT.fullmatch(part) for part in snake.split("."))
 
 
+def instead_of_secret(name: str) -> str | None:
+    """What to do in place of giving an argument that is a secret; None for one that is none."""
+    if name in SECRET_ARGUMENTS:
+        return f"set {SECRET_ARGUMENTS[name]} in the shell instead"
+    return "leave it out" if is_secret_argument(name) else None
+
+
 def not_a_variable(name: str, value: str) -> str | None:
     """Why a variable of the environment cannot be part of what is stored, exported and started."""
     if not _ENVIRONMENT_NAME.fullmatch(name):
