@@ -82,6 +82,8 @@ def test_a_power_limit_is_told_from_other_reasons(reasons: tuple[str, ...], capp
 def test_engines_that_share_a_gpu_are_processes_with_sequences_each() -> None:
     seen = evidence_of(measured(), {**SETTINGS, "engines_per_gpu": 3, "data_parallel_size": 2}, USERS)
     assert (seen.max_num_seqs, seen.processes) == (6 * 32, 2 + 6)
+    alone = evidence_of(measured(), {**SETTINGS, "data_parallel_size": 4, "data_parallel_external_lb": True}, USERS)
+    assert alone.max_num_seqs == 32
 
 
 def test_a_step_has_the_tokens_that_go_through_while_a_sequence_gets_one_unless_vllm_tells() -> None:

@@ -35,6 +35,9 @@ def test_what_is_no_vllm_or_has_a_file_of_arguments_tells_nothing(words: list[st
 def test_each_engine_behind_a_port_has_its_own_limit() -> None:
     found = of_words("::1", [*SERVE, "-dp", "4", "--max-num-seqs", "64"])
     assert (found.max_num_seqs, found.engines) == (64, 4)
+    assert of_words("::1", [*SERVE, "-dp", "4", "-dpn", "0"]).engines == 1, "each rank has a port of its own"
+    assert of_words("::1", [*SERVE, "-dp", "4", "-dpl", "2", "-dph"]).engines == 2
+    assert of_words("::1", [*SERVE, "-dp", "many"]).engines == 1
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import fmean
 
-from tuner.space.engines import ENGINES
+from tuner.space.engines import ENGINES, engines_behind
 from tuner.space.speculation import METHOD, config_of, tokens_of
 from tuner.types import POWER_CAP, Cores, GpuMetrics, LoadMetrics, Mark, Measured, Params, ServerMetrics, Workload
 
@@ -299,7 +299,7 @@ def _speculating(settings: Params, server: ServerMetrics, *, are_all: bool) -> f
 
 def _copies(settings: Params) -> float:
     """Engines behind one port, each with so many sequences."""
-    return (_number(settings, "data_parallel_size") or 1.0) * (_number(settings, ENGINES) or 1.0)
+    return engines_behind(settings) * (_number(settings, ENGINES) or 1.0)
 
 
 def _truth(told: bool) -> float:

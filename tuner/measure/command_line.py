@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import psutil
 
 from tuner.measure.listening import sockets
+from tuner.space.engines import engines_behind
 from tuner.space.redaction import redacted
 from tuner.space.vllm_flags import given, parts, value_of
 from tuner.space.words import is_argument, is_secret_argument
@@ -51,18 +52,14 @@ def of_words(address: str, words: Sequence[str]) -> Listening:
     if not is_all(words):
         return Listening(address=address, is_told=False)
     settings = settings_of(words)
+    limit = settings.get("max_num_seqs")
     return Listening(
         address=address,
         is_told=True,
-        max_num_seqs=_count(settings, "max_num_seqs"),
-        engines=_count(settings, "data_parallel_size") or 1,
+        max_num_seqs=limit if isinstance(limit, int) and not isinstance(limit, bool) else None,
+        engines=engines_behind(settings),
         is_eager=settings.get("enforce_eager", False) is not False,
     )
-
-
-def _count(settings: Params, name: str) -> int | None:
-    value = settings.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def settings_of(argv: Sequence[str]) -> Params:
@@ -76,6 +73,8 @@ def settings_of(argv: Sequence[str]) -> Params:
         for name, value in parts(*value_of(one.name, values)) if one.name is not None else ():
             if is_argument(name) and not _is_hidden(name) and isinstance(value, bool | int | float | str):
                 found[name] = redacted(value) if isinstance(value, str) else value
+    if "data_parallel_rank" in found:  # to vLLM this says as much
+        found["data_parallel_external_lb"] = True
     return found
 
 
