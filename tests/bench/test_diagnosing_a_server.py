@@ -115,7 +115,10 @@ def test_traffic_that_stops_and_several_models_are_to_be_known() -> None:
             "vllm serve m --api-key secret --hf-token secret --gpu-memory-utilization 0.5",
             {"gpu_memory_utilization": 0.5},
         ),
-        ("vllm serve m -O3 --compilation_config.cudagraph_mode FULL", {"compilation_config.cudagraph_mode": "FULL"}),
+        (
+            "vllm serve m -O3 --compilation_config.cudagraph_mode FULL",
+            {"optimization_level": 3, "compilation_config.cudagraph_mode": "FULL"},
+        ),
         ("nginx --workers 3", {}),
         ("", {}),
     ],

@@ -65,6 +65,7 @@ BROKEN_FILES = {
     "model: org/m\ntensor-parallel-size: two\n": "a.yaml:2: tensor-parallel-size: expected a whole number",
     "model: org/m\napi-key: secret\n": "a.yaml:2: api-key: it would be copied beside the logs: a server that is",
     "model: org/m\napi_key: secret\n": "a.yaml:2: api_key: it would be copied beside the logs",
+    "model: org/m\nkv-transfer-config: {a: {password: secret}}\n": "a.yaml:2: kv_transfer_config.a.password: it would be",
     "model: org/m\nhf-token: secret\n": "a.yaml:2: hf-token: it would be copied beside the logs: set HF_TOKEN",
 }
 

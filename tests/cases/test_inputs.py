@@ -82,6 +82,11 @@ def _refused(folder: Path, text: str, how: str) -> str:
         (SPACE.replace("OMP_NUM_THREADS", "AWS_SECRET_ACCESS_KEY"), "space", "3: environment.AWS_SECRET_ACCESS_KEY: "),
         (SPACE.replace("enforce_eager: true", "api_key: abc"), "space", "5: fixed.api_key: a secret would be stored"),
         (SPACE.replace("enforce_eager: true", "hf_token: abc"), "space", "5: fixed.hf_token: a secret would be stored"),
+        (
+            SPACE.replace("enforce_eager: true", "a.b.password: abc"),
+            "space",
+            "5: fixed.a.b.password: a secret would be",
+        ),
         (SPACE.replace("enforce_eager: true", "port: 99999"), "space", "5: fixed.port: tuner itself gives port"),
         (SPACE.replace("enforce_eager: true", 'revision: "a\\e[0m"'), "space", "5: fixed.revision: it holds control"),
         (SPACE.replace("max_num_seqs:", "api_key:"), "space", "7: parameters.api_key: "),

@@ -79,6 +79,15 @@ def test_secrets_are_not_taken_as_arguments(tmp_path: Path, optimize: tuple[str,
     done = tuner(*optimize, "--engine-arg", "hf_token=hf_abcdef", cwd=tmp_path)
     refused(done, USAGE, "a secret would be stored", "HF_TOKEN")
     assert "hf_abcdef" not in done.stderr
+    for given in (
+        "a.auth=hunter2",
+        'a={"password": "hunter2"}',
+        "allowed_origins=http://u:hunter2@x",
+        "api_key=[hunter2, {}]",
+    ):
+        done = tuner(*optimize, "--engine-arg", given, cwd=tmp_path)
+        refused(done, USAGE, f"--engine-arg {given.partition('=')[0]}: ")
+        assert "hunter2" not in done.stderr
 
 
 BROKEN_SPACES = {

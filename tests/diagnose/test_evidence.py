@@ -20,6 +20,7 @@ from tuner.types import (
     Params,
     SharedPrefix,
     Workload,
+    present,
 )
 
 USERS = Workload(
@@ -81,12 +82,26 @@ def test_a_power_limit_is_told_from_other_reasons(reasons: tuple[str, ...], capp
 def test_engines_that_share_a_gpu_are_processes_with_sequences_each() -> None:
     seen = evidence_of(measured(), {**SETTINGS, "engines_per_gpu": 3, "data_parallel_size": 2}, USERS)
     assert (seen.max_num_seqs, seen.processes) == (6 * 32, 2 + 6)
+    alone = evidence_of(measured(), {**SETTINGS, "data_parallel_size": 4, "data_parallel_external_lb": True}, USERS)
+    assert alone.max_num_seqs == 32
 
 
 def test_a_step_has_the_tokens_that_go_through_while_a_sequence_gets_one_unless_vllm_tells() -> None:
     assert evidence_of(measured(output_throughput=1000.0), SETTINGS).step_tokens_mean == pytest.approx(2000 * 0.01)
     drafting: Params = {**SETTINGS, "speculative_config.method": "ngram"}
     assert evidence_of(measured(), drafting).step_tokens_mean is None, "a sequence gets several tokens in a step"
+
+
+def test_who_drafts_is_known_by_settings_that_are_all_or_by_drafts() -> None:
+    some: Params = {"max_num_seqs": 32}
+    assert evidence_of(measured(), some).speculating == 0.0
+    assert evidence_of(measured(), some, are_all=False).speculating is None, "its command line was not read"
+    assert evidence_of(measured(), {**some, "speculative_config.method": "none"}, are_all=False).speculating == 0.0
+    text: Params = {"speculative_config": '{"method": "ngram", "num_speculative_tokens": 5}'}
+    found = evidence_of(measured(), text, are_all=False)
+    assert (found.speculating, found.draft_tokens) == (1.0, 5.0)
+    drafts = replace(measured(), server=replace(present(measured().server), acceptance_rate=0.05))
+    assert evidence_of(drafts, {}, are_all=False).speculating == 1.0
 
 
 def test_users_who_pause_and_an_open_loop_are_not_as_many_requests() -> None:

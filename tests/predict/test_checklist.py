@@ -97,6 +97,7 @@ def test_without_a_server_its_lines_are_not_known_and_say_why() -> None:
         (seen(running_max=1.0), Level.WARNING, "no more than 1 of 4 requests"),
         (seen(running_max=None), Level.UNKNOWN, "no vLLM /metrics"),
         (seen(max_num_seqs=4), Level.WARNING, "of 8 users 4 run at once"),
+        (seen(max_num_seqs=1, engines=4), Level.WARNING, "of 8 users 4 run at once"),
         (seen(max_num_seqs=None, has_process=False), Level.OK, "4 of 4 requests that were sent at once ran together"),
         ({}, Level.OK, "up to 256 requests at once (predicted"),
     ],

@@ -174,7 +174,10 @@ def test_what_is_the_servers_and_what_the_loads(
 
 
 def test_no_secret_of_the_sweep_is_in_the_surface(tmp_path: Path) -> None:
-    name, serve = "SERVE--api-key=sk-1-BENCH--header=Authorization=sk-2", {"api-key": "sk-1", "max_num_seqs": 4}
+    name, serve = (
+        "SERVE--api-key=sk-1-BENCH--header=Authorization=sk-2",
+        {"api-key": "sk-1", "a.auth": "sk-3", "max_num_seqs": 4},
+    )
     sweep_of(tmp_path, (name, serve, {"header": "Authorization=sk-2"}))
     failure = {
         "error_type": "CalledProcessError",

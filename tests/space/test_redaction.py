@@ -2,7 +2,7 @@
 
 import pytest
 
-from tuner.space.redaction import redacted, shown_url
+from tuner.space.redaction import redacted, redacted_command, shown_url
 
 SECRET = "hf_AbCdEfGhIjKlMnOpQrStUvWxYz"  # has the form, is none
 
@@ -58,3 +58,17 @@ def test_what_is_no_secret_stays(line: str) -> None:
 )
 def test_an_address_is_repeated_without_what_opens_it(url: str, shown: str) -> None:
     assert shown_url(url) == shown
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (["VLLM_API_KEY=x", "A=1", "vllm", "serve", "m m"], "VLLM_API_KEY=*** A=1 vllm serve 'm m'"),
+        (["--api-key", "a", "b", "--seed", "1"], "--api-key *** *** --seed 1"),
+        (["--api-key=a", "--ssl-keyfile", "k"], "--api-key=*** --ssl-keyfile k"),
+        (["--c", '{"auth": "a b", "n": {"token":7}}'], """--c '{"auth": ***, "n": {"token":***}}'"""),
+        (["--max-num-batched-tokens", "8", "http://u:p@x"], "--max-num-batched-tokens 8 'http://u:***@x'"),
+    ],
+)
+def test_a_command_is_shown_without_what_its_names_tell_to_be_secret(words: list[str], shown: str) -> None:
+    assert redacted_command(words) == shown

@@ -143,6 +143,14 @@ def test_bad_input_is_one_sentence_before_anything_is_launched(tmp_path: Path, g
     assert "trial 0" not in done.stderr
 
 
+def test_no_secret_of_hand_settings_is_shown_or_stored(tmp_path: Path) -> None:
+    done = study(tmp_path, "--baseline", "HF_TOKEN=hunter2hunter2 vllm serve --max-num-seqs 16", trials=1)
+    assert done.returncode == 0, done.stderr
+    assert "HF_TOKEN=*** vllm serve --max-num-seqs 16" in " ".join(done.stderr.split())
+    assert "hunter2" not in done.stderr + done.stdout
+    assert b"hunter2" not in (tmp_path / "tuner.db").read_bytes()
+
+
 def test_the_price_is_told_though_the_cost_is_no_objective(tmp_path: Path) -> None:
     done = study(tmp_path, "--baseline", "--max-num-seqs 512", "--price", "2")
     assert "Cost of 1M output tokens" in done.stdout

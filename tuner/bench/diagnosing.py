@@ -19,7 +19,7 @@ from tuner.diagnose.diagnosing import diagnose
 from tuner.diagnose.diagnosis import Diagnosis
 from tuner.diagnose.evidence import evidence_of
 from tuner.errors import LaunchError, RunError, UsageError
-from tuner.measure.command_line import settings_of
+from tuner.measure.command_line import is_all, settings_of
 from tuner.measure.cpu import CpuSampler
 from tuner.measure.gpu import GpuSampler, detect
 from tuner.measure.own_traffic import check_page, models_of, own_load, remarks
@@ -60,8 +60,9 @@ def diagnose_traffic(
         measured, more = interrupts.run(_watched(ServerSampler(base_url, key=key), window_s, sampled, pids, text))
     except LaunchError as error:
         raise RunError(error.failed.message) from error
-    known = {**cache_settings(text), **_started_with(pids), **settings}
-    return seen_of(base_url, models_of(text), measured, known, None, detected, [*more, *_unseen(base_url, pids)])
+    said, are_all = _started_with(pids)
+    known, told = {**cache_settings(text), **said, **settings}, [*more, *_unseen(base_url, pids)]
+    return seen_of(base_url, models_of(text), measured, known, None, detected, told, are_all=are_all)
 
 
 def diagnose_load(url: str, conditions: Conditions, settings: Params, salt: int, tell: Tell) -> Seen:
@@ -73,8 +74,9 @@ def diagnose_load(url: str, conditions: Conditions, settings: Params, salt: int,
         measured = interrupts.run(side.measure(salt, tell))
     except LaunchError as error:
         raise RunError(f"{error.failed.kind.value}: {error.failed.message}") from error
-    known = {**cache_settings(text), **_started_with(pids), **settings}
-    return seen_of(side.name, [side.model], measured, known, conditions.workload, detect(), _unseen(side.name, pids))
+    said, are_all = _started_with(pids)
+    known, told = {**cache_settings(text), **said, **settings}, _unseen(side.name, pids)
+    return seen_of(side.name, [side.model], measured, known, conditions.workload, detect(), told, are_all=are_all)
 
 
 def readable(address: str, key: str | None) -> str:
@@ -115,10 +117,13 @@ def seen_of(
     workload: Workload | None,
     detected: Sequence[DetectedGpu],
     told: Sequence[str],
+    *,
+    are_all: bool = True,
 ) -> Seen:
-    """With the diagnosis of a measurement that was made with these settings, as far as they are known."""
+    """With the diagnosis of a measurement that was made with these settings, as far as they are known; with `are_all` the
+    others are as vLLM has them."""
     card = _card(measured, detected)
-    found = diagnose(evidence_of(measured, settings, workload), settings, card=card)
+    found = diagnose(evidence_of(measured, settings, workload, are_all=are_all), settings, card=card)
     return Seen(
         base_url=base_url,
         models=tuple(models),
@@ -139,16 +144,16 @@ def _card(measured: Measured, detected: Sequence[DetectedGpu]) -> Mapping[str, f
         return None
 
 
-def _started_with(pids: Sequence[int]) -> Params:
-    """The settings on the command line of the first of them that has any."""
+def _started_with(pids: Sequence[int]) -> tuple[Params, bool]:
+    """The settings on the command line of the first of them that is a vLLM server's, and whether it says all of them."""
     for pid in pids:
         try:
-            found = settings_of(psutil.Process(pid).cmdline())
+            words = psutil.Process(pid).cmdline()
         except psutil.Error:
             continue
-        if found:
-            return found
-    return {}
+        if (said := settings_of(words)) or is_all(words):
+            return said, is_all(words)
+    return {}, False
 
 
 def _unseen(base_url: str, pids: Sequence[int]) -> list[str]:

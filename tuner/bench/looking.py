@@ -49,6 +49,7 @@ async def look(
         max_model_len=await listed_length(target),
         has_process=process is not None and process.is_told,
         max_num_seqs=process.max_num_seqs if process else None,
+        engines=process.engines if process else 1,
         is_eager=process.is_eager if process and process.is_told else None,
         address=process.address if process else None,
         needs_key=await asks_for_key(target.base_url),

@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from tuner.errors import UsageError
 from tuner.record.store import Store
 from tuner.space.search_space import SearchSpace
-from tuner.space.words import SECRET_ARGUMENTS
+from tuner.space.vllm_flags import parts, underscored
+from tuner.space.words import is_secret_argument
 from tuner.space.yaml_file import key_line, read_yaml
 from tuner.study.checks import check
 from tuner.study.options import Options
@@ -62,10 +63,12 @@ def _file(path: Path, options: Options, model: str | None, detected: Sequence[De
         raise UsageError(f"{path}: vLLM takes a file for --config only if its name ends with .yaml or .yml")
     config = read_yaml(path, _Config)
     _check_is_for_vllm(path, config)
-    for key in config.model_extra or {}:
-        if (secret := key.replace("-", "_")) in SECRET_ARGUMENTS:
-            instead = "a server that is launched to be measured needs none" if secret == "api_key" else "set HF_TOKEN"
-            raise UsageError(f"{path}:{key_line(path, key)}: {key}: it would be copied beside the logs: {instead}")
+    for key, value in (config.model_extra or {}).items():
+        if secret := next((name for name, _ in parts(underscored(key), value) if is_secret_argument(name)), None):
+            named = key if "." not in secret else secret
+            raise UsageError(
+                f"{path}:{key_line(path, key)}: {named}: it would be copied beside the logs: {_instead(secret)}"
+            )
     model = config.model or model
     if not model:
         raise UsageError(f"{path} names no model: add `model: ...` to it, or give --model")
@@ -84,6 +87,12 @@ def _file(path: Path, options: Options, model: str | None, detected: Sequence[De
         environment=space.environment,
         served=name[0] if isinstance(name, list) and name else str(name) if name else None,
     )
+
+
+def _instead(secret: str) -> str:
+    if secret == "hf_token":
+        return "set HF_TOKEN"
+    return "a server that is launched to be measured needs none" if secret == "api_key" else "leave it out"
 
 
 #: Keys of files that are something else, and what they are.

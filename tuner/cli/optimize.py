@@ -91,6 +91,7 @@ def _print_settings(options: Options, setup: Setup) -> None:
         vllm_python=str(setup.launcher.python),
         max_model_len=int(longest) if longest is not None else None,
         cache_dir=setup.caches.folder,
+        baseline=tuple(hand.said for hand in setup.baselines),
     )
     sentence = unreal_sentence(setup.fingerprint)
     if sentence is not None:

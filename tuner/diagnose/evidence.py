@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import fmean
 
-from tuner.space.engines import ENGINES
+from tuner.space.engines import ENGINES, engines_behind
+from tuner.space.speculation import METHOD, config_of, tokens_of
 from tuner.types import POWER_CAP, Cores, GpuMetrics, LoadMetrics, Mark, Measured, Params, ServerMetrics, Workload
 
 
@@ -212,15 +213,17 @@ class Evidence:
         )
 
 
-def evidence_of(measured: Measured, settings: Params, workload: Workload | None = None) -> Evidence:
-    """`settings` are those that the server resolved, as far as they are known; without the workload it is not known what was
-    asked of the server. Where vLLM does not tell a step's tokens, they are those that went through in the time of an output
-    token, for every running sequence gets one in a step."""
+def evidence_of(
+    measured: Measured, settings: Params, workload: Workload | None = None, *, are_all: bool = True
+) -> Evidence:
+    """`settings` are those that the server resolved, as far as they are known; with `are_all` what is none of them is as vLLM
+    has it. Without the workload it is not known what was asked of the server. Where vLLM does not tell a step's tokens, they
+    are those that went through in the time of an output token, for every running sequence gets one in a step."""
     load, client = measured.load, measured.client
     server, gpu = measured.server or ServerMetrics(), measured.gpu or GpuMetrics(gpus=())
     cores = measured.cores or Cores()
     closed = workload is not None and workload.users is not None and not workload.think_time_s
-    speculating = _truth(str(settings.get("speculative_config.method", "none")) != "none") if settings else None
+    speculating = _speculating(settings, server, are_all=are_all)
     tokens = server.step_tokens_mean
     if tokens is None and not speculating:
         tokens = _made(lambda rate, each_s: rate * each_s, load.total_token_throughput, _mean(load, "tpot_s"))
@@ -278,7 +281,7 @@ def evidence_of(measured: Measured, settings: Params, workload: Workload | None 
         full_graphs=_full_graphs(settings),
         prefix_caching=_number(settings, "enable_prefix_caching"),
         speculating=speculating,
-        draft_tokens=_number(settings, "speculative_config.num_speculative_tokens"),
+        draft_tokens=_made(float, tokens_of(config_of(settings))),
         processes=_processes(settings, servers),
         acceptance_rate=server.acceptance_rate,
         shared_prompt_share=_shared(workload) if workload else None,
@@ -304,9 +307,16 @@ def _number(settings: Params, name: str) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
+def _speculating(settings: Params, server: ServerMetrics, *, are_all: bool) -> float | None:
+    """Who drafts is seen to, whatever is known of its settings."""
+    if config_of(settings) or server.acceptance_rate is not None:
+        return 1.0
+    return 0.0 if settings and (are_all or METHOD in settings) else None
+
+
 def _copies(settings: Params) -> float:
     """Engines behind one port, each with so many sequences."""
-    return (_number(settings, "data_parallel_size") or 1.0) * (_number(settings, ENGINES) or 1.0)
+    return engines_behind(settings) * (_number(settings, ENGINES) or 1.0)
 
 
 def _truth(told: bool) -> float:

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import psutil
 
 from tuner.measure.listening import sockets
-from tuner.space.words import SECRET_ARGUMENTS, is_argument
-from tuner.space.yaml_file import parse_scalar
+from tuner.space.engines import engines_behind
+from tuner.space.redaction import redacted
+from tuner.space.vllm_flags import given, parts, value_of
+from tuner.space.words import is_argument, is_secret_argument
 from tuner.types import Params, Value
 
 _SERVES = ("serve", "vllm.entrypoints.openai.api_server")
-#: How the names of secrets end.
-_SECRET = ("_key", "_keys", "_token", "_password", "_secret")
 #: What belongs to the address, not to how it runs.
 _ADDRESS = frozenset({"model", "host", "port", "served_model_name", "uds", "root_path"})
 
@@ -24,11 +24,12 @@ _ADDRESS = frozenset({"model", "host", "port", "served_model_name", "uds", "root
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listening:
     """`address` is where it listens. `is_told` is whether its command line is that of `vllm serve` without a file of arguments:
-    then what is None, or False, was not given."""
+    then what is None, or False, was not given. Each of `engines` has `max_num_seqs` of its own."""
 
     address: str
     is_told: bool
     max_num_seqs: int | None = None
+    engines: int = 1
     is_eager: bool = False
 
 
@@ -48,7 +49,7 @@ def _words(pid: int | None) -> list[str]:
 
 def of_words(address: str, words: Sequence[str]) -> Listening:
     """What a command line says; `--max-num-seqs 4`, `--max_num_seqs=4` and the like."""
-    if "serve" not in words or any(word.partition("=")[0] == "--config" for word in words):
+    if not is_all(words):
         return Listening(address=address, is_told=False)
     settings = settings_of(words)
     limit = settings.get("max_num_seqs")
@@ -56,28 +57,32 @@ def of_words(address: str, words: Sequence[str]) -> Listening:
         address=address,
         is_told=True,
         max_num_seqs=limit if isinstance(limit, int) and not isinstance(limit, bool) else None,
+        engines=engines_behind(settings),
         is_eager=settings.get("enforce_eager", False) is not False,
     )
 
 
 def settings_of(argv: Sequence[str]) -> Params:
-    """By vLLM's names; `--no-enable-x` is `enable_x: False`, and a flag without a value is True. Nothing of another command."""
+    """By vLLM's names, a part of a nested config by its dotted name. Nothing of another command, and no secret."""
     begins = next((place for place, word in enumerate(argv) if word in _SERVES), None)
-    found: dict[str, Value] = {}
     words = list(argv[begins + 1 :]) if begins is not None else []
-    for place, word in enumerate(words):
-        if not word.startswith("--"):
-            continue
-        name, separator, text = word.removeprefix("--").partition("=")
-        following = words[place + 1] if place + 1 < len(words) and not words[place + 1].startswith("--") else None
-        key = name.replace("-", "_")
-        if following is None and not separator and key.startswith("no_"):
-            key, following = key.removeprefix("no_"), "false"
-        value = parse_scalar(text if separator else following or "true")
-        if is_argument(key) and not _is_hidden(key) and isinstance(value, bool | int | float | str):
-            found[key] = value
+    is_first = bool(words) and not words[0].startswith("-")
+    found: dict[str, Value] = {}
+    for one in given(words):
+        values = one.values if is_first else one.values[:1]  # the model may be any word between the flags
+        for name, value in parts(*value_of(one.name, values)) if one.name is not None else ():
+            if is_argument(name) and not _is_hidden(name) and isinstance(value, bool | int | float | str):
+                found[name] = redacted(value) if isinstance(value, str) else value
+    if "data_parallel_rank" in found:  # to vLLM this says as much
+        found["data_parallel_external_lb"] = True
     return found
 
 
-def _is_hidden(key: str) -> bool:
-    return key in _ADDRESS or key in SECRET_ARGUMENTS or key.endswith(_SECRET)
+def is_all(argv: Sequence[str]) -> bool:
+    """Whether a command line is that of a vLLM server, and no file of arguments says more: then what is not in it is vLLM's
+    default."""
+    return any(word in _SERVES for word in argv) and not any(word.partition("=")[0] == "--config" for word in argv)
+
+
+def _is_hidden(name: str) -> bool:
+    return name in _ADDRESS or is_secret_argument(name)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from tuner.replay.launches import usable
 from tuner.replay.metric_names import Named, named, translated
 from tuner.space.parameters import shown
-from tuner.space.words import SECRET_ARGUMENTS, TUNERS_OWN, is_argument
+from tuner.space.words import TUNERS_OWN, is_argument, is_secret_argument
 from tuner.types import Failed, FailureKind, Params, Value
 from tuner.types.settings import list_text
 
@@ -49,7 +49,7 @@ _LOAD_OPTIONS = frozenset(
 )
 _NAME = "_benchmark_name"
 #: What may hold a secret, and is taken from nowhere.
-_SECRET = frozenset({*SECRET_ARGUMENTS, "header", "extra_body"})
+_SECRET = frozenset({"header", "extra_body"})
 #: The command of a load that failed, which may hold one, too.
 _COMMAND = re.compile(r"Command .* (returned non-zero|died with|timed out)", re.DOTALL)
 
@@ -107,7 +107,7 @@ def settings(overrides: Mapping[str, object]) -> tuple[Params, list[str]]:
         name = argument_name(given)
         if name == _NAME:
             continue
-        if name in TUNERS_OWN or name in SECRET_ARGUMENTS:
+        if name in TUNERS_OWN or is_secret_argument(name):
             dropped.append(name)
         elif not is_argument(name):
             raise ValueError(f"{given!r} is no name of an argument of vLLM")
@@ -148,13 +148,17 @@ def _overrides(result: Mapping[str, object], folder: str) -> tuple[dict[str, obj
 
 def place_of(path: str) -> str:
     """Where a run stands, without the settings that its folder is named after where one of them is a secret."""
-    words = path.replace("-", "_")
-    return path.rpartition("/")[2] if any(f"{name}=" in words for name in _SECRET) else path
+    names = re.findall(r"([\w.]+)=", path.replace("-", "_"))
+    return path.rpartition("/")[2] if any(map(_is_secret, names)) else path
 
 
 def _load(given: Mapping[str, object]) -> dict[str, str]:
     named = {argument_name(str(name)): value for name, value in given.items() if name != _NAME}
-    return {name: _text(value) for name, value in named.items() if name not in _SECRET}
+    return {name: _text(value) for name, value in named.items() if not _is_secret(name)}
+
+
+def _is_secret(name: str) -> bool:
+    return name in _SECRET or is_secret_argument(name)
 
 
 def _is_of_a_load(name: str) -> bool:

@@ -4,7 +4,10 @@ Names alone tell most secrets (tuner.space.words.is_secret); in a text a value s
 """
 
 import re
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Sequence
+
+from tuner.space.words import is_secret, is_secret_argument
 
 HIDDEN = "***"
 #: NAME=value, 'name': 'value', --name value. Of names in small letters only those that vLLM and its libraries have.
@@ -21,6 +24,7 @@ _FORMS = re.compile(r"\bhf_[A-Za-z0-9]{16,}|\bsk-[A-Za-z0-9_-]{16,}|(?<=[Bb]eare
 _IN_URL = re.compile(r"(?<=://)([^\s/:@]*):([^\s/@]+)@")
 #: A shorter one would hide half of the text.
 _LEAST = 6
+_PAIR = re.compile(r"""(?P<said>["'](?P<name>[^"']+)["']\s*:\s*)(?:"(?:\\.|[^"\\])*"|'[^']*'|[^\s"',{}\[\]]+)""")
 _NO_SECRET = frozenset({"None", "null", "True", "False", HIDDEN})
 
 
@@ -35,6 +39,27 @@ def redacted(text: str, secrets: Iterable[str] = ()) -> str:
 
 def _hide(found: "re.Match[str]") -> str:
     return found[0] if found["value"] in _NO_SECRET else f"{found['name']}{HIDDEN}"
+
+
+def redacted_command(words: Sequence[str]) -> str:
+    """The words of a shell's command; variables, flags and keys of a nested config that are named like a secret are known by
+    their names, however short their values are."""
+    shown, is_hidden = list[str](), False
+    for word in words:
+        name, equals, _ = word.partition("=")
+        if re.fullmatch(r"[A-Za-z_]\w*", name) and equals and is_secret(name):
+            shown.append(f"{name}={HIDDEN}")
+        elif word.startswith("--"):
+            is_hidden = is_secret_argument(name.removeprefix("--"))
+            shown.append(f"{name}={HIDDEN}" if is_hidden and equals else _redacted_word(word))
+        else:
+            shown.append(HIDDEN if is_hidden else _redacted_word(word))
+    return " ".join(shown)
+
+
+def _redacted_word(word: str) -> str:
+    pairs = _PAIR.sub(lambda pair: f"{pair['said']}{HIDDEN}" if is_secret_argument(pair["name"]) else pair[0], word)
+    return shlex.quote(redacted(pairs))
 
 
 def shown_url(url: str) -> str:

@@ -21,8 +21,8 @@ from tuner.space.searched_speculation import problems
 from tuner.space.speculation import broken, is_of_speculation, unsaid
 from tuner.space.words import (
     ARGUMENT,
-    SECRET_ARGUMENTS,
     TUNERS_OWN,
+    instead_of_secret,
     not_a_name,
     not_a_variable,
     not_printable,
@@ -302,11 +302,8 @@ class SearchSpace(BaseModel):
                 yield ("environment", name), why
         for part, names in (("fixed", self.fixed), ("parameters", self.parameters)):
             for name in names:
-                if name in SECRET_ARGUMENTS:
-                    why = (
-                        f"a secret would be stored with every trial: set {SECRET_ARGUMENTS[name]} in the shell instead"
-                    )
-                    yield (part, name), why
+                if instead := instead_of_secret(name):
+                    yield (part, name), f"a secret would be stored with every trial: {instead}"
                 elif name == ENGINES and (why := self._no_engines(part)):
                     yield (part, name), why
                 elif name in TUNERS_OWN:

@@ -16,6 +16,12 @@ SECRET_ARGUMENTS = {"hf_token": "HF_TOKEN", "api_key": "VLLM_API_KEY when you de
 TUNERS_OWN = frozenset({"model", "host", "port", "served_model_name"})
 #: TOKENIZERS_PARALLELISM and its like are no secrets.
 _SECRET = re.compile(r"TOKEN(?!IZ)|KEY|SECRET|PASSWORD", re.IGNORECASE)
+#: How an argument ends, or a key of a nested config, that is a secret; max_num_batched_tokens, eos_token and
+#: allow_credentials are none.
+_SECRET_ARGUMENT = re.compile(
+    r"(?:.*_)?(?:(?:api|access|secret|private)?keys?|(?<!(?:per|eos|bos|pad|unk|sep|cls)_)token|auth|authorization|bearer"
+    r"|secrets?|(?<!allow_)credentials?|passwords?|passwd|passphrase|pwd)"
+)
 
 
 def not_a_name(name: str) -> str | None:
@@ -63,6 +69,19 @@ def whole_of(name: str, names: Iterable[str]) -> str | None:
 def is_secret(variable: str) -> bool:
     """Whether the value of an environment variable must be neither stored nor exported, by its name."""
     return _SECRET.search(variable) is not None
+
+
+def is_secret_argument(name: str) -> bool:
+    """Whether the value of one of vLLM's arguments, or of a part of a nested config by its dotted name, is a secret."""
+    snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower().replace("-", "_")
+    return any(_SECRET_ARGUMENT.fullmatch(part) for part in snake.split("."))
+
+
+def instead_of_secret(name: str) -> str | None:
+    """What to do in place of giving an argument that is a secret; None for one that is none."""
+    if name in SECRET_ARGUMENTS:
+        return f"set {SECRET_ARGUMENTS[name]} in the shell instead"
+    return "leave it out" if is_secret_argument(name) else None
 
 
 def not_a_variable(name: str, value: str) -> str | None:

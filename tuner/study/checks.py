@@ -16,8 +16,9 @@ from tuner.load.limits import machine_limits, too_much
 from tuner.load.questions import read_questions
 from tuner.load.workers import workers_for
 from tuner.space.files import shipped_spaces
+from tuner.space.redaction import redacted
 from tuner.space.search_space import ALL, PARALLEL
-from tuner.space.words import SECRET_ARGUMENTS, TUNERS_OWN, is_argument, not_a_name, not_a_value, not_printable
+from tuner.space.words import TUNERS_OWN, instead_of_secret, is_argument, not_a_name, not_a_value, not_printable
 from tuner.space.yaml_file import parse_scalar
 from tuner.study.hand_settings import HandSettings, hand_settings
 from tuner.study.options import ENGINES, EXECUTORS, SAMPLERS, STARTS, STOPS, Options
@@ -198,18 +199,16 @@ def engine_arguments(options: Options) -> dict[str, Value]:
     found: dict[str, Value] = {}
     for text in options.engine_arg:
         name, separator, value = text.partition("=")
+        if separator and (instead := instead_of_secret(name) or ("leave it out" if redacted(value) != value else None)):
+            raise UsageError(f"--engine-arg {name}: a secret would be stored with the trial: {instead}")
         read = parse_scalar(value)
         if separator and (why := not_a_value(read)):
-            raise UsageError(f"--engine-arg {text!r}: {why.replace('NAME', name).replace(': ...', '=...')}")
+            raise UsageError(f"--engine-arg {name}: {why.replace('NAME', name).replace(': ...', '=...')}")
         if isinstance(read, list) and read and all(isinstance(one, bool | int | float | str) for one in read):
             read = list_text(read)
         if not (separator and is_argument(name) and isinstance(read, bool | int | float | str)):
             raise UsageError(
                 f"--engine-arg {text!r}: expected NAME=VALUE in vLLM's own names, for example load_format=dummy"
-            )
-        if name in SECRET_ARGUMENTS:
-            raise UsageError(
-                f"--engine-arg {name}: a secret would be stored with the trial: set {SECRET_ARGUMENTS[name]} instead"
             )
         if name in TUNERS_OWN:
             raise UsageError(f"--engine-arg {name}: tuner itself gives {name} to each server: leave it out")

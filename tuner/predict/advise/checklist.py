@@ -56,9 +56,9 @@ class StudyFound:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeenServer:
     """What was read of a server that runs; None is what it does not tell. `sent` requests were sent at once, and `running_max`
-    were seen to run together. `max_num_seqs`, `is_eager` and `address` (where it listens) are from its process on this machine;
-    with `has_process` what its command line does not name is at its default. `streaming` and `stopping` are of the two
-    conversations. `hits` is the share of prompt tokens that came from the prefix cache so far."""
+    were seen to run together. `max_num_seqs`, which each of `engines` has, `is_eager` and `address` (where it listens) are from
+    its process on this machine; with `has_process` what its command line does not name is at its default. `streaming` and
+    `stopping` are of the two conversations. `hits` is the share of prompt tokens that came from the prefix cache so far."""
 
     model: str
     is_here: bool
@@ -72,11 +72,17 @@ class SeenServer:
     hits: float | None = None
     has_process: bool = False
     max_num_seqs: int | None = None
+    engines: int = 1
     is_eager: bool | None = None
     address: str | None = None
     needs_key: bool | None = None
     streaming: tuple[Level, str, str] = (Level.UNKNOWN, "not tried", "")
     stopping: tuple[Level, str, str] = (Level.UNKNOWN, "not tried", "")
+
+    @property
+    def most_at_once(self) -> int | None:
+        """Requests that its engines run together at the most."""
+        return None if self.max_num_seqs is None else self.max_num_seqs * self.engines
 
 
 @dataclass(frozen=True, kw_only=True)

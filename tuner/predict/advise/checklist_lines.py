@@ -39,9 +39,9 @@ def batching(facts: Facts) -> Line:
             f"no more than {together}",
             "look at --max-num-seqs; answers that end at once are not seen together either",
         )
-    if seen.max_num_seqs is None:
+    if seen.most_at_once is None:
         return ok(name, together)
-    return _limited(facts, seen.max_num_seqs, f"{together}, by its command line")
+    return _limited(facts, seen.most_at_once, f"{together}, by its command line")
 
 
 def _limited(facts: Facts, limit: int, how: str) -> Line:
@@ -185,9 +185,9 @@ def cache(facts: Facts) -> Line:
 
 
 def _limit(facts: Facts) -> int | None:
-    """max_num_seqs: of the server's command line, or vLLM's default where that is what runs, or would."""
+    """max_num_seqs of all engines: of the server's command line, or vLLM's default where that is what runs, or would."""
     if facts.seen is not None and (facts.seen.max_num_seqs is not None or not facts.seen.has_process):
-        return facts.seen.max_num_seqs
+        return facts.seen.most_at_once
     settings = settings_of(facts)
     return settings.max_num_seqs * settings.copies if settings else None
 
