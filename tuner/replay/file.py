@@ -158,6 +158,11 @@ def check_named(file: SurfaceFile, objectives: Sequence[Objective], slos: Sequen
             raise UsageError(f"{file.path}:{recording.line}: metrics: {metric} is missing, which {who} needs")
 
 
+def header_of(values: Mapping[str, object], where: str) -> Header:
+    """Raises UsageError "where: ..." for values that no header can have."""
+    return _valid(Header, values, where)
+
+
 class _FirstLine(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
