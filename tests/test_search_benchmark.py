@@ -27,6 +27,7 @@ rules:
 """
 STRATEGIES = ("ours", "tpe", "gp", "random", "ours-prior")
 Asked = tuple[str, ...]
+Lines = Sequence[tuple[dict[str, Any], float, dict[str, Any]]]
 LISTS = {
     *("launches", "failed_launches", "failures_of_one_cause", "optimism", "reported_gain", "recommended_over_defaults"),
     *("stopped_near_best", "kept_defaults", "prior_dropped", "proposal_s"),
@@ -206,7 +207,7 @@ def test_of_what_is_not_said_or_is_too_much_nothing_is_predicted(
     assert f"nothing is predicted: {why}" in done.stderr
 
 
-def recorded(folder: Path, lines: Sequence[tuple[dict[str, Any], float, dict[str, Any]]], **header: Any) -> Asked:
+def recorded(folder: Path, lines: Lines, **header: Any) -> Asked:
     """Params, throughput, which is the mean TTFT in seconds as well, and what else the line says; the first are the
     defaults."""
     written = [
@@ -249,7 +250,7 @@ def test_what_was_stopped_early_has_no_truth(tmp_path: Path) -> None:
 def test_between_points_the_best_is_one_that_can_be_launched_and_every_point_is(tmp_path: Path) -> None:
     """The best two break the space's rule and its range. The 5 settings that are left are all launched by every strategy."""
     values = {8: 100.0, 32: 120.0, 48: 300.0, 72: 400.0}
-    lines = [({"max_num_seqs": count}, value, {}) for count, value in values.items()]
+    lines: Lines = [({"max_num_seqs": count}, value, {}) for count, value in values.items()]
     found = told(tmp_path, recorded(tmp_path, lines, answer="interpolate"), "--strategies", "tpe,random")
     assert found["best"] == 120.0
     for one in found["strategies"].values():
@@ -257,7 +258,11 @@ def test_between_points_the_best_is_one_that_can_be_launched_and_every_point_is(
 
 
 def test_defaults_that_the_space_does_not_allow_can_be_the_best_between_points(tmp_path: Path) -> None:
-    lines = [({"max_num_seqs": 72}, 100.0, {}), ({"max_num_seqs": 8}, 90.0, {}), ({"max_num_seqs": 48}, 300.0, {})]
+    lines: Lines = [
+        ({"max_num_seqs": 72}, 100.0, {}),
+        ({"max_num_seqs": 8}, 90.0, {}),
+        ({"max_num_seqs": 48}, 300.0, {}),
+    ]
     found = told(tmp_path, recorded(tmp_path, lines, answer="interpolate"), "--strategies", "random", "--trials", "2")
     assert (found["best"], found["defaults_ratio"]) == (100.0, 1.0)
 
