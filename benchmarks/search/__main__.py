@@ -18,18 +18,20 @@ import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import document
 from catalogue import ENTRIES, Entry
-from expected import server_of
+from expected import check_said, server_of
 from figures import about, figures
 from pool import open_pool
 from running import Asked, run
 from strategies import PARTS, check
 from tables import show
 
+from tuner.cli.console import check_writable, write_file
 from tuner.errors import TunerError, UsageError
 
 _MAIN = ("ours", "tpe", "gp", "random")
@@ -41,6 +43,7 @@ def main() -> None:
     strategies = tuple(arguments.strategies.split(",")) if arguments.strategies else _MAIN
     try:
         check(strategies)
+        _check_outputs(arguments)
         entries = _entries(arguments)
         if arguments.surface is None and arguments.strategies is None:
             strategies = (*_MAIN, *_ABLATIONS)
@@ -50,12 +53,12 @@ def main() -> None:
         for place, entry in enumerate(entries):
             results.append(known[place] or _run(entry, seeds[place], arguments))
             _keep([*results, *filter(None, known[place + 1 :])], arguments)
+        show(results, strategies)
+        if arguments.docs:
+            document.write(arguments.docs, results, strategies)
     except TunerError as error:
         sys.stderr.write(f"search: {error}\n")
         sys.exit(2 if isinstance(error, UsageError) else 1)
-    show(results, strategies)
-    if arguments.docs:
-        document.write(arguments.docs, results, strategies)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -65,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--space", metavar="FILE", help="the search space, a file or a shipped one's name")
     parser.add_argument("--objective", default="throughput")
     parser.add_argument("--slo", action="append", default=[], metavar="NAME=LIMIT")
+    parser.add_argument("--price", type=float, help="of one GPU for an hour, for --objective cost")
     parser.add_argument("--model", type=Path, metavar="FOLDER", help="with the config.json of the model")
     parser.add_argument("--workload", metavar="NAME|FILE", help="under which it was recorded")
     parser.add_argument("--strategies", help="with commas; default: ours,tpe,gp,random")
@@ -80,9 +84,19 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _check_outputs(arguments: argparse.Namespace) -> None:
+    """Before minutes are spent on what would be written there. Raises UsageError."""
+    if arguments.json:
+        check_writable("--json", arguments.json)
+    if arguments.docs:
+        document.check(arguments.docs)
+
+
 def _entries(arguments: argparse.Namespace) -> Sequence[Entry]:
     if min(arguments.trials, arguments.seeds, arguments.jobs) < 1:
         raise UsageError("--trials, --seeds and --jobs are at least 1")
+    if arguments.price is not None and not (isfinite(arguments.price) and arguments.price > 0):
+        raise UsageError(f"--price is {arguments.price:g} and must be a number above 0")
     if arguments.surface is None:
         known = {entry.name: entry for entry in ENTRIES}
         if unknown := [name for name in arguments.names if name not in known]:
@@ -97,6 +111,7 @@ def _entries(arguments: argparse.Namespace) -> Sequence[Entry]:
         space=arguments.space,
         objective=arguments.objective,
         slos=tuple(arguments.slo),
+        price_per_hour=arguments.price,
         model=arguments.model,
         workload=arguments.workload,
     )
@@ -143,11 +158,14 @@ def _says(found: Mapping[str, Any], entry: Entry, strategies: Mapping[str, int],
 def _keep(results: Sequence[Mapping[str, Any]], arguments: argparse.Namespace) -> None:
     if arguments.json:
         found = results[0] if arguments.surface is not None else {"surfaces": results}
-        arguments.json.write_text(json.dumps(found, indent=1) + "\n")
+        write_file("--json", arguments.json, json.dumps(found, indent=1) + "\n")
 
 
 def _run(entry: Entry, strategies: Mapping[str, int], arguments: argparse.Namespace) -> dict[str, Any]:
-    pool = open_pool(entry.surface, entry.space, entry.objective, entry.slos, entry.interpolates)
+    pool = open_pool(
+        entry.surface, entry.space, entry.objective, entry.slos, entry.interpolates, price_per_hour=entry.price_per_hour
+    )
+    check_said(pool.header, entry.surface, entry.model, entry.workload)
     try:
         server, why = server_of(pool, entry.surface, entry.model, entry.workload), None
     except UsageError as error:

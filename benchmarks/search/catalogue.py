@@ -23,6 +23,7 @@ class Entry:
     space: str
     objective: str = "throughput"
     slos: tuple[str, ...] = ()
+    price_per_hour: float | None = None
     model: Path | None = None
     workload: str | None = None
     interpolates: bool | None = None

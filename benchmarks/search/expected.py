@@ -14,15 +14,18 @@ from tuner.predict.advise.case import Case
 from tuner.predict.likeness import compiled_alike
 from tuner.predict.settings import LATEST, Version
 from tuner.predict.shape import read_shape
-from tuner.replay.file import Header
+from tuner.replay.file import Header, header_of
 from tuner.study.prior import StudyPrior
 from tuner.types import Failed, Lengths, Params, Workload
 from tuner.workload.presets import PRESETS, load_workload
 
 MODELS = Path(__file__).parents[1] / "data" / "models"
 _NUMBER = r"(\d+(?:\.\d+)?)"
-_RANGE = r"([\d,]+)(?:\s*-\s*([\d,]+))?"
+_COUNT = r"(\d[\d,]*)"
+_RANGE = rf"{_COUNT}(?:\s*-\s*{_COUNT})?"
 _LOAD = re.compile(rf"{_NUMBER} (users|requests/s), {_RANGE} tokens in, {_RANGE}(?: tokens)? out")
+#: Each point is simulated, and every user of it: more take hours.
+_MOST_USERS = 10_000
 
 
 class Server:
@@ -48,13 +51,27 @@ class Server:
         return compiled_alike(settings, {**self._case.space.fixed, **params}, self._case.version)
 
 
+def check_said(header: Header, surface: Path, model: Path | None, workload: str | None) -> None:
+    """Raises UsageError for a model or a workload that was given and is none, and for a load that the header says and that
+    cannot be; not for what it does not say."""
+    if model is not None:
+        read_shape(str(model))
+    if workload is not None:
+        load_workload(workload)
+    elif header.workload is not None and header.workload not in PRESETS:
+        _read(header.workload, surface)
+
+
 def server_of(pool: Pool, surface: Path, model: Path | None, workload: str | None) -> Server:
     """Raises UsageError where the model of a server cannot be used."""
     folder = model or _model_of(pool.header, surface)
+    load = load_workload(workload) if workload is not None else workload_of(pool.header, surface)
+    if (load.users or 0) > _MOST_USERS:
+        raise UsageError(f"its load has {load.users:,} users, and {_MOST_USERS:,} are the most that are simulated")
     case = Case(
         space=pool.space,
         shape=read_shape(str(folder)),
-        workload=load_workload(workload) if workload else workload_of(pool.header),
+        workload=load,
         objective=pool.objective,
         slos=pool.slos,
         version=version_of(pool.header),
@@ -63,32 +80,43 @@ def server_of(pool: Pool, surface: Path, model: Path | None, workload: str | Non
     return Server(case)
 
 
-def workload_of(header: Header) -> Workload:
+def workload_of(header: Header, surface: Path) -> Workload:
     """A preset, a text such as "256 users, 64-448 tokens in, 32-224 out", or what the header's keys say. Raises UsageError."""
-    if header.input_tokens and header.output_tokens and (header.users or header.request_rate):
-        return _workload(header.users, header.request_rate, header.input_tokens, header.output_tokens)
+    if (load := _workload(header)) is not None:
+        return load
     if header.workload in PRESETS:
         return PRESETS[header.workload]
-    if header.workload and (found := _LOAD.match(header.workload)):
-        number, kind, *ends = found.groups()
-        low, high, least, most = (int(end.replace(",", "")) if end else None for end in ends)
-        assert low is not None
-        assert least is not None
-        users, rate = (int(float(number)), None) if kind == "users" else (None, float(number))
-        return _workload(users, rate, (low, high or low), (least, most or least))
-    raise UsageError("its header does not say under which load it was measured: give --workload")
+    read = _read(header.workload, surface) if header.workload is not None else None
+    if read is None or (load := _workload(read)) is None:
+        raise UsageError("its header does not say under which load it was measured: give --workload")
+    return load
 
 
-def _workload(
-    users: int | None, rate: float | None, input_tokens: tuple[int, int], output_tokens: tuple[int, int]
-) -> Workload:
+def _read(text: str, surface: Path) -> Header | None:
+    """The keys that say what this text does; None where it says no load. Raises UsageError for a load that cannot be."""
+    if not (found := _LOAD.match(text)):
+        return None
+    number, kind, *ends = found.groups()
+    low, high, least, most = (end.replace(",", "") if end else None for end in ends)
+    values = {
+        "users" if kind == "users" else "request_rate": number,
+        "input_tokens": (low, high or low),
+        "output_tokens": (least, most or least),
+    }
+    return header_of(values, f"{surface}: surface.workload {text[:60]!r}")
+
+
+def _workload(header: Header) -> Workload | None:
+    """None where the keys of the header do not say it."""
+    if not (header.input_tokens and header.output_tokens and (header.users or header.request_rate)):
+        return None
     return Workload(
         name="recorded",
         api="completions",
-        users=users,
-        request_rate=None if users else rate,
-        input_tokens=Lengths(low=input_tokens[0], high=input_tokens[1]),
-        output_tokens=Lengths(low=output_tokens[0], high=output_tokens[1]),
+        users=header.users,
+        request_rate=None if header.users else header.request_rate,
+        input_tokens=Lengths(low=header.input_tokens[0], high=header.input_tokens[1]),
+        output_tokens=Lengths(low=header.output_tokens[0], high=header.output_tokens[1]),
     )
 
 

@@ -91,7 +91,7 @@ def stopped_near(pool: Pool, one: Searched) -> int:
 
 
 def _is_near(pool: Pool, launched: Launched, share: float) -> bool:
-    return bool(launched.truth) and pool.ratio(launched.truth or 0.0) >= 1 - share
+    return launched.truth is not None and pool.ratio(launched.truth) >= 1 - share
 
 
 def of_one_cause(one: Searched) -> int:

@@ -5,28 +5,29 @@ pool a proposal stands for the nearest recorded point that was not launched yet.
 where its start was not, those of new or of known compiled code.
 """
 
+import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import optuna
 from expected import Server
 from optuna.distributions import BaseDistribution
+from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
-from pool import KNOWN_S, NEW_S, Pool, Told, key
+from pool import KNOWN_S, NEW_S, Pool, Told, key, seed_of
 from strategies import Strategy
 
 from tuner.decide.early import outdo, stopped
 from tuner.decide.slo import violations
 from tuner.propose.distributions import searched
+from tuner.propose.proposer import DRAWS, REPEATS
 from tuner.propose.told import Words, told
 from tuner.types import Command, Failed, Mark, Measured, Params, Trial, Value
 
 _AT = datetime(2026, 1, 1, tzinfo=UTC)
 _COMMAND = Command(argv=("vllm",), model="", settings={}, environment={})
-#: Proposals that were launched already, in a row, before a search without an end of its own is over.
-_REPEATS = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +48,7 @@ class Launched:
 
 
 def search(pool: Pool, server: Server | None, strategy: Strategy, trials: int, seed: int) -> list[Launched]:
-    """At most so many launches; fewer where every recorded point was launched."""
+    """At most so many launches; fewer where every point was launched."""
     study = optuna.create_study(
         direction="maximize" if pool.objective.maximize else "minimize", sampler=strategy.sampler
     )
@@ -58,7 +59,7 @@ def search(pool: Pool, server: Server | None, strategy: Strategy, trials: int, s
     compiled = set[str]()
     while len(found) < trials:
         began_s = time.perf_counter()
-        params = _next(pool, study, distributions, found)
+        params = _next(pool, study, distributions, found, seed)
         if params is None:
             break
         spent_s = time.perf_counter() - began_s
@@ -92,7 +93,7 @@ def trial_of(pool: Pool, number: int, one: Launched, params: Params, *, is_defau
 
 
 def _next(
-    pool: Pool, study: optuna.Study, distributions: Mapping[str, BaseDistribution], found: Sequence[Launched]
+    pool: Pool, study: optuna.Study, distributions: Mapping[str, BaseDistribution], found: Sequence[Launched], seed: int
 ) -> Params | None:
     """The defaults, then what the sampler proposes and was not launched; None when nothing is left."""
     if not found:
@@ -102,11 +103,22 @@ def _next(
             return None
         return pool.nearest(asked(pool, study, distributions), [one.params for one in found])
     launched = {key(one.params) for one in found}
-    for _ in range(_REPEATS):
-        params = asked(pool, study, distributions)
-        if key(params) not in launched and not pool.space.violations(params):
-            return params
-    return None
+    points = _points(pool, study, distributions, f"{seed}:left:{len(found)}")
+    return next((one for one in points if key(one) not in launched and not pool.space.violations(one)), None)
+
+
+def _points(
+    pool: Pool, study: optuna.Study, distributions: Mapping[str, BaseDistribution], seed: str
+) -> Iterator[Params]:
+    """As the product: what the sampler proposes; where that is nothing new for long, even draws of what is left."""
+    for _ in range(REPEATS):
+        yield asked(pool, study, distributions)
+    if pool.every is not None:
+        yield from random.Random(seed).sample(pool.every, len(pool.every))
+        return
+    even = optuna.create_study(sampler=RandomSampler(seed=seed_of(seed)))
+    for _ in range(DRAWS):
+        yield asked(pool, even, distributions)
 
 
 def asked(pool: Pool, study: optuna.Study, distributions: Mapping[str, BaseDistribution]) -> Params:

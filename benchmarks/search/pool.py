@@ -14,15 +14,17 @@ from statistics import median
 
 from tuner.decide.objective import Objective, parse_objective
 from tuner.decide.slo import Slo, constraints, parse_slos, violations
+from tuner.errors import UsageError
 from tuner.propose.candidates import Candidates
-from tuner.replay.file import Header, Recording
+from tuner.propose.enumeration import every_point, is_finite
+from tuner.replay.file import Header
 from tuner.replay.metrics import measured_of
 from tuner.replay.points import Answer, Point, Points
 from tuner.replay.surface import open_surface
 from tuner.space.files import load_space
 from tuner.space.parameters import Categorical, Float, Int, Parameter
 from tuner.space.search_space import SearchSpace
-from tuner.types import Failed, Measured, Params, Value
+from tuner.types import Failed, Mark, Measured, Params, Value
 
 #: Seconds of a start with code that is compiled for the first time, of one whose code is known, and of a window with its
 #: warm-up, where nothing else was recorded.
@@ -110,24 +112,46 @@ class Pool:
         return _told(answer)
 
     def truth(self, params: Params) -> float | None:
-        """What these settings do; None where they fail or miss an SLO."""
+        """What these settings do; None where they fail or miss an SLO, and where no window was measured to its end."""
         return self._value(self.true.answer(params, "").outcome)
 
     @cached_property
+    def every(self) -> Sequence[Params] | None:
+        """All points of the space that keep its rules; None where they cannot be gone through."""
+        return every_point(self.space, {}) if is_finite(self.space) else None
+
+    @cached_property
     def best(self) -> float:
-        """Of all that was recorded. Raises ValueError where no point meets the SLOs."""
-        values = [v for one in self.true.points if (v := self._value(one.recordings[0].outcome)) is not None]
+        """Of all that was recorded and can be launched, and of the defaults. Raises UsageError where none of it meets the
+        SLOs."""
+        truths = [one.recordings[0] for one in self.true.points]
+        told = [self._value(one.outcome) for one in truths if self.is_exact or self._is_legal(one.params)]
+        told.append(self.truth(self.defaults))
+        values = [value for value in told if value is not None]
+        if not values:
+            where = self.points.path
+            if self.slos:
+                asked = " ".join(f"--slo {slo.name}={slo.limit_s * 1000:g}ms" for slo in self.slos)
+                raise UsageError(f"{where}: no recorded point meets {asked}: loosen it")
+            raise UsageError(
+                f"{where}: no point that can be launched was measured to the end of its window: record some"
+            )
         return max(values) if self.objective.maximize else min(values)
 
+    def _is_legal(self, params: Params) -> bool:
+        return not self.space.violations(self.counted({**self.points.defaults, **params}))
+
     def ratio(self, value: float) -> float:
-        """0..1: how near a true value is to the best one."""
+        """How near a true value is to the best one: 0..1, above 1 where what lies between recorded points is better than all
+        of those that can be launched."""
         better, worse = (self.best, value) if self.objective.maximize else (value, self.best)
         return worse / better if better > 0 else 1.0
 
     def _value(self, outcome: Measured | Failed) -> float | None:
-        if isinstance(outcome, Failed) or any(by > 0 for by in violations(outcome.load, self.slos).values()):
+        if isinstance(outcome, Failed) or Mark.STOPPED_EARLY in outcome.marks:
             return None
-        return self.objective.value(outcome)
+        is_met = all(by <= 0 for by in violations(outcome.load, self.slos).values())
+        return self.objective.value(outcome) if is_met else None
 
 
 def open_pool(
@@ -136,9 +160,11 @@ def open_pool(
     objective: str = "throughput",
     slos: Sequence[str] = (),
     interpolates: bool | None = None,
+    price_per_hour: float | None = None,
 ) -> Pool:
-    """`interpolates`: as the file says. Raises UsageError for a file that cannot be used, or lacks a number that is needed."""
-    opened, asked = open_surface(surface), parse_objective(objective)
+    """`interpolates`: as the file says; `price_per_hour` is that of a GPU. Raises UsageError for a file that cannot be used,
+    lacks a number that is needed, or has no point that meets the SLOs."""
+    opened, asked = open_surface(surface), parse_objective(objective, price_per_hour)
     limits = constraints((asked,), parse_slos(slos))
     opened.check((asked,), limits)
     searched = opened.searched(load_space(space))
@@ -146,7 +172,7 @@ def open_pool(
     if interpolates is not None:
         points = replace(points, interpolates=interpolates)
     true = replace(points, points=tuple(_true(point) for point in points.points))
-    return Pool(
+    pool = Pool(
         name=surface.stem,
         header=opened.header,
         space=searched,
@@ -155,6 +181,8 @@ def open_pool(
         points=points,
         true=true,
     )
+    _ = pool.best
+    return pool
 
 
 def key(params: Params) -> Key:
@@ -185,13 +213,14 @@ def widened(parameter: Parameter, seen: Sequence[Value]) -> Parameter:
 
 
 def _true(point: Point) -> Point:
-    """Of a point that was measured and failed, too, the measurements."""
-    if len(point.measured) < 1:
-        return Point(point.place, point.recordings[:1])
-    told = [one.outcome.metrics() for one in point.measured if isinstance(one.outcome, Measured)]
-    numbers = {name: median(one[name] for one in told) for name in told[0] if all(name in one for one in told)}
-    first: Recording = point.measured[0]
-    return Point(point.place, (replace(first, outcome=measured_of(numbers)),))
+    """Of a point that was measured and failed, too, the measurements; of these those that were not stopped early."""
+    told = [(one, one.outcome) for one in point.recordings if isinstance(one.outcome, Measured)]
+    whole = [(one, outcome.metrics()) for one, outcome in told if Mark.STOPPED_EARLY not in outcome.marks]
+    if not whole:
+        return Point(point.place, tuple(one for one, _ in told)[:1] or point.recordings[:1])
+    each = [metrics for _, metrics in whole]
+    numbers = {name: median(one[name] for one in each) for name in each[0] if all(name in one for one in each)}
+    return Point(point.place, (replace(whole[0][0], outcome=measured_of(numbers)),))
 
 
 def _told(answer: Answer) -> Told:

@@ -38,6 +38,7 @@ def run(asked: Asked, strategies: Mapping[str, int], jobs: int) -> dict[str, lis
     if asked.server is not None and any(name.startswith("ours") for name in strategies):
         asked.server.prior.expect(asked.pool.candidates.points)
     tasks = [(name, seed) for name, seeds in strategies.items() for seed in range(seeds)]
+    jobs = min(jobs, len(tasks))
     if jobs == 1:
         done = [_search(*task) for task in tasks]
     else:

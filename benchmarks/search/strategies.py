@@ -38,8 +38,10 @@ class Strategy:
 
 
 def check(names: Collection[str]) -> None:
-    """Raises UsageError for a name that is none."""
+    """Raises UsageError for a name that is none, or empty."""
     for name in names:
+        if not name:
+            raise UsageError(f"--strategies {','.join(names)}: one of the names is empty: leave its comma out")
         if name not in NAMES:
             raise UsageError(f"there is no strategy {name}{choose(name, NAMES)}")
 

@@ -1,6 +1,8 @@
 """Optuna studies, made by Optuna in its own database, become launches: values by their names, units and directions."""
 
+import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Literal
 
@@ -142,6 +144,15 @@ def test_a_trial_that_runs_is_left_out(tmp_path: Path) -> None:
     found = imported(path, "throughput")
     assert len(found.launches) == 2
     assert any("1 of 3 trials, which are not finished" in note for note in found.notes)
+
+
+def test_seconds_that_no_launch_takes_are_not_told(tmp_path: Path) -> None:
+    path = study_in(tmp_path, ["maximize"], served, trials=2)
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("UPDATE trials SET datetime_complete = '2200-01-01 00:00:00.000000' WHERE number = 1")
+    first, second = imported(path, "throughput").launches
+    assert first.duration_s is not None
+    assert (second.startup_s, second.duration_s) == (None, None)
 
 
 def test_a_parameter_that_is_no_argument_is_refused(tmp_path: Path) -> None:

@@ -120,6 +120,22 @@ def with_throughput(value: float) -> dict[str, Any]:
         (json.dumps(line() | failure({})), ":1: a line has either `metrics` or `failure`"),
         (json.dumps(line(startup=3)), ":1: startup: unknown key"),
         (json.dumps(line(duration_s=-1)), ":1: duration_s: expected a number from 0 to 1e"),
+        (json.dumps(line(duration_s=1e7)), r":1: duration_s: expected a number from 0 to 1e\+06, found 10000000.0"),
+        (json.dumps(line(startup_s=1e18)), r":1: startup_s: expected a number from 0 to 1e\+06, found 1e\+18"),
+        (
+            json.dumps({"params": {}, "metrics": metrics(startup_s=1e18)}),
+            r":1: metrics: startup_s: expected a number from 0 to 1e\+06, found 1e\+18",
+        ),
+        (
+            json.dumps(header(input_tokens=[448, 64])),
+            r":1: surface.input_tokens: 448 is above 64: it is \[least, most\]",
+        ),
+        (
+            json.dumps(header(output_tokens=[1, 10**13])),
+            ":1: surface.output_tokens.1: Input should be less than or equal",
+        ),
+        (json.dumps(header(users=10**9)), ":1: surface.users: Input should be less than or equal to 1000000"),
+        (json.dumps(header(request_rate=1e-30)), ":1: surface.request_rate: Input should be greater than or equal"),
         (json.dumps(line(is_default="yes")), ":1: is_default: Input should be a valid boolean"),
         (json.dumps(line(marks=["slow"])), ":1: marks.0: Input should be 'client bound'"),
         (

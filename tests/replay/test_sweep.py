@@ -254,3 +254,22 @@ def test_numbers_that_are_none_are_left_out_and_said(tmp_path: Path) -> None:
     found = read_sweep(tmp_path, {})
     assert {"tpot_p99_s", "itl_mean_s"}.isdisjoint(only(found).outcome)
     assert "tpot_p99_s" in found.notes[0]
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        {"max_concurrency": 10**9},
+        {"max_concurrency": "9" * 5000},
+        {"request_rate": 1e-30},
+        {"request_rate": 1e30},
+        {"input_lens": [10**12]},
+    ],
+)
+def test_a_load_that_nobody_has_measured_is_not_said_in_the_header(tmp_path: Path, load: dict[str, Any]) -> None:
+    write(tmp_path / "run=0.json", {**result(max_concurrency=None), "duration": 1e9, **load})
+    found = read_sweep(tmp_path, {})
+    told = found.header
+    assert (told.users, told.request_rate, told.input_tokens) == (None, None, None)
+    (tmp_path / "surface.jsonl").write_text(surface_text(found))
+    read_surface(tmp_path / "surface.jsonl")

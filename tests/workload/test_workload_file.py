@@ -284,6 +284,7 @@ def test_overrides() -> None:
     [
         ({"users": 0}, "users is 0: it must be above 0"),
         ({"request_rate": 0.0}, "request_rate is 0.0: it must be above 0"),
+        ({"request_rate": 1e-30}, "request_rate is 1e-30: 1e-05 is the least"),
         ({"request_rate": math.inf}, "request_rate is inf: it must be a number"),
         ({"window_s": -1}, "window_s is -1: below 0"),
         ({"window_s": math.nan}, "window_s is nan: it must be a number"),

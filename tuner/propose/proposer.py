@@ -23,9 +23,9 @@ from tuner.space.search_space import SearchSpace
 from tuner.types import Params, Proposal, Trial, Value
 
 #: How often a sampler may repeat what was tried, or break a rule, before a point is drawn from what is left.
-_REPEATS = 50
+REPEATS = 50
 #: Even draws from a space that cannot be gone through, before nothing counts as left.
-_DRAWS = 2_000
+DRAWS = 2_000
 #: Of a number on a grid: 0.91, where low and steps add up to 0.9099999999999999.
 _DIGITS = 12
 
@@ -122,7 +122,7 @@ class Proposer:
         sampler = self._ours or drawing(self._name, self._seed, number)
         if sampler is not None:
             study = self._study(trials, running, sampler)
-            for _ in range(_REPEATS):
+            for _ in range(REPEATS):
                 params = self._sample(study)
                 self.promise = self._ours.promise if self._ours is not None else None
                 yield params
@@ -175,6 +175,6 @@ class Proposer:
                 random.Random(f"{self._seed}:order").shuffle(self._every)
             self.ended = f"every setting{opened} of the search space that can run has been tried"
             return [point for point in self._every if key_of(point) not in tried]
-        self.ended = f"{_DRAWS:,} draws found no setting{opened} that keeps the rules of the space and was not tried"
+        self.ended = f"{DRAWS:,} draws found no setting{opened} that keeps the rules of the space and was not tried"
         even = optuna.create_study(sampler=drawing("random", self._seed, number))
-        return (self._sample(even) for _ in range(_DRAWS))
+        return (self._sample(even) for _ in range(DRAWS))

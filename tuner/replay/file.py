@@ -10,7 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from tuner.decide.objective import Objective, metric_value
 from tuner.decide.slo import Slo
@@ -19,6 +30,7 @@ from tuner.replay.metrics import measured_of
 from tuner.space.json_text import read_json_text
 from tuner.space.parameters import Scalar
 from tuner.types import Failed, FailureKind, Mark, Measured, Outcome, Params
+from tuner.workload.lengths import MAX_RATE, MAX_TOKENS, MAX_USERS, MIN_RATE
 from tuner.workload.textlines import open_data, read_lines
 
 #: Each answer looks at every line.
@@ -29,14 +41,28 @@ MAX_BYTES = 128 << 20
 STARTUP_S = 60.0
 DURATION_S = 22.0
 MAX_NUMBER = 1e18
+#: Eleven days: what takes longer is taken to be wrong, and the time of a study is the sum of its launches' seconds.
+MAX_SECONDS = 1e6
 
 
-def _number(value: object) -> float:
+def most(metric: str) -> float:
+    """The largest number that a metric of this name can have."""
+    return MAX_SECONDS if metric.endswith("_s") else MAX_NUMBER
+
+
+def _number(value: object, info: ValidationInfo) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"expected a number, found {json.dumps(value)[:60]}")
-    if not 0 <= value <= MAX_NUMBER:  # nan is not
-        raise ValueError(f"expected a number from 0 to {MAX_NUMBER:g}, found {str(value)[:30]}")
+    highest = most(info.field_name or "")
+    if not 0 <= value <= highest:  # nan is not
+        raise ValueError(f"expected a number from 0 to {highest:g}, found {str(value)[:30]}")
     return float(value)
+
+
+def _rises(value: tuple[int, int]) -> tuple[int, int]:
+    if value[0] > value[1]:
+        raise ValueError(f"{value[0]} is above {value[1]}: it is [least, most]")
+    return value
 
 
 def _moderate(value: object) -> object:
@@ -46,7 +72,8 @@ def _moderate(value: object) -> object:
 
 
 _Number = Annotated[float, BeforeValidator(_number)]
-_Range = tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
+_Count = Annotated[int, Field(gt=0, le=MAX_TOKENS)]
+_Range = Annotated[tuple[_Count, _Count], AfterValidator(_rises)]
 _Params = Mapping[str, Annotated[Scalar, BeforeValidator(_moderate)]]
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -76,8 +103,8 @@ class Header(BaseModel):
     engine_version: str | None = None
     workload: str | None = None
     source: str | None = None
-    users: Annotated[int, Field(gt=0)] | None = None
-    request_rate: Annotated[float, Field(gt=0)] | None = None
+    users: Annotated[int, Field(gt=0, le=MAX_USERS)] | None = None
+    request_rate: Annotated[float, Field(ge=MIN_RATE, le=MAX_RATE)] | None = None
     input_tokens: _Range | None = None
     output_tokens: _Range | None = None
     defaults: _Params | None = None
@@ -131,6 +158,11 @@ def check_named(file: SurfaceFile, objectives: Sequence[Objective], slos: Sequen
             raise UsageError(f"{file.path}:{recording.line}: metrics: {metric} is missing, which {who} needs")
 
 
+def header_of(values: Mapping[str, object], where: str) -> Header:
+    """Raises UsageError "where: ..." for values that no header can have."""
+    return _valid(Header, values, where)
+
+
 class _FirstLine(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -165,6 +197,14 @@ class _Line(BaseModel):
     kv_cache_tokens: _Number | None = None
     about: Mapping[str, object] = {}
     equals: int | None = None
+
+    @field_validator("metrics")
+    @classmethod
+    def _are_moderate(cls, metrics: Mapping[str, float] | None) -> Mapping[str, float] | None:
+        for name, value in (metrics or {}).items():
+            if value > most(name):
+                raise ValueError(f"{name}: expected a number from 0 to {most(name):g}, found {value:g}")
+        return metrics
 
     @model_validator(mode="after")
     def _is_one_of_both(self) -> Self:

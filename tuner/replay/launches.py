@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from math import isfinite
 
 from tuner.errors import UsageError
-from tuner.replay.file import MAX_LINES, MAX_NUMBER, Header
+from tuner.replay.file import MAX_LINES, Header, most
 from tuner.types import Failed, Params
 
 
@@ -76,7 +76,7 @@ def surface_text(imported: Imported) -> str:
 
 def usable(numbers: Mapping[str, float]) -> tuple[dict[str, float], list[str]]:
     """The numbers that a surface can have, and the names of the others."""
-    good = {name: number for name, number in numbers.items() if isfinite(number) and 0 <= number <= MAX_NUMBER}
+    good = {name: number for name, number in numbers.items() if isfinite(number) and 0 <= number <= most(name)}
     return good, [name for name in numbers if name not in good]
 
 

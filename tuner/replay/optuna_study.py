@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tuner.errors import UsageError
 from tuner.propose.foreign import State, Study, StudyTrial
-from tuner.replay.file import Header
+from tuner.replay.file import MAX_SECONDS, Header
 from tuner.replay.launches import Imported, Launch, counted, usable
 from tuner.replay.metric_names import Named, maximized, named, objective_of, translated
 from tuner.replay.sweep_run import settings
@@ -91,11 +91,12 @@ def _launch(trial: StudyTrial, values: Sequence[Value], attributes: Mapping[str,
         params, _ = settings(trial.params)
     except ValueError as error:
         raise UsageError(f"trial {trial.number}: {error}") from error
+    took_s = trial.took_s if trial.took_s is not None and 0 <= trial.took_s <= MAX_SECONDS else None
     return Launch(
         params=params,
         outcome=_outcome(trial, values, attributes),
-        startup_s=0.0 if trial.took_s is not None else None,
-        duration_s=trial.took_s,
+        startup_s=0.0 if took_s is not None else None,
+        duration_s=took_s,
         about={"trial": str(trial.number)},
     )
 

@@ -7,6 +7,7 @@ the sweep's own command was: no file says it.
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from tuner.errors import UsageError
 from tuner.replay.file import Header
@@ -14,7 +15,9 @@ from tuner.replay.launches import Imported, Launch, counted
 from tuner.replay.sweep_run import Run, finished, not_finished, place_of
 from tuner.space.json_text import read_json_text
 from tuner.types import Failed
+from tuner.workload.lengths import MAX_RATE, MAX_USERS, MIN_RATE
 
+Number = TypeVar("Number", int, float)
 MAX_FILES = 20_000
 MAX_FILE_BYTES = 128 << 20
 _RUN = re.compile(r"run=(\d{1,9})\.json")
@@ -148,16 +151,17 @@ def _header(runs: Sequence[Run], path: Path) -> Header:
         model=load.get("model_id"),
         workload=f"vllm bench serve, {said}",
         source=f"`vllm bench sweep serve`, {path.absolute().name}",
-        users=int(users) if users.isdecimal() and int(users) and not is_open else None,
-        request_rate=_positive(rate) if is_open else None,
+        users=None if is_open else _within(int, users, 1, MAX_USERS),
+        request_rate=_within(float, rate, MIN_RATE, MAX_RATE) if is_open else None,
         input_tokens=lengths.get("input_tokens"),
         output_tokens=lengths.get("output_tokens"),
     )
 
 
-def _positive(text: str) -> float | None:
+def _within(kind: type[Number], text: str, least: float, highest: float) -> Number | None:
+    """None for a text that is no number of these."""
     try:
-        number = float(text)
+        number = kind(text)
     except ValueError:
         return None
-    return number if 0 < number < float("inf") else None
+    return number if least <= number <= highest else None

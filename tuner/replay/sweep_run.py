@@ -15,6 +15,7 @@ from tuner.space.parameters import shown
 from tuner.space.words import TUNERS_OWN, is_argument, is_secret_argument
 from tuner.types import Failed, FailureKind, Params, Value
 from tuner.types.settings import list_text
+from tuner.workload.lengths import MAX_TOKENS
 
 #: What a load is told apart by, beside what the sweep varies.
 _LOAD = ("model_id", "backend", "num_prompts", "request_rate", "burstiness", "max_concurrency", "ramp_up_strategy")
@@ -200,7 +201,11 @@ def _lengths(result: Mapping[str, object]) -> dict[str, tuple[int, int]]:
     found: dict[str, tuple[int, int]] = {}
     for name, key in (("input_tokens", "input_lens"), ("output_tokens", "output_lens")):
         lengths = result.get(key)
-        whole = [one for one in lengths if isinstance(one, int) and one > 0] if isinstance(lengths, list) else []
+        whole = (
+            [one for one in lengths if isinstance(one, int) and 0 < one <= MAX_TOKENS]
+            if isinstance(lengths, list)
+            else []
+        )
         if whole:
             found[name] = (min(whole), max(whole))
     return found

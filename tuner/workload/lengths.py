@@ -10,6 +10,8 @@ from tuner.types import Histogram, Lengths, Lognormal, TokenCounts
 MAX_TOKENS = 10_000_000
 #: More than any machine's ports and files allow, and requests a second than any server answers.
 MAX_USERS, MAX_RATE = 1_000_000, 1e6
+#: Less than one request in a window of a day, the longest: nothing is measured, and a simulation of it has no end.
+MIN_RATE = 1e-5
 #: Requests of one conversation.
 MAX_TURNS = 64
 #: A rule of thumb for English, good enough where no tokenizer can be asked how long a text is.

@@ -11,7 +11,7 @@ import yaml
 
 from tuner.errors import UsageError, did_you_mean
 from tuner.types import DataFile, Histogram, Lengths, Lognormal, SharedPrefix, Workload
-from tuner.workload.lengths import MAX_RATE, MAX_USERS
+from tuner.workload.lengths import MAX_RATE, MAX_USERS, MIN_RATE
 from tuner.workload.workload_file import UNITS_S, read_workload
 
 PRESETS = {
@@ -133,6 +133,8 @@ def _check(name: str, value: float) -> None:
         raise UsageError(f"{name} is {value}: below 0")
     if value == 0 and name not in ("warmup_s", "seed"):
         raise UsageError(f"{name} is {value}: it must be above 0")
+    if name == "request_rate" and value < MIN_RATE:
+        raise UsageError(f"request_rate is {value:g}: {MIN_RATE:g} is the least")
     if value > _MOST.get(name, value):
         raise UsageError(f"{name} is {value:,}: {_MOST[name]:,.0f} are the most")
     if name == "precision" and value >= 1:

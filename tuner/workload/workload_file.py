@@ -29,7 +29,7 @@ from tuner.space.yaml_file import key_line, read_yaml
 from tuner.types import Histogram, Lengths, Lognormal, SharedPrefix, Workload
 from tuner.workload.dataset import inspect_dataset
 from tuner.workload.entry import Sample
-from tuner.workload.lengths import CHARACTERS_PER_TOKEN, MAX_RATE, MAX_TOKENS, MAX_TURNS, MAX_USERS
+from tuner.workload.lengths import CHARACTERS_PER_TOKEN, MAX_RATE, MAX_TOKENS, MAX_TURNS, MAX_USERS, MIN_RATE
 from tuner.workload.trace import inspect_trace
 
 #: What a dataset's workload has as `input_tokens`: its prompts say how long they are.
@@ -166,7 +166,7 @@ class _File(_Part):
     api: Literal["chat", "completions"]
     users: int | None = Field(default=None, ge=1, le=MAX_USERS)
     think_time_s: FiniteFloat = Field(default=0.0, ge=0)
-    request_rate: FiniteFloat | None = Field(default=None, gt=0, le=MAX_RATE)
+    request_rate: FiniteFloat | None = Field(default=None, ge=MIN_RATE, le=MAX_RATE)
     burstiness: float = Field(default=1.0, ge=0.01)
     ramp_up_s: FiniteFloat = Field(default=0.0, ge=0)
     find_rate: bool = False
