@@ -34,6 +34,27 @@ def test_it_is_repeatable_and_never_repeats_itself() -> None:
     assert len({tuple(sorted(p.items())) for p in points()}) == 12
 
 
+def test_what_is_no_parameter_of_tuner_is_drawn_at_random() -> None:
+    def odd(trial: optuna.Trial) -> float:
+        x = trial.suggest_float("x", -5, 5)
+        wide = trial.suggest_int("wide", 0, 2**60)
+        kind = trial.suggest_categorical("kind", [None, "a"])
+        mixed = trial.suggest_categorical("mixed", [1, "1", True])
+        many = trial.suggest_categorical("many", [float("inf"), 1.0])
+        return (x - 1) ** 2 + (kind is None) + (mixed == "1") + (many > 1) + wide / 2**60
+
+    study = optuna.create_study(sampler=ModelSampler(seed=3))
+    study.optimize(odd, n_trials=12)
+    assert {trial.params["kind"] for trial in study.trials} == {None, "a"}
+    assert len({trial.params["wide"] for trial in study.trials}) == 12
+
+
+def test_a_study_of_nothing_that_can_be_learned_is_drawn_at_random() -> None:
+    study = optuna.create_study(sampler=ModelSampler(seed=3))
+    study.optimize(lambda trial: float(trial.suggest_categorical("x", [None, "a"]) is None), n_trials=6)
+    assert study.best_value == 0
+
+
 def test_failures_and_limits_and_bounds_are_learned_from() -> None:
     study = optuna.create_study(direction="maximize", sampler=ModelSampler(seed=1))
     for _ in range(20):

@@ -1,6 +1,7 @@
 """What a study decided in; what to deploy, as a diff to vLLM's defaults with its flags, and the value it has, out."""
 
 from collections.abc import Sequence
+from math import isinf
 
 from rich.markup import escape
 from rich.table import Table
@@ -9,7 +10,7 @@ from tuner.decide.objective import Objective
 from tuner.decide.pareto import Front
 from tuner.decide.verdict import Answer, Decision
 from tuner.decide.words.front import change_of
-from tuner.decide.words.numbers import number
+from tuner.decide.words.numbers import INSTEAD_OF_NONE, number
 from tuner.decide.words.quality import refused_sentences
 from tuner.decide.words.recommended import ballast_sentence, changed_settings, value_of
 from tuner.export.caution import cautions
@@ -51,7 +52,7 @@ def verdict_words(found: Decision) -> str:
     if found.front is not None and (words := _knee_words(found.front, found.chosen)):
         return words
     if found.verdict.answer is Answer.BETTER and gain is not None:
-        return f"{gain.gain:.1%} better"
+        return "better: the defaults have none" if isinf(gain.gain) else f"{gain.gain:.1%} better"
     return VERDICTS.get(found.verdict.answer, "keep the defaults")
 
 
@@ -61,7 +62,8 @@ def _knee_words(front: Front, chosen: Trial) -> str:
     if point is None or not point.is_verified:
         return ""
     of_each = zip(front.objectives, point.told, strict=True)
-    return ", ".join(f"{one.name} {change_of(one, told.gain):+.1%}" for one, told in of_each if told.gain is not None)
+    changes = [(one, change_of(one, told.gain)) for one, told in of_each if told.gain is not None]
+    return ", ".join(f"{one.name} {INSTEAD_OF_NONE if isinf(by) else f'{by:+.1%}'}" for one, by in changes)
 
 
 def shown_value(objective: Objective, trial: Trial | None, again: Sequence[tuple[int, Outcome]]) -> str:

@@ -15,6 +15,7 @@ from tuner.export.record_json import headless_json
 from tuner.export.serving import headless
 from tuner.record.rows import StudyRecord
 from tuner.types import Failed, Measured, Outcome, Params, Predicted, Trial, Twin
+from tuner.types.finite import finite
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,4 +159,4 @@ def _changes(trial: Trial | None, defaults: Trial | None) -> Mapping[str, Mappin
 
 
 def _text(record: dict[str, Any]) -> str:
-    return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(finite(record), indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -101,6 +101,9 @@ class FrontContest(Race):
                 gained, half = objective.gain(value, base.values[at]), quantile * sqrt(error**2 + base.errors[at] ** 2)
                 low, high = ((1 + gained) * exp(end) - 1 for end in (-half, half))
                 told = replace(told, gain=gained, gain_low=low, gain_high=high)
+            elif base is not None and objective.maximize:
+                gained = objective.gain(value, base.values[at])
+                told = replace(told, gain=gained, gain_low=gained, gain_high=gained)
             found.append(told)
         return tuple(found)
 

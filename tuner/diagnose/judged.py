@@ -6,6 +6,7 @@ One launch a side: the sentence says so, and no more than that.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isinf
 
 from tuner.decide.gain import LEAST_GAIN
 from tuner.decide.objective import Objective
@@ -51,7 +52,7 @@ def judged(
     if new is None or old is None:
         return f"{begins} was tried in trial {tried.number}, whose {objective.metric} is not known"
     gain = objective.gain(new, old)
-    brought = f"brought {gain:+.0%} of {objective.metric}"
+    brought = f"brought {'the first' if isinf(gain) else f'{gain:+.0%} of'} {objective.metric}"
     if gain < LEAST_GAIN:
         brought = "brought nothing" if gain > -LEAST_GAIN else f"lost {-gain:.0%} of {objective.metric}"
     said = "" if remedy.gain is None else f", predicted was {remedy.gain:+.0%}"

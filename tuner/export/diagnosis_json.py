@@ -11,6 +11,7 @@ from datetime import datetime
 
 from tuner.diagnose.diagnosis import Diagnosis
 from tuner.types import Measured
+from tuner.types.finite import finite
 
 
 def diagnosis_json(found: Diagnosis, measured: Measured, about: Mapping[str, object], *, at: datetime) -> str:
@@ -22,4 +23,4 @@ def diagnosis_json(found: Diagnosis, measured: Measured, about: Mapping[str, obj
         "findings": [asdict(finding) for finding in found.findings],
         "metrics": measured.metrics(),
     }
-    return json.dumps(tree, indent=2) + "\n"
+    return json.dumps(finite(tree), indent=2, allow_nan=False) + "\n"

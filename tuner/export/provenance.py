@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import UTC
+from math import isinf
 
 from tuner import __version__
 from tuner.decide.gain import Gain
@@ -58,6 +59,8 @@ def gain_sentence(chosen: Chosen) -> str:
 
 
 def _share(gain: Gain) -> str:
+    if isinf(gain.gain):
+        return "more than vLLM's defaults, which have none,"
     interval = "" if gain.low is None or gain.high is None else f" [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
     return f"{100 * gain.gain:+.1f} %{interval} over vLLM's defaults"
 

@@ -13,6 +13,7 @@ from tuner.export.provenance import gain_sentence
 from tuner.export.serving import environment, headless
 from tuner.export.unreal import unreal_sentence
 from tuner.types import Measured
+from tuner.types.finite import finite
 
 
 def export_json(chosen: Chosen) -> str:
@@ -47,7 +48,7 @@ def export_json(chosen: Chosen) -> str:
     }
     said = (unreal_sentence(chosen.fingerprint), verdict_sentence(trial, verdict))
     first = dict(filter(None, map(_said, said)))
-    text = json.dumps({**first, **record}, indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(finite({**first, **record}), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     return "{" + text.removeprefix("{\n  ") if first else text  # in the very first line
 
 

@@ -24,13 +24,14 @@ _MIDDLE = 0.5
 
 
 class Encoding:
-    """`parameter_of` is the index of the parameter that each column belongs to."""
+    """`parameter_of` is the index of the parameter that each column belongs to, `choices` the names of the categorical ones."""
 
     def __init__(self, parameters: Mapping[str, Parameter]) -> None:
         self._parameters = dict(parameters)
         widths = [len(p.choices) if isinstance(p, Categorical) else 1 for p in self._parameters.values()]
         self.parameter_of = np.repeat(np.arange(len(widths)), widths)
         self.names = tuple(self._parameters)
+        self.choices = frozenset(name for name, p in self._parameters.items() if isinstance(p, Categorical))
 
     def encode(self, points: Sequence[Params]) -> Matrix:
         """(points, columns)."""

@@ -1,21 +1,23 @@
 """Launches that failed and launches that did not in; how likely another point starts out. Pure.
 
 A failure is blamed on what only failures of its cause have: values that no launch which started had, and numbers beyond all of
-those. Beside that, points near to a failure are in doubt.
+those; where there is none that they share, on several of one parameter. Beside that, points near to a failure are in doubt.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from math import inf
 
 import numpy as np
 
 from tuner.propose.encoding import Encoding, Matrix
 from tuner.propose.history import Seen
 from tuner.propose.surrogate import Vector
-from tuner.types import Params, Value
+from tuner.types import Params
 
 #: A point that has more than a part of what is suspected after one failure has so much of its chance left: the next launch is
-#: to tell which part is to blame. After two failures of a cause nothing that is suspected is launched: none is met three times.
+#: to tell which part is to blame. After more of a cause what has all that is suspected is not launched, and what has a part of
+#: it has so much less of its chance for each: few causes are met three times.
 _PART, _LEFT = 0.5, 0.1
 #: How near points must be to say something of each other, and as how many launches nearby the expectation counts.
 _NEAR, _COUNTS = 0.35, 1.0
@@ -42,30 +44,51 @@ def chances(
     for one in bad:
         causes[one.cause or ""].append(one.params)
     for failures in causes.values():
-        if suspects := _suspects(failures, good):
+        for explained, suspects in _blamed(failures, good, encoding.choices):
             has = np.array([sum(suspect(point) for suspect in suspects) / len(suspects) for point in points])
-            once = (1 - has) * np.where(has > _PART, _LEFT, 1.0) + _LEFT**2
-            found = found * (np.minimum(once, 1.0) if len(failures) == 1 else has == 0)
+            found = found * _left(has, explained)
             if tested := [suspect for suspect in suspects if any(map(suspect, running))]:
                 found = found * np.array([not any(suspect(point) for suspect in tested) for point in points])
     return found
 
 
-def _suspects(failures: Sequence[Params], good: Sequence[Params]) -> list[_Suspect]:
-    """What all these failures have and no launch that started."""
-    found: list[_Suspect] = []
-    for name in set.intersection(*(set(params) for params in failures)):
-        values = [params[name] for params in failures]
-        others = [params[name] for params in good if name in params]
-        if all(map(_is_number, (*values, *others))):
-            low, high = min(map(float, values)), max(map(float, values))
-            if not others or low > max(map(float, others)):
-                found.append(_beyond(name, low, 1))
-            elif high < min(map(float, others)):
-                found.append(_beyond(name, high, -1))
-        elif len(set(map(str, values))) == 1 and str(values[0]) not in set(map(str, others)):
-            found.append(_equals(name, values[0]))
-    return found
+def _left(has: Vector, failures: int) -> Vector:
+    """What is left of the chance of points with such a share of what explains so many failures."""
+    if failures == 1:
+        return np.minimum((1 - has) * np.where(has > _PART, _LEFT, 1.0) + _LEFT**2, 1.0)
+    return np.where(has == 0, 1.0, np.where(has < 1, _LEFT**failures, 0.0))
+
+
+def _blamed(
+    failures: Sequence[Params], good: Sequence[Params], choices: Collection[str]
+) -> Iterator[tuple[int, list[_Suspect]]]:
+    """How many failures are explained, and what each of them has: one value or side of a number that all failures have, else
+    any such of a parameter, of that which explains the most. The others have an explanation of their own."""
+    names = dict.fromkeys(name for params in failures for name in params)
+    only = [suspects for name in names if (suspects := _only(name, failures, good, is_choice=name in choices))]
+    shared = [suspect for suspects in only for suspect in suspects if all(map(suspect, failures))]
+    possible = shared or [_any_of(suspects) for suspects in only]
+    most = max((sum(map(suspect, failures)) for suspect in possible), default=0)
+    if most:
+        blamed = [suspect for suspect in possible if sum(map(suspect, failures)) == most]
+        yield most, blamed
+        yield from _blamed([one for one in failures if not any(has(one) for has in blamed)], good, choices)
+
+
+def _only(name: str, failures: Sequence[Params], good: Sequence[Params], *, is_choice: bool) -> list[_Suspect]:
+    """What some of these failures have of a parameter and no launch that started: values, and numbers beyond all of those."""
+    others = [params[name] for params in good if name in params]
+    started = set(map(str, others))
+    values = {str(one[name]): one[name] for one in failures if name in one and str(one[name]) not in started}
+    if not all(map(_is_number, (*values.values(), *others))):
+        return [_equals(name, text) for text in values]
+    low, high = min(map(float, others), default=-inf), max(map(float, others), default=-inf)
+    above = [float(value) for value in values.values() if float(value) > high]
+    below = [float(value) for value in values.values() if float(value) < low]
+    between = [text for text, value in values.items() if is_choice and low < float(value) < high]
+    found = [_beyond(name, min(above), 1)] if above else []
+    found += [_beyond(name, max(below), -1)] if below else []
+    return found + [_equals(name, text) for text in between]
 
 
 def _beyond(name: str, end: float, sign: int) -> _Suspect:
@@ -76,8 +99,12 @@ def _beyond(name: str, end: float, sign: int) -> _Suspect:
     return has
 
 
-def _equals(name: str, value: Value) -> _Suspect:
-    return lambda params: str(params.get(name)) == str(value)
+def _equals(name: str, value: str) -> _Suspect:
+    return lambda params: name in params and str(params[name]) == value
+
+
+def _any_of(suspects: Sequence[_Suspect]) -> _Suspect:
+    return lambda params: any(suspect(params) for suspect in suspects)
 
 
 def _is_number(value: object) -> bool:

@@ -14,6 +14,7 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.search_space import IntersectionSearchSpace
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
+from pydantic import ValidationError
 
 from tuner.propose.candidates import Candidates, key_of
 from tuner.propose.choosing import Chooser
@@ -60,7 +61,7 @@ class ModelSampler(BaseSampler):
         if self._candidates is not None:
             return {name: searched(parameter) for name, parameter in self._candidates.parameters.items()}
         found = self._intersection.calculate(study)
-        return {name: distribution for name, distribution in found.items() if not distribution.single()}
+        return {name: one for name, one in found.items() if not one.single() and _parameter(one) is not None}
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -92,7 +93,8 @@ class ModelSampler(BaseSampler):
     def _made(self, study: Study, search_space: Mapping[str, BaseDistribution]) -> Chooser:
         """The chooser of this study, made anew where its search space has changed."""
         if self._candidates is None:
-            parameters = {name: _parameter(distribution) for name, distribution in search_space.items()}
+            made = {name: _parameter(distribution) for name, distribution in search_space.items()}
+            parameters = {name: parameter for name, parameter in made.items() if parameter is not None}
             if self._chooser is None or self._chooser.candidates.parameters != parameters:
                 self._chooser = self._chooser_of(study, Candidates(parameters, seed=self._seed))
         elif self._chooser is None:
@@ -117,12 +119,15 @@ def _within(params: Params, chooser: Chooser) -> Params:
     return {name: value for name, value in params.items() if name in chooser.candidates.parameters}
 
 
-def _parameter(of: BaseDistribution) -> Parameter:
-    """Raises ValueError for what is no distribution of Optuna's, and for a choice that is none."""
-    if isinstance(of, IntDistribution):
-        return Int(type="int", low=of.low, high=of.high, log=of.log, step=None if of.log else of.step)
-    if isinstance(of, FloatDistribution):
-        return Float(type="float", low=of.low, high=of.high, log=of.log, step=of.step)
-    if not isinstance(of, CategoricalDistribution) or None in of.choices:
-        raise ValueError(f"{of} cannot be searched: a choice is a number, a text, true or false")
-    return Categorical(type="categorical", choices=tuple(choice for choice in of.choices if choice is not None))
+def _parameter(of: BaseDistribution) -> Parameter | None:
+    """None for what is no parameter of tuner's, such as a choice that is None or a range that is too wide: Optuna draws it."""
+    try:
+        if isinstance(of, IntDistribution):
+            return Int(type="int", low=of.low, high=of.high, log=of.log, step=None if of.log else of.step)
+        if isinstance(of, FloatDistribution):
+            return Float(type="float", low=of.low, high=of.high, log=of.log, step=of.step)
+        if isinstance(of, CategoricalDistribution) and None not in of.choices:
+            return Categorical(type="categorical", choices=tuple(choice for choice in of.choices if choice is not None))
+    except ValidationError:
+        pass
+    return None

@@ -1,9 +1,7 @@
 """A report in, JSON for a machine out; docs/json.md has every field, docs/report.schema.json their types. Pure."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict
-from math import isfinite
 from typing import Any
 
 from tuner.decide.ballast import changed
@@ -15,6 +13,7 @@ from tuner.decide.words.rows import ROWS
 from tuner.report.content import Again, Drawn, Method, Report
 from tuner.report.progress import Launched, Step, progress
 from tuner.types import Failed, Importance, Importances, Measured, Outcome, Trial
+from tuner.types.finite import finite
 
 #: Of the layout below: it grows with each change that is no addition.
 _VERSION = 1
@@ -56,16 +55,7 @@ def report_json(report: Report) -> str:
         "method": _method(report.method),
         "prediction": None if report.agreement is None else asdict(report.agreement),
     }
-    return json.dumps(_finite(record), indent=2, ensure_ascii=True, allow_nan=False) + "\n"
-
-
-def _finite(value: Any) -> Any:
-    """What is infinite has no number in JSON, and is not known."""
-    if isinstance(value, float):
-        return value if isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): _finite(one) for key, one in value.items()}
-    return [_finite(one) for one in value] if isinstance(value, list | tuple) else value
+    return json.dumps(finite(record), indent=2, ensure_ascii=True, allow_nan=False) + "\n"
 
 
 def _verdict(report: Report) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from tuner.retune.proposals import step, tuner_itself
 from tuner.retune.tuned import Tuned
 from tuner.study.decided import fixed_gpus_of, objectives_of, study_decision
 from tuner.types import Workload
+from tuner.types.finite import finite
 from tuner.workload.presets import workload_yaml
 from tuner.workload.stored import stored_workload, workload_json
 
@@ -138,7 +139,7 @@ def decide(store: Store, proposal: StoredProposal) -> str:
         why = f"the new traffic is served best by the config that is deployed: {told}"
         book.move(proposal.number, State.REJECTED, step(proposal.number, tuner_itself(), "nothing to change", why))
         return f"proposal {proposal.number}: {why}"
-    gain = found.verdict.gain.gain if found.verdict.gain is not None and found.winner == found.chosen else None
+    gain = finite(found.verdict.gain.gain) if found.verdict.gain is not None and found.winner == found.chosen else None
     decided = Decided(verdict=told, gain=gain, trial=found.chosen.number, settings_changes=changes)
     book.decide(proposal.number, decided, step(proposal.number, tuner_itself(), "proposed", told))
     return f"proposal {proposal.number} is ready: {told}: `tuner proposals {proposal.number}` shows it"

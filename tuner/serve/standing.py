@@ -25,6 +25,7 @@ from tuner.record.store import Store
 from tuner.serve.shown import Best, VerdictShown
 from tuner.study.decided import objectives_of, study_decision
 from tuner.types import Measured
+from tuner.types.finite import finite
 
 _UNITS = {
     "output_throughput": "tok/s",
@@ -128,7 +129,7 @@ def _standing(study: str) -> Standing:
 def verdict_shown(found: Decision, objective: Objective) -> VerdictShown:
     """What a study says; `objective` is its first, which the gain is in."""
     verdict = found.verdict
-    gain = verdict.gain.gain if verdict.gain is not None else None
+    gain: float | None = finite(verdict.gain.gain) if verdict.gain is not None else None
     return VerdictShown(
         answer=verdict.answer.value, sentence=decision_text(found, objective), trial=verdict.trial, gain=gain
     )

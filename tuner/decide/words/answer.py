@@ -3,9 +3,13 @@
 A reader who knows no statistics reads the first sentence; what stands in brackets is for one who does.
 """
 
+from math import isinf
+from statistics import fmean
+
 from tuner.decide.gain import USEFUL_GAINS, Gain
 from tuner.decide.objective import Objective
 from tuner.decide.verdict import Answer, Decision, Missed, Verdict
+from tuner.decide.words.numbers import INSTEAD_OF_NONE, number
 from tuner.decide.words.quality import harm_text
 
 
@@ -17,7 +21,7 @@ def answer_text(found: Decision, objective: Objective, unreal: str | None = None
 
 def _better(found: Decision, v: Verdict, objective: Objective) -> str:
     assert v.gain is not None
-    told = f"launched again, {_gained(v.gain, objective)} ({_launches(v)})"
+    told = f"launched again, {_gained(found, v.gain, objective)} ({_launches(v)})"
     return f"Trial {v.trial} is better than vLLM's defaults: {told}.{also(v)}"
 
 
@@ -47,7 +51,7 @@ def _worse(found: Decision, v: Verdict, objective: Objective) -> str:
     assert v.gain is not None
     return (
         f"Keep vLLM's defaults: trial {v.trial} looked best in the search, but launched again, "
-        f"{_gained(v.gain, objective)} ({_launches(v)}).{also(v)}"
+        f"{_gained(found, v.gain, objective)} ({_launches(v)}).{also(v)}"
     )
 
 
@@ -107,8 +111,11 @@ def others(found: Decision) -> str:
     return f"; so did the next {others} of the search's best." if others > 0 else "."
 
 
-def _gained(gain: Gain, objective: Objective) -> str:
+def _gained(found: Decision, gain: Gain, objective: Objective) -> str:
     """In words, not by a sign: a latency is lower or higher, all else more or less."""
+    if objective.maximize and isinf(gain.gain):
+        own = next((side.values(objective) for side in found.finalists if side.trial.number == found.verdict.trial), ())
+        return f"its {objective.name} is {number(objective.metric, fmean(own) if own else None)} {INSTEAD_OF_NONE}"
     value = abs(gain.gain)
     words = ("higher", "lower") if objective.maximize else ("lower (faster)", "higher (slower)")
     if not objective.maximize and gain.gain > -1:  # of the latency itself, as users see it

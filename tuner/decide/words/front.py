@@ -1,12 +1,13 @@
 """A decision of several objectives in; the answer in words, and a point's standing, out. Pure."""
 
 from collections.abc import Iterator
+from math import isinf
 
 from tuner.decide.objective import Objective
 from tuner.decide.pareto import Front, FrontPoint, Told
 from tuner.decide.verdict import Answer, Decision, Verdict
 from tuner.decide.words.answer import also, launches_text, others, reason
-from tuner.decide.words.numbers import number
+from tuner.decide.words.numbers import INSTEAD_OF_NONE, number
 
 
 def front_text(found: Decision, front: Front, unreal: str | None = None) -> str:
@@ -65,7 +66,7 @@ def _gained(v: Verdict, front: Front) -> str:
     if point is None:
         return f"it is dominated ({launches_text(v.launches)} against {v.defaults} of the defaults)"
     told = " and ".join(_words(front, point))
-    return f"launched again, {told} ({launches_text(v.launches)} against {v.defaults} of the defaults)"
+    return f"launched again{f', {told}' if told else ''} ({launches_text(v.launches)} against {v.defaults} of the defaults)"
 
 
 def _words(front: Front, point: FrontPoint) -> Iterator[str]:
@@ -73,6 +74,9 @@ def _words(front: Front, point: FrontPoint) -> Iterator[str]:
         if told.gain is None:
             continue
         change, is_known = change_of(objective, told.gain), told.is_better or told.is_worse
+        if isinf(change):
+            yield f"its {objective.name} is {number(objective.metric, told.value)} {INSTEAD_OF_NONE}"
+            continue
         word = "higher" if change > 0 else "lower"
         much = f"{abs(change):.1%} {word}" if is_known else f"the same within noise ({change:+.1%})"
         yield f"its {objective.name} is {much}"

@@ -1,11 +1,14 @@
 """A metric's value in; the text that a reader gets of it out. Pure."""
 
 from collections.abc import Sequence
-from math import floor, log10
+from math import floor, isinf, log10
 from statistics import fmean
 
 from tuner.decide.words.rows import ROWS, Row
 from tuner.types import Estimate
+
+#: The change of a value that was 0.
+INSTEAD_OF_NONE = "instead of none"
 
 
 def number(metric: str, value: float | None, unit: bool = True) -> str:
@@ -50,6 +53,8 @@ def change_words(row: Row, change: float) -> str:
     """In percent; of a latency also in a word, because less of it is better."""
     if row.unit == "%":  # a change of a share, in percent of it, would be taken for points
         return f"{change:+.0f} points"
+    if isinf(change):
+        return INSTEAD_OF_NONE
     word = ""
     if row.unit == "ms" and abs(change) >= 0.0005:
         word = " slower" if change > 0 else " faster"
