@@ -95,3 +95,23 @@ def test_every_shipped_space_has_candidates_that_are_legal() -> None:
         found = Candidates(space.parameters, is_legal=partial(keeps_rules, space), active=space.active, seed=1)
         assert len(found.points) > 50, name
         assert not any(space.violations(point) for point in found.points)
+
+
+def test_beside_a_number_stand_the_halves_to_its_neighbours() -> None:
+    found = Candidates(
+        {"n": Int(type="int", low=1, high=4096, log=True), "x": Float(type="float", low=0.0, high=1.0)}, seed=0
+    )
+    here: Params = {"n": 256, "x": 0.5}
+    near = found.near(here, 100)
+    assert {point["n"] for point in near} - {*levels(found.parameters["n"])} == {181, 362}  # sqrt(128 * 256), ...
+    assert {point["x"] for point in near} - {*levels(found.parameters["x"])} == {0.4375, 0.5625}
+    closer = found.near(here, 100, known=[{"n": 200, "x": 0.75}, {"n": 300, "x": 0.5625}])
+    assert {point["n"] for point in closer} >= {226, 277}
+    assert {point["x"] for point in closer} >= {0.4375, 0.53125}
+
+
+def test_a_short_range_and_a_value_at_its_end_have_no_such_halves() -> None:
+    short = Candidates({"n": Int(type="int", low=1, high=8)}, seed=0)
+    assert {point["n"] for point in short.near({"n": 4}, 100)} == {1, 2, 3, 5, 6, 7, 8}
+    end = Candidates({"x": Float(type="float", low=0.0, high=1.0)}, seed=0)
+    assert {point["x"] for point in end.near({"x": 1.0}, 100)} - {*levels(end.parameters["x"])} == {0.9375}

@@ -1,13 +1,15 @@
 """Parameters in; the points that a sampler chooses from out: legal, each once.
 
 A space of few points is enumerated. Of a larger one points are drawn whose numbers lie on levels: all values of a short range,
-powers of two of a range that is searched by its logarithm. It knows nothing of what a point is worth.
+powers of two of a range that is searched by its logarithm. Beside a point there are others, too: halfway to the next values
+that are known. It knows nothing of what a point is worth.
 """
 
 import itertools
 import random
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from math import ceil, log2, prod
+from math import ceil, log2, prod, sqrt
+from typing import TypeGuard
 
 from tuner.space.parameters import Categorical, Float, Int, Parameter
 from tuner.types import Params, Value
@@ -77,13 +79,14 @@ class Candidates:
         """How many settings are others than the defaults."""
         return sum(value != self._defaults.get(name, value) for name, value in params.items())
 
-    def near(self, params: Params, most: int, seed: int = 0) -> list[Params]:
-        """Legal points that differ from this one in one parameter; where that are more than `most`, a draw of them."""
+    def near(self, params: Params, most: int, seed: int = 0, known: Sequence[Params] = ()) -> list[Params]:
+        """Legal points that differ from this one in one parameter, which is on a level or halfway to the next value of a level
+        or of what is `known`; where that are more than `most`, a draw of them."""
         moves = [
-            {**self._usual, **params, name: level}
+            {**self._usual, **params, name: value}
             for name, levels in self._levels.items()
-            for level in levels
-            if level != params.get(name)
+            for value in (*levels, *self._halfway(name, params.get(name), known))
+            if value != params.get(name)
         ]
         found: dict[Key, Params] = {}
         random.Random(f"{self._seed}:{seed}:near").shuffle(moves)
@@ -94,6 +97,23 @@ class Candidates:
             if len(found) >= most:
                 break
         return list(found.values())
+
+    def _halfway(self, name: str, value: Value | None, known: Sequence[Params]) -> Iterator[Value]:
+        """Between this value of a number and its neighbours, where the levels are not all of it."""
+        parameter = self.parameters[name]
+        if isinstance(parameter, Categorical) or name in self._frozen or not _is_number(value):
+            return
+        if (size := size_of(parameter)) is not None and size <= _SHORT:
+            return
+        others = [*self._levels[name], *(point[name] for point in known if name in point)]
+        numbers = [float(one) for one in others if _is_number(one)]
+        here = float(value)
+        for other in (
+            max((one for one in numbers if one < here), default=None),
+            min((one for one in numbers if one > here), default=None),
+        ):
+            if other is not None:
+                yield parameter.nearest(sqrt(here * other) if parameter.log else (here + other) / 2)
 
     def _counted(self, full: Mapping[str, Value]) -> Params:
         """Without what does not count beside the others."""
@@ -123,6 +143,10 @@ class Candidates:
             if len(found) >= DRAWN:
                 break
         return list(found.values())
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def size_of(parameter: Parameter) -> int | None:
