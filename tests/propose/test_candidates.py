@@ -97,21 +97,26 @@ def test_every_shipped_space_has_candidates_that_are_legal() -> None:
         assert not any(space.violations(point) for point in found.points)
 
 
-def test_beside_a_number_stand_the_halves_to_its_neighbours() -> None:
+def test_between_a_number_and_its_neighbours_stand_halves_once_these_are_known() -> None:
     found = Candidates(
         {"n": Int(type="int", low=1, high=4096, log=True), "x": Float(type="float", low=0.0, high=1.0)}, seed=0
     )
     here: Params = {"n": 256, "x": 0.5}
-    near = found.near(here, 100)
-    assert {point["n"] for point in near} - {*levels(found.parameters["n"])} == {181, 362}  # sqrt(128 * 256), ...
-    assert {point["x"] for point in near} - {*levels(found.parameters["x"])} == {0.4375, 0.5625}
-    closer = found.near(here, 100, known=[{"n": 200, "x": 0.75}, {"n": 300, "x": 0.5625}])
-    assert {point["n"] for point in closer} >= {226, 277}
-    assert {point["x"] for point in closer} >= {0.4375, 0.53125}
+
+    def halves(*known: Params) -> list[Params]:
+        on_levels = {key_of(point) for point in found.near(here, 100)}
+        return [point for point in found.near(here, 100, known=known) if key_of(point) not in on_levels]
+
+    assert halves() == halves({"n": 64, "x": 0.5}) == halves({"n": 128, "x": 0.25}) == []
+    around: list[Params] = [{"n": 128, "x": 0.5}, {"n": 512, "x": 0.5}]
+    assert halves(*around) == [{"n": 181, "x": 0.5}, {"n": 362, "x": 0.5}]
+    assert halves(*around, {"n": 181, "x": 0.5}) == [{"n": 215, "x": 0.5}, {"n": 362, "x": 0.5}]
 
 
-def test_a_short_range_and_a_value_at_its_end_have_no_such_halves() -> None:
+def test_a_short_range_and_a_value_at_its_end_have_fewer_halves() -> None:
     short = Candidates({"n": Int(type="int", low=1, high=8)}, seed=0)
-    assert {point["n"] for point in short.near({"n": 4}, 100)} == {1, 2, 3, 5, 6, 7, 8}
+    known: list[Params] = [{"n": n} for n in range(1, 9)]
+    assert {point["n"] for point in short.near({"n": 4}, 100, known=known)} == {1, 2, 3, 5, 6, 7, 8}
     end = Candidates({"x": Float(type="float", low=0.0, high=1.0)}, seed=0)
-    assert {point["x"] for point in end.near({"x": 1.0}, 100)} - {*levels(end.parameters["x"])} == {0.9375}
+    near = end.near({"x": 1.0}, 100, known=[{"x": 0.875}])
+    assert {point["x"] for point in near} - {*levels(end.parameters["x"])} == {0.9375}
