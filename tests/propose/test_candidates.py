@@ -95,3 +95,28 @@ def test_every_shipped_space_has_candidates_that_are_legal() -> None:
         found = Candidates(space.parameters, is_legal=partial(keeps_rules, space), active=space.active, seed=1)
         assert len(found.points) > 50, name
         assert not any(space.violations(point) for point in found.points)
+
+
+def test_between_a_number_and_its_neighbours_stand_halves_once_these_are_known() -> None:
+    found = Candidates(
+        {"n": Int(type="int", low=1, high=4096, log=True), "x": Float(type="float", low=0.0, high=1.0)}, seed=0
+    )
+    here: Params = {"n": 256, "x": 0.5}
+
+    def halves(*known: Params) -> list[Params]:
+        on_levels = {key_of(point) for point in found.near(here, 100)}
+        return [point for point in found.near(here, 100, known=known) if key_of(point) not in on_levels]
+
+    assert halves() == halves({"n": 64, "x": 0.5}) == halves({"n": 128, "x": 0.25}) == []
+    around: list[Params] = [{"n": 128, "x": 0.5}, {"n": 512, "x": 0.5}]
+    assert halves(*around) == [{"n": 181, "x": 0.5}, {"n": 362, "x": 0.5}]
+    assert halves(*around, {"n": 181, "x": 0.5}) == [{"n": 215, "x": 0.5}, {"n": 362, "x": 0.5}]
+
+
+def test_a_short_range_and_a_value_at_its_end_have_fewer_halves() -> None:
+    short = Candidates({"n": Int(type="int", low=1, high=8)}, seed=0)
+    known: list[Params] = [{"n": n} for n in range(1, 9)]
+    assert {point["n"] for point in short.near({"n": 4}, 100, known=known)} == {1, 2, 3, 5, 6, 7, 8}
+    end = Candidates({"x": Float(type="float", low=0.0, high=1.0)}, seed=0)
+    near = end.near({"x": 1.0}, 100, known=[{"x": 0.875}])
+    assert {point["x"] for point in near} - {*levels(end.parameters["x"])} == {0.9375}

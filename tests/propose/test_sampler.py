@@ -1,6 +1,9 @@
 """The sampler in a study of anyone's own, as Optuna's documentation has them."""
 
+from math import log2
+
 import optuna
+import pytest
 
 from tuner.propose.prior import BOUND, CAUSE, ERROR
 from tuner.propose.sampler import ModelSampler
@@ -22,6 +25,20 @@ def test_it_minimizes_in_fewer_trials_than_at_random() -> None:
     ours = sum(best(ModelSampler(seed=seed)) for seed in range(4))
     random = sum(best(optuna.samplers.RandomSampler(seed=seed)) for seed in range(4))
     assert ours < random
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_a_number_without_a_grid_is_refined_where_it_is_good(log: bool) -> None:
+    low, high, peak = (1.0, 4096.0, 3 * 10**2) if log else (-5.0, 5.0, 1.7)
+
+    def apart(trial: optuna.Trial) -> float:
+        x = trial.suggest_float("x", low, high, log=log)
+        return (log2(x / peak) if log else x - peak) ** 2
+
+    for seed in range(3):
+        study = optuna.create_study(sampler=ModelSampler(seed=seed))
+        study.optimize(apart, n_trials=30)
+        assert study.best_value < 1e-3  # a level is 0.02 to 0.1 away
 
 
 def test_it_is_repeatable_and_never_repeats_itself() -> None:

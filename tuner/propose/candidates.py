@@ -1,13 +1,15 @@
 """Parameters in; the points that a sampler chooses from out: legal, each once.
 
 A space of few points is enumerated. Of a larger one points are drawn whose numbers lie on levels: all values of a short range,
-powers of two of a range that is searched by its logarithm. It knows nothing of what a point is worth.
+powers of two of a range that is searched by its logarithm. Beside a point there are others, too: halfway to the next values
+that are known. It knows nothing of what a point is worth.
 """
 
 import itertools
 import random
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from math import ceil, log2, prod
+from math import ceil, log2, prod, sqrt
+from typing import TypeGuard
 
 from tuner.space.parameters import Categorical, Float, Int, Parameter
 from tuner.types import Params, Value
@@ -77,23 +79,46 @@ class Candidates:
         """How many settings are others than the defaults."""
         return sum(value != self._defaults.get(name, value) for name, value in params.items())
 
-    def near(self, params: Params, most: int, seed: int = 0) -> list[Params]:
-        """Legal points that differ from this one in one parameter; where that are more than `most`, a draw of them."""
-        moves = [
-            {**self._usual, **params, name: level}
-            for name, levels in self._levels.items()
-            for level in levels
-            if level != params.get(name)
-        ]
-        found: dict[Key, Params] = {}
+    def near(self, params: Params, most: int, seed: int = 0, known: Sequence[Params] = ()) -> list[Params]:
+        """Legal points that differ from this one in one parameter: on a level, of which `most` are drawn where there are more;
+        and halfway to its neighbours, where both of these are `known`."""
+        levels = {name: [level for level in of if level != params.get(name)] for name, of in self._levels.items()}
+        moves = [{**self._usual, **params, name: level} for name, of in levels.items() for level in of]
         random.Random(f"{self._seed}:{seed}:near").shuffle(moves)
-        for move in moves:
-            point = self._counted(move)
-            if self._is_legal(point) and key_of(point) != key_of(params):
-                found.setdefault(key_of(point), point)
-            if len(found) >= most:
+        halves = [
+            {**self._usual, **params, name: value}
+            for name in self._levels
+            for value in self._halfway(name, params, known)
+        ]
+        here = {key_of(params): params}
+        found = self._counted_legal(moves, here, most)
+        return [*found.values(), *self._counted_legal(halves, here | found, len(halves)).values()]
+
+    def _counted_legal(self, moves: Sequence[Params], beside: Mapping[Key, Params], most: int) -> dict[Key, Params]:
+        """The first `most` of the legal ones that are not `beside`."""
+        found: dict[Key, Params] = {}
+        for point in map(self._counted, moves):
+            if len(found) == most:
                 break
-        return list(found.values())
+            if key_of(point) not in beside and self._is_legal(point):
+                found[key_of(point)] = point
+        return found
+
+    def _halfway(self, name: str, params: Params, known: Sequence[Params]) -> Iterator[Value]:
+        """Between a number's value and its neighbours, where the levels are not all of it: once that neighbour is known, for a
+        step half as long brings less."""
+        parameter, here = self.parameters[name], params.get(name)
+        if isinstance(parameter, Categorical) or name in self._frozen or not _is_number(here):
+            return
+        if (size := size_of(parameter)) is not None and size <= _SHORT:
+            return
+        alike = {point[name] for point in known if name in point and {**point, name: here} == params}
+        numbers = {float(one) for one in (*self._levels[name], *alike) if _is_number(one)}
+        low, high = ((one for one in numbers if one < here), (one for one in numbers if one > here))
+        around = [one for one in (max(low, default=None), min(high, default=None)) if one is not None]
+        for other in around:
+            if other in alike:
+                yield parameter.nearest(sqrt(here * other) if parameter.log else (here + other) / 2)
 
     def _counted(self, full: Mapping[str, Value]) -> Params:
         """Without what does not count beside the others."""
@@ -123,6 +148,10 @@ class Candidates:
             if len(found) >= DRAWN:
                 break
         return list(found.values())
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def size_of(parameter: Parameter) -> int | None:

@@ -94,9 +94,12 @@ class Chooser:
         every = {**{key_of(point): point for point in self.candidates.points}, **self._beside}
         return [point for key, point in every.items() if key not in tried]
 
-    def beside(self, centers: Sequence[Params], most: int, seed: int, known: Collection[Key]) -> list[Params]:
+    def beside(
+        self, centers: Sequence[Params], most: int, seed: int, known: Collection[Key], launched: Sequence[Params]
+    ) -> list[Params]:
         """Points near these that are not known yet, remembered for the next proposals."""
-        near = {key_of(point): point for center in centers for point in self.candidates.near(center, most, seed)}
+        found = [point for center in centers for point in self.candidates.near(center, most, seed, launched)]
+        near = {key_of(point): point for point in found}
         new = {key: point for key, point in near.items() if key not in known}
         self._beside = dict([*(self._beside | new).items()][-_REMEMBERED:])
         return list(new.values())
@@ -132,7 +135,7 @@ class _Turn:
     def choice(self) -> Choice | None:
         view = self._at(self._chooser.untried(self._tried))
         if not view.points:
-            view = self._at(self._chooser.beside(self._centers(), _CLIMB, 0, self._tried))
+            view = self._at(self._chooser.beside(self._centers(), _CLIMB, 0, self._tried, self._centers()))
         if not view.points:
             return None
         step = len(self._launched) - 1  # the defaults are no step
@@ -215,7 +218,7 @@ class _Turn:
 
     def _wider(self, view: View, centers: Sequence[Params], most: int, seed: int) -> View:
         known = {*map(key_of, view.points), *self._tried}
-        new = self._chooser.beside(centers, most, seed, known)
+        new = self._chooser.beside(centers, most, seed, known, self._centers())
         return self._at([*view.points, *new]) if new else view
 
     def _improving(self, view: View) -> Choice:
