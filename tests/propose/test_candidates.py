@@ -105,10 +105,11 @@ def test_between_a_number_and_its_neighbours_stand_halves_once_these_are_known()
 
     def halves(*known: Params) -> list[Params]:
         on_levels = {key_of(point) for point in found.near(here, 100)}
-        return [point for point in found.near(here, 100, known=known) if key_of(point) not in on_levels]
+        return [point for point in found.near(here, 100, known=[here, *known]) if key_of(point) not in on_levels]
 
     assert halves() == halves({"n": 64, "x": 0.5}) == halves({"n": 128, "x": 0.25}) == []
     around: list[Params] = [{"n": 128, "x": 0.5}, {"n": 512, "x": 0.5}]
+    assert len(found.near(here, 100, known=around)) == len(found.near(here, 100))  # it was not launched itself
     assert halves(*around) == [{"n": 181, "x": 0.5}, {"n": 362, "x": 0.5}]
     assert halves(*around, {"n": 181, "x": 0.5}) == [{"n": 215, "x": 0.5}, {"n": 362, "x": 0.5}]
 
@@ -118,5 +119,5 @@ def test_a_short_range_and_a_value_at_its_end_have_fewer_halves() -> None:
     known: list[Params] = [{"n": n} for n in range(1, 9)]
     assert {point["n"] for point in short.near({"n": 4}, 100, known=known)} == {1, 2, 3, 5, 6, 7, 8}
     end = Candidates({"x": Float(type="float", low=0.0, high=1.0)}, seed=0)
-    near = end.near({"x": 1.0}, 100, known=[{"x": 0.875}])
+    near = end.near({"x": 1.0}, 100, known=[{"x": 0.875}, {"x": 1.0}])
     assert {point["x"] for point in near} - {*levels(end.parameters["x"])} == {0.9375}

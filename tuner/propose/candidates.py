@@ -81,13 +81,13 @@ class Candidates:
 
     def near(self, params: Params, most: int, seed: int = 0, known: Sequence[Params] = ()) -> list[Params]:
         """Legal points that differ from this one in one parameter: on a level, of which `most` are drawn where there are more;
-        and halfway to its neighbours, where both of these are `known`."""
+        and, of one that is `known`, halfway to neighbours that are."""
         levels = {name: [level for level in of if level != params.get(name)] for name, of in self._levels.items()}
         moves = [{**self._usual, **params, name: level} for name, of in levels.items() for level in of]
         random.Random(f"{self._seed}:{seed}:near").shuffle(moves)
         halves = [
             {**self._usual, **params, name: value}
-            for name in self._levels
+            for name in (self._levels if params in known else ())
             for value in self._halfway(name, params, known)
         ]
         here = {key_of(params): params}

@@ -95,9 +95,10 @@ class Chooser:
         return [point for key, point in every.items() if key not in tried]
 
     def beside(
-        self, centers: Sequence[Params], most: int, seed: int, known: Collection[Key], launched: Sequence[Params]
+        self, centers: Sequence[Params], most: int, seed: int, known: Collection[Key], launched: Sequence[Params] = ()
     ) -> list[Params]:
-        """Points near these that are not known yet, remembered for the next proposals."""
+        """Points near these that are not known yet, and halfway between those of them that were `launched`; remembered for the
+        next proposals."""
         found = [point for center in centers for point in self.candidates.near(center, most, seed, launched)]
         near = {key_of(point): point for point in found}
         new = {key: point for key, point in near.items() if key not in known}
@@ -218,7 +219,8 @@ class _Turn:
 
     def _wider(self, view: View, centers: Sequence[Params], most: int, seed: int) -> View:
         known = {*map(key_of, view.points), *self._tried}
-        new = self._chooser.beside(centers, most, seed, known, self._centers())
+        launched = self._centers() if view.trend is None else ()
+        new = self._chooser.beside(centers, most, seed, known, launched)
         return self._at([*view.points, *new]) if new else view
 
     def _improving(self, view: View) -> Choice:
