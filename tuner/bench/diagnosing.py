@@ -151,8 +151,9 @@ def _started_with(pids: Sequence[int]) -> tuple[Params, bool]:
             words = psutil.Process(pid).cmdline()
         except psutil.Error:
             continue
-        if (said := settings_of(words)) or is_all(words):
-            return said, is_all(words)
+        said, are_all = settings_of(words), is_all(words)
+        if said or are_all:
+            return said, are_all
     return {}, False
 
 

@@ -1,15 +1,14 @@
 """Drifts and proposals in, the JSON of `tuner watch` and `tuner proposals` out; docs/retuning.md has every field. Pure."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
 
 from pydantic import JsonValue
 
 from tuner.record.proposals import Difference, Step, StoredProposal
 from tuner.retune.monitor import Look
-from tuner.types.finite import finite
+from tuner.types.finite import json_text
 from tuner.workload.stored import workload_json
 
 
@@ -42,11 +41,11 @@ def look_json(look: Look, study: str, urls: Sequence[str], proposal: int | None)
 
 
 def proposals_json(found: Sequence[StoredProposal]) -> str:
-    return _text({"proposals": [_proposal(one) for one in found]})
+    return json_text({"proposals": [_proposal(one) for one in found]})
 
 
 def proposal_json(found: StoredProposal, log: Sequence[Step]) -> str:
-    return _text({**_proposal(found), "log": [_step(one) for one in log]})
+    return json_text({**_proposal(found), "log": [_step(one) for one in log]})
 
 
 def _proposal(one: StoredProposal) -> dict[str, JsonValue]:
@@ -75,7 +74,3 @@ def _difference(one: Difference) -> dict[str, JsonValue]:
 
 def _step(one: Step) -> dict[str, JsonValue]:
     return {"at": one.at.isoformat(), "who": one.who, "what": one.what, "why": one.why}
-
-
-def _text(record: Mapping[str, Any]) -> str:
-    return json.dumps(finite(record), indent=2, ensure_ascii=False, allow_nan=False) + "\n"

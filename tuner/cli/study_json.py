@@ -1,6 +1,5 @@
 """Studies and trials in, the JSON of `tuner studies`, `trials` and `show` out; docs/json.md has every field. Pure."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,7 +14,7 @@ from tuner.export.record_json import headless_json
 from tuner.export.serving import headless
 from tuner.record.rows import StudyRecord
 from tuner.types import Failed, Measured, Outcome, Params, Predicted, Trial, Twin
-from tuner.types.finite import finite
+from tuner.types.finite import json_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,11 +38,11 @@ class Standing:
 
 
 def studies_json(told: Sequence[Standing]) -> str:
-    return _text({"studies": [_study(one) for one in told]})
+    return json_text({"studies": [_study(one) for one in told]})
 
 
 def trials_json(one: Standing, trials: Sequence[Trial]) -> str:
-    return _text({**_study(one), "list": [_trial(trial, one.found) for trial in trials]})
+    return json_text({**_study(one), "list": [_trial(trial, one.found) for trial in trials]})
 
 
 def study_json(
@@ -55,7 +54,7 @@ def study_json(
     """`again` are the launches of the verification, each with its trial's number."""
     launches = [{"trial": number, **_outcome(outcome)} for number, outcome in again]
     rows = [_trial(trial, one.found) for trial in trials]
-    return _text(
+    return json_text(
         {
             **_study(one),
             "verdict": asdict(one.found.verdict),
@@ -72,7 +71,7 @@ def trial_json(one: Standing, trial: Trial, diagnosis: Diagnosis | None) -> str:
         "resolved": dict(trial.resolved),
         "diagnosis": [asdict(finding) for finding in diagnosis.findings] if diagnosis else None,
     }
-    return _text(
+    return json_text(
         {"study": one.record.name, "unreal": one.record.fingerprint.unreal, **_trial(trial, one.found), **more}
     )
 
@@ -156,7 +155,3 @@ def _changes(trial: Trial | None, defaults: Trial | None) -> Mapping[str, Mappin
         return {}
     differ = {name: value for name, value in trial.params.items() if usual.get(name) != value}
     return {name: {"value": value, "default": usual.get(name)} for name, value in differ.items()}
-
-
-def _text(record: dict[str, Any]) -> str:
-    return json.dumps(finite(record), indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -71,7 +71,7 @@ def judged(base: Sequence[Quality], others: Sequence[Quality], limit: float = MA
     lost, of_tasks = loss(base, others), _rights(base, others)
     is_wrong, gone = _is_wrong(base, others), missing(base, others)
     return Judged(
-        harm=Harm.LOSES if len(others) > 1 and gone.always else _harm(lost, of_tasks, gone, limit, is_wrong=is_wrong),
+        harm=_harm(lost, of_tasks, gone, limit, is_lost=is_wrong or (len(others) > 1 and gone.always > 0)),
         limit=limit,
         launches=len(others),
         loss=lost,
@@ -86,8 +86,8 @@ def judged(base: Sequence[Quality], others: Sequence[Quality], limit: float = MA
     )
 
 
-def _harm(lost: Loss | None, of_tasks: Rights | None, gone: Missing, limit: float, *, is_wrong: bool) -> Harm:
-    if is_wrong or (lost is not None and lost.low > limit):
+def _harm(lost: Loss | None, of_tasks: Rights | None, gone: Missing, limit: float, *, is_lost: bool) -> Harm:
+    if is_lost or (lost is not None and lost.low > limit):
         return Harm.LOSES
     if of_tasks is not None and of_tasks.p_value <= LEVEL and of_tasks.loss > limit:
         return Harm.LOSES

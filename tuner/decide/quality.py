@@ -136,11 +136,11 @@ def missing(base: Sequence[Quality], others: Sequence[Quality]) -> Missing:
     asked = some = always = 0
     for kind in (_answered, _told, _of_task):
         usual, found = [kind(one) for one in base], [kind(one) for one in others]
-        if not usual or not all((*usual, *found)) or len({one.data for one in (*base, *others)}) > 1:
+        if not (usual and found and all((*usual, *found))) or len({one.data for one in (*base, *others)}) > 1:
             continue
-        known = set[object]().union(*usual).intersection(*usual)
+        known = set.intersection(*usual)
         asked += len(known)
-        some += len(known.difference(set[object]().union(*found).intersection(*found)))
+        some += len(known - set.intersection(*found))
         always += len(known.difference(*found)) if kind is not _of_task else 0
     return Missing(asked=asked, missing=some, always=always)
 

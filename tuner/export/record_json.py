@@ -1,6 +1,5 @@
 """A trial in, a JSON record with its whole provenance out: command, settings, measurement, and where it was measured."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -13,7 +12,7 @@ from tuner.export.provenance import gain_sentence
 from tuner.export.serving import environment, headless
 from tuner.export.unreal import unreal_sentence
 from tuner.types import Measured
-from tuner.types.finite import finite
+from tuner.types.finite import json_text
 
 
 def export_json(chosen: Chosen) -> str:
@@ -48,7 +47,7 @@ def export_json(chosen: Chosen) -> str:
     }
     said = (unreal_sentence(chosen.fingerprint), verdict_sentence(trial, verdict))
     first = dict(filter(None, map(_said, said)))
-    text = json.dumps(finite({**first, **record}), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json_text({**first, **record})
     return "{" + text.removeprefix("{\n  ") if first else text  # in the very first line
 
 

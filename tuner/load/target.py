@@ -1,13 +1,13 @@
 """A URL as a user gives it in; the server's address and its model's name out."""
 
 import json
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 import aiohttp
 
 from tuner.errors import RunError, UsageError
 from tuner.load.session import open_session, why_no_connection
-from tuner.space.addresses import server_url
+from tuner.space.addresses import parts_of, server_url
 from tuner.space.redaction import shown_url
 from tuner.types import Target
 
@@ -33,12 +33,7 @@ async def find_target(url: str, model: str | None, api_key: str | None) -> Targe
 
 def _base_url(url: str) -> str:
     full = server_url(url)
-    try:
-        parts = urlsplit(full)
-        valid = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
-    except ValueError:
-        valid = False
-    if not valid or parts.query or parts.fragment or not full.isprintable() or " " in full:
+    if (parts := parts_of(full)) is None:
         raise UsageError(f"{shown_url(url)!r} is no URL of a server: give it as http://HOST:PORT")
     if parts.username or parts.password:
         raise UsageError("the URL holds a user name or password: set TUNER_API_KEY instead")

@@ -2,13 +2,12 @@
 
 import time
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
 from tuner import interrupts
 from tuner.errors import RunError, UsageError
 from tuner.measure.scrape import open_session, scrape
 from tuner.measure.traffic import Scrape, parse
-from tuner.space.addresses import server_url
+from tuner.space.addresses import parts_of, server_url
 from tuner.space.redaction import shown_url
 
 _AWAY_S = 10.0
@@ -19,13 +18,7 @@ _MOST_SAMPLES = 3600
 def metrics_url(address: str) -> str:
     """The /metrics URL of a server that is given with or without http:// or one of its routes. Raises UsageError."""
     url = server_url(address)
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and parts.hostname and not (parts.query or parts.fragment)
-        usable = usable and url.isascii() and url.isprintable() and " " not in url and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
+    if (parts := parts_of(url)) is None or not url.isascii():
         raise UsageError(f"{shown_url(address)!r} is no server's URL: give one such as http://localhost:8000")
     if parts.username or parts.password:
         raise UsageError(

@@ -1,17 +1,16 @@
 """Parameters in; the points that a sampler chooses from out: legal, each once.
 
 A space of few points is enumerated. Of a larger one points are drawn whose numbers lie on levels: all values of a short range,
-powers of two of a range that is searched by its logarithm. Beside a point there are others, too: halfway to the next values
-that are known. It knows nothing of what a point is worth.
+powers of two of a range that is searched by its logarithm; beside those that are known, halfway between them, too. It knows
+nothing of what a point is worth.
 """
 
 import itertools
 import random
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from math import ceil, log2, prod, sqrt
-from typing import TypeGuard
 
-from tuner.space.parameters import Categorical, Float, Int, Parameter
+from tuner.space.parameters import Categorical, Float, Int, Parameter, is_number
 from tuner.types import Params, Value
 
 #: A space of at most so many combinations is enumerated. Of a larger one so many points are drawn, in so many draws each.
@@ -82,8 +81,12 @@ class Candidates:
     def near(self, params: Params, most: int, seed: int = 0, known: Sequence[Params] = ()) -> list[Params]:
         """Legal points that differ from this one in one parameter: on a level, of which `most` are drawn where there are more;
         and, of one that is `known`, halfway to neighbours that are."""
-        levels = {name: [level for level in of if level != params.get(name)] for name, of in self._levels.items()}
-        moves = [{**self._usual, **params, name: level} for name, of in levels.items() for level in of]
+        moves = [
+            {**self._usual, **params, name: level}
+            for name, levels in self._levels.items()
+            for level in levels
+            if level != params.get(name)
+        ]
         random.Random(f"{self._seed}:{seed}:near").shuffle(moves)
         halves = [
             {**self._usual, **params, name: value}
@@ -108,12 +111,11 @@ class Candidates:
         """Between a number's value and its neighbours, where the levels are not all of it: once that neighbour is known, for a
         step half as long brings less."""
         parameter, here = self.parameters[name], params.get(name)
-        if isinstance(parameter, Categorical) or name in self._frozen or not _is_number(here):
-            return
-        if (size := size_of(parameter)) is not None and size <= _SHORT:
+        is_whole = name in self._frozen or size_of(parameter) == len(self._levels[name])
+        if isinstance(parameter, Categorical) or is_whole or not is_number(here):
             return
         alike = {point[name] for point in known if name in point and {**point, name: here} == params}
-        numbers = {float(one) for one in (*self._levels[name], *alike) if _is_number(one)}
+        numbers = {float(one) for one in (*self._levels[name], *alike) if is_number(one)}
         low, high = ((one for one in numbers if one < here), (one for one in numbers if one > here))
         around = [one for one in (max(low, default=None), min(high, default=None)) if one is not None]
         for other in around:
@@ -148,10 +150,6 @@ class Candidates:
             if len(found) >= DRAWN:
                 break
         return list(found.values())
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def size_of(parameter: Parameter) -> int | None:

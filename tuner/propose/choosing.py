@@ -136,7 +136,8 @@ class _Turn:
     def choice(self) -> Choice | None:
         view = self._at(self._chooser.untried(self._tried))
         if not view.points:
-            view = self._at(self._chooser.beside(self._centers(), _CLIMB, 0, self._tried, self._centers()))
+            launched = self._centers()
+            view = self._at(self._chooser.beside(launched, _CLIMB, 0, self._tried, launched))
         if not view.points:
             return None
         step = len(self._launched) - 1  # the defaults are no step

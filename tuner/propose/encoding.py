@@ -10,7 +10,7 @@ from math import log2, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.space.parameters import Categorical, Float, Int, Parameter
+from tuner.space.parameters import Categorical, Float, Int, Parameter, is_number
 from tuner.types import Params, Value
 
 Matrix = NDArray[np.float64]
@@ -50,13 +50,13 @@ class Encoding:
 def _cells(parameter: Parameter, value: Value | None) -> list[float]:
     if isinstance(parameter, Categorical):
         return [_CHOICE * _is(choice, value) for choice in parameter.choices]
-    return [_MIDDLE if not _is_number(value) else _scaled(parameter, value)]
+    return [_MIDDLE if not is_number(value) else _scaled(parameter, value)]
 
 
 def _score(parameter: Parameter, value: Value | None) -> float:
     if isinstance(parameter, Categorical):
         return next((float(i) for i, choice in enumerate(parameter.choices) if _is(choice, value)), float("nan"))
-    return _scaled(parameter, value) if _is_number(value) else float("nan")
+    return _scaled(parameter, value) if is_number(value) else float("nan")
 
 
 def _scaled(parameter: Int | Float, value: Value | None) -> float:
@@ -67,10 +67,6 @@ def _scaled(parameter: Int | Float, value: Value | None) -> float:
             return 0.0
         low, high, value = log2(low), log2(high), log2(value)
     return (value - low) / (high - low) if high > low else _MIDDLE
-
-
-def _is_number(value: Value | None) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is(choice: Value, value: Value | None) -> bool:

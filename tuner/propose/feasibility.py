@@ -13,6 +13,7 @@ import numpy as np
 from tuner.propose.encoding import Encoding, Matrix
 from tuner.propose.history import Seen
 from tuner.propose.surrogate import Vector
+from tuner.space.parameters import is_number
 from tuner.types import Params
 
 #: A point that has more than a part of what is suspected after one failure has so much of its chance left: the next launch is
@@ -80,7 +81,7 @@ def _only(name: str, failures: Sequence[Params], good: Sequence[Params], *, is_c
     others = [params[name] for params in good if name in params]
     started = set(map(str, others))
     values = {str(one[name]): one[name] for one in failures if name in one and str(one[name]) not in started}
-    if not all(map(_is_number, (*values.values(), *others))):
+    if not all(map(is_number, (*values.values(), *others))):
         return [_equals(name, text) for text in values]
     low, high = min(map(float, others), default=-inf), max(map(float, others), default=-inf)
     above = [float(value) for value in values.values() if float(value) > high]
@@ -94,7 +95,7 @@ def _only(name: str, failures: Sequence[Params], good: Sequence[Params], *, is_c
 def _beyond(name: str, end: float, sign: int) -> _Suspect:
     def has(params: Params) -> bool:
         value = params.get(name)
-        return _is_number(value) and sign * float(value) >= sign * end  # type: ignore[arg-type]
+        return is_number(value) and sign * float(value) >= sign * end
 
     return has
 
@@ -105,10 +106,6 @@ def _equals(name: str, value: str) -> _Suspect:
 
 def _any_of(suspects: Sequence[_Suspect]) -> _Suspect:
     return lambda params: any(suspect(params) for suspect in suspects)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _nearby(points: Matrix, good: Matrix, bad: Matrix, expected: Vector) -> Vector:

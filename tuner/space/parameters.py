@@ -4,7 +4,7 @@ They do not know engine arguments, GPUs or each other.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeGuard
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictFloat, StrictInt, model_validator
 
@@ -191,6 +191,11 @@ def unmet(when: Params, point: Params) -> str:
 def shown(value: Value) -> str:
     """A value as YAML writes it."""
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether it can be reckoned with: true is none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _number(value: Value) -> float:

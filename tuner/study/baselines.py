@@ -14,15 +14,16 @@ from tuner.study.setup import Setup
 from tuner.types import Params, Proposal, Resolved, Trial
 
 
-def due(hands: Sequence[HandSettings], finished: Sequence[Trial], begun: Sequence[Proposal] = ()) -> Proposal | None:
+def due(
+    hands: Sequence[HandSettings], finished: Sequence[Trial], begun: Sequence[Proposal] = ()
+) -> HandSettings | None:
     """The next of the hand settings that the study has no trial of yet, also none that has `begun`: after the defaults, which
     all are compared with."""
     if not finished:
         return None
     every: list[Trial | Proposal] = [*finished, *begun]
-    known, number = {one.baseline for one in every}, max(one.number for one in every) + 1
-    left = next((hand for hand in hands if hand.flags not in known), None)
-    return None if left is None else Proposal(number=number, params=left.params, baseline=left.flags)
+    known = {one.baseline for one in every}
+    return next((hand for hand in hands if hand.flags not in known), None)
 
 
 def passed_by(proposal: Proposal) -> Params:

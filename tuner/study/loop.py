@@ -34,6 +34,7 @@ from tuner.study.ending import Ending
 from tuner.study.explaining import explain
 from tuner.study.fingerprint import host_changed
 from tuner.study.gate import Gate, refuse_what_is_not_of_the_settings
+from tuner.study.hand_settings import HandSettings
 from tuner.study.identity import check_same, other_sampler, record_of
 from tuner.study.in_flight import InFlight
 from tuner.study.launches import make_log_folder, run_recorded, sweep_leftovers
@@ -208,7 +209,7 @@ class _Search:
         """What the sampler and the model of the server are told."""
         return for_the_sampler(self._finished, self._setup.space.parameters)
 
-    def _hand_settings(self, flying: InFlight) -> Proposal | None:
+    def _hand_settings(self, flying: InFlight) -> HandSettings | None:
         return due(self._setup.baselines, self._finished, flying.proposals)
 
     def _is_exhausted(self) -> bool:
@@ -255,7 +256,7 @@ class _Search:
         every: list[Trial | Proposal] = [*self._finished, *begun, *unfinished]
         number = max((one.number for one in every), default=-1) + 1
         if (hand := self._hand_settings(flying)) is not None:
-            return replace(hand, number=number)
+            return Proposal(number=number, params=hand.params, baseline=hand.flags)
         winner, names = self._ending.last(self._finished, flying.searched)
         wished = {name: value for name, value in winner.params.items() if name not in names} if winner else None
         proposal = self._proposing.next(self._known(), wished, begun)

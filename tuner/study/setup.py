@@ -23,7 +23,7 @@ from tuner.measure.visible import VISIBLE, Visible, visible
 from tuner.predict.prediction import Calibration
 from tuner.predict.settings import LATEST, version_of
 from tuner.propose.enumeration import check_finite
-from tuner.space.engines import ENGINES, engines_of, not_engines
+from tuner.space.engines import ENGINES, engines_of
 from tuner.space.files import load_space, space_for
 from tuner.space.parallel import SIZES, fixed_gpus, gpus_of, most_gpus, searched_sizes, within
 from tuner.space.search_space import SearchSpace
@@ -274,12 +274,10 @@ def _check_sharing(hand: HandSettings, options: Options, space: SearchSpace, lau
     """Raises UsageError for engines that cannot share a GPU."""
     if ENGINES not in hand.params:
         return
-    if (why := not_engines(hand.params[ENGINES])) is not None:
-        raise UsageError(f"--baseline {hand.said}: {ENGINES} {hand.params[ENGINES]}: {why}")
     version = launcher.shared_gpu.version if launcher.shared_gpu else LATEST
-    if engines_of(hand.params) > 1 and (why := why_not_shared(space, options, version)) is not None:
-        raise UsageError(f"--baseline {hand.said}: {ENGINES}: {why}")
     try:
+        if engines_of(hand.params) > 1 and (why := why_not_shared(space, options, version)) is not None:
+            raise UsageError(f"{ENGINES}: {why}")
         launcher.command(hand.params)
     except UsageError as error:
         raise UsageError(f"--baseline {hand.said}: {error}") from error

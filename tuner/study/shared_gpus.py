@@ -28,12 +28,15 @@ def engines_space(space: SearchSpace, options: Options, version: Version = LATES
 
 def shared_gpu(space: SearchSpace, options: Options) -> SharedGpu | None:
     """What engines that share a GPU have of it; None where none do, or it is for the user to say."""
-    by_hand = {name for hand in baselines(options) for name in hand.params}
-    if ENGINES not in {*space.parameters, *space.fixed, *by_hand} or _OWN_BYTES in space.fixed:
+    is_asked = ENGINES in {*space.parameters, *space.fixed}
+    if _OWN_BYTES in space.fixed or not (is_asked or any(ENGINES in hand.params for hand in baselines(options))):
         return None
-    if ENGINES in by_hand and why_not_shared(space, options, LATEST) is not None:
+    try:
+        shape, quantized = _shapes(options)
+    except UsageError:
+        if is_asked:
+            raise
         return None  # said of the hand settings
-    shape, quantized = _shapes(options)
     return SharedGpu(shape=shape, gpu=space.gpu, quantized=quantized)
 
 
