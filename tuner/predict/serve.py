@@ -61,6 +61,7 @@ class Server:
         self._marks: list[tuple[int, int]] = []
         self.turns = 1  # how many engines work on its GPU, itself among them
         self._owed = 0.0  # accepted tokens that make no whole one yet
+        self._slack = settings.block_size // 2  # half a block of each sequence is empty on the mean
         self._longest = settings.long_prefill_token_threshold or settings.max_num_batched_tokens
         self._budget = settings.max_num_batched_tokens * settings.pipeline_parallel_size  # of each batch in flight
         self._decoded = 0  # decode steps so far: each gives every decoding sequence one token
@@ -90,12 +91,11 @@ class Server:
     @property
     def next_s(self) -> float | None:
         """When something happens next: a token arrives or a step begins; None while there is nothing to do."""
-        times = [self._out[0].time_s] if self._out else []
-        if self.running or self._waiting:
-            times.append(self._now_s)
-        elif self._front.next_s < inf:
-            times.append(max(self._now_s, self._front.next_s))
-        return min(times, default=None)
+        busy = self._decoding or self._prefilling or self._waiting
+        next_s = self._now_s if busy else max(self._now_s, self._front.next_s)
+        if self._out and self._out[0].time_s < next_s:
+            return self._out[0].time_s
+        return None if next_s == inf else next_s
 
     @property
     def front_s(self) -> float:
@@ -138,7 +138,7 @@ class Server:
 
     def _step(self, until_s: float) -> bool:
         """One step, or several in which nothing begins or ends; False when none begins by then."""
-        if not (self.running or self._waiting):
+        if not (self._decoding or self._prefilling or self._waiting):
             arrival_s = self._front.next_s
             if arrival_s > until_s:
                 return False
@@ -160,7 +160,7 @@ class Server:
     def _make_room(self) -> bool:
         """Preempt from the last one on until every decoding sequence has room for a token; whether any was."""
         preempted = False
-        while self._free() < len(self._decoding) and self.running > 1:
+        while self._free() < len(self._decoding) and len(self._decoding) + len(self._prefilling) > 1:
             if self._prefilling:
                 _, request = self._prefilling.popitem()
                 self._filled -= request.computed
@@ -305,10 +305,6 @@ class Server:
         """Tokens of a decoding sequence in the cache."""
         return request.prompt + self._decoded - request.begun
 
-    @property
-    def _slack(self) -> int:
-        """Half a block of each sequence is empty on the mean."""
-        return self._settings.block_size // 2
-
     def _free(self) -> int:
-        return self._capacity - self._context - self._filled - self.running * self._slack
+        running = len(self._decoding) + len(self._prefilling)
+        return self._capacity - self._context - self._filled - running * self._slack

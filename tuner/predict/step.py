@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import NamedTuple
 
 from tuner.predict.decoder import Shape
 from tuner.predict.precision import bytes_per_weight, computes_in_fp8, kv_bytes_per_token
@@ -124,8 +125,7 @@ class Rates:
     chunk_s: float = 57 * _US
 
 
-@dataclass(frozen=True, slots=True)
-class Duration:
+class Duration(NamedTuple):
     """Of one step: how long the GPU works on it, and how long EngineCore."""
 
     gpu_s: float
@@ -134,7 +134,7 @@ class Duration:
 
 @dataclass(frozen=True, kw_only=True)
 class Steps:
-    """The steps of one server."""
+    """The steps of one server. A simulation asks for thousands: what does not change from one to the next is counted once."""
 
     shape: Shape
     gpu: Gpu
@@ -155,15 +155,16 @@ class Steps:
 
     def decode(self, sequences: int, context_tokens: float) -> Duration:
         """So much of a step as gives `sequences` one token each; they have `context_tokens` in the KV cache altogether."""
-        whole = self.step(sequences, context_tokens, ())
-        return Duration(whole.gpu_s / self.tokens_a_step, whole.host_s / self.tokens_a_step)
+        whole, each = self.step(sequences, context_tokens, ()), self.tokens_a_step
+        return whole if each == 1 else Duration(whole.gpu_s / each, whole.host_s / each)
 
     def step(self, sequences: int, context_tokens: float, prefill: Sequence[tuple[int, int]]) -> Duration:
         """A whole one, with prefill: chunks of (tokens, tokens before them). In a pipeline it is a round, in which each
         sequence passes all stages once."""
-        if self.settings.pipeline_parallel_size > 1:
+        settings, rates = self.settings, self.rates
+        if settings.pipeline_parallel_size > 1:
             return self._round(sequences, context_tokens, prefill)
-        checked = sequences * (1 + self.settings.speculative_tokens)
+        checked = sequences * (1 + settings.speculative_tokens)
         tokens = checked + sum(chunk for chunk, _ in prefill)
         outputs = checked + len(prefill)
         gpu_s = (
@@ -173,18 +174,18 @@ class Steps:
             + self._collectives_s(tokens)
             + self._shared_experts_s(tokens)
             + self._drafts_s(sequences)
-            + self.rates.step_s
-            + self.rates.sequence_s * outputs
+            + rates.step_s
+            + rates.sequence_s * outputs
         )
         schedule_s = (
-            self.rates.schedule_s
-            + self.rates.schedule_sequence_s * (sequences + len(prefill))
-            + self.rates.admit_s * len(prefill)
-            + (self.rates.ngram_s * sequences if self.settings.speculative_method == "ngram" else 0.0)
+            rates.schedule_s
+            + rates.schedule_sequence_s * (sequences + len(prefill))
+            + rates.admit_s * len(prefill)
+            + (rates.ngram_s * sequences if settings.speculative_method == "ngram" else 0.0)
         )
-        if self.settings.engines_per_gpu > 1:
-            gpu_s *= self.rates.shared
-        return Duration(gpu_s, self.rates.host * schedule_s + self.rates.launch * self._launch_s(tokens, bool(prefill)))
+        if settings.engines_per_gpu > 1:
+            gpu_s *= rates.shared
+        return Duration(gpu_s, rates.host * schedule_s + rates.launch * self._launch_s(tokens, bool(prefill)))
 
     def duration_s(self, step: Duration, turns: int = 1) -> float:
         """From one step to the next: with asynchronous scheduling EngineCore prepares one while the GPU works on another. So
@@ -224,28 +225,25 @@ class Steps:
         """All matrix multiplications: each step reads the weights once; the head computes for tokens that are sampled only."""
         if not tokens:
             return 0.0
-        head = self.shape.head_parameters
-        body = self.shape.matmul_parameters - head
-        share = self.settings.tensor_parallel_size
-        read = self._read_experts(tokens * sharing_copies(self.shape, self.settings))
         body_s = self._both_s(
-            self._layer_bytes * read / self._weights_per_s,
-            2 * body * tokens / share / self._compute_per_s,
+            self._layer_bytes * self._read_experts(tokens * self._sharing) / self._weights_per_s,
+            2 * self._body * tokens / self.settings.tensor_parallel_size / self._compute_per_s,
         )
-        return (body_s + self._wide_s(head, outputs)) / self.rates.kernels
+        return (body_s + self._wide_s(self._head, outputs)) / self.rates.kernels
 
     def _wide_s(self, parameters: float, tokens: int) -> float:
         """A multiplication with so many weights of 16 bits."""
         share = self.settings.tensor_parallel_size
         return self._both_s(
-            parameters * 2 / share / (self._bandwidth * self._kernels.weights16),
-            2 * parameters * tokens / share / (self._flops16 * self._kernels.compute16),
+            parameters * 2 / share / self._wide_weights_per_s,
+            2 * parameters * tokens / share / self._wide_compute_per_s,
         )
 
     def _both_s(self, read_s: float, compute_s: float) -> float:
         """Of a multiplication that reads and computes."""
-        longer, shorter = max(read_s, compute_s), min(read_s, compute_s)
-        return longer * math.pow(1 + math.pow(shorter / longer, self.rates.overlap), 1 / self.rates.overlap)
+        longer, shorter = (read_s, compute_s) if read_s > compute_s else (compute_s, read_s)
+        overlap = self.rates.overlap
+        return longer * math.pow(1 + math.pow(shorter / longer, overlap), 1 / overlap)
 
     def _drafts_s(self, sequences: int) -> float:
         """Drafting by weights: a layer and the head for each draft token (EAGLE, MTP). A draft model's are not known here: the
@@ -258,14 +256,11 @@ class Steps:
 
     def _read_experts(self, tokens: int) -> float:
         """The share of the layers' weights that a step reads: of the experts only those that a token was sent to."""
-        held = self._held
-        experts = held.experts
+        experts = self._held.experts
         if experts is None:
             return 1.0
         hit = 1 - (1 - experts.active / experts.count) ** tokens
-        total = held.layer_parameters * held.layers
-        of_experts = held.expert_parameters
-        return (total - of_experts * (1 - hit)) / total
+        return (self._weights - self._expert_weights * (1 - hit)) / self._weights
 
     def _attention_s(self, context_tokens: float, prefill: Sequence[tuple[int, int]]) -> float:
         of_backend = self.rates.triton_attention if self.settings.attention_backend == "TRITON_ATTN" else 1.0
@@ -286,15 +281,15 @@ class Steps:
     def _launch_s(self, tokens: int, mixed: bool) -> float:
         """What EngineCore takes to start the kernels; a whole graph is nothing, and a part of `schedule_s`. Steps with prompts
         are captured whole in FULL mode alone (config/compilation.py, CUDAGraphMode)."""
-        mode = self._mode
-        layer_s = self.rates.compiled_fp8_layer_s if self._is_fp8 else self.rates.compiled_layer_s
+        mode, rates = self._mode, self.rates
+        layer_s = rates.compiled_fp8_layer_s if self._is_fp8 else rates.compiled_layer_s
         if self.settings.enforce_eager:
-            layer_s = self.rates.eager_fp8_layer_s if self._is_fp8 else self.rates.eager_layer_s
+            layer_s = rates.eager_fp8_layer_s if self._is_fp8 else rates.eager_layer_s
         elif tokens <= self._largest_graph:
             if mode == "FULL" or (mode in ("FULL_AND_PIECEWISE", "FULL_DECODE_ONLY") and not mixed):
                 layer_s = 0.0
             elif mode in ("PIECEWISE", "FULL_AND_PIECEWISE"):
-                layer_s = self.rates.piecewise_layer_s
+                layer_s = rates.piecewise_layer_s
         return self.shape.layers * layer_s
 
     def _collectives_s(self, tokens: int) -> float:
@@ -305,7 +300,7 @@ class Steps:
 
     def _shared_experts_s(self, tokens: int) -> float:
         """Copies that share experts gather the tokens of all of them, and scatter what comes out: an all-reduce's traffic."""
-        copies, experts = sharing_copies(self.shape, self.settings), self.shape.experts
+        copies, experts = self._sharing, self.shape.experts
         if copies == 1 or experts is None:
             return 0.0
         return experts.layers * (self._latency_s + self._all_reduce_s(copies, tokens * copies))
@@ -330,10 +325,31 @@ class Steps:
         return of_a_copy(self.shape, self.settings.data_parallel_size)
 
     @cached_property
+    def _sharing(self) -> int:
+        return sharing_copies(self.shape, self.settings)
+
+    @cached_property
+    def _head(self) -> int:
+        return self.shape.head_parameters
+
+    @cached_property
+    def _body(self) -> int:
+        """What a token is multiplied with before the head."""
+        return self.shape.matmul_parameters - self._head
+
+    @cached_property
+    def _weights(self) -> float:
+        """Of the layers, and of their experts alone, in what one copy has."""
+        return self._held.layer_parameters * self._held.layers
+
+    @cached_property
+    def _expert_weights(self) -> int:
+        return self._held.expert_parameters
+
+    @cached_property
     def _layer_bytes(self) -> float:
         """Bytes of the layers' weights on one GPU."""
-        weights = self._held.layer_parameters * self._held.layers
-        return weights * bytes_per_weight(self.shape, self.settings) / self.settings.tensor_parallel_size
+        return self._weights * bytes_per_weight(self.shape, self.settings) / self.settings.tensor_parallel_size
 
     @cached_property
     def _kv_bytes(self) -> float:
@@ -371,14 +387,23 @@ class Steps:
         return self.gpu.tflops["fp16"] * 1e12
 
     @cached_property
+    def _wide_weights_per_s(self) -> float:
+        """Bytes of weights of 16 bits that are read in a second, and operations with them."""
+        return self._bandwidth * self._kernels.weights16
+
+    @cached_property
+    def _wide_compute_per_s(self) -> float:
+        return self._flops16 * self._kernels.compute16
+
+    @cached_property
     def _weights_per_s(self) -> float:
         """Bytes of quantized or plain weights that are read in a second."""
         narrow = bytes_per_weight(self.shape, self.settings) < 2
-        return self._bandwidth * (self._kernels.weights8 if narrow else self._kernels.weights16)
+        return self._bandwidth * self._kernels.weights8 if narrow else self._wide_weights_per_s
 
     @cached_property
     def _compute_per_s(self) -> float:
         """Operations of the layers' multiplications in a second: in 8 bits where card and quantization have it."""
         if self._is_fp8:
             return self.gpu.tflops["fp8"] * 1e12 * self._kernels.compute8
-        return self._flops16 * self._kernels.compute16
+        return self._wide_compute_per_s
