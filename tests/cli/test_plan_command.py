@@ -59,7 +59,8 @@ LLAMA_70B = LLAMA_8B | {
 @pytest.fixture(autouse=True)
 def as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few points, nothing of this machine's settings, and no process."""
-    monkeypatch.setattr(search, "_MOST", 24)
+    for most, number in {"_MOST": 12, "_KEPT": 2, "_STARTS": 1, "_VALUES": 3}.items():
+        monkeypatch.setattr(search, most, number)
     monkeypatch.setattr(subprocess, "Popen", None)
     for name in [name for name in os.environ if name.startswith("TUNER_")]:
         monkeypatch.delenv(name)

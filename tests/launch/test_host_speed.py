@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from waiting import in_a_calm_moment
 
 from tuner.errors import EngineError
 from tuner.launch.host_speed import measure_host
@@ -53,6 +54,7 @@ def test_a_slower_host_is_one_in_both_kinds_of_work() -> None:
 
 
 @pytest.mark.long
+@in_a_calm_moment
 def test_the_ruler_is_repeatable_and_follows_a_core_that_others_use(monkeypatch: pytest.MonkeyPatch) -> None:
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {max(before)})  # children have it, too
