@@ -3,7 +3,7 @@
 #   make test       the test suite, a real vLLM among it
 #   make test-long  what takes minutes by its nature: a real vLLM killed and broken, the documents' examples
 #   make test-fast  only what needs no vLLM, browser, PostgreSQL or Ray
-#   make test-lowest      test-fast with the lowest version that pyproject.toml allows of each dependency
+#   make test-lowest      test-fast, each test once, with the lowest version that pyproject.toml allows of each dependency
 #   make test-repeat      the same N=20 times, beside a load on every core
 #   make bench-load       the load generator beside vllm bench serve and GuideLLM
 #   make bench-startup    what a launch costs, warm against plain
@@ -57,7 +57,7 @@ test-fast: .venv/.dev
 
 test-lowest: private BIN := .lowest/bin
 test-lowest: .lowest/.dev
-	$(PYTEST) -m '$(FAST)'
+	$(PYTEST) -m '$(FAST)' --first-parameters
 
 .lowest/.dev: pyproject.toml tests/lowest.py | .venv/.tuner
 	rm -rf .lowest

@@ -49,8 +49,17 @@ _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 sys.addaudithook(_loopback_only)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--first-parameters", action="store_true", help="of a test with parameters, run it with the first")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """In a worker: what starts a vLLM comes first, for it takes longest."""
+    if config.getoption("--first-parameters"):
+        first = {item.nodeid.partition("[")[0]: item for item in reversed(items)}
+        kept = set(first.values())
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        items[:] = [item for item in items if item in kept]
     if "PYTEST_XDIST_WORKER" in os.environ:
         items.sort(key=lambda item: not _is_quick_engine(item))
         engine = [item for item in items if _is_quick_engine(item)]
