@@ -10,6 +10,7 @@ TunerError                 one sentence: what was wrong, where, what to do
 """
 
 import errno
+import os
 from collections.abc import Iterable
 
 from tuner.types import Failed
@@ -33,6 +34,15 @@ def choose(word: str, known: Iterable[str]) -> str:
 def is_full(error: OSError) -> bool:
     """Whether the disk, or the user's quota of it, is what was refused."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def system_words(problem: OSError) -> str:
+    """Of what a connection met, such as "Connection refused", without a number: those of TLS and of names that are not found
+    are none of the system's, and mean something else there."""
+    is_tls = hasattr(problem, "library")  # ssl.SSLError alone has one
+    if is_tls or (problem.errno or 0) <= 0:
+        return problem.strerror or str(problem)
+    return os.strerror(problem.errno or 0)
 
 
 class TunerError(Exception):

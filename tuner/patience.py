@@ -1,8 +1,9 @@
 """A call on a database whose server may be away in; what it returns once the server is back, out.
 
-A server is away while it restarts, fails over, cannot be reached, or has no connection left. What it refuses otherwise (a
-password, a database that is not there, a full disk) stays so and is raised at once; so is a locked SQLite file, which SQLite
-has waited for already. It knows errors by what psycopg says of them, wherever SQLAlchemy, Optuna or tuner have wrapped them.
+A server is away while it restarts, fails over, only reads, cannot be reached, or has no connection left. What it refuses
+otherwise (a password, a database that is not there, a full disk) stays so and is raised at once; so is a locked SQLite file,
+which SQLite has waited for already. It knows errors by what psycopg says of them, wherever SQLAlchemy, Optuna or tuner have
+wrapped them.
 """
 
 import threading
@@ -22,6 +23,8 @@ _LOOK_S = (0.2, 2.0)
 #: SQLSTATEs (https://www.postgresql.org/docs/current/errcodes-appendix.html): a server that ends or begins, has no connection
 #: left, or gave way to another transaction. All of class 08 are lost connections.
 _AWAY = frozenset({"57P01", "57P02", "57P03", "53300", "40001", "40P01"})
+#: What only reads: a standby, or a primary that has become one.
+STANDBY = "25006"
 #: What a server that is there says, without a SQLSTATE, of a connection that it will never take.
 _REFUSED = (
     "authentication failed",
@@ -106,6 +109,8 @@ def reason(error: BaseException | None) -> str | None:
 def _of_psycopg(error: BaseException) -> str | None:
     state = getattr(error, "sqlstate", None)
     text = str(error)
+    if state == STANDBY:
+        return "it is a standby"
     if state is not None:
         return f"SQLSTATE {state}" if state in _AWAY or state.startswith("08") else None
     names = {kind.__name__ for kind in type(error).__mro__}

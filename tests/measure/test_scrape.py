@@ -10,6 +10,7 @@ import pytest
 from metrics_page import Page, PageServer
 
 from tuner.errors import LaunchError, RunError
+from tuner.load.target import find_target
 from tuner.measure import production, scrape
 from tuner.measure.production import metrics_url, page, scrapes
 from tuner.measure.server import ServerSampler
@@ -118,3 +119,24 @@ def test_a_broken_page_between_others_is_passed_over(monkeypatch: pytest.MonkeyP
 
     with PageServer(answer) as server:
         assert len(list(scrapes(metrics_url(server.url), 0.6))) == next(calls) - len(bad)
+
+
+def test_a_server_without_tls_is_told_in_the_words_of_tls() -> None:
+    """Its number is 1, as that of "Operation not permitted"."""
+
+    async def plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(OK)
+        writer.close()
+
+    async def run() -> list[str]:
+        async with await asyncio.start_server(plain, "127.0.0.1", 0) as server:
+            secured = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            with pytest.raises(RunError) as read:
+                await asyncio.to_thread(page, f"{secured}/metrics", None)
+            with pytest.raises(RunError) as asked:
+                await find_target(secured, None, None)
+        return [str(read.value), str(asked.value)]
+
+    for sentence in asyncio.run(run()):
+        assert re.search(r"SSL|TLS|ssl", sentence)
+        assert "not permitted" not in sentence

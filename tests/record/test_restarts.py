@@ -135,6 +135,30 @@ def test_a_study_that_is_held_outlives_a_restart(postgres_server: Postgres) -> N
 
 
 @pytest.mark.postgres
+def test_a_server_that_has_become_a_standby_is_waited_for(postgres_server: Postgres) -> None:
+    """Sessions that began meanwhile stay read-only, as connections to a demoted primary do: there must be new ones."""
+    url, notes = postgres_server.database(), list[str]()
+    name = url.rpartition("/")[2]
+    with psycopg.connect(f"{postgres_server.url}/postgres", autocommit=True) as admin:
+
+        def run(command: str) -> None:
+            admin.execute(command.encode())
+
+        store = Store.open(url)
+        with store.patience.waiting(notes.append):
+            store.create_or_get_study(STUDY)
+            run(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+            run(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+            back = threading.Timer(2.0, run, [f"ALTER DATABASE {name} RESET default_transaction_read_only"])
+            back.start()
+            store.finish("a study", a_trial(0))
+            back.join()
+    assert store.trials("a study") == [a_trial(0)]
+    assert notes[0] == "the database does not answer (it is a standby): waited for, up to 10 min"
+    store.close()
+
+
+@pytest.mark.postgres
 def test_who_only_reads_is_told_at_once(postgres_server: Postgres) -> None:
     url = postgres_server.database()
     store = Store.open(url)

@@ -129,7 +129,7 @@ def test_the_highest_rate_that_meets_the_slos_is_found_in_one_launch(
             async with launcher.launch(command, tmp_path / "log", lambda launch: None, engine) as (endpoint, _):
                 alone = (await measure(endpoint, two)).load
                 limit_s = max(0.15, 5 * present(present(alone.ttft_s).p50))
-                low = dataclasses.replace(search, request_rate=round(alone.request_throughput / 8, 2))
+                low = dataclasses.replace(search, request_rate=round(present(alone.request_throughput) / 8, 2))
                 slo = parse_slo(f"ttft_p50={1000 * limit_s:.0f}ms")
                 return await measure(endpoint, low, slos=[slo], phase=told.append), limit_s, present(low.request_rate)
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import aiohttp
 
-from tuner.load.session import open_session, why_no_connection
+from tuner.errors import system_words
+from tuner.load.session import open_session
 from tuner.types import Target
 
 #: What is kept of an answer that is not what was asked for.
@@ -59,7 +60,7 @@ async def exchange(target: Target, body: Mapping[str, Any], timeout_s: float) ->
                         found = replace(found, error=f"it has more than {_MOST_BYTES >> 20} MiB")
                         break
         except aiohttp.ClientConnectorError as error:
-            found = replace(found, error=why_no_connection(error))
+            found = replace(found, error=system_words(error.os_error))
         except TimeoutError:
             found = replace(found, error=f"no {'end' if reads else 'answer'} within {timeout_s:g} s")
         except (aiohttp.ClientError, ConnectionError) as error:

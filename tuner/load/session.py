@@ -4,7 +4,6 @@ It heeds no proxy of the environment. It does not know what is asked; whoever as
 along.
 """
 
-import os
 from collections.abc import Mapping
 
 import aiohttp
@@ -20,9 +19,3 @@ def open_session(
     key = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     connector = aiohttp.TCPConnector(force_close=not reuse)
     return aiohttp.ClientSession(trust_env=False, timeout=timeout, headers={**headers, **key}, connector=connector)
-
-
-def why_no_connection(error: aiohttp.ClientConnectorError) -> str:
-    """In words, such as "Connection refused"; the number of a name that is not found is none of the system's."""
-    problem, code = error.os_error, error.os_error.errno or 0
-    return os.strerror(code) if code > 0 else problem.strerror or str(problem)

@@ -5,8 +5,8 @@ from urllib.parse import urljoin
 
 import aiohttp
 
-from tuner.errors import RunError, UsageError
-from tuner.load.session import open_session, why_no_connection
+from tuner.errors import RunError, UsageError, system_words
+from tuner.load.session import open_session
 from tuner.space.addresses import parts_of, server_url
 from tuner.space.redaction import shown_url
 from tuner.types import Target
@@ -49,7 +49,7 @@ async def _models(base_url: str, api_key: str | None) -> list[str]:
         ):
             text = await response.text(errors="replace")
     except aiohttp.ClientConnectorError as error:
-        why = why_no_connection(error)
+        why = system_words(error.os_error)
         raise RunError(f"no server answers at {base_url} ({why}): start it, or check host and port") from error
     except (aiohttp.ClientError, TimeoutError) as error:
         why = str(error) or f"no answer within {_TIMEOUT_S:g} s"

@@ -3,13 +3,11 @@
 A page that does not end is given up after some seconds or MiB. No redirect is followed: a key would go along.
 """
 
-import os
-import ssl
 from urllib.parse import urljoin
 
 import aiohttp
 
-from tuner.errors import RunError
+from tuner.errors import RunError, system_words
 from tuner.space.redaction import shown_url
 
 TIMEOUT_S = 10.0
@@ -68,7 +66,4 @@ def _why(error: aiohttp.ClientError) -> str:
         return "its answer ends in the middle"
     if not isinstance(error, OSError):
         return str(error) or type(error).__name__
-    problem = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-    if isinstance(problem, ssl.SSLError) or (problem.errno or 0) <= 0:
-        return problem.strerror or str(problem)
-    return os.strerror(problem.errno or 0)
+    return system_words(error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error)

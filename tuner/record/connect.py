@@ -16,9 +16,11 @@ from typing import Any
 from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, make_url
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from tuner.errors import StorageError, TunerError, UsageError
+from tuner.patience import STANDBY
 
 #: How long a writer waits for another one; and how long after it waited in vain, so that a command that has several things to
 #: write before it ends says so within 15 s.
@@ -140,6 +142,13 @@ def connect(url: URL, *, read_only: bool) -> tuple[Engine, Opener | None]:
             raise
 
     return engine, open_file
+
+
+@event.listens_for(Engine, "handle_error")
+def _leave_a_standby(context: ExceptionContext) -> None:
+    """Ours and Optuna's: connections are made anew, for where the URL names several servers another has taken over."""
+    if getattr(context.original_exception, "sqlstate", None) == STANDBY:
+        context.is_disconnect = True
 
 
 def postgresql_arguments(url: URL) -> dict[str, Any]:
