@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import commands
@@ -158,6 +159,30 @@ def test_a_measurement_that_the_database_refuses_is_not_made_twice(
     assert not file.exists()
     store.finish("a study", *taken)  # type: ignore[arg-type]
     assert [one.timeline for one in store.timelines("a study")] == [TIMELINE]
+    store.close()
+
+
+@pytest.mark.parametrize("is_other", [True, False])
+def test_a_kept_measurement_of_a_trial_that_another_host_has_measured_is_told(tmp_path: Path, is_other: bool) -> None:
+    """Killed after it was stored and before its file was removed, it is the same, and nothing is to be told."""
+    assert commands.tuner(tmp_path, *OPTIMIZE, "--trials", "1").returncode == 0
+    store, logs = Store.open(f"sqlite:///{tmp_path / 'tuner.db'}"), tmp_path / "tuner-logs" / "s"
+    (trial,) = store.trials("s")
+    study = store.study("s")
+    assert study is not None
+
+    def refuse() -> None:
+        raise StorageError("the database is away")
+
+    ended_at = trial.ended_at + timedelta(seconds=60 if is_other else 0)
+    with pytest.raises(StorageError):
+        stored_or_kept(refuse, logs, study, replace(trial, ended_at=ended_at))
+    done = commands.tuner(tmp_path, *OPTIMIZE, "--trials", "1")
+    assert done.returncode == 0
+    told = "a measurement of trial 0 that was kept here is left out: it was made again meanwhile"
+    assert (told in done.stderr) is is_other
+    assert store.trials("s") == [trial]
+    assert list(logs.glob("kept-*")) == []
     store.close()
 
 

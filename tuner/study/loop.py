@@ -146,13 +146,25 @@ class _Search:
             self._watch.study_continues(self._finished, self._leading())
 
     def _take_back(self, measured: Trial | Verification) -> None:
-        study = self._setup.study
+        """Store it, unless it is there. Of a trial that another host has measured meanwhile, that measurement stays."""
+        study, ended_at = self._setup.study, None
         if isinstance(measured, Verification):
-            known = {(v.contest, v.round, v.trial_number) for v in self._store.verifications(study)}
-            if (measured.contest, measured.round, measured.trial_number) not in known:
+            known = {(v.contest, v.round, v.trial_number): v.ended_at for v in self._store.verifications(study)}
+            number, ended_at = (
+                measured.trial_number,
+                known.get((measured.contest, measured.round, measured.trial_number)),
+            )
+            if ended_at is None:
                 self._store.add_verification(study, measured)
-        elif measured.number not in {trial.number for trial in self._store.trials(study)}:
-            self._store.finish(study, measured)
+        else:
+            number = measured.number
+            ended_at = {trial.number: trial.ended_at for trial in self._store.trials(study)}.get(number)
+            if ended_at is None:
+                self._store.finish(study, measured)
+        if ended_at not in (None, measured.ended_at):
+            self._watch.note(
+                f"a measurement of trial {number} that was kept here is left out: it was made again meanwhile"
+            )
 
     def _write(self) -> None:
         self._book.write(self._finished, self._store.running(self._setup.study))
