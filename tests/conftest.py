@@ -35,6 +35,11 @@ _ENGINE = Path(os.environ["TUNER_CACHE_DIR"]) / "engine.txt"
 os.environ.update(HF_HUB_OFFLINE="1", VLLM_NO_USAGE_STATS="1", DO_NOT_TRACK="1")
 os.environ.pop("COLUMNS", None)  # pytest-xdist's workers have one, and tables would be folded
 
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # in the background of a shell: what tests start could not be interrupted
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # A slow example is a busy machine.
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import commands
 import pytest
 
 from tuner.record.store import Store
@@ -14,14 +15,11 @@ from tuner.record.store import Store
 USAGE, FAILURE = 2, 1
 
 
-def tuner(*arguments: str, cwd: Path, environment: dict[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
-    """Run the command as a user does, with nothing of this machine's settings."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("TUNER_")} | (environment or {})
-    command = [sys.executable, "-m", "tuner", *arguments]
-    return subprocess.run(command, cwd=cwd, env=clean, capture_output=True, text=True, timeout=120, check=False)
+def tuner(*arguments: str, cwd: Path, environment: dict[str, str] | None = None) -> commands.Done:
+    return commands.tuner(cwd, *arguments, **(environment or {}))
 
 
-def refused(done: "subprocess.CompletedProcess[str]", exit_code: int, *parts: str) -> None:
+def refused(done: commands.Done, exit_code: int, *parts: str) -> None:
     """One sentence with these parts on stderr, nothing on stdout, that exit code."""
     sentences = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
     assert len(sentences) == 1, done.stderr
@@ -191,7 +189,9 @@ def test_port_taken(tmp_path: Path) -> None:
 def test_debug_shows_the_traceback(
     flags: tuple[str, ...], variable: str, tmp_path: Path, optimize: tuple[str, ...]
 ) -> None:
-    done = tuner(*flags, *optimize, "--trials", "0", cwd=tmp_path, environment={"TUNER_DEBUG": variable})
+    command = [sys.executable, "-m", "tuner", *flags, *optimize, "--trials", "0"]
+    environment = os.environ | {"TUNER_DEBUG": variable}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.stderr.startswith("Traceback")
     assert "UsageError: --trials is 0" in done.stderr
     assert done.returncode == FAILURE
