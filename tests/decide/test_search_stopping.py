@@ -6,7 +6,7 @@ import pytest
 from samples import measured, trial
 
 from tuner.decide.objective import OBJECTIVES
-from tuner.decide.stopping import Step, price, step, why_stop
+from tuner.decide.stopping import FAILED_IN_A_ROW, Step, price, step, why_stop
 
 THROUGHPUT = OBJECTIVES["throughput"]
 BEST = trial(3, measured(output_throughput=150))
@@ -60,3 +60,15 @@ def test_what_a_launch_brought_is_the_gain_of_the_best() -> None:
     assert step(0.1, BEST, BEST, THROUGHPUT).gain == 0
     assert step(0.1, None, None, THROUGHPUT).gain == 0
     assert step(None, None, BEST, THROUGHPUT).gain == inf
+
+
+def test_it_ends_when_launch_after_launch_failed() -> None:
+    failed = Step(promise=None, gain=0.0, failed=True)
+    enough = (failed,) * FAILED_IN_A_ROW
+    found = why(DULL, *enough, launches=12)
+    assert found is not None
+    assert f"each of the last {FAILED_IN_A_ROW} launches failed" in found
+    assert "--stop never" in found
+    assert why(*enough[1:], launches=12) is None
+    assert why(*enough, Step(promise=0.1, gain=0.0), launches=12) is None
+    assert why(*enough, best=None) is None  # what starts at all is still looked for

@@ -1,6 +1,7 @@
 """Whole studies on a surface: the real loop, sampler and database, with time as it was recorded."""
 
 import asyncio
+import itertools
 import json
 import os
 import random
@@ -21,6 +22,7 @@ from samples import FINGERPRINT
 from tuner.decide.contest import FINALISTS
 from tuner.decide.objective import OBJECTIVES
 from tuner.decide.rank import stopped_early
+from tuner.decide.stopping import FAILED_IN_A_ROW
 from tuner.errors import UsageError
 from tuner.export.surface import surface_of
 from tuner.launch.caches import Caches
@@ -34,7 +36,7 @@ from tuner.replay.surface import ReplayEngine, Surface, open_surface
 from tuner.space.search_space import SearchSpace
 from tuner.study.loop import run_study
 from tuner.study.setup import Setup
-from tuner.types import Failed, FailureKind, Measured, Outcome, Params, Trial, Value, present
+from tuner.types import Failed, FailureKind, Measured, Outcome, Params, Trial, present
 from tuner.workload.presets import PRESETS
 
 
@@ -121,23 +123,28 @@ def hill(params: Params) -> float:
 
 def synthetic(count: int = 200) -> Iterator[dict[str, Any]]:
     """The defaults, and as many points of the space: some do not fit, some are refused."""
-    draw, seen = random.Random(1), set[str]()
     yield header(gpu="Tesla T4", engine_version="0.32.0")
     yield line(hill(DEFAULTS), is_default=True, params=DEFAULTS, startup_s=40.0, duration_s=20.0)
-    while len(seen) < count - 1:
-        params: dict[str, Value] = {
+    for params in itertools.islice(drawn(), count - 1):
+        if float(params["max_num_seqs"]) > 200 and params["gpu_memory_utilization"] == 0.5:
+            yield failure(params, startup_s=25.0, duration_s=0.0)
+        else:
+            yield line(hill(params), params=params, startup_s=40.0, duration_s=20.0)
+
+
+def drawn() -> Iterator[Params]:
+    """Points of the space, each once."""
+    draw, seen = random.Random(1), set[str]()
+    while True:
+        params: Params = {
             "max_num_seqs": draw.randint(1, 256),
             "gpu_memory_utilization": round(draw.choice((0.5, 0.6, 0.7, 0.8, 0.9)), 1),
             "quantization": draw.choice(("none", "fp8_per_tensor")),
             "enforce_eager": draw.choice((True, False)),
         }
-        if (key := json.dumps(params)) in seen:
-            continue
-        seen.add(key)
-        if float(params["max_num_seqs"]) > 200 and params["gpu_memory_utilization"] == 0.5:
-            yield failure(params, startup_s=25.0, duration_s=0.0)
-        else:
-            yield line(hill(params), params=params, startup_s=40.0, duration_s=20.0)
+        if (key := json.dumps(params)) not in seen:
+            seen.add(key)
+            yield params
 
 
 @pytest.fixture
@@ -172,6 +179,18 @@ def test_a_study_of_30_trials_finds_a_point_of_the_surface(tmp_path: Path, surfa
     assert "without what seems to bring nothing" in last
     assert len(told) == len(replay.calls)
     assert "surface.jsonl:2 is a recording of these settings" in replay.watch.notes[0]
+
+
+@pytest.mark.parametrize("sampler", ["model", "random"])
+def test_where_only_the_defaults_start_ours_ends_after_failures_in_a_row(tmp_path: Path, sampler: str) -> None:
+    """Random draws learn of none, and go on to the last launch."""
+    others = [params for params in itertools.islice(drawn(), 60) if params != DEFAULTS]
+    start = line(params=DEFAULTS, is_default=True, startup_s=40.0, duration_s=20.0)
+    path = written(tmp_path, header(gpu="Tesla T4", answer="nearest"), start, *map(failure, others))
+    replay = Replay(tmp_path, path, trials=20, may_stop=True, sampler=sampler)
+    failed = [trial for trial in replay.run() if trial.attempts and isinstance(trial.outcome, Failed)]
+    told = [note for note in replay.watch.notes if f"each of the last {FAILED_IN_A_ROW} launches failed" in note]
+    assert (len(failed), len(told)) == ((FAILED_IN_A_ROW, 1) if sampler == "model" else (19, 0))
 
 
 def test_time_is_what_was_recorded(tmp_path: Path, surface: Path) -> None:

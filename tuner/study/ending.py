@@ -11,8 +11,9 @@ from tuner.decide.early import Outdo, outdo
 from tuner.decide.rank import best
 from tuner.decide.startup import predicted_trial_s
 from tuner.decide.stopping import Step, step, why_stop
+from tuner.propose.samplers import OURS
 from tuner.study.setup import Setup
-from tuner.types import Proposal, Trial
+from tuner.types import Failed, Proposal, Trial
 
 
 class Ending:
@@ -32,7 +33,8 @@ class Ending:
     def launched(self, promise: float | None, finished: Sequence[Trial]) -> None:
         """The last of the finished trials was launched, and so much was promised of it."""
         objective, now = self._setup.objective, best(finished, self._setup.objective)
-        self._steps.append(step(promise, best(finished[:-1], objective), now, objective))
+        failed = self._setup.sampler in OURS and isinstance(finished[-1].outcome, Failed)  # the others learn of none
+        self._steps.append(step(promise, best(finished[:-1], objective), now, objective, failed=failed))
         launches = _launches(finished)
         if not self._setup.may_stop or self._setup.beside or launches >= self.limit:
             return
