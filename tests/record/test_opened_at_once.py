@@ -12,12 +12,14 @@ from tuner.record.store import Store
 _OPEN = """
 import sys
 import alembic.command, optuna
-from tuner.propose.storage import storage
+from tuner.propose import storage as optunas
+from tuner.record import connect
 from tuner.record.store import Store
+connect.BUSY_TIMEOUT_S = optunas._BUSY_TIMEOUT_S = 60.0  # the disk of a busy machine
 print("ready", flush=True)
 sys.stdin.readline()
 store = Store.open(sys.argv[1])
-storage(store.url)
+optunas.storage(store.url)
 store.close()
 """
 _AT_ONCE = 8
