@@ -2,15 +2,16 @@
 
 from dataclasses import fields, replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuner.diagnose.card import card_thresholds
 from tuner.diagnose.causes import Cause
-from tuner.diagnose.diagnosing import diagnose, next_value
+from tuner.diagnose.diagnosing import diagnose, next_value, remedies_of
 from tuner.diagnose.diagnosis import Remedy
 from tuner.diagnose.evidence import Evidence
-from tuner.diagnose.table import Advice
+from tuner.diagnose.table import Advice, the_table
 from tuner.diagnose.words import remedy_text, sentences, verdict_line
 from tuner.space.files import load_space
 from tuner.types import Params
@@ -86,6 +87,19 @@ def test_a_finding_has_its_numbers_its_rivals_and_its_remedies_with_what_is_pred
     assert asked[0] == {"max_num_seqs": 256}
     assert remedy_text(remedy) == "raise max_num_seqs to 256 (those that wait run, too; predicted: +50%)"
     assert remedy_text(Remedy(name="attention_backend", direction="set")) == "try another attention_backend"
+
+
+RULES = {rule.name: rule for rule in the_table().rules}
+
+
+@pytest.mark.parametrize("name", [name for name in RULES if name.partition(",")[0] in {*RULES} - {name}])
+def test_a_rule_of_a_place_has_the_remedies_of_its_kind(name: str) -> None:
+    """Such as "drafts are refused, no GPU" those of "drafts are refused"."""
+    rule, kind = RULES[name], RULES[name.partition(",")[0]]
+    assert remedies_of(rule.cause, {}, rules=[rule])[:1] == remedies_of(rule.cause, {}, rules=[kind])[:1]
+    if "draft" in rule.name:
+        (first, *_) = remedies_of(rule.cause, {}, rules=[rule])
+        assert (first.name, first.value) == ("speculative_config.method", "none")
 
 
 def test_remedies_that_are_predicted_to_lose_come_last() -> None:

@@ -15,6 +15,7 @@ from tuner.predict.prediction import Calibration
 from tuner.predict.step import Rates
 from tuner.predict.uncertainty import CALIBRATED, Known
 from tuner.record.store import Store
+from tuner.sim import speed
 from tuner.sim.engine import SimEngine
 from tuner.study.engines import simulated_setup
 from tuner.study.loop import run_study
@@ -24,6 +25,12 @@ from tuner.types import Mark, Measured, Trial, present
 
 #: The model takes the host for twice as fast as the simulated one is.
 FAST = Calibration(rates=replace(Rates(), host=0.5, launch=0.5, front=0.5))
+
+
+@pytest.fixture(autouse=True)
+def slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time runs so slowly that the load generator is the limit on a very busy machine alone."""
+    monkeypatch.setattr(speed, "REQUESTS_PER_S", 250.0)
 
 
 def a_setup(folder: Path, trials: int) -> Setup:

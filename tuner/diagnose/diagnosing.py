@@ -132,11 +132,12 @@ def remedies_of(
     predict: PredictGain | None = None,
     table: Table | None = None,
 ) -> tuple[Remedy, ...]:
-    """Those of the rules, then those of the cause; each setting once, and none that the server has already. What is predicted
-    to lose comes last. Raises RunError as `diagnose` does."""
+    """Those of the rules (a rule "NAME, WHERE" has NAME's), then those of the cause; each setting once, and none that the
+    server has already. What is predicted to lose comes last. Raises RunError as `diagnose` does."""
     known = (table or the_table()).remedies
     found: dict[str, Remedy] = {}
-    for name in (*(rule.name for rule in rules), cause.value):
+    named = (name for rule in rules for name in (rule.name, rule.name.partition(",")[0]))
+    for name in dict.fromkeys((*named, cause.value)):
         for advice in known.get(name, ()):
             if advice.name not in found and (remedy := _remedy(advice, settings, predict)) is not None:
                 found[advice.name] = remedy
