@@ -55,9 +55,17 @@ def test_what_one_of_two_cards_does_not_tell_is_no_half_sum() -> None:
     assert metrics.sm_activity == 0.625
 
 
-def test_without_memory_or_samples_there_are_no_metrics() -> None:
+def test_without_samples_there_are_no_metrics() -> None:
     assert gpu_metrics([0], [], [[SPAN]], 1000) is None
-    assert gpu_metrics([0], [[replace(SAMPLE, memory_used_bytes=None)]], [[SPAN]], 1000) is None
+
+
+def test_a_board_that_shares_the_memory_of_its_host_has_all_the_other_numbers() -> None:
+    """NVML answers its memory with NOT_SUPPORTED (GB10: leptonai/gpud 1170, Syllo/nvtop 411)."""
+    known, unified = (
+        gpu_metrics([0], [[sample]], [[SPAN]], 1000) for sample in (SAMPLE, replace(SAMPLE, memory_used_bytes=None))
+    )
+    assert known is not None
+    assert unified == replace(known, memory_used_bytes=None)
 
 
 @pytest.mark.parametrize("tokens", [None, 0.0])

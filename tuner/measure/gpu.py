@@ -131,7 +131,7 @@ class GpuSampler:
     def metrics(self, output_tokens: float | None) -> GpuMetrics | None:
         """The window's means, maximum and differences; `output_tokens` are the window's, for the energy per token.
 
-        None without a GPU or where NVML tells no utilization or memory.
+        None without a GPU or where NVML tells no utilization.
         """
         self._thread.join(_DRIVER_S)
         return gpu_metrics(self._gpus, self._rounds, self._spans, output_tokens)

@@ -57,13 +57,13 @@ def gpu_metrics(
     """`rounds` holds one sample of each GPU, again and again, and `spans` one span of each, one after another; `output_tokens`
     are those of the window.
 
-    None where no round tells the memory. `throttled` is the share of rounds in which heat or the power supply held a clock
-    down. "sw power cap" is named among the reasons but does not count there: it is how a card at full load keeps to its
-    power limit.
+    None without a round. A board that shares the host's memory (GB10, Jetson) tells none of its own. `throttled` is the share
+    of rounds in which heat or the power supply held a clock down. "sw power cap" is named among the reasons but does not
+    count there: it is how a card at full load keeps to its power limit.
     """
-    memory = _known(_total(sample.memory_used_bytes for sample in samples) for samples in rounds)
-    if not memory:
+    if not rounds:
         return None
+    memory = _known(_total(sample.memory_used_bytes for sample in samples) for samples in rounds)
     power = _known(_total(sample.power_w for sample in samples) for samples in rounds)
     clocks = _known(sample.sm_clock_hz for samples in rounds for sample in samples)
     fastest = _known(sample.sm_clock_max_hz for samples in rounds for sample in samples)
@@ -73,7 +73,7 @@ def gpu_metrics(
         gpus=tuple(gpus),
         samples=len(rounds),
         utilization=fmean(sample.utilization for samples in rounds for sample in samples),
-        memory_used_bytes=int(max(memory)),
+        memory_used_bytes=int(max(memory)) if memory else None,
         power_w=fmean(power) if power else None,
         sm_activity=_over_time([_mean(span.sm_activity for span in of_all) for of_all in spans]),
         tensor_activity=_over_time([_mean(span.tensor_activity for span in of_all) for of_all in spans]),
