@@ -35,9 +35,8 @@ _ENGINE = Path(os.environ["TUNER_CACHE_DIR"]) / "engine.txt"
 os.environ.update(HF_HUB_OFFLINE="1", VLLM_NO_USAGE_STATS="1", DO_NOT_TRACK="1")
 os.environ.pop("COLUMNS", None)  # pytest-xdist's workers have one, and tables would be folded
 
-if (
-    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-):  # in the background of a shell: what tests start could not be interrupted
+# In the background of a shell it is ignored, and what tests start could not be interrupted.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A slow example is a busy machine.

@@ -137,7 +137,7 @@ def remedies_of(
     known = (table or the_table()).remedies
     found: dict[str, Remedy] = {}
     named = (name for rule in rules for name in (rule.name, rule.name.partition(",")[0]))
-    for name in dict.fromkeys((*named, cause.value)):
+    for name in (*named, cause.value):
         for advice in known.get(name, ()):
             if advice.name not in found and (remedy := _remedy(advice, settings, predict)) is not None:
                 found[advice.name] = remedy

@@ -147,21 +147,20 @@ class _Search:
 
     def _take_back(self, measured: Trial | Verification) -> None:
         """Store it, unless it is there. Of a trial that another host has measured meanwhile, that measurement stays."""
-        study, ended_at = self._setup.study, None
+        study = self._setup.study
+        stored: Trial | Verification | None
         if isinstance(measured, Verification):
-            known = {(v.contest, v.round, v.trial_number): v.ended_at for v in self._store.verifications(study)}
-            number, ended_at = (
-                measured.trial_number,
-                known.get((measured.contest, measured.round, measured.trial_number)),
-            )
-            if ended_at is None:
+            number = measured.trial_number
+            place = (measured.contest, measured.round, number)
+            again = {(one.contest, one.round, one.trial_number): one for one in self._store.verifications(study)}
+            if (stored := again.get(place)) is None:
                 self._store.add_verification(study, measured)
         else:
             number = measured.number
-            ended_at = {trial.number: trial.ended_at for trial in self._store.trials(study)}.get(number)
-            if ended_at is None:
+            trials = {one.number: one for one in self._store.trials(study)}
+            if (stored := trials.get(number)) is None:
                 self._store.finish(study, measured)
-        if ended_at not in (None, measured.ended_at):
+        if stored is not None and stored.ended_at != measured.ended_at:
             self._watch.note(
                 f"a measurement of trial {number} that was kept here is left out: it was made again meanwhile"
             )
