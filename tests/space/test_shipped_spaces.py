@@ -52,6 +52,7 @@ ON_A_GPU: Params = {
     "moe_backend": "auto",
     "kv_offloading_size": UNSET,
     **dict.fromkeys((*SIZES, "engines_per_gpu"), 1),
+    "distributed_executor_backend": UNSET,
 }
 OPEN, CLOSED = (
     {"batch", "memory", "graphs", "front_end"},

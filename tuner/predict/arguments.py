@@ -19,6 +19,8 @@ MODE, MODES = (
     ("NONE", "PIECEWISE", "FULL", "FULL_DECODE_ONLY", "FULL_AND_PIECEWISE"),
 )
 SIZES, LARGEST, BACKEND = "cudagraph_capture_sizes", "max_cudagraph_capture_size", "attention_backend"
+#: In which process the model runs, where its name says it (config/parallel.py, DistributedExecutorBackend).
+EXECUTOR, _EXECUTORS = "distributed_executor_backend", ("ray", "mp", "uni", "external_launcher")
 _LENGTH, _RATES = "speculative_config.synthetic_acceptance_length", "speculative_config.synthetic_acceptance_rates"
 #: vLLM's name of a field of `Settings`, where it has another one.
 NAMES: Mapping[str, str] = {
@@ -38,7 +40,7 @@ _JSON = ("compilation_config", "attention_config")
 #: All that is read here.
 READ = frozenset(
     (
-        *(*NAMES.values(), SIZES, LARGEST, BACKEND, *_OTHERWISE, *_JSON, CONFIG, MODEL, _RATES),
+        *(*NAMES.values(), SIZES, LARGEST, BACKEND, EXECUTOR, *_OTHERWISE, *_JSON, CONFIG, MODEL, _RATES),
         *("spec_method", "spec_tokens", LOCAL),
     )
 )
@@ -56,6 +58,10 @@ def read(given: Params) -> tuple[dict[str, object], Params]:
         found["cudagraph_mode"] = str(mode).upper()
     if (backend := rest.pop(BACKEND, None)) is not None and str(backend).lower() != "auto":
         found[BACKEND] = str(backend).upper()
+    if (executor := rest.pop(EXECUTOR, None)) is not None:
+        if executor not in _EXECUTORS:
+            raise ValueError(f"{EXECUTOR}: {executor!r} is not one of {', '.join(_EXECUTORS)}")
+        found[EXECUTOR] = executor
     if (sizes := rest.pop(SIZES, None)) is not None:
         found[SIZES] = _sizes(sizes)
     if (largest := rest.pop(LARGEST, None)) is not None:

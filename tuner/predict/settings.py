@@ -92,6 +92,7 @@ class Settings:
     enable_prefix_caching: bool = True
     enable_chunked_prefill: bool = True
     async_scheduling: bool = True
+    distributed_executor_backend: str | None = None
     cudagraph_mode: str = "FULL_AND_PIECEWISE"
     cudagraph_capture_sizes: tuple[int, ...] | None = None
     max_cudagraph_capture_size: int | None = None
@@ -118,6 +119,12 @@ class Settings:
     def copies(self) -> int:
         """How many engines there are behind the port, each with the whole model."""
         return self.data_parallel_size * self.engines_per_gpu
+
+    @property
+    def has_worker(self) -> bool:
+        """Whether the model runs in a process of its own, beside EngineCore (config/parallel.py: where ranks are several)."""
+        backend = self.distributed_executor_backend
+        return backend == "mp" or (backend is None and self.engines_per_gpu > 1)
 
     @property
     def dtype_bytes(self) -> int:

@@ -107,6 +107,11 @@ class Rates:
     schedule_s: float = 2.4e-3
     schedule_sequence_s: float = 21 * _US
     admit_s: float = 115 * _US
+    #: What of that another process does, where the model runs in one, at the same time; and a step's messages between the two.
+    #: Together of two launches on an H200 that had steps of 7.8 and 7.5 ms so, and of 8.4 ms in one process; how the two divide
+    #: it is a guess.
+    worker: float = 0.15
+    worker_message_s: float = 500 * _US
     #: EngineCore, for a sequence whose text is searched for a draft (ngram).
     ngram_s: float = 20 * _US
     #: One all-reduce of a ring (2 (n - 1) / n of the bytes pass each link: nccl-tests, doc/PERFORMANCE.md): its latency, and
@@ -185,7 +190,16 @@ class Steps:
         )
         if settings.engines_per_gpu > 1:
             gpu_s *= rates.shared
-        return Duration(gpu_s, rates.host * schedule_s + rates.launch * self._launch_s(tokens, bool(prefill)))
+        launch_s = rates.launch * self._launch_s(tokens, bool(prefill))
+        return Duration(gpu_s, self._host_s(rates.host * schedule_s, launch_s))
+
+    def _host_s(self, schedule_s: float, launch_s: float) -> float:
+        """EngineCore's, or that of whichever is busier, it or its worker."""
+        if not self.settings.has_worker:
+            return schedule_s + launch_s
+        rates = self.rates
+        there_s = rates.worker * schedule_s + launch_s
+        return rates.host * rates.worker_message_s + max((1 - rates.worker) * schedule_s, there_s)
 
     def duration_s(self, step: Duration, turns: int = 1) -> float:
         """From one step to the next: with asynchronous scheduling EngineCore prepares one while the GPU works on another. So

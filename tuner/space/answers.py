@@ -51,6 +51,7 @@ KEEPS: Mapping[str, str] = {
     "scheduling_policy": "who is first",
     "scheduler_reserve_full_isl": "when a request is admitted",
     "watermark": "when a request is admitted",
+    "distributed_executor_backend": "in which process the model runs",
     "async_scheduling": "when the next step is prepared",
     "gpu_memory_utilization": "how much memory is taken",
     "kv_cache_memory_bytes": "how much memory is taken",

@@ -14,7 +14,7 @@ from tuner.decide.objective import COST, Objective
 from tuner.decide.rate_search import Bisection
 from tuner.decide.slo import Slo, constraints, limits, violations
 from tuner.errors import UsageError
-from tuner.predict.arguments import BACKEND
+from tuner.predict.arguments import BACKEND, EXECUTOR
 from tuner.predict.conversations import conversations
 from tuner.predict.margin import Verdict
 from tuner.predict.memory import Memory, predict_memory
@@ -134,7 +134,7 @@ class Case:
                 f"workload {self.workload.name} has requests of {self.longest_tokens} tokens and max_model_len is"
                 f" {settings.max_model_len}: raise --max-model-len or take a shorter workload"
             )
-        told = {METHOD: UNSET, BACKEND: UNSET, **with_unpredicted(settings, {})}
+        told = {METHOD: UNSET, BACKEND: UNSET, EXECUTOR: UNSET, **with_unpredicted(settings, {})}
         return self.active({name: value for name, value in told.items() if name in self.space.parameters})
 
     def active(self, params: Params) -> Params:

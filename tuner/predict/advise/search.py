@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from tuner.decide.gain import LEAST_GAIN
 from tuner.predict.advise.case import Case, Tell
 from tuner.predict.advise.region import thrifty, values
+from tuner.predict.arguments import EXECUTOR
 from tuner.predict.margin import Verdict
 from tuner.predict.prediction import Prediction
 from tuner.space.engines import ENGINES
@@ -33,7 +34,7 @@ _STARTS = 3
 _VALUES = 6
 #: Parameters of which the best of one depends on the other: moved together. One does what the other does, or both must be
 #: raised, as EngineCore and the API servers are about equally busy.
-_TOGETHER = (("stream_interval", "api_server_count"), ("api_server_count", ENGINES))
+_TOGETHER = (("stream_interval", "api_server_count"), ("api_server_count", ENGINES), ("api_server_count", EXECUTOR))
 
 _Rating = tuple[float, float]
 
