@@ -151,6 +151,15 @@ packages:
 	    echo "make: installing$$missing"; export DEBIAN_FRONTEND=noninteractive; \
 	    apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
 	  else false; fi || echo "make: not installed:$$missing; the tests that need it are skipped"; }
+	@command -v nvidia-cuda-mps-control >/dev/null || [ -x .mps/usr/bin/nvidia-cuda-mps-control ] || $(MAKE) mps >/dev/null 2>&1 || \
+	  echo "make: no nvidia-cuda-mps-control: the tests that need it are skipped"
+
+.PHONY: mps
+mps: # NVIDIA's daemon alone, as Debian has it; it needs no GPU and no driver to listen
+	rm -rf .mps && mkdir -p .mps/lists/partial
+	echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian bookworm non-free" > .mps/debian.list
+	cd .mps && from="-o Dir::Etc::SourceList=$$PWD/debian.list -o Dir::Etc::SourceParts=- -o Dir::State::Lists=$$PWD/lists" && \
+	  apt-get $$from update && apt-get $$from download nvidia-cuda-mps && dpkg -x nvidia-cuda-mps_*.deb . && rm -rf lists
 
 migration: .venv/.dev
 	@[ -n "$(m)" ] || { echo 'usage: make migration m="what changes"'; exit 1; }
@@ -158,4 +167,4 @@ migration: .venv/.dev
 	  $(BIN)/alembic upgrade head && $(BIN)/alembic revision --autogenerate -m "$(m)"; status=$$?; rm -rf "$$scratch"; exit $$status
 
 clean:
-	rm -rf .venv .engine .demo .peers .lowest .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf .venv .engine .demo .peers .lowest .mps .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -112,6 +112,20 @@ def engine_python() -> Path:
     return python
 
 
+@pytest.fixture
+def mps_control(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """NVIDIA's daemon, first on the PATH: the host's, or the one that `make packages` brings."""
+    brought = REPOSITORY / ".mps" / "usr" / "bin"
+    monkeypatch.setenv("PATH", f"{os.environ['PATH']}:{brought}")
+    for name in ("CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY"):
+        monkeypatch.delenv(name, raising=False)
+    if (found := shutil.which("nvidia-cuda-mps-control")) is None:
+        pytest.skip(
+            "no nvidia-cuda-mps-control: it comes with NVIDIA's driver, or by `make packages` on Debian (x86-64)"
+        )
+    return Path(found)
+
+
 @pytest.fixture(scope="session")
 def demo_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_demo_model(tmp_path_factory.mktemp("demo") / "model")

@@ -79,6 +79,7 @@ def test_every_key_can_be_written(tmp_path: Path) -> None:
         "address": "10.0.0.1:6379",
         "parallel": 4,
         "wait-for-gpu": 30,
+        "mps": "off",
         "trial-timeout": 600,
         "max-hours": 1.5,
         "verify": 0,

@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -22,6 +23,7 @@ from tuner.export.chosen import Chosen
 from tuner.export.command import bare_command
 from tuner.export.formats import EXPORTERS
 from tuner.export.serving import gpus, replicas_inside
+from tuner.launch.mps import is_running
 from tuner.types import Params
 
 #: As tuner/launch/shared_gpu.py says them to vLLM: three engines on one GPU.
@@ -145,6 +147,84 @@ def test_the_file_is_one_for_sh(stub: Path) -> None:
     with running(("sh", str(file)), stub) as server:
         os.kill(next(iter(all_started(stub))), signal.SIGKILL)
         assert server.wait(20) == 128 + 9
+
+
+def over_mps(stub: Path) -> tuple[str, ...]:
+    """The words of a trial that was measured over NVIDIA's multi-process service."""
+    found = to_deploy(settings=SHARED, program=str(stub))
+    return of_command(EXPORTERS["command"](replace(found, fingerprint=replace(FINGERPRINT, mps=True)))).argv
+
+
+def pipes(processes: Iterable[int]) -> set[str]:
+    """Where these look for the service."""
+    found = set()
+    for process in processes:
+        variables = dict(one.partition("=")[::2] for one in Path(f"/proc/{process}/environ").read_text().split("\0"))
+        found.add(variables.get("CUDA_MPS_PIPE_DIRECTORY", ""))
+    return found
+
+
+def test_what_was_measured_over_mps_brings_it_and_ends_it_last(mps_control: Path, stub: Path) -> None:
+    with running(over_mps(stub), stub) as server:
+        runs = all_started(stub)
+        (place,) = pipes(runs)
+        assert is_running({"CUDA_MPS_PIPE_DIRECTORY": place})
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(20) == 0
+    assert ended(stub) == set(runs)
+    assert not Path(place).exists()
+    assert not is_running({"CUDA_MPS_PIPE_DIRECTORY": place})
+
+
+def test_the_death_of_an_engine_ends_the_service_too(mps_control: Path, stub: Path) -> None:
+    with running(over_mps(stub), stub) as server:
+        runs = all_started(stub)
+        (place,) = pipes(runs)
+        os.kill(next(iter(runs)), signal.SIGKILL)
+        assert server.wait(20) == 128 + 9
+    assert not Path(place).exists()
+    assert not is_running({"CUDA_MPS_PIPE_DIRECTORY": place})
+
+
+def test_a_service_that_is_there_is_used_and_left(
+    mps_control: Path, stub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = tmp_path / "there"
+    there.mkdir()
+    own = {**os.environ, "CUDA_MPS_PIPE_DIRECTORY": str(there), "CUDA_MPS_LOG_DIRECTORY": str(there)}
+    with subprocess.Popen([mps_control, "-f"], env=own, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT) as daemon:
+        try:
+            wait_for(lambda: is_running(own))
+            words = ("env", f"CUDA_MPS_PIPE_DIRECTORY={there}", *over_mps(stub))
+            with running(words, stub) as server:
+                assert pipes(all_started(stub)) == {str(there)}
+                server.send_signal(signal.SIGTERM)
+                assert server.wait(20) == 0
+            assert is_running(own)
+        finally:
+            daemon.kill()
+
+
+def test_where_the_service_is_not_they_run_without_it_and_it_is_said(
+    stub: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    if shutil.which("nvidia-cuda-mps-control"):
+        pytest.skip("nvidia-cuda-mps-control is where the shell's own programs are")
+    said = stub.parent / "said"
+    words = ("bash", "-c", f"exec {shlex.join(over_mps(stub))} 2>{shlex.quote(str(said))}")
+    with running(words, stub) as server:
+        assert pipes(all_started(stub)) == {""}
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(20) == 0
+    assert "nvidia-cuda-mps-control is not here: the engines take turns on the GPU" in said.read_text()
+
+
+def test_one_engine_has_nothing_beneath_it() -> None:
+    found = to_deploy()
+    assert EXPORTERS["command"](found) == EXPORTERS["command"](
+        replace(found, fingerprint=replace(FINGERPRINT, mps=True))
+    )
 
 
 def simulated(found: Chosen) -> Chosen:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
@@ -11,6 +12,7 @@ import pytest
 
 from tuner.errors import LaunchError
 from tuner.launch.fork_server import ForkServer
+from tuner.launch.mps import is_running
 from tuner.launch.processes import members
 from tuner.launch.vllm import Launch, VllmLauncher
 from tuner.measure.cpu import CpuSampler
@@ -96,6 +98,54 @@ def test_both_serve_at_one_port_and_end_together(
     assert "EngineCore_DP1" in text
     assert {launch.start for launch in seen.values()} == {"warm" if warm else "plain"}
     assert [process for session in seen for process in members(session)] == []
+
+
+@pytest.mark.parametrize("dies", [None, 2], ids=["ended", "without its daemon"])
+def test_the_service_beneath_them_is_theirs_and_ends_with_them(
+    mps_control: Path, launcher: VllmLauncher, engine: ForkServer, tmp_path: Path, dies: int | None
+) -> None:
+    over, seen = replace(launcher, mps=True), set[int]()
+
+    async def run() -> tuple[str, int | None]:
+        def record(launch: Launch) -> None:
+            seen.add(launch.leader.pid)
+
+        async with over.launch(over.command(TWO), tmp_path / "log", record, engine) as (endpoint, server):
+            assert len(server.sessions) == 3
+            assert {*seen} == {*server.sessions}
+            places = {
+                process.environ()["CUDA_MPS_PIPE_DIRECTORY"]
+                for session in server.sessions
+                for process in members(session)
+                if "EngineCore" in " ".join(process.cmdline()) or "mps-control" in process.name()
+            }
+            await _ask(endpoint, 4)
+            (place,) = places
+            assert is_running({"CUDA_MPS_PIPE_DIRECTORY": place})
+            if dies is not None:
+                for process in members(server.sessions[dies]):
+                    process.kill()
+                end = time.monotonic() + 30
+                while server.exit_code() is None and time.monotonic() < end:
+                    await asyncio.sleep(0.05)
+            return place, server.exit_code()
+
+    place, code = asyncio.run(run())
+    assert (code is None) == (dies is None)
+    assert not Path(place).exists()
+    assert [process for session in seen for process in members(session)] == []
+
+
+def test_one_engine_alone_has_no_service_beneath_it(
+    mps_control: Path, launcher: VllmLauncher, engine: ForkServer, tmp_path: Path
+) -> None:
+    over = replace(launcher, mps=True)
+
+    async def run() -> int:
+        async with over.launch(over.command({}), tmp_path / "log", lambda _: None, engine) as (_, server):
+            return len(server.sessions)
+
+    assert asyncio.run(run()) == 1
 
 
 def test_the_death_of_one_is_that_of_the_server(launcher: VllmLauncher, engine: ForkServer, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Several engines on one GPU: both forms of their settings, what each holds of the card, and how they take turns on it."""
 
 from dataclasses import replace
+from math import exp
 from pathlib import Path
 
 import pytest
@@ -13,13 +14,14 @@ from tuner.predict.advise.limits import Bottleneck, limit_of
 from tuner.predict.advise.search import Search
 from tuner.predict.copies import Copies, make_server
 from tuner.predict.decoder import Experts, Shape
+from tuner.predict.host import rates_on
 from tuner.predict.likeness import chance_to_start
 from tuner.predict.margin import Verdict
 from tuner.predict.memory import Memory, MemoryCalibration, Observed, calibrate_memory, predict_memory
 from tuner.predict.prediction import Prediction, predict
 from tuner.predict.settings import LATEST, Settings, Version, resolve
 from tuner.predict.shape import read_shape
-from tuner.predict.step import Duration, Steps
+from tuner.predict.step import Duration, Rates, Steps
 from tuner.space.engines import ENGINES
 from tuner.space.files import load_space
 from tuner.space.gpus import Gpu
@@ -44,7 +46,7 @@ def memory(shape: Shape = LLAMA_8B, gpu: Gpu = H200, **params: int | float) -> M
     return predict_memory(shape, gpu, settled(params, shape, gpu))
 
 
-def served(shape: Shape, load: Workload, **params: int | float) -> Prediction:
+def served(shape: Shape, load: Workload, **params: int | float | str) -> Prediction:
     found = predict(shape, H200, {"max_model_len": 8192, **params}, load)
     assert isinstance(found, Prediction), found
     return found
@@ -156,10 +158,11 @@ def test_a_step_waits_for_its_turns_on_the_gpu_or_for_the_host(
 
 
 def test_two_engines_help_a_busy_host_about_as_much_as_was_measured() -> None:
-    """On an H200 two servers made 22,873 tok/s, one 13,507: 1.7 times as much, each known to 8 % (docs/sizes.md)."""
-    params = {"stream_interval": 16, "max_num_batched_tokens": 2048, "gpu_memory_utilization": 0.22}
-    one = served(QWEN_1B5, CHAT, **params)
-    two = served(QWEN_1B5, CHAT, **{**params, "gpu_memory_utilization": 0.44, ENGINES: 2})
+    """On an H200 two servers made 22,873 tok/s, one 13,507: 1.7 times as much, each known to 8 % (docs/sizes.md). Each ran its
+    model in its EngineCore."""
+    params = {"stream_interval": 16, "max_num_batched_tokens": 2048, "distributed_executor_backend": "uni"}
+    one = served(QWEN_1B5, CHAT, **params, gpu_memory_utilization=0.22)
+    two = served(QWEN_1B5, CHAT, **params, gpu_memory_utilization=0.44, engines_per_gpu=2)
     assert output(two) == pytest.approx(22_873, rel=0.08)
     assert 1.3 < output(two) / output(one) < 1.9
     assert one.gpu_busy < two.gpu_busy < 1.0
@@ -179,6 +182,66 @@ def test_two_engines_that_keep_a_gpu_busy_make_what_was_measured(tokens: int, se
     assert two.gpu_busy > 0.98
 
 
+#: FULL graphs up to 2,048 tokens, as in the launches on H200s whose steps were counted (vLLM 0.25.1, docs/sizes.md).
+FULL: Params = {"compilation_config.cudagraph_mode": "FULL", "max_cudagraph_capture_size": 2048}
+
+
+def steps(rates: Rates | None = None, **params: int | str) -> Steps:
+    settings = settled({"max_num_batched_tokens": 2048, **FULL, **params}, QWEN_1B5)
+    return Steps(shape=QWEN_1B5, gpu=H200, settings=settings, rates=rates or Rates())
+
+
+@pytest.mark.parametrize(
+    ("mps", "sequences", "tokens", "measured_s"), [(True, 72, 211, 7.40e-3), (False, 77, 232, 10.24e-3)]
+)
+def test_three_engines_on_a_gpu_that_is_always_busy_have_the_steps_that_were_counted(
+    mps: bool, sequences: int, tokens: int, measured_s: float
+) -> None:
+    """One launch each, 94 and 63 % of SM activity, 100 % of the time busy. Half of the steps have a prompt in them."""
+    three = steps(rates_on(None, mps=mps), **{ENGINES: 3})
+    context, prompts = 320.0 * sequences, (tokens - sequences) / 260
+    with_prompt = 1 - exp(-prompts)
+    chunks = [(260, 0)] * max(1, round(prompts / with_prompt))
+    alone, beside = (three.step(sequences, context, prefill).gpu_s for prefill in ((), chunks))
+    assert 3 * (with_prompt * beside + (1 - with_prompt) * alone) == pytest.approx(measured_s, rel=0.06)
+
+
+def test_kernels_at_once_take_the_gpu_less_than_in_turns() -> None:
+    turns, at_once = (steps(rates_on(None, mps=mps), **{ENGINES: 2}).step(128, 40_000, ()) for mps in (False, True))
+    one, one_over = (steps(rates_on(None, mps=mps)).step(128, 40_000, ()) for mps in (False, True))
+    assert one == one_over
+    assert one.gpu_s == pytest.approx(at_once.gpu_s)
+    assert turns.gpu_s == pytest.approx(1.3 * at_once.gpu_s)
+
+
+def test_a_process_of_its_own_for_the_model_makes_steps_as_much_shorter_as_was_counted() -> None:
+    """8.41 ms in one process and 7.79 in two, 250 sequences and 500 tokens of prompts a step, one launch each."""
+    one, two = (steps(distributed_executor_backend=name).step(250, 80_000, [(250, 0)] * 2) for name in ("uni", "mp"))
+    assert two.host_s / one.host_s == pytest.approx(7.79 / 8.41, rel=0.03)
+    assert one.gpu_s == two.gpu_s < two.host_s
+    assert steps(**{ENGINES: 2}).settings.has_worker
+    assert not steps(**{ENGINES: 2}, distributed_executor_backend="uni").settings.has_worker
+    assert not steps().settings.has_worker
+
+
+def test_launches_of_kernels_and_the_schedule_are_made_at_once_by_two_processes() -> None:
+    """Without graphs, where EngineCore of one process has both to do."""
+    rates = Rates()
+    one, two = (
+        steps(distributed_executor_backend=name, enforce_eager=True).step(64, 20_000, ()).host_s
+        for name in ("uni", "mp")
+    )
+    launch_s = QWEN_1B5.layers * rates.eager_layer_s
+    assert two < one
+    assert two >= launch_s
+
+
+def test_an_executor_that_vllm_does_not_know_is_refused() -> None:
+    found = resolve({"distributed_executor_backend": "many"}, QWEN_1B5, H200)
+    assert isinstance(found, Failed)
+    assert "'many' is not one of ray, mp, uni, external_launcher" in found.message
+
+
 @pytest.mark.parametrize(("load", "engines"), [(LONG, 2), (LONG, 4), (replace(CHAT, users=512), 2)])
 def test_engines_on_a_busy_gpu_bring_nothing(load: Workload, engines: int) -> None:
     one, more = (served(QWEN_7B, load, stream_interval=16, engines_per_gpu=number) for number in (1, engines))
@@ -187,7 +250,9 @@ def test_engines_on_a_busy_gpu_bring_nothing(load: Workload, engines: int) -> No
 
 
 def test_an_engine_without_requests_takes_no_turns() -> None:
-    alone, beside = (served(QWEN_1B5, users(1), engines_per_gpu=engines) for engines in (1, 4))
+    alone, beside = (
+        served(QWEN_1B5, users(1), distributed_executor_backend="mp", engines_per_gpu=engines) for engines in (1, 4)
+    )
     assert output(beside) == pytest.approx(output(alone), rel=0.02)
 
 

@@ -17,7 +17,7 @@ from tuner.launch.caches import caches_of
 from tuner.record.rows import differences
 from tuner.record.store import Store
 from tuner.study.engines import set_up
-from tuner.study.fingerprint import host_changed, with_host_speed
+from tuner.study.fingerprint import host_changed, sharing_changed, with_host_speed
 from tuner.study.loop import run_study
 from tuner.study.options import Options
 from tuner.types import Fingerprint, HostSpeed
@@ -49,7 +49,7 @@ def test_how_fast_the_host_is_is_no_condition(tmp_path: Path) -> None:
     assert of_host(SPEED) == of_host(slower(3.0)) == of_host(None)
     assert differences(of_host(SPEED), of_host(slower(3.0))) == []
     assert caches_of(of_host(SPEED), tmp_path) == caches_of(of_host(None), tmp_path)
-    assert of_host(SPEED).conditions().keys() == asdict(FINGERPRINT).keys() - {"host_speed"}
+    assert of_host(SPEED).conditions().keys() == asdict(FINGERPRINT).keys() - {"host_speed", "mps"}
 
 
 def test_a_study_that_goes_on_keeps_the_first(store: Store) -> None:
@@ -83,6 +83,15 @@ def test_the_study_of_an_older_tuner_has_none(store: Store) -> None:
 def test_a_host_that_became_another(before: HostSpeed | None, now: HostSpeed | None, said: str | None) -> None:
     told = host_changed(before, now)
     assert told is None if said is None else told is not None and told.startswith(said)
+
+
+def test_how_engines_share_a_gpu_is_no_condition_and_another_way_is_told() -> None:
+    turns, at_once = (replace(FINGERPRINT, mps=mps) for mps in (False, True))
+    assert turns == at_once
+    assert differences(turns, at_once) == []
+    assert sharing_changed(turns, turns) is sharing_changed(at_once, at_once) is None
+    assert "took turns, and now they do not" in (sharing_changed(turns, at_once) or "")
+    assert "ran at once, over NVIDIA's multi-process service, and now they" in (sharing_changed(at_once, turns) or "")
 
 
 def test_a_ruler_that_fails_ends_nothing(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What of engines that share a GPU is searched with a model, and the sentence for what was asked for and cannot be."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,10 +8,11 @@ from typing import Any
 import pytest
 
 from tuner.errors import UsageError
+from tuner.space.files import load_space
 from tuner.space.search_space import SearchSpace
 from tuner.study.options import Options
 from tuner.study.setup import choose_space, vllm_launcher
-from tuner.study.shared_gpus import engines_space
+from tuner.study.shared_gpus import engines_space, how_shared
 
 DENSE, EXPERTS = "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B", "Qwen/Qwen3-30B-A3B"
 OPTIONS = replace(Options(), gpu="h200", force_gpu=True, model=DENSE, groups="batch,engines")
@@ -49,7 +51,6 @@ def test_it_leaves_the_search_where_they_cannot(model: str) -> None:
             {"engine_arg": ("engines_per_gpu=2",)},
             "engines_per_gpu: .* through NCCL, which refuses two ranks on one GPU",
         ),
-        ({"groups": "engines"}, "engines_per_gpu: .* through NCCL"),
         ({"engine_arg": ("engines_per_gpu=0",)}, "engines_per_gpu 0: expected how many engines share each GPU"),
         ({"engine_arg": ("engines_per_gpu=1.5",)}, "engines_per_gpu 1.5: expected"),
         ({"engine_arg": ("engines_per_gpu=many",)}, "engines_per_gpu many: expected"),
@@ -58,6 +59,35 @@ def test_it_leaves_the_search_where_they_cannot(model: str) -> None:
 def test_what_was_asked_for_and_cannot_be(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         asked(model=EXPERTS, **changes)
+
+
+def test_without_it_the_rest_of_its_group_is_searched() -> None:
+    assert [*asked(model=EXPERTS, groups="engines").parameters] == ["distributed_executor_backend"]
+
+
+@pytest.mark.parametrize(
+    ("mps", "there", "groups", "said"),
+    [
+        ("auto", True, "engines", "run at once on it, over NVIDIA's multi-process service"),
+        ("auto", False, "engines", "take turns on it: nvidia-cuda-mps-control, .* is not on the PATH there"),
+        ("auto", True, "batch", None),
+        ("off", True, "engines", None),
+    ],
+)
+def test_how_they_share_is_said_where_they_may(mps: str, there: bool, groups: str, said: str | None) -> None:
+    options = replace(OPTIONS, mps=mps)
+    told = how_shared(asked(groups=groups), options, mps=there)
+    assert told is None if said is None else re.search(said, told or "")
+
+
+@pytest.mark.parametrize(("mps", "there"), [("auto", True), ("auto", False), ("off", True)])
+def test_a_launch_has_the_service_beneath_it_where_it_is_there(
+    mps: str, there: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tuner.launch.mps.is_there", lambda: there)
+    launcher = vllm_launcher(replace(OPTIONS, mps=mps), asked(), Path("python"))
+    assert launcher.mps == (mps == "auto" and there)
+    assert not vllm_launcher(replace(OPTIONS, gpu="cpu", groups=None), load_space("cpu"), Path("python")).mps
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,7 @@ _PANELS: Mapping[str, Sequence[str]] = {
         "executor",
         "address",
         "wait-for-gpu",
+        "mps",
     ),
 }
 PANELS = {name: panel for panel, names in _PANELS.items() for name in names}

@@ -10,6 +10,7 @@ from tuner.errors import TunerError
 from tuner.execute.messages import Shown, Sought
 from tuner.execute.node_environment import cards_of_node, forget_scheduler, show_all_cards
 from tuner.execute.on_node import python_of_node
+from tuner.launch import mps
 from tuner.launch.conditions import processor, revision
 from tuner.launch.engine import EngineInfo
 from tuner.launch.fork_server import ForkServer
@@ -56,6 +57,7 @@ class EngineOnNode:
             python=python_of_node(self._sought),
             processor=processor(),
             revision=revision(self._sought.model),
+            mps=mps.is_there(),
         )
 
     def _begun(self, environment: Mapping[str, str]) -> ForkServer:

@@ -48,14 +48,15 @@ class NodeReport:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
     """What a coordinator has to know of the node that it asks, before it knows its settings: the cards that a CUDA program sees
-    there, and the UUIDs of those that tell what energy they take; where vLLM is; and what of it must be equal for two trials to
-    be comparable."""
+    there, and the UUIDs of those that tell what energy they take; where vLLM is; what of it must be equal for two trials to be
+    comparable; and whether it has NVIDIA's multi-process service."""
 
     cards: Visible
     tell_energy: frozenset[str]
     python: Path
     processor: str
     revision: str | None
+    mps: bool = False
 
 
 @dataclass(frozen=True, slots=True)

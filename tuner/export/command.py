@@ -27,9 +27,8 @@ def on_the_card(chosen: Chosen) -> str:
 
 def _launched(chosen: Chosen) -> str:
     words = environment_words(environment(chosen.trial.command))
-    launched = together(
-        (*chosen.trial.command.argv, *_address(chosen)), headless(chosen.trial.command, chosen.fingerprint)
-    )
+    command, where = chosen.trial.command, chosen.fingerprint
+    launched = together((*command.argv, *_address(chosen)), headless(command, where), mps=where.mps)
     return " ".join([*words, shlex.join(launched)]) + "\n"
 
 

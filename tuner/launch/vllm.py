@@ -15,6 +15,7 @@ from typing import Self
 import aiohttp
 
 from tuner.errors import LaunchError, is_full
+from tuner.launch import mps
 from tuner.launch.engine import CannotFork, Engine
 from tuner.launch.failures import classify
 from tuner.launch.host_memory import memory_bytes, oom_kills
@@ -66,7 +67,7 @@ class VllmLauncher:
     the environment variables that say where compiled code is kept, which is no part of the command that is exported, nor is
     the `acceptance` with which servers that speculate are started: how often drafts are accepted where the prompts do not tell
     (a mean acceptance length, or the share accepted up to each position). `shared_gpu` says what memory engines have that share
-    a GPU; None where nobody can tell."""
+    a GPU; None where nobody can tell. With `mps` NVIDIA's multi-process service is beneath them."""
 
     python: Path
     model: str
@@ -77,6 +78,7 @@ class VllmLauncher:
     acceptance: float | tuple[float, ...] | None = None
     startup_timeout_s: float = 900.0
     shared_gpu: SharedGpu | None = None
+    mps: bool = False
 
     def of_version(self, version: str) -> Self:
         """The same for that vLLM."""
@@ -134,19 +136,31 @@ class VllmLauncher:
         """
         port, began_s, kills = _free_port(), time.monotonic(), oom_kills()
         groups: list[ProcessGroup] = []
+        beneath: list[ProcessGroup] = []
         launches: list[Launch] = []
+
+        def started(group: ProcessGroup, start: str) -> None:
+            own = frozenset({group.id})
+            launches.append(Launch(leader=group.id, processes=own, start=start, port=port, log=log, oom_kills=kills))
+            seen(launches[-1])
+
         deadline_s = _STOP_LOADING_S
         with ExitStack() as folders:
             try:
-                for argv in self._argvs(command, port):
+                argvs, shared = self._argvs(command, port), dict[str, str]()
+                if len(argvs) > 1 and self.mps and not mps.is_running(engine_environment(command.environment)):
                     folder = folders.enter_context(_scratch())
-                    group, start = self._start(argv, command, log, engine, folder, is_first=not groups)
+                    environment = {**variables(folder), **self.unexported(log), **command.environment}
+                    beneath.append(await mps.start(folder, environment))
+                    shared = mps.variables(folder)
+                for argv in argvs:
+                    folder = folders.enter_context(_scratch())
+                    group, start = self._start(argv, command, log, engine, folder, shared, is_first=not groups)
                     groups.append(group)
-                    own = frozenset({group.id})
-                    launch = Launch(leader=group.id, processes=own, start=start, port=port, log=log, oom_kills=kills)
-                    launches.append(launch)
-                    seen(launch)
-                server = Together(groups)
+                    started(group, start)
+                for group in beneath:
+                    started(group, "plain")
+                server = Together(groups, beneath)
                 await self._ready(server, launches, seen)
                 deadline_s = _STOP_S
                 yield self.endpoint(server, launches[0], time.monotonic() - began_s), server
@@ -154,7 +168,7 @@ class VllmLauncher:
                 deadline_s = _STOP_LOADING_S  # somebody waits for the end
                 raise
             finally:
-                await Together(groups).stop(deadline_s)
+                await Together(groups, beneath).stop(deadline_s)
 
     def _argvs(self, command: Command, port: int) -> list[tuple[str, ...]]:
         """The server's, and those of the engines that share its GPUs."""
@@ -174,10 +188,11 @@ class VllmLauncher:
         log: Path,
         engine: Engine | None,
         scratch: Path,
+        shared: Mapping[str, str],
         *,
         is_first: bool,
     ) -> tuple[ProcessGroup, str]:
-        environment = {**variables(scratch), **self.unexported(log), **command.environment}
+        environment = {**variables(scratch), **self.unexported(log), **command.environment, **shared}
         environment |= cache_of(command.argv, environment)
         try:
             if is_first:

@@ -18,9 +18,12 @@ from tuner.types import HostSpeed
 REFERENCE = HostSpeed(python_s=0.0066, text_s=0.0043, memory_s=0.06, wake_s=0.006, spread=1.0, python_version="3.12")
 
 
-def rates_on(host: HostSpeed | None, rates: Rates | None = None) -> Rates:
-    """`rates` (as they were published without) of the reference host for this one; the same where it is not known."""
+def rates_on(host: HostSpeed | None, rates: Rates | None = None, *, mps: bool = False) -> Rates:
+    """`rates` (as they were published without) of the reference host for this one; the same where it is not known. With `mps`
+    engines that share a GPU do so at once."""
     known = rates or Rates()
+    if mps:
+        known = replace(known, shared=known.shared_at_once)
     if host is None:
         return known
     python, text = host.python_s / REFERENCE.python_s, host.text_s / REFERENCE.text_s

@@ -121,8 +121,10 @@ class Rates:
     pcie_collective_s: float = 30 * _US
     pcie_gb_per_s: float = 20.0
     #: By how much longer the GPU takes for kernels of several processes, which it does in turns: of five launches of two
-    #: engines on an H200, whose limit was the GPU (docs/sizes.md).
+    #: engines on an H200, whose limit was the GPU; and at once, over NVIDIA's multi-process service: of one launch of three
+    #: (docs/sizes.md).
     shared: float = 1.3
+    shared_at_once: float = 1.0
     #: An API server: a request until it is in the engine, and the turns of the event loop that takes; a token; a chunk sent.
     request_s: float = 0.71e-3
     request_turns: float = 17.0

@@ -64,6 +64,7 @@ def environment_section(report: Report) -> Section:
         ["workload", f"{report.workload} (hash {found.workload_hash})"],
         ["host", found.host],
         ["host's speed", _speed(found)],
+        *([["engines that share a GPU", "run at once, over NVIDIA MPS"]] if found.mps else []),
         ["search space", report.gpu],
         ["tuner", report.tuner_version],
     ]

@@ -21,7 +21,7 @@ from tuner.space.search_space import ALL, PARALLEL
 from tuner.space.words import TUNERS_OWN, instead_of_secret, is_argument, not_a_name, not_a_value, not_printable
 from tuner.space.yaml_file import parse_scalar
 from tuner.study.hand_settings import HandSettings, hand_settings
-from tuner.study.options import ENGINES, EXECUTORS, SAMPLERS, STARTS, STOPS, Options
+from tuner.study.options import ENGINES, EXECUTORS, MPS, SAMPLERS, STARTS, STOPS, Options
 from tuner.study.quality import check_quality
 from tuner.types import Value, Workload
 from tuner.types.settings import list_text
@@ -70,6 +70,8 @@ def check_values(options: Options) -> None:
         raise UsageError(f"--engine is {options.engine!r}{choose(options.engine, ENGINES)}")
     if options.start not in STARTS:
         raise UsageError(f"--start is {options.start!r}{choose(options.start, STARTS)}")
+    if options.mps not in MPS:
+        raise UsageError(f"--mps is {options.mps!r}{choose(options.mps, MPS)}")
     if options.stop not in STOPS:
         raise UsageError(f"--stop is {options.stop!r}{choose(options.stop, STOPS)}")
     if options.sampler not in SAMPLERS:

@@ -32,6 +32,7 @@ from tuner.study.fingerprint import unreal_fingerprint, with_host_speed
 from tuner.study.options import Options
 from tuner.study.quality import lossless_sentence
 from tuner.study.setup import Setup, choose_space, line_of, make_setup, seen_gpus, setup_of, vllm_launcher
+from tuner.study.shared_gpus import how_shared, over_mps
 from tuner.study.slots import with_slots
 from tuner.types import DetectedGpu, Fingerprint
 from tuner.workload.presets import workload_hash
@@ -79,6 +80,7 @@ def _real(
         tell(f"importing vLLM with {python} ...")
         setup = make_setup(options, space, python, engine.info, detected)
         setup = _on_host(setup, with_host_speed(setup.fingerprint, python, tell))
+        _tell_shared(options, setup, tell)
         with with_slots(setup, options, seen_gpus(space, detected), tell) as placed:
             yield placed, engine
 
@@ -96,15 +98,27 @@ def _on_nodes(options: Options, sought: Sought, tell: Tell) -> Iterator[tuple[Se
         engine.begin(space.environment)
         tells = shown.tell_energy.__contains__
         setup = make_setup(options, space, shown.python, engine.info, shown.cards, tells)
-        there = replace(setup.fingerprint, host=shown.processor, model_revision=shown.revision)
+        over = over_mps(setup.space, options) and shown.mps
+        there = replace(setup.fingerprint, host=shown.processor, model_revision=shown.revision, mps=over)
         setup = _on_host(setup, with_host_speed(there, shown.python, tell, engine.host_speed))
+        _tell_shared(options, setup, tell)
         with with_slots(setup, options, (), tell) as placed:
             yield placed, engine
 
 
 def _on_host(setup: Setup, fingerprint: Fingerprint) -> Setup:
-    """Predicted for a host as fast as that of the fingerprint."""
-    return replace(setup, fingerprint=fingerprint, calibration=Calibration(rates=rates_on(fingerprint.host_speed)))
+    """Predicted for a host as fast as that of the fingerprint, on which engines share a GPU as they do there."""
+    return replace(
+        setup,
+        fingerprint=fingerprint,
+        launcher=replace(setup.launcher, mps=fingerprint.mps),
+        calibration=Calibration(rates=rates_on(fingerprint.host_speed, mps=fingerprint.mps)),
+    )
+
+
+def _tell_shared(options: Options, setup: Setup, tell: Tell) -> None:
+    if told := how_shared(setup.space, options, mps=setup.fingerprint.mps):
+        tell(told)
 
 
 def _sought(options: Options) -> Sought:

@@ -96,7 +96,7 @@ def _case(record: StudyRecord, trials: Sequence[Trial]) -> Case:
         slos=tuple(slo for slo in map(parse_slo, slo_texts(record)) if not slo.metric.startswith("itl")),
         quantized={name: read_shape(model) for name, model in checkpoints.items()},
         arrivals=tuple(arrival.offset_s for arrival in schedule(workload)) if workload.trace else None,
-        calibration=Calibration(rates=rates_on(record.fingerprint.host_speed)),
+        calibration=Calibration(rates=rates_on(record.fingerprint.host_speed, mps=record.fingerprint.mps)),
         version=version_of(record.fingerprint.engine_version),
     )
     case.check()

@@ -18,6 +18,8 @@ STARTS = ("warm", "plain")
 STOPS = ("auto", "never")
 #: Where launches run: on this host, or on the nodes of a Ray cluster.
 EXECUTORS = ("local", "ray")
+#: Whether engines that share a GPU have NVIDIA's multi-process service beneath them, where the host has it.
+MPS = ("auto", "off")
 #: Who proposes settings: ours, with the model of a server and without; and Optuna's.
 SAMPLERS = ("model", "tpe", "gp", "random", "grid")
 
@@ -72,6 +74,9 @@ class Options:
     address: Annotated[str | None, "HOST:PORT of the Ray cluster; default: auto, the one that this host is of."] = None
     parallel: Annotated[str, "Launches at once, each on GPUs of its own: a number, or auto for all there are."] = "1"
     wait_for_gpu: Annotated[float, "Seconds to wait for a GPU that others use, before a launch."] = 600.0
+    mps: Annotated[
+        str, "Of engines that share a GPU, NVIDIA's multi-process service: auto, where it is there; off."
+    ] = "auto"
     stop: Annotated[
         str, "auto: end the search, and a trial, when it cannot be worth it any more; never: measure all to the end."
     ] = "auto"

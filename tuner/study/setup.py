@@ -14,6 +14,7 @@ from tuner.decide.objective import ENERGY, Objective, check_orders, parse_object
 from tuner.decide.slo import Slo, constraints, parse_slos
 from tuner.errors import EngineError, UsageError, did_you_mean
 from tuner.execute.slot import Slot
+from tuner.launch import mps
 from tuner.launch.caches import Caches, caches_of, default_root
 from tuner.launch.engine import EngineInfo
 from tuner.launch.job import RunTrial
@@ -43,7 +44,7 @@ from tuner.study.fingerprint import take_fingerprint
 from tuner.study.hand_settings import HandSettings
 from tuner.study.options import Options
 from tuner.study.quality import Guard, guard_of, lossless
-from tuner.study.shared_gpus import engines_space, shared_gpu, why_not_shared
+from tuner.study.shared_gpus import engines_space, over_mps, shared_gpu, why_not_shared
 from tuner.study.speculation import speculative_space
 from tuner.study.trial import run_trial
 from tuner.types import DetectedGpu, Fingerprint, Params, Workload
@@ -165,6 +166,7 @@ def make_setup(
     caches = caches_of(fingerprint, options.cache_dir or default_root())
     launcher = vllm_launcher(options, space, python).of_version(info.version)
     launcher = replace(launcher, caches=caches.environment())
+    fingerprint = replace(fingerprint, mps=launcher.mps)
     setup = setup_of(options, space, launcher, workload, fingerprint, caches)
     _check_energy(setup.objectives, gpus, tells)
     return replace(
@@ -188,6 +190,7 @@ def vllm_launcher(options: Options, space: SearchSpace, python: Path) -> VllmLau
         acceptance=_acceptance(options),
         startup_timeout_s=options.startup_timeout,
         shared_gpu=shared_gpu(space, options),
+        mps=over_mps(space, options) and mps.is_there(),
     )
 
 

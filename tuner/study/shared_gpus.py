@@ -5,6 +5,7 @@ nothing, and asks no vLLM.
 """
 
 from tuner.errors import UsageError
+from tuner.launch.mps import CONTROL
 from tuner.launch.shared_gpu import SharedGpu
 from tuner.predict.settings import LATEST, Version, why_not_sharing
 from tuner.predict.shape import Shape, read_shape
@@ -38,6 +39,22 @@ def shared_gpu(space: SearchSpace, options: Options) -> SharedGpu | None:
             raise
         return None  # said of the hand settings
     return SharedGpu(shape=shape, gpu=space.gpu, quantized=quantized)
+
+
+def over_mps(space: SearchSpace, options: Options) -> bool:
+    """Whether engines that share a GPU have NVIDIA's multi-process service beneath them, where a host has it."""
+    return options.mps == "auto" and bool(space.gpu.names)
+
+
+def how_shared(space: SearchSpace, options: Options, *, mps: bool) -> str | None:
+    """A sentence of how engines share a GPU, where some do; with `mps` over NVIDIA's multi-process service."""
+    if ENGINES not in {*space.parameters, *space.fixed} or not over_mps(space, options):
+        return None
+    if mps:
+        return "engines that share a GPU run at once on it, over NVIDIA's multi-process service"
+    return (
+        f"engines that share a GPU take turns on it: {CONTROL}, which comes with the driver, is not on the PATH there"
+    )
 
 
 def why_not_shared(space: SearchSpace, options: Options, version: Version) -> str | None:

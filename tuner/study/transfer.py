@@ -176,7 +176,7 @@ def _case_before(case: Case, record: StudyRecord, shape: Shape, workload: Worklo
         workload=workload,
         quantized=case.quantized if shape is case.shape else {},
         arrivals=tuple(arrival.offset_s for arrival in schedule(workload)) if workload.trace else None,
-        calibration=Calibration(rates=rates_on(record.fingerprint.host_speed)),
+        calibration=Calibration(rates=rates_on(record.fingerprint.host_speed, mps=record.fingerprint.mps)),
         version=version_of(record.fingerprint.engine_version),
     )
     before.check()
@@ -217,6 +217,7 @@ def _carried(setup: Setup, kin: _Kin, learned: Calibration) -> Calibration:
         rates = replace(rates, **{n: getattr(rates, n) / getattr(then, n) * getattr(begin, n) for n in _PROCESSOR})
     elif now.host != before.host:
         rates = replace(begin, kernels=rates.kernels)
+    rates = replace(rates, shared=begin.shared)
     return Calibration(rates=rates, memory=learned.memory if kin.same_model else setup.calibration.memory)
 
 

@@ -129,7 +129,7 @@ def engines_sharing(settings: Params) -> int:
 class Fingerprint:
     """Where and on what a study measures: what must be equal for two trials to be comparable, and `host_speed`, which is never
     the same twice; None where no server ran, or it could not be measured. `gpu` is None without a GPU; `host` is its
-    processor."""
+    processor. With `mps` engines that share a GPU had NVIDIA's multi-process service beneath them."""
 
     gpu: str | None
     gpu_count: int
@@ -140,6 +140,7 @@ class Fingerprint:
     workload_hash: str
     host: str
     host_speed: HostSpeed | None = field(default=None, compare=False)
+    mps: bool = field(default=False, compare=False)
 
     def conditions(self) -> dict[str, str | int | None]:
         """What must be equal, by its name."""
