@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import deployed
+import psutil
 import pytest
 import yaml
 from deployed_samples import HAZARDS, to_deploy
@@ -30,6 +31,7 @@ from tuner.types import Params
 SHARED: Params = {"max_num_seqs": 64, "data_parallel_size": 3, "data_parallel_size_local": 1, "api_server_count": 2}
 #: What shells, YAML and units read as something else; one that Helm cannot carry is left out.
 HARD: Params = {f"x{n}": text for n, text in enumerate(HAZARDS) if "\x7f" not in text and not text.startswith("[")}
+PIPES = "CUDA_MPS_PIPE_DIRECTORY"
 #: Writes its words, and ends when it is asked to.
 STUB = """\
 #!/bin/sh
@@ -160,7 +162,7 @@ def pipes(processes: Iterable[int]) -> set[str]:
     found = set()
     for process in processes:
         variables = dict(one.partition("=")[::2] for one in Path(f"/proc/{process}/environ").read_text().split("\0"))
-        found.add(variables.get("CUDA_MPS_PIPE_DIRECTORY", ""))
+        found.add(variables.get(PIPES, ""))
     return found
 
 
@@ -218,6 +220,47 @@ def test_where_the_service_is_not_they_run_without_it_and_it_is_said(
         server.send_signal(signal.SIGTERM)
         assert server.wait(20) == 0
     assert "nvidia-cuda-mps-control is not here: the engines take turns on the GPU" in said.read_text()
+
+
+def test_a_service_that_does_not_listen_is_done_without_and_it_is_said(stub: Path) -> None:
+    control, said, daemon = stub.parent / "nvidia-cuda-mps-control", stub.parent / "said", stub.parent / "daemon"
+    control.write_text(f"#!/bin/sh\n[ $# = 0 ] && exit 1\necho $$ > {daemon}; exec sleep 60\n")
+    control.chmod(0o755)
+    text = over_mps(stub)[-1].replace("{1..50}", "{1..5}")
+    words = ("bash", "-c", f"exec bash -c {shlex.quote(text)} 2>{shlex.quote(str(said))}")
+    with running(words, stub) as server:
+        assert pipes(all_started(stub)) == {""}
+        assert living([int(daemon.read_text())]) == []
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(20) == 0
+    assert "nvidia-cuda-mps-control does not listen: the engines take turns" in said.read_text()
+
+
+def test_the_end_of_the_service_is_the_end_of_all(mps_control: Path, stub: Path) -> None:
+    with running(over_mps(stub), stub) as server:
+        runs = all_started(stub)
+        (place,) = pipes(runs)
+        daemons = [one for one in psutil.Process(server.pid).children() if one.environ().get(PIPES) == place]
+        (daemon,) = [one for one in daemons if one.pid not in runs and "-f" in one.cmdline()]
+        daemon.kill()
+        assert server.wait(20) == 128 + 9
+    assert ended(stub) == set(runs)
+
+
+@pytest.mark.parametrize("format", ["command", "compose"])
+def test_what_the_callers_environment_calls_alike_is_left_alone(format: str, stub: Path, tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    with subprocess.Popen(["sleep", "60"]) as other:
+        try:
+            with running(("env", f"d={theirs}", f"m={other.pid}", *words_of(format, stub)), stub) as server:
+                all_started(stub)
+                server.send_signal(signal.SIGTERM)
+                assert server.wait(20) == 0
+            assert theirs.exists()
+            assert other.poll() is None
+        finally:
+            other.kill()
 
 
 def test_one_engine_has_nothing_beneath_it() -> None:

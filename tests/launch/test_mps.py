@@ -90,6 +90,17 @@ def test_one_that_does_not_listen_says_why_and_is_ended(
     wait_for(lambda: not Path(f"/proc/{pid}").exists())
 
 
+@pytest.mark.parametrize(
+    ("cards", "seen"), [("1", None), ("0,1", None), ("GPU-1,GPU-2", "GPU-1,GPU-2"), ("GPU-1,1", None)]
+)
+def test_a_daemon_is_not_told_numbers_of_cards_from_which_its_clients_would_count_anew(
+    cards: str, seen: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program(tmp_path, 'echo "sees ${CUDA_VISIBLE_DEVICES-all}"; exit 1', monkeypatch)
+    with pytest.raises(LaunchError, match=f"sees {seen or 'all'}\\)"):
+        asyncio.run(mps.start(folder_of(tmp_path), {"CUDA_VISIBLE_DEVICES": cards}))
+
+
 @pytest.mark.parametrize("text", [None, "\0"], ids=["absent", "not a program"])
 def test_a_host_without_it(text: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -12,6 +12,7 @@ from tuner.errors import UsageError
 from tuner.predict.advise.assumed import assumptions
 from tuner.predict.advise.limits import Bottleneck, limit_of
 from tuner.predict.advise.search import Search
+from tuner.predict.arguments import EXECUTOR
 from tuner.predict.copies import Copies, make_server
 from tuner.predict.decoder import Experts, Shape
 from tuner.predict.host import rates_on
@@ -153,16 +154,17 @@ def test_a_step_waits_for_its_turns_on_the_gpu_or_for_the_host(
     asynchronous: bool, step: Duration, turns: int, expected: float
 ) -> None:
     settings = settled({ENGINES: 3, "async_scheduling": asynchronous})
-    steps = Steps(shape=LLAMA_8B, gpu=H200, settings=settings)
+    steps = Steps(shape=LLAMA_8B, gpu=H200, settings=settings, rates=Rates(shared=1.0))
     assert steps.duration_s(step, turns) == pytest.approx(expected)
 
 
 def test_two_engines_help_a_busy_host_about_as_much_as_was_measured() -> None:
     """On an H200 two servers made 22,873 tok/s, one 13,507: 1.7 times as much, each known to 8 % (docs/sizes.md). Each ran its
     model in its EngineCore."""
-    params = {"stream_interval": 16, "max_num_batched_tokens": 2048, "distributed_executor_backend": "uni"}
-    one = served(QWEN_1B5, CHAT, **params, gpu_memory_utilization=0.22)
-    two = served(QWEN_1B5, CHAT, **params, gpu_memory_utilization=0.44, engines_per_gpu=2)
+    params: dict[str, int | float | str] = {"stream_interval": 16, "max_num_batched_tokens": 2048}
+    params[EXECUTOR] = "uni"
+    one = served(QWEN_1B5, CHAT, **{**params, "gpu_memory_utilization": 0.22})
+    two = served(QWEN_1B5, CHAT, **{**params, "gpu_memory_utilization": 0.44, ENGINES: 2})
     assert output(two) == pytest.approx(22_873, rel=0.08)
     assert 1.3 < output(two) / output(one) < 1.9
     assert one.gpu_busy < two.gpu_busy < 1.0
@@ -186,7 +188,7 @@ def test_two_engines_that_keep_a_gpu_busy_make_what_was_measured(tokens: int, se
 FULL: Params = {"compilation_config.cudagraph_mode": "FULL", "max_cudagraph_capture_size": 2048}
 
 
-def steps(rates: Rates | None = None, **params: int | str) -> Steps:
+def steps(params: Params, rates: Rates | None = None) -> Steps:
     settings = settled({"max_num_batched_tokens": 2048, **FULL, **params}, QWEN_1B5)
     return Steps(shape=QWEN_1B5, gpu=H200, settings=settings, rates=rates or Rates())
 
@@ -198,46 +200,45 @@ def test_three_engines_on_a_gpu_that_is_always_busy_have_the_steps_that_were_cou
     mps: bool, sequences: int, tokens: int, measured_s: float
 ) -> None:
     """One launch each, 94 and 63 % of SM activity, 100 % of the time busy. Half of the steps have a prompt in them."""
-    three = steps(rates_on(None, mps=mps), **{ENGINES: 3})
+    three = steps({ENGINES: 3}, rates_on(None, mps=mps))
     context, prompts = 320.0 * sequences, (tokens - sequences) / 260
     with_prompt = 1 - exp(-prompts)
     chunks = [(260, 0)] * max(1, round(prompts / with_prompt))
-    alone, beside = (three.step(sequences, context, prefill).gpu_s for prefill in ((), chunks))
-    assert 3 * (with_prompt * beside + (1 - with_prompt) * alone) == pytest.approx(measured_s, rel=0.06)
+    alone, beside = (three.duration_s(three.step(sequences, context, prefill), 3) for prefill in ((), chunks))
+    assert with_prompt * beside + (1 - with_prompt) * alone == pytest.approx(measured_s, rel=0.06)
 
 
 def test_kernels_at_once_take_the_gpu_less_than_in_turns() -> None:
-    turns, at_once = (steps(rates_on(None, mps=mps), **{ENGINES: 2}).step(128, 40_000, ()) for mps in (False, True))
-    one, one_over = (steps(rates_on(None, mps=mps)).step(128, 40_000, ()) for mps in (False, True))
-    assert one == one_over
-    assert one.gpu_s == pytest.approx(at_once.gpu_s)
-    assert turns.gpu_s == pytest.approx(1.3 * at_once.gpu_s)
+    turns, at_once = (steps({ENGINES: 2}, rates_on(None, mps=mps)) for mps in (False, True))
+    step = turns.step(128, 40_000, ())
+    assert step == at_once.step(128, 40_000, ())
+    assert at_once.on_gpu_s(step, 2) == at_once.on_gpu_s(step, 1) == turns.on_gpu_s(step, 1) == step.gpu_s
+    assert turns.on_gpu_s(step, 2) == pytest.approx(1.3 * step.gpu_s)
 
 
 def test_a_process_of_its_own_for_the_model_makes_steps_as_much_shorter_as_was_counted() -> None:
     """8.41 ms in one process and 7.79 in two, 250 sequences and 500 tokens of prompts a step, one launch each."""
-    one, two = (steps(distributed_executor_backend=name).step(250, 80_000, [(250, 0)] * 2) for name in ("uni", "mp"))
+    one, two = (steps({EXECUTOR: name}).step(250, 80_000, [(250, 0)] * 2) for name in ("uni", "mp"))
     assert two.host_s / one.host_s == pytest.approx(7.79 / 8.41, rel=0.03)
     assert one.gpu_s == two.gpu_s < two.host_s
-    assert steps(**{ENGINES: 2}).settings.has_worker
-    assert not steps(**{ENGINES: 2}, distributed_executor_backend="uni").settings.has_worker
-    assert not steps().settings.has_worker
+    assert steps({ENGINES: 2}).settings.has_worker
+    assert not steps({ENGINES: 2, EXECUTOR: "uni"}).settings.has_worker
+    assert not steps({}).settings.has_worker
 
 
-def test_launches_of_kernels_and_the_schedule_are_made_at_once_by_two_processes() -> None:
-    """Without graphs, where EngineCore of one process has both to do."""
-    rates = Rates()
-    one, two = (
-        steps(distributed_executor_backend=name, enforce_eager=True).step(64, 20_000, ()).host_s
-        for name in ("uni", "mp")
-    )
-    launch_s = QWEN_1B5.layers * rates.eager_layer_s
-    assert two < one
-    assert two >= launch_s
+@pytest.mark.parametrize(
+    "sizes", [{"tensor_parallel_size": 2}, {"pipeline_parallel_size": 2}, {"data_parallel_size": 2}]
+)
+def test_a_server_of_several_gpus_has_one_anyway(sizes: Params) -> None:
+    """vLLM 0.32, config/parallel.py."""
+    assert settled({**sizes, EXECUTOR: "mp"}) == settled(sizes)
+    assert settled({EXECUTOR: "uni"}) == settled({})
+    assert settled({EXECUTOR: "mp", ENGINES: 2}) == settled({ENGINES: 2})
+    assert settled({EXECUTOR: "mp"}) != settled({})
 
 
 def test_an_executor_that_vllm_does_not_know_is_refused() -> None:
-    found = resolve({"distributed_executor_backend": "many"}, QWEN_1B5, H200)
+    found = resolve({EXECUTOR: "many"}, QWEN_1B5, H200)
     assert isinstance(found, Failed)
     assert "'many' is not one of ray, mp, uni, external_launcher" in found.message
 

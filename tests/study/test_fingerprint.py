@@ -13,11 +13,13 @@ from replay_samples import line, written
 from samples import FINGERPRINT
 from sqlalchemy import text
 
+from tuner.errors import UsageError
 from tuner.launch.caches import caches_of
 from tuner.record.rows import differences
 from tuner.record.store import Store
 from tuner.study.engines import set_up
-from tuner.study.fingerprint import host_changed, sharing_changed, with_host_speed
+from tuner.study.fingerprint import host_changed, with_host_speed
+from tuner.study.identity import check_same, record_of
 from tuner.study.loop import run_study
 from tuner.study.options import Options
 from tuner.types import Fingerprint, HostSpeed
@@ -85,13 +87,35 @@ def test_a_host_that_became_another(before: HostSpeed | None, now: HostSpeed | N
     assert told is None if said is None else told is not None and told.startswith(said)
 
 
-def test_how_engines_share_a_gpu_is_no_condition_and_another_way_is_told() -> None:
-    turns, at_once = (replace(FINGERPRINT, mps=mps) for mps in (False, True))
-    assert turns == at_once
-    assert differences(turns, at_once) == []
-    assert sharing_changed(turns, turns) is sharing_changed(at_once, at_once) is None
-    assert "took turns, and now they do not" in (sharing_changed(turns, at_once) or "")
-    assert "ran at once, over NVIDIA's multi-process service, and now they" in (sharing_changed(at_once, turns) or "")
+@pytest.mark.parametrize(
+    ("before", "now", "said"),
+    [
+        (
+            False,
+            True,
+            "take turns on it, and now they have it at once, .*: go on with --mps off, or choose another --study",
+        ),
+        (
+            True,
+            False,
+            "have it at once, .*, and now they take turns on it: go on where nvidia-cuda-mps-control is on the PATH",
+        ),
+        (True, True, None),
+        (False, False, None),
+    ],
+)
+def test_a_study_goes_on_only_with_engines_that_share_a_gpu_as_before(
+    before: bool, now: bool, said: str | None
+) -> None:
+    with set_up(Options(engine="sim", gpu="t4"), lambda text: None) as (setup, _):
+        turned = replace(setup, fingerprint=replace(setup.fingerprint, mps=now))
+    stored = record_of(replace(turned, fingerprint=replace(setup.fingerprint, mps=before)))
+    assert differences(stored.fingerprint, turned.fingerprint) == []
+    if said is None:
+        check_same(stored, turned)
+    else:
+        with pytest.raises(UsageError, match=said):
+            check_same(stored, turned)
 
 
 def test_a_ruler_that_fails_ends_nothing(tmp_path: Path) -> None:

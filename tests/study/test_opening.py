@@ -142,8 +142,34 @@ def test_the_remedy_of_a_predicted_limit_is_tried_where_it_is_predicted_to_gain(
     assert opened.group == "engines"
     assert (opened.attempt is not None) == tried
     if opened.attempt is not None:
-        assert opened.attempt.params == {**finished[0].params, "engines_per_gpu": 2}
+        assert opened.attempt.params == {**finished[0].params, "distributed_executor_backend": "mp"}
         assert opened.attempt.remedy.gain == gain
+
+
+@pytest.mark.parametrize(
+    ("engines", "process", "tried"),
+    [
+        (0.3, 0.1, {"engines_per_gpu": 2}),
+        (0.1, 0.3, {"distributed_executor_backend": "mp"}),
+        (0.3, -0.1, {"engines_per_gpu": 2}),
+        (-0.1, 0.3, {"distributed_executor_backend": "mp"}),
+        (-0.1, None, None),
+    ],
+)
+def test_of_the_remedies_of_a_group_that_is_tried_which_is_predicted_to_gain_most(
+    engines: float | None, process: float | None, tried: Params | None
+) -> None:
+    graphs: dict[str, str | int] = {"max_cudagraph_capture_size": 2048, "compilation_config.cudagraph_mode": "FULL"}
+    finished = trials(measured(sm_activity=0.9), 6, engines_per_gpu=1, enforce_eager=False, **graphs)[1:]
+
+    def gain(usual: Params, params: Params) -> float | None:
+        return engines if params["engines_per_gpu"] == 2 else process
+
+    opened = Opening(space(), THROUGHPUT, lambda _: (Bottleneck.HOST, "EngineCore works"), gain=gain).next(
+        finished, 0.0
+    )
+    assert opened is not None
+    assert (opened.attempt.params if opened.attempt else None) == (tried and {**finished[0].params, **tried})
 
 
 def test_a_clock_that_is_held_down_hides_nothing_that_settings_move() -> None:

@@ -176,6 +176,7 @@ def test_lossless_leaves_out_what_can_change_answers_and_says_so() -> None:
         "api_server_count",
         "kv_offloading_size",
         "engines_per_gpu",
+        "distributed_executor_backend",
     }
     assert set(smaller.groups) == {"batch", "memory", "front_end", "offload", "engines"}
     assert "quantization" in lossless_sentence(space)

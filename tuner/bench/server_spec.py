@@ -130,6 +130,8 @@ def _trial(study: str, number: int, options: Options) -> Source:
         )
     own = replace(options, model=record.model)
     check(own)
+    if trial.command.engines_per_gpu > 1 and not record.fingerprint.mps:
+        own = replace(own, mps="off")  # as it was measured
     argv = trial.command.argv
     model, *flags = argv[argv.index("serve") + 1 :]
     return Source(

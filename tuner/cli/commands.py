@@ -20,7 +20,7 @@ PAIRS = 6
 _LOAD = ("workload", "users", "request_rate", "find_rate")
 _WINDOW = ("warmup", "window", "max_window", "precision")
 #: What concerns the servers that `tuner compare` launches.
-SERVERS = ("gpu", "vllm_python", "storage", "startup_timeout", "wait_for_gpu", "log_dir", "cache_dir")
+SERVERS = ("gpu", "vllm_python", "storage", "startup_timeout", "wait_for_gpu", "mps", "log_dir", "cache_dir")
 _of_a_database = takes("storage", helps={"storage": "Database: a file (SQLite), or postgresql://..."})
 _FORMATS = (
     "command, yaml (vllm serve --config), json, compose, systemd, kubernetes, helm (vLLM's production stack), kserve or "

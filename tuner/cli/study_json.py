@@ -89,6 +89,7 @@ def _study(one: Standing) -> dict[str, Any]:
         "workload": record.workload,
         "engine_version": record.fingerprint.engine_version,
         "host_speed": asdict(speed) if (speed := record.fingerprint.host_speed) else None,
+        "mps": record.fingerprint.mps,
         "objective": record.objective,
         "metric": one.objectives[0].metric,
         "objectives": objectives_json(one.objectives),

@@ -20,6 +20,7 @@ from pathlib import Path
 from tuner.errors import EngineError, RunError, TunerError
 from tuner.execute.messages import Begun, Ended, Logged, NodeReport, Note, Phase, Refused, Sought, Told, Wanted
 from tuner.execute.node_environment import cards_of_node, forget_scheduler
+from tuner.launch import mps
 from tuner.launch.caches import COLD, caches_of, default_root
 from tuner.launch.card_lock import holding_cards
 from tuner.launch.conditions import processor
@@ -59,6 +60,8 @@ def run_on_node(job: Job, wanted: Wanted, cards: Sequence[str], node: str, addre
     yield Begun(node, address, gpus)
     other = next((gpu.name for gpu in gpus if not is_wanted(gpu, wanted)), None)
     why = f"it has {other}, and the study is of {' or '.join(wanted.cards)}" if other else None
+    if why is None and wanted.fingerprint.mps and not mps.is_there():
+        why = f"it has no {mps.CONTROL} on its PATH, over which engines share a GPU: put it there, or give --mps off"
     if why := why or (None if wanted.simulated else _unfit(wanted)):
         yield Refused(RunError(why), is_node=True)
         return

@@ -14,23 +14,29 @@ from tuner.export.serving import STOP_S, headless_arguments, launched_arguments
 
 Words = tuple[str, ...]
 
-#: The line ends may be blanks, as they are in a comment. What is beneath the engines ends after them.
+#: The line ends may be blanks, as they are in a comment. What is beneath the engines (`m`, in folder `d`) ends after them.
 _BEFORE = f"""\
+m=; d=;
 end() {{ trap "" TERM INT HUP; kill $@ 2>/dev/null;
 for s in {{1..{STOP_S}}}; do kill -0 $@ 2>/dev/null || break; sleep 1; done;
-kill -9 $@ 2>/dev/null; kill $m 2>/dev/null; wait; rm -rf "$d"; }};
+kill -9 $@ 2>/dev/null; [ -z "$m" ] || kill $m 2>/dev/null; wait; [ -z "$d" ] || rm -rf "$d"; }};
 trap 'end $@' EXIT; trap "exit 0" TERM INT HUP;
 """
 #: With the status of what ends, which is no success. `wait -n` does not see what has ended before it.
-_AFTER = "while sleep 1; do for p; do kill -0 $p 2>/dev/null || { wait $p; exit $(($? ? $? : 1)); }; done; done"
+_AFTER = (
+    "while sleep 1; do for p in $@ $m; do kill -0 $p 2>/dev/null || { wait $p; exit $(($? ? $? : 1)); }; done; done"
+)
 #: A daemon that is there already serves these engines, too.
 _MPS = """\
 c=nvidia-cuda-mps-control;
 if ! command -v $c >/dev/null; then
 echo "$c is not here: the engines take turns on the GPU, and are slower than they were measured" >&2;
-elif ! echo get_server_list | $c >/dev/null 2>&1; then
-d=$(mktemp -d); export CUDA_MPS_PIPE_DIRECTORY=$d CUDA_MPS_LOG_DIRECTORY=$d; $c -f >/dev/null 2>&1 & m=$!;
-for s in {1..50}; do [ -S $d/control ] && break; sleep 0.1; done; fi;
+elif ! echo get_server_list | timeout -s KILL 5 $c >/dev/null 2>&1; then
+d=$(mktemp -d); export CUDA_MPS_PIPE_DIRECTORY=$d CUDA_MPS_LOG_DIRECTORY=$d;
+env -u CUDA_VISIBLE_DEVICES $c -f >/dev/null 2>&1 & m=$!;
+for s in {1..50}; do [ -S $d/control ] && break; sleep 0.1; done;
+if ! [ -S $d/control ]; then kill -9 $m 2>/dev/null; m=; unset CUDA_MPS_PIPE_DIRECTORY CUDA_MPS_LOG_DIRECTORY;
+echo "$c does not listen: the engines take turns on the GPU, and are slower than they were measured" >&2; fi; fi;
 """
 _WHOLE = "command, compose, systemd, kubernetes or llm-d"
 

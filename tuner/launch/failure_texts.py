@@ -54,6 +54,11 @@ _FREE = "free some space there, or name another place (--cache-dir, HF_HOME, TMP
 
 #: Most specific first.
 _HOSTS: tuple[Known, ...] = (
+    Known(
+        Kind.HOST,
+        r"\bMPS (client|server|control)\b|cudaErrorMps|CUDA_ERROR_MPS",
+        "NVIDIA's multi-process service failed beneath engines that share a GPU: `--mps off` starts them without it",
+    ),
     Known(Kind.PORT_IN_USE, r"(?i:address already in use)|EADDRINUSE"),
     Known(
         Kind.HOST,

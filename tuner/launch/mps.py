@@ -6,6 +6,7 @@ starts a server when the first CUDA program of its folder comes. This knows noth
 """
 
 import asyncio
+import os
 import shutil
 import socket
 import tempfile
@@ -25,14 +26,16 @@ CONTROL = "nvidia-cuda-mps-control"
 _PIPES, _USUAL = "CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps"
 #: Where it and its server keep their logs; what it says here is said to its output, too.
 _LOGS = "CUDA_MPS_LOG_DIRECTORY"
+#: The cards that a CUDA program sees; of a daemon that is told numbers the clients' numbers are those of the cards it sees.
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
 #: It listens within a hundredth of a second.
 _START_S = 10.0
 _POLL_S = 0.01
 
 
 def is_there() -> bool:
-    """Whether this host has the daemon's program; it comes with the driver."""
-    return shutil.which(CONTROL) is not None
+    """Whether this host has the daemon's program, which comes with the driver, or a daemon that CUDA programs find."""
+    return shutil.which(CONTROL) is not None or is_running(os.environ)
 
 
 def is_running(environment: Mapping[str, str]) -> bool:
@@ -52,9 +55,12 @@ def variables(folder: Path) -> dict[str, str]:
 async def start(folder: Path, environment: Mapping[str, str]) -> ProcessGroup:
     """A daemon that listens in `folder`, which is empty. Raises LaunchError where it does not."""
     began, argv = time.monotonic(), (shutil.which(CONTROL) or CONTROL, "-f")
+    given = engine_environment({**environment, **variables(folder)})
+    if not all(name.startswith("GPU-") for name in given.get(_VISIBLE, "GPU-").split(",")):
+        del given[_VISIBLE]  # its clients would count anew, from those that it sees
     with tempfile.TemporaryFile() as output:  # the folder is gone when the daemon is
         try:
-            group = ProcessGroup.spawn(argv, engine_environment({**environment, **variables(folder)}), output, folder)
+            group = ProcessGroup.spawn(argv, given, output, folder)
         except OSError as error:
             raise _failed(f"{CONTROL} cannot be started ({error.strerror})") from error
         try:

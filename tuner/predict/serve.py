@@ -204,7 +204,7 @@ class Server:
         """A step with prompts in it."""
         sequences = len(self._decoding)
         step = self._steps.step(sequences, self._context, [(chunk, request.computed) for request, chunk in chunks])
-        self._pass(1, self._steps.duration_s(step, self.turns), step.gpu_s, step.host_s)
+        self._pass(1, self._steps.duration_s(step, self.turns), self._steps.on_gpu_s(step, self.turns), step.host_s)
         self._owed += self._steps.tokens_a_step  # whole tokens: the rest is given in later steps
         each = int(self._owed)
         self._owed -= each
@@ -244,7 +244,7 @@ class Server:
         if most > 2:
             step = self._steps.decode(sequences, self._context + sequences * (most // 2))
             each_s = self._steps.duration_s(step, self.turns)
-        self._pass(most, each_s, step.gpu_s, step.host_s)
+        self._pass(most, each_s, self._steps.on_gpu_s(step, self.turns), step.host_s)
         self._decoded += most
         self._context += sequences * most
         self.generation_tokens += sequences * most

@@ -122,7 +122,10 @@ class Settings:
 
     @property
     def has_worker(self) -> bool:
-        """Whether the model runs in a process of its own, beside EngineCore (config/parallel.py: where ranks are several)."""
+        """Whether the model runs in a process of its own, beside EngineCore, of a server with one GPU: those with more have it
+        always, and are predicted as such."""
+        if self.gpus > 1:
+            return False
         backend = self.distributed_executor_backend
         return backend == "mp" or (backend is None and self.engines_per_gpu > 1)
 
@@ -149,6 +152,8 @@ def resolve(params: Params, shape: Shape, gpu: Gpu, version: Version = LATEST) -
     found = replace(_with_defaults(given, shape, gpu, version), **read)  # type: ignore[arg-type]
     if found.enforce_eager or gpu.capability is None:
         found = replace(found, cudagraph_mode="NONE")
+    if found.distributed_executor_backend == ("mp" if found.gpus * found.engines_per_gpu > 1 else "uni"):
+        found = replace(found, distributed_executor_backend=None)  # vLLM's own choice (config/parallel.py)
     for check in (_ranges, _positions, _batches, _quantization, _card):
         if failed := check(found, shape, gpu):
             return failed

@@ -107,11 +107,9 @@ class Rates:
     schedule_s: float = 2.4e-3
     schedule_sequence_s: float = 21 * _US
     admit_s: float = 115 * _US
-    #: What of that another process does, where the model runs in one, at the same time; and a step's messages between the two.
-    #: Together of two launches on an H200 that had steps of 7.8 and 7.5 ms so, and of 8.4 ms in one process; how the two divide
-    #: it is a guess.
-    worker: float = 0.15
-    worker_message_s: float = 500 * _US
+    #: What of a step's time of EngineCore is left where the model runs in a process of its own: of two launches on an H200 with
+    #: FULL graphs, which had steps of 7.8 and 7.5 ms so, and of 8.4 ms in one process.
+    worker: float = 0.92
     #: EngineCore, for a sequence whose text is searched for a draft (ngram).
     ngram_s: float = 20 * _US
     #: One all-reduce of a ring (2 (n - 1) / n of the bytes pass each link: nccl-tests, doc/PERFORMANCE.md): its latency, and
@@ -190,25 +188,20 @@ class Steps:
             + rates.admit_s * len(prefill)
             + (rates.ngram_s * sequences if settings.speculative_method == "ngram" else 0.0)
         )
-        if settings.engines_per_gpu > 1:
-            gpu_s *= rates.shared
-        launch_s = rates.launch * self._launch_s(tokens, bool(prefill))
-        return Duration(gpu_s, self._host_s(rates.host * schedule_s, launch_s))
-
-    def _host_s(self, schedule_s: float, launch_s: float) -> float:
-        """EngineCore's, or that of whichever is busier, it or its worker."""
-        if not self.settings.has_worker:
-            return schedule_s + launch_s
-        rates = self.rates
-        there_s = rates.worker * schedule_s + launch_s
-        return rates.host * rates.worker_message_s + max((1 - rates.worker) * schedule_s, there_s)
+        host_s = rates.host * schedule_s + rates.launch * self._launch_s(tokens, bool(prefill))
+        return Duration(gpu_s, rates.worker * host_s if settings.has_worker else host_s)
 
     def duration_s(self, step: Duration, turns: int = 1) -> float:
         """From one step to the next: with asynchronous scheduling EngineCore prepares one while the GPU works on another. So
         many engines as there are `turns` work on the GPU, each on steps like this."""
+        gpu_s = self.on_gpu_s(step, turns)
         if self.settings.async_scheduling or self.settings.pipeline_parallel_size > 1:
-            return max(turns * step.gpu_s, step.host_s)
-        return max(turns * step.gpu_s, step.gpu_s + step.host_s)
+            return max(turns * gpu_s, step.host_s)
+        return max(turns * gpu_s, gpu_s + step.host_s)
+
+    def on_gpu_s(self, step: Duration, turns: int) -> float:
+        """How long the GPU works on it, beside the kernels of other engines or of none."""
+        return step.gpu_s * (self.rates.shared if turns > 1 else 1.0)
 
     def _round(self, sequences: int, context_tokens: float, prefill: Sequence[tuple[int, int]]) -> Duration:
         """vLLM keeps as many batches in flight as there are stages (config/vllm.py, max_concurrent_batches): each of them

@@ -32,7 +32,7 @@ from tuner.study.fingerprint import unreal_fingerprint, with_host_speed
 from tuner.study.options import Options
 from tuner.study.quality import lossless_sentence
 from tuner.study.setup import Setup, choose_space, line_of, make_setup, seen_gpus, setup_of, vllm_launcher
-from tuner.study.shared_gpus import how_shared, over_mps
+from tuner.study.shared_gpus import how_shared, may_share, over_mps
 from tuner.study.slots import with_slots
 from tuner.types import DetectedGpu, Fingerprint
 from tuner.workload.presets import workload_hash
@@ -98,7 +98,7 @@ def _on_nodes(options: Options, sought: Sought, tell: Tell) -> Iterator[tuple[Se
         engine.begin(space.environment)
         tells = shown.tell_energy.__contains__
         setup = make_setup(options, space, shown.python, engine.info, shown.cards, tells)
-        over = over_mps(setup.space, options) and shown.mps
+        over = shown.mps and over_mps(setup.space, options) and may_share(setup.space, options)
         there = replace(setup.fingerprint, host=shown.processor, model_revision=shown.revision, mps=over)
         setup = _on_host(setup, with_host_speed(there, shown.python, tell, engine.host_speed))
         _tell_shared(options, setup, tell)

@@ -56,17 +56,6 @@ def with_host_speed(
         return fingerprint
 
 
-def sharing_changed(before: Fingerprint, now: Fingerprint) -> str | None:
-    """A sentence if engines that share a GPU do so in another way than when the study began."""
-    if before.mps == now.mps:
-        return None
-    ways = {True: "ran at once, over NVIDIA's multi-process service", False: "took turns"}
-    return (
-        f"when the study began engines that share a GPU {ways[before.mps]}, and now they do not: their trials of then and of "
-        "now are of two kinds: see --mps, or begin another --study"
-    )
-
-
 def host_changed(before: HostSpeed | None, now: HostSpeed | None) -> str | None:
     """A sentence if the host of a study that is gone on with is not as fast as when it began."""
     if before is None or now is None:

@@ -39,6 +39,7 @@ def check_same(stored: StudyRecord, setup: Setup) -> None:
     """Raises UsageError where trials of the stored study would not be comparable with those of this setup."""
     _same_slos(stored, setup)
     _same_start(stored, setup)
+    _same_sharing(stored, setup)
     _same_price(stored, setup)
     _same_loss(stored, setup)
 
@@ -61,6 +62,23 @@ def _same_start(stored: StudyRecord, setup: Setup) -> None:
             f"study {setup.study!r} was begun with --start {before}, whose measurements are not comparable with those of "
             f"--start {_start(setup)}: go on with that, or choose another --study"
         )
+
+
+def _same_sharing(stored: StudyRecord, setup: Setup) -> None:
+    """Engines that take turns on a GPU do less than those that have it at once, so they are not ranked together."""
+    before, now = stored.fingerprint.mps, setup.fingerprint.mps
+    if before == now:
+        return
+    ways = "take turns on it", "have it at once, over NVIDIA's multi-process service"
+    todo = (
+        "go on where nvidia-cuda-mps-control is on the PATH, and without --mps off"
+        if before
+        else "go on with --mps off"
+    )
+    raise UsageError(
+        f"study {setup.study!r} was begun with engines that share a GPU and {ways[before]}, and now they {ways[now]}: {todo},"
+        " or choose another --study"
+    )
 
 
 def _same_price(stored: StudyRecord, setup: Setup) -> None:

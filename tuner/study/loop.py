@@ -24,7 +24,6 @@ from tuner.propose.book import Book
 from tuner.record.aside import reserved, stored_or_kept, take_back
 from tuner.record.rows import StudyRecord, Verification
 from tuner.record.store import Store
-from tuner.space.engines import ENGINES
 from tuner.space.parameters import shown
 from tuner.study.attempt import Attempt, asked, known_outcome, trial_of
 from tuner.study.baselines import due, for_the_sampler, not_heeded
@@ -33,7 +32,7 @@ from tuner.study.decided import study_decision
 from tuner.study.deleting import not_left_empty
 from tuner.study.ending import Ending
 from tuner.study.explaining import explain
-from tuner.study.fingerprint import host_changed, sharing_changed
+from tuner.study.fingerprint import host_changed
 from tuner.study.gate import Gate, refuse_what_is_not_of_the_settings
 from tuner.study.hand_settings import HandSettings
 from tuner.study.identity import check_same, other_sampler, record_of
@@ -87,8 +86,6 @@ def run_study(setup: Setup, store: Store, engine: Engine, watch: Watch) -> Decis
         if taught := transfer(setup, stored, store, watch.note):
             setup = replace(setup, calibration=taught.calibration)
         if changed := host_changed(stored.fingerprint.host_speed, setup.fingerprint.host_speed):
-            watch.note(changed)
-        if ENGINES in setup.space.parameters and (changed := sharing_changed(stored.fingerprint, setup.fingerprint)):
             watch.note(changed)
         if other := other_sampler(stored, setup):
             watch.note(other)

@@ -8,6 +8,7 @@ that limits waits for ever. It does not know how points are chosen.
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 
 from tuner.decide.objective import Objective
 from tuner.decide.rank import best, defaults_of
@@ -102,12 +103,12 @@ class Opening:
         if not exhausted and launched - self._since < _EACH:
             return None
         for held in self._held_back(incumbent):
-            for group, remedy in self._moving(held, incumbent):
+            for group in self._moving(held, incumbent):
+                attempt = self._attempt(held, group, incumbent)
                 self._closed.remove(group)
                 self._since = launched
                 about = self._space.groups[group].about
                 told = f"what holds trial {incumbent.number} back is {held.told}"
-                attempt = self._attempt(held, remedy, incumbent)
                 return Opened(group=group, why=f"{group} ({about}) is searched from here on; {told}", attempt=attempt)
         return None
 
@@ -131,14 +132,23 @@ class Opening:
                 remedies = remedies_of(cause, settings_of(incumbent))
                 yield _Held(cause=cause, told=told, remedies=remedies, least_gain=ENOUGH)
 
-    def _moving(self, held: _Held, incumbent: Trial) -> Iterator[tuple[str, Remedy]]:
-        """The closed groups that move it, the likeliest first, with what moves it."""
+    def _moving(self, held: _Held, incumbent: Trial) -> Iterator[str]:
+        """The closed groups that move it, the likeliest first."""
         for remedy in held.remedies:
             for group in self._closed:
-                if any(name == remedy.name and self._counts(name, incumbent) for name in self._of(group)):
-                    yield group, remedy
+                if self._moves(remedy, group, incumbent):
+                    yield group
 
-    def _attempt(self, held: _Held, remedy: Remedy, incumbent: Trial) -> Attempt | None:
+    def _moves(self, remedy: Remedy, group: str, incumbent: Trial) -> bool:
+        return any(name == remedy.name and self._counts(name, incumbent) for name in self._of(group))
+
+    def _attempt(self, held: _Held, group: str, incumbent: Trial) -> Attempt | None:
+        """Of the remedies in the group the one that is predicted to gain most, else the likeliest."""
+        remedies = (remedy for remedy in held.remedies if self._moves(remedy, group, incumbent))
+        found = [one for remedy in remedies if (one := self._with(held, remedy, incumbent)) is not None]
+        return max(found, key=lambda one: -inf if one.remedy.gain is None else one.remedy.gain, default=None)
+
+    def _with(self, held: _Held, remedy: Remedy, incumbent: Trial) -> Attempt | None:
         """The incumbent with the remedy alone; None where the space has no such value, or too little is predicted of it."""
         if remedy.value is None or (value := near(self._space.parameters[remedy.name], remedy.value)) is None:
             return None

@@ -44,7 +44,7 @@ from tuner.study.fingerprint import take_fingerprint
 from tuner.study.hand_settings import HandSettings
 from tuner.study.options import Options
 from tuner.study.quality import Guard, guard_of, lossless
-from tuner.study.shared_gpus import engines_space, over_mps, shared_gpu, why_not_shared
+from tuner.study.shared_gpus import engines_space, may_share, over_mps, shared_gpu, why_not_shared
 from tuner.study.speculation import speculative_space
 from tuner.study.trial import run_trial
 from tuner.types import DetectedGpu, Fingerprint, Params, Workload
@@ -166,7 +166,10 @@ def make_setup(
     caches = caches_of(fingerprint, options.cache_dir or default_root())
     launcher = vllm_launcher(options, space, python).of_version(info.version)
     launcher = replace(launcher, caches=caches.environment())
-    fingerprint = replace(fingerprint, mps=launcher.mps)
+    beneath = launcher.mps or (
+        bool(gpus) and mps.is_running(os.environ)
+    )  # somebody else's is used whatever is asked for
+    fingerprint = replace(fingerprint, mps=beneath and may_share(space, options))
     setup = setup_of(options, space, launcher, workload, fingerprint, caches)
     _check_energy(setup.objectives, gpus, tells)
     return replace(

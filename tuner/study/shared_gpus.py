@@ -29,13 +29,12 @@ def engines_space(space: SearchSpace, options: Options, version: Version = LATES
 
 def shared_gpu(space: SearchSpace, options: Options) -> SharedGpu | None:
     """What engines that share a GPU have of it; None where none do, or it is for the user to say."""
-    is_asked = ENGINES in {*space.parameters, *space.fixed}
-    if _OWN_BYTES in space.fixed or not (is_asked or any(ENGINES in hand.params for hand in baselines(options))):
+    if _OWN_BYTES in space.fixed or not may_share(space, options):
         return None
     try:
         shape, quantized = _shapes(options)
     except UsageError:
-        if is_asked:
+        if ENGINES in {*space.parameters, *space.fixed}:
             raise
         return None  # said of the hand settings
     return SharedGpu(shape=shape, gpu=space.gpu, quantized=quantized)
@@ -46,9 +45,14 @@ def over_mps(space: SearchSpace, options: Options) -> bool:
     return options.mps == "auto" and bool(space.gpu.names)
 
 
+def may_share(space: SearchSpace, options: Options) -> bool:
+    """Whether some launch may have engines that share a GPU."""
+    return ENGINES in {*space.parameters, *space.fixed} or any(ENGINES in hand.params for hand in baselines(options))
+
+
 def how_shared(space: SearchSpace, options: Options, *, mps: bool) -> str | None:
-    """A sentence of how engines share a GPU, where some do; with `mps` over NVIDIA's multi-process service."""
-    if ENGINES not in {*space.parameters, *space.fixed} or not over_mps(space, options):
+    """A sentence of how engines share a GPU, where some may; with `mps` over NVIDIA's multi-process service."""
+    if not (may_share(space, options) and over_mps(space, options)):
         return None
     if mps:
         return "engines that share a GPU run at once on it, over NVIDIA's multi-process service"

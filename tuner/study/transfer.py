@@ -20,6 +20,8 @@ from tuner.predict.shape import Shape, read_shape
 from tuner.propose.prior import Earlier
 from tuner.record.rows import StudyRecord
 from tuner.record.store import Store
+from tuner.space.gpus import UNSET
+from tuner.space.parameters import Categorical, Parameter
 from tuner.space.search_space import SearchSpace
 from tuner.study.baselines import for_the_sampler
 from tuner.study.decided import slo_texts
@@ -27,7 +29,7 @@ from tuner.study.learning import Learned, learned_of
 from tuner.study.model import FAULTS, case_of
 from tuner.study.prior import StudyPrior
 from tuner.study.setup import Setup
-from tuner.types import Fingerprint, Measured, Params, Trial, Workload
+from tuner.types import Fingerprint, Measured, Params, Trial, Value, Workload
 from tuner.workload.arrivals import schedule
 from tuner.workload.presets import PRESETS, workload_hash
 from tuner.workload.stored import same_load, stored_workload
@@ -251,7 +253,15 @@ def _is_comparable(setup: Setup, kin: _Kin, objective: Objective) -> bool:
 def _point(setup: Setup, trial: Trial) -> Params:
     """As a point of this study's space: what was not searched then is as it was resolved."""
     known = {**trial.resolved, **trial.params}
-    return {name: known[name] for name in setup.space.parameters if name in known}
+
+    def of(name: str, parameter: Parameter) -> Value | None:
+        value = known.get(name, UNSET)
+        may_be_unset = isinstance(parameter, Categorical) and UNSET in parameter.choices
+        if isinstance(parameter, Categorical) and may_be_unset and value not in parameter.choices:
+            return UNSET  # vLLM's own choice, which was told then
+        return value if may_be_unset else known.get(name)
+
+    return {name: value for name, one in setup.space.parameters.items() if (value := of(name, one)) is not None}
 
 
 def _own_error(outcome: Measured) -> float:

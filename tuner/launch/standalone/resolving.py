@@ -82,8 +82,8 @@ def resolved(args: Any, config: Any, argv: list[str]) -> dict[str, Any]:
     found["enforce_eager"] = bool(config.model_config.enforce_eager)
     found |= dotted.dotted_values(config, args, argv)
     _tell_engines(found, args)
-    if args.distributed_executor_backend is None:
-        found.pop("distributed_executor_backend", None)  # it follows from the sizes
+    if found.get("distributed_executor_backend") == "uni" and args.distributed_executor_backend is None:
+        del found["distributed_executor_backend"]
     found["compilation_mode"] = str(getattr(config.compilation_config, "mode", ""))
     _tell_what_may_change(found, config)
     return found

@@ -43,8 +43,10 @@ def _of_the_machine(case: Case) -> Sequence[str]:
     elif not is_measured(gpu):
         said.append(f"kernels reach the shares of the data sheet that were measured on {' and '.join(measured)}")
     if ENGINES in case.space.parameters or engines_of(case.space.fixed) > 1:
+        rates = case.calibration.rates
+        how = "have it at once, over NVIDIA MPS" if rates.shared == rates.shared_at_once else "take turns on it"
         said.append(
-            "engines that share a GPU take turns on it, as was measured on an H200, and the host has cores for each of them"
+            f"engines that share a GPU {how}, as was measured on an H200, and the host has cores for each of them"
         )
     if most_gpus(case.space) > 1:
         said += _of_several_gpus(case)
