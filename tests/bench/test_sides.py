@@ -110,6 +110,7 @@ def test_a_trial_whose_engines_share_a_gpu_is_launched_with_all_of_them(tmp_path
         source = source_of(f"{STUDY.name}:{number}", options, None, ())
         command = command_of(("vllm", "serve", "org/m", *source.flags), source)
         assert len(command.headless) == beside
+        assert source.options.mps == ("off" if beside else "auto"), "as it was measured"
         assert all(argv[: len(command.argv)] == command.argv for argv in command.headless)
 
 

@@ -111,6 +111,11 @@ def test_recorded_logs(name: str) -> None:
 
 #: What vLLM's source can say below EngineCore's usual wrappers, and no log here says.
 TEXTS = {
+    Kind.HOST: (
+        "torch.AcceleratorError: CUDA error: MPS client failed to connect to the MPS control daemon or the MPS server",
+        "torch.AcceleratorError: CUDA error: the remote procedural call between the MPS server and the MPS client failed",
+        "RuntimeError: CUDA error: MPS server is not ready to accept new MPS client requests",
+    ),
     Kind.OUT_OF_MEMORY: (
         "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.",
         "torch.AcceleratorError: CUDA error: out of memory",

@@ -12,13 +12,14 @@ from modelled_host import Host, off, setup_of
 from samples import NOW
 
 from tuner.errors import UsageError
-from tuner.predict.host import REFERENCE
+from tuner.predict.host import REFERENCE, rates_on
 from tuner.predict.prediction import Calibration
 from tuner.predict.step import Rates
 from tuner.record.rows import StudyRecord
 from tuner.record.store import Store
+from tuner.space.files import load_space
 from tuner.study.setup import Setup
-from tuner.study.transfer import Transfer, transfer
+from tuner.study.transfer import Transfer, _point, transfer
 from tuner.types import Failed, LoadMetrics, Params, Proposal, present
 from tuner.types.resolved import Resolved
 from tuner.workload.presets import PRESETS
@@ -211,6 +212,34 @@ def test_a_faster_host_takes_over_what_differs_from_its_ruler(store: Store) -> N
     taught = begun(elsewhere, store)
     assert taught is not None
     assert taught.calibration.rates.host == 1.0
+
+
+@pytest.mark.parametrize(("before", "now"), [(True, False), (False, True)])
+def test_how_engines_share_a_gpu_is_this_hosts(store: Store, before: bool, now: bool) -> None:
+    setup = a_study()
+    setup = replace(setup, calibration=Calibration(rates=rates_on(None, mps=now)))
+    keep(store, Host(a_study(), SLOW), a_record(setup, "before", mps=before))
+    taught = begun(setup, store)
+    assert taught is not None
+    assert taught.calibration.rates.shared == rates_on(None, mps=now).shared
+
+
+@pytest.mark.parametrize(
+    ("resolved", "params", "point"),
+    [
+        ({"distributed_executor_backend": "uni"}, {}, "none"),
+        ({}, {}, "none"),
+        ({"distributed_executor_backend": "mp"}, {}, "mp"),
+        ({"distributed_executor_backend": "mp"}, {"distributed_executor_backend": "none"}, "none"),
+    ],
+)
+def test_what_was_vllms_own_choice_then_is_so_now(resolved: Params, params: Params, point: str) -> None:
+    setup = a_study()
+    setup = replace(setup, space=load_space("h200").with_groups(["batch", "engines"]))
+    then = replace(
+        Host(a_study(), SLOW).trial(1, {"max_num_seqs": 8}), resolved={**resolved, "max_num_seqs": 8}, params=params
+    )
+    assert _point(setup, then) == {"max_num_seqs": 8, "distributed_executor_backend": point}
 
 
 def test_a_workload_is_kept_as_it_was() -> None:
