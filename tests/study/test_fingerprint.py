@@ -10,7 +10,7 @@ import pytest
 from faults.lab import Saboteur
 from record_samples import STUDY
 from replay_samples import line, written
-from samples import FINGERPRINT
+from samples import FINGERPRINT, measured, trial
 from sqlalchemy import text
 
 from tuner.errors import UsageError
@@ -22,7 +22,7 @@ from tuner.study.fingerprint import host_changed, with_host_speed
 from tuner.study.identity import check_same, record_of
 from tuner.study.loop import run_study
 from tuner.study.options import Options
-from tuner.types import Fingerprint, HostSpeed
+from tuner.types import Command, Failed, FailureKind, Fingerprint, HostSpeed, Params
 
 SPACE = """
 gpu: {names: ["NVIDIA X"], memory_gib: 24.0, compute_capability: "8.9"}
@@ -110,12 +110,27 @@ def test_a_study_goes_on_only_with_engines_that_share_a_gpu_as_before(
     with set_up(Options(engine="sim", gpu="t4"), lambda text: None) as (setup, _):
         turned = replace(setup, fingerprint=replace(setup.fingerprint, mps=now))
     stored = record_of(replace(turned, fingerprint=replace(setup.fingerprint, mps=before)))
+    two: Params = {"data_parallel_size": 2, "data_parallel_size_local": 1}
+    one = trial(1, measured())
+    shared = replace(one, command=Command(argv=("vllm", "serve"), settings=two))
+    failed = replace(shared, outcome=Failed(kind=FailureKind.HOST, message="no"))
     assert differences(stored.fingerprint, turned.fingerprint) == []
+    check_same(stored, turned, [one, failed])
     if said is None:
-        check_same(stored, turned)
+        check_same(stored, turned, [one, shared])
     else:
         with pytest.raises(UsageError, match=said):
-            check_same(stored, turned)
+            check_same(stored, turned, [one, shared])
+
+
+@pytest.mark.parametrize("now", [True, False])
+def test_a_study_whose_engines_have_not_shared_yet_goes_on_in_the_new_way(store: Store, now: bool) -> None:
+    first = replace(STUDY, fingerprint=replace(of_host(SPEED), mps=not now))
+    store.create_or_get_study(first)
+    store.share_gpus(STUDY.name, mps=now)
+    assert store.study(STUDY.name) == replace(first, fingerprint=replace(of_host(SPEED), mps=now))
+    assert store.study(STUDY.name).fingerprint.mps == now
+    assert store.study(STUDY.name).fingerprint.host_speed == SPEED
 
 
 def test_a_ruler_that_fails_ends_nothing(tmp_path: Path) -> None:

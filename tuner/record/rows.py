@@ -114,6 +114,11 @@ class StoredContest:
     rounds: int
 
 
+def shared(fingerprint: JsonValue, *, mps: bool) -> JsonValue:
+    """The same with another way in which engines share a GPU."""
+    return {**asdict(_FINGERPRINT.validate_python(fingerprint)), "mps": mps}
+
+
 def differences(a: Fingerprint, b: Fingerprint) -> list[str]:
     """The conditions in which two fingerprints differ, with both values: ["engine_version: '0.32.0', now '0.33.0'"]."""
     before, now = a.conditions(), b.conditions()

@@ -130,6 +130,13 @@ class Store:
         return stored
 
     @_patient
+    def share_gpus(self, study: str, *, mps: bool) -> None:
+        """From now on engines that share a GPU have NVIDIA's multi-process service beneath them, or not; none has run yet."""
+        with self._transaction() as session:
+            row = self._study_row(session, study)
+            row.fingerprint = rows.shared(row.fingerprint, mps=mps)
+
+    @_patient
     def studies(self) -> list[StudyRecord]:
         """All studies, the oldest first."""
         with self._transaction() as session:

@@ -1,9 +1,12 @@
 """A setup in; what is stored of its study before anything is measured, and whether a study may go on with it, out."""
 
+from collections.abc import Sequence
+
 from tuner.errors import UsageError
 from tuner.record.rows import StudyRecord
 from tuner.study.decided import max_loss_of, slo_texts
 from tuner.study.setup import Setup
+from tuner.types import Measured, Trial
 from tuner.workload.stored import workload_json
 
 
@@ -35,11 +38,11 @@ def record_of(setup: Setup) -> StudyRecord:
     )
 
 
-def check_same(stored: StudyRecord, setup: Setup) -> None:
-    """Raises UsageError where trials of the stored study would not be comparable with those of this setup."""
+def check_same(stored: StudyRecord, setup: Setup, trials: Sequence[Trial] = ()) -> None:
+    """Raises UsageError where `trials` of the stored study would not be comparable with those of this setup."""
     _same_slos(stored, setup)
     _same_start(stored, setup)
-    _same_sharing(stored, setup)
+    _same_sharing(stored, setup, trials)
     _same_price(stored, setup)
     _same_loss(stored, setup)
 
@@ -64,10 +67,11 @@ def _same_start(stored: StudyRecord, setup: Setup) -> None:
         )
 
 
-def _same_sharing(stored: StudyRecord, setup: Setup) -> None:
+def _same_sharing(stored: StudyRecord, setup: Setup, trials: Sequence[Trial]) -> None:
     """Engines that take turns on a GPU do less than those that have it at once, so they are not ranked together."""
     before, now = stored.fingerprint.mps, setup.fingerprint.mps
-    if before == now:
+    have_shared = any(one.command.engines_per_gpu > 1 and isinstance(one.outcome, Measured) for one in trials)
+    if before == now or not have_shared:
         return
     ways = "take turns on it", "have it at once, over NVIDIA's multi-process service"
     todo = (

@@ -82,7 +82,9 @@ def run_study(setup: Setup, store: Store, engine: Engine, watch: Watch) -> Decis
         reserved(setup.logs / setup.study),
         holding_cards(setup.all_gpus, setup.wait_for_gpu_s, watch.note),
     ):
-        check_same(stored, setup)
+        check_same(stored, setup, store.trials(setup.study))
+        if stored.fingerprint.mps != setup.fingerprint.mps:
+            store.share_gpus(setup.study, mps=setup.fingerprint.mps)
         if taught := transfer(setup, stored, store, watch.note):
             setup = replace(setup, calibration=taught.calibration)
         if changed := host_changed(stored.fingerprint.host_speed, setup.fingerprint.host_speed):
