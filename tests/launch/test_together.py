@@ -100,9 +100,15 @@ def test_both_serve_at_one_port_and_end_together(
     assert [process for session in seen for process in members(session)] == []
 
 
-@pytest.mark.parametrize("dies", [None, 2], ids=["ended", "without its daemon"])
+def _pipes(session: int) -> set[str]:
+    """Where the processes of a session look for the service; what was forked tells the environment of whoever forked it."""
+    found = {process.environ().get("CUDA_MPS_PIPE_DIRECTORY") for process in members(session)}
+    return {place for place in found if place}
+
+
+@pytest.mark.parametrize("warm", [True, False], ids=["forked, without its daemon", "plain, ended"])
 def test_the_service_beneath_them_is_theirs_and_ends_with_them(
-    mps_control: Path, launcher: VllmLauncher, engine: ForkServer, tmp_path: Path, dies: int | None
+    mps_control: Path, launcher: VllmLauncher, engine: ForkServer, tmp_path: Path, warm: bool
 ) -> None:
     over, seen = replace(launcher, mps=True), set[int]()
 
@@ -110,20 +116,17 @@ def test_the_service_beneath_them_is_theirs_and_ends_with_them(
         def record(launch: Launch) -> None:
             seen.add(launch.leader.pid)
 
-        async with over.launch(over.command(TWO), tmp_path / "log", record, engine) as (endpoint, server):
+        fork = engine if warm else None
+        async with over.launch(over.command(TWO), tmp_path / "log", record, fork) as (endpoint, server):
             assert len(server.sessions) == 3
             assert {*seen} == {*server.sessions}
-            places = {
-                process.environ()["CUDA_MPS_PIPE_DIRECTORY"]
-                for session in server.sessions
-                for process in members(session)
-                if "EngineCore" in " ".join(process.cmdline()) or "mps-control" in process.name()
-            }
+            *engines, daemon = server.sessions
+            (place,) = _pipes(daemon)
+            assert warm or [_pipes(session) for session in engines] == [{place}] * 2
             await _ask(endpoint, 4)
-            (place,) = places
             assert is_running({"CUDA_MPS_PIPE_DIRECTORY": place})
-            if dies is not None:
-                for process in members(server.sessions[dies]):
+            if warm:
+                for process in members(daemon):
                     process.kill()
                 end = time.monotonic() + 30
                 while server.exit_code() is None and time.monotonic() < end:
@@ -131,7 +134,7 @@ def test_the_service_beneath_them_is_theirs_and_ends_with_them(
             return place, server.exit_code()
 
     place, code = asyncio.run(run())
-    assert (code is None) == (dies is None)
+    assert (code is None) == (not warm)
     assert not Path(place).exists()
     assert [process for session in seen for process in members(session)] == []
 
