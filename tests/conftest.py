@@ -114,7 +114,7 @@ def engine_python() -> Path:
 
 @pytest.fixture
 def mps_control(monkeypatch: pytest.MonkeyPatch) -> Path:
-    """NVIDIA's daemon, first on the PATH: the host's, or the one that `make packages` brings."""
+    """NVIDIA's daemon, on the PATH: the host's, or the one that `make packages` brings."""
     brought = REPOSITORY / ".mps" / "usr" / "bin"
     monkeypatch.setenv("PATH", f"{os.environ['PATH']}:{brought}")
     for name in ("CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY"):

@@ -188,9 +188,7 @@ def test_the_death_of_an_engine_ends_the_service_too(mps_control: Path, stub: Pa
     assert not is_running({"CUDA_MPS_PIPE_DIRECTORY": place})
 
 
-def test_a_service_that_is_there_is_used_and_left(
-    mps_control: Path, stub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_service_that_is_there_is_used_and_left(mps_control: Path, stub: Path, tmp_path: Path) -> None:
     there = tmp_path / "there"
     there.mkdir()
     own = {**os.environ, "CUDA_MPS_PIPE_DIRECTORY": str(there), "CUDA_MPS_LOG_DIRECTORY": str(there)}

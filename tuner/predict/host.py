@@ -11,11 +11,16 @@ and scale nothing. The first launches tell more than the ruler (tuner.predict.ca
 from dataclasses import replace
 
 from tuner.predict.step import Rates
-from tuner.types import HostSpeed
+from tuner.types import Fingerprint, HostSpeed
 
 #: Seen on such a host once it had been up for some minutes: medians of seven single turns, which lie some 4 % above the fastest
 #: that `HostSpeed` has. In the minutes after its boot the same took up to twice as long. An H100 host was as fast within 5 %.
 REFERENCE = HostSpeed(python_s=0.0066, text_s=0.0043, memory_s=0.06, wake_s=0.006, spread=1.0, python_version="3.12")
+
+
+def rates_of(where: Fingerprint) -> Rates:
+    """On the host of a study, as engines share its GPUs."""
+    return rates_on(where.host_speed, mps=where.mps)
 
 
 def rates_on(host: HostSpeed | None, rates: Rates | None = None, *, mps: bool = False) -> Rates:

@@ -17,7 +17,7 @@ from tuner.launch.engine import Engine
 from tuner.launch.fork_server import ForkServer
 from tuner.launch.interpreter import find_python
 from tuner.measure.gpu import detect
-from tuner.predict.host import rates_on
+from tuner.predict.host import rates_of
 from tuner.predict.prediction import Calibration
 from tuner.replay.clock import VirtualClock
 from tuner.replay.surface import ReplayEngine, Surface, open_surface
@@ -112,7 +112,7 @@ def _on_host(setup: Setup, fingerprint: Fingerprint) -> Setup:
         setup,
         fingerprint=fingerprint,
         launcher=replace(setup.launcher, mps=fingerprint.mps),
-        calibration=Calibration(rates=rates_on(fingerprint.host_speed, mps=fingerprint.mps)),
+        calibration=Calibration(rates=rates_of(fingerprint)),
     )
 
 

@@ -12,7 +12,7 @@ from tuner.decide.slo import parse_slo
 from tuner.diagnose.diagnosing import PredictGain
 from tuner.diagnose.trials import settings_of
 from tuner.predict.advise.case import Case
-from tuner.predict.host import rates_on
+from tuner.predict.host import rates_of
 from tuner.predict.prediction import Calibration
 from tuner.predict.settings import version_of
 from tuner.predict.shape import read_shape
@@ -96,7 +96,7 @@ def _case(record: StudyRecord, trials: Sequence[Trial]) -> Case:
         slos=tuple(slo for slo in map(parse_slo, slo_texts(record)) if not slo.metric.startswith("itl")),
         quantized={name: read_shape(model) for name, model in checkpoints.items()},
         arrivals=tuple(arrival.offset_s for arrival in schedule(workload)) if workload.trace else None,
-        calibration=Calibration(rates=rates_on(record.fingerprint.host_speed, mps=record.fingerprint.mps)),
+        calibration=Calibration(rates=rates_of(record.fingerprint)),
         version=version_of(record.fingerprint.engine_version),
     )
     case.check()

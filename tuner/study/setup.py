@@ -166,9 +166,8 @@ def make_setup(
     caches = caches_of(fingerprint, options.cache_dir or default_root())
     launcher = vllm_launcher(options, space, python).of_version(info.version)
     launcher = replace(launcher, caches=caches.environment())
-    beneath = launcher.mps or (
-        bool(gpus) and mps.is_running(os.environ)
-    )  # somebody else's is used whatever is asked for
+    # A daemon of somebody else is used whatever is asked for.
+    beneath = launcher.mps or (bool(gpus) and mps.is_running(os.environ))
     fingerprint = replace(fingerprint, mps=beneath and may_share(space, options))
     setup = setup_of(options, space, launcher, workload, fingerprint, caches)
     _check_energy(setup.objectives, gpus, tells)

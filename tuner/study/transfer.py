@@ -13,7 +13,7 @@ from tuner.decide.objective import OBJECTIVES, Objective
 from tuner.decide.repeats import LEAST_ERROR
 from tuner.errors import UsageError
 from tuner.predict.advise.case import Case
-from tuner.predict.host import rates_on
+from tuner.predict.host import rates_of, rates_on
 from tuner.predict.prediction import Calibration
 from tuner.predict.settings import LATEST, Version, version_of
 from tuner.predict.shape import Shape, read_shape
@@ -21,7 +21,7 @@ from tuner.propose.prior import Earlier
 from tuner.record.rows import StudyRecord
 from tuner.record.store import Store
 from tuner.space.gpus import UNSET
-from tuner.space.parameters import Categorical, Parameter
+from tuner.space.parameters import Categorical
 from tuner.space.search_space import SearchSpace
 from tuner.study.baselines import for_the_sampler
 from tuner.study.decided import slo_texts
@@ -29,7 +29,7 @@ from tuner.study.learning import Learned, learned_of
 from tuner.study.model import FAULTS, case_of
 from tuner.study.prior import StudyPrior
 from tuner.study.setup import Setup
-from tuner.types import Fingerprint, Measured, Params, Trial, Value, Workload
+from tuner.types import Fingerprint, Measured, Params, Trial, Workload
 from tuner.workload.arrivals import schedule
 from tuner.workload.presets import PRESETS, workload_hash
 from tuner.workload.stored import same_load, stored_workload
@@ -178,7 +178,7 @@ def _case_before(case: Case, record: StudyRecord, shape: Shape, workload: Worklo
         workload=workload,
         quantized=case.quantized if shape is case.shape else {},
         arrivals=tuple(arrival.offset_s for arrival in schedule(workload)) if workload.trace else None,
-        calibration=Calibration(rates=rates_on(record.fingerprint.host_speed, mps=record.fingerprint.mps)),
+        calibration=Calibration(rates=rates_of(record.fingerprint)),
         version=version_of(record.fingerprint.engine_version),
     )
     before.check()
@@ -254,14 +254,11 @@ def _point(setup: Setup, trial: Trial) -> Params:
     """As a point of this study's space: what was not searched then is as it was resolved."""
     known = {**trial.resolved, **trial.params}
 
-    def of(name: str, parameter: Parameter) -> Value | None:
-        value = known.get(name, UNSET)
-        may_be_unset = isinstance(parameter, Categorical) and UNSET in parameter.choices
-        if isinstance(parameter, Categorical) and may_be_unset and value not in parameter.choices:
-            return UNSET  # vLLM's own choice, which was told then
-        return value if may_be_unset else known.get(name)
-
-    return {name: value for name, one in setup.space.parameters.items() if (value := of(name, one)) is not None}
+    for name, parameter in setup.space.parameters.items():
+        choices = parameter.choices if isinstance(parameter, Categorical) else ()
+        if UNSET in choices and known.get(name) not in choices:
+            known[name] = UNSET  # vLLM's own choice, told by its name or not at all
+    return {name: known[name] for name in setup.space.parameters if name in known}
 
 
 def _own_error(outcome: Measured) -> float:
