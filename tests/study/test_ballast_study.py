@@ -5,10 +5,18 @@ import sqlite3
 from contextlib import closing
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import commands
 import pytest
 from replay_samples import metrics, written
+from samples import measured, trial
+
+from tuner.decide.objective import parse_objective
+from tuner.space.parameters import Categorical
+from tuner.study.ending import Ending
+from tuner.types import Params
 
 SPACE = """
 gpu: {names: [Tesla T4], memory_gib: 14.6, compute_capability: "7.5", bandwidth_gb_per_s: 320, tflops: {fp16: 65}}
@@ -24,7 +32,8 @@ enqueue:
   - {max_num_seqs: 128, enable_prefix_caching: false}
   - {max_num_seqs: 64, enforce_eager: true}
 """
-DEFAULTS = {"max_num_seqs": 64, "enable_prefix_caching": True, "enforce_eager": False}
+DEFAULTS: Params = {"max_num_seqs": 64, "enable_prefix_caching": True, "enforce_eager": False}
+BEST: Params = {"max_num_seqs": 64, "enable_prefix_caching": False, "enforce_eager": True}
 
 
 def study(folder: Path, *, eager_brings: float, trials: int = 8) -> commands.Done:
@@ -77,3 +86,34 @@ def test_a_study_of_few_trials_guesses_nothing(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "without what seems to bring nothing" not in done.stderr
     assert json.loads(commands.tuner(tmp_path, "show", "s", "--json", "-").stdout)["ballast"] == []
+
+
+@pytest.mark.parametrize(
+    ("seqs", "caching", "left_out"),
+    [
+        ((32, 64, 128), (False, True), {"enable_prefix_caching", "max_num_seqs"}),
+        ((32, 64), (False, True), {"enable_prefix_caching"}),
+        ((32, 64, 128), (False,), {"max_num_seqs"}),
+        ((32, 64), (False,), set()),
+    ],
+)
+def test_a_setting_whose_default_the_space_does_not_have_is_no_ballast(
+    seqs: tuple[int, ...], caching: tuple[bool, ...], left_out: set[str]
+) -> None:
+    """The best without it would have vLLM's default again, which is no point of the space; once a study launched the fewest
+    sequences of its space instead. Here `enforce_eager` alone brings something, and 64 sequences no more than others."""
+    parameters = {
+        "max_num_seqs": Categorical(type="categorical", choices=seqs),
+        "enable_prefix_caching": Categorical(type="categorical", choices=caching),
+        "enforce_eager": Categorical(type="categorical", choices=(False, True)),
+    }
+    found = [trial(0, measured(output_throughput=100.0), params={**DEFAULTS, "max_num_seqs": 128}, is_default=True)]
+    for number, values in enumerate(product(seqs, caching, (False, True)), start=1):
+        params = dict(zip(parameters, values, strict=True))
+        value = (120.0 if params["enforce_eager"] else 100.0) + (params == BEST) / 10
+        found.append(trial(number, measured(output_throughput=value), params=params))
+    space = SimpleNamespace(parameters=parameters)
+    setup: Any = SimpleNamespace(trials=len(found) + 1, objective=parse_objective("throughput"), beside=(), space=space)
+    winner, names = Ending(setup, lambda text: None).last(found)
+    assert set(names) == left_out
+    assert (winner.params if winner else None) == (BEST if left_out else None)

@@ -10,6 +10,7 @@ from samples import trial
 from tuner.decide.objective import parse_objective
 from tuner.predict.advise.limits import Bottleneck
 from tuner.space.files import load_space
+from tuner.space.parameters import Categorical
 from tuner.space.search_space import SearchSpace
 from tuner.study.opening import Opening
 from tuner.types import GpuMetrics, Measured, Params, ServerMetrics, Trial
@@ -170,6 +171,30 @@ def test_of_the_remedies_of_a_group_that_is_tried_which_is_predicted_to_gain_mos
     )
     assert opened is not None
     assert (opened.attempt.params if opened.attempt else None) == (tried and {**finished[0].params, **tried})
+
+
+@pytest.mark.parametrize(
+    ("choices", "now", "tried"),
+    [((1, 2, 4), 1, 4), ((1, 2), 1, 2), ((1, 2), 2, None), ((1, 6), 1, 6), ((1,), 1, None), ((4, 1), 4, None)],
+)
+def test_of_values_of_the_users_own_the_one_nearest_to_the_remedys_is_tried_if_it_goes_that_way(
+    choices: tuple[int, ...], now: int, tried: int | None
+) -> None:
+    """A remedy wants four API servers."""
+    full = space()
+    shut = {name: group.model_copy(update={"open": name == "batch"}) for name, group in full.groups.items()}
+    servers = Categorical(type="categorical", choices=choices, group="front_end")
+    parameters = {**full.parameters, "api_server_count": servers}
+    del parameters["stream_interval"]  # the other remedy
+    found = full.model_copy(update={"groups": shut, "parameters": parameters})
+    opening = Opening(found, THROUGHPUT, lambda params: (Bottleneck.API_SERVER, "the API servers work"), gain=_gains)
+    opened = opening.next(trials(measured(sm_activity=0.9), 6, api_server_count=now)[1:], 0.0)
+    attempt = opened.attempt if opened else None
+    assert (attempt.params["api_server_count"] if attempt else None) == tried
+
+
+def _gains(usual: Params, params: Params) -> float:
+    return 0.2
 
 
 def test_a_clock_that_is_held_down_hides_nothing_that_settings_move() -> None:

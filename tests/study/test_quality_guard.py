@@ -80,7 +80,7 @@ def verified(
         guard=guard,
     )
     monkeypatch.setattr(verifying, "run_recorded", run)
-    verifying.verify(setup, store, Saboteur(), Budget(None), 60, Gate(setup, store, Saboteur()))
+    verifying.verify(setup, store, Saboteur(), Budget(None), lambda trial: 60, Gate(setup, store, Saboteur()))
     return found
 
 

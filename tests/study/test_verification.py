@@ -79,7 +79,9 @@ def launches(
         guard=None,
     )
     monkeypatch.setattr(verifying, "run_recorded", run)
-    verifying.verify(setup, store, Saboteur(), budget or Budget(None), launch_s, Gate(setup, store, Saboteur()))
+    verifying.verify(
+        setup, store, Saboteur(), budget or Budget(None), lambda trial: launch_s, Gate(setup, store, Saboteur())
+    )
     return found
 
 

@@ -155,17 +155,24 @@ class Categorical(_Parameter):
         return f"is none of {', '.join(map(shown, self.choices))}"
 
     def nearest(self, value: Value) -> Value:
-        """The value where it can be chosen, else the first one."""
-        return value if self.why_outside(value) is None else self.choices[0]
+        """The value where it can be chosen; else, of a number, the number nearest to it; else the first one."""
+        if self.why_outside(value) is None:
+            return value
+        numbers = [choice for choice in self.choices if is_number(choice)] if is_number(value) else []
+        return min(numbers, key=lambda choice: abs(choice - _number(value)), default=self.choices[0])
 
 
 Parameter = Annotated[Int | Float | Categorical, Field(discriminator="type")]
 
 
 def near(parameter: Parameter, value: Value) -> Value | None:
-    """The value that is meant by another one: of a range the nearest, of choices the first that begins so; None without one."""
-    if not isinstance(parameter, Categorical):
+    """The value that is meant by another one: of numbers the nearest, of other choices the first that begins so; None without
+    one."""
+    if not isinstance(parameter, Categorical) or parameter.why_outside(value) is None:
         return parameter.nearest(value)
+    if is_number(value):
+        found = parameter.nearest(value)
+        return found if is_number(found) else None
     return next((choice for choice in parameter.choices if str(choice).startswith(str(value))), None)
 
 

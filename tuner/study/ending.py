@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from tuner.decide.ballast import ballast
 from tuner.decide.early import Outdo, outdo
-from tuner.decide.rank import best
+from tuner.decide.rank import best, defaults_of
 from tuner.decide.startup import predicted_trial_s
 from tuner.decide.stopping import Step, step, why_stop
 from tuner.propose.samplers import OURS
@@ -53,10 +53,14 @@ class Ending:
         return best(finished, self._setup.objective) if names else None, names
 
     def _ballast(self, finished: Sequence[Trial]) -> tuple[str, ...]:
+        """What the best can be without: a default that the user's space does not have is no setting of its."""
         if self._setup.beside:
             return ()
-        logarithmic = [name for name, known in self._setup.space.parameters.items() if getattr(known, "log", False)]
-        return ballast(_searched(finished), self._setup.objective, logarithmic)
+        parameters, defaults = self._setup.space.parameters, defaults_of(finished)
+        logarithmic = [name for name, known in parameters.items() if getattr(known, "log", False)]
+        light = ballast(_searched(finished), self._setup.objective, logarithmic)
+        usual = defaults.params if defaults else {}
+        return tuple(name for name in light if parameters[name].why_outside(usual[name]) is None)
 
 
 def _launches(finished: Sequence[Trial]) -> int:

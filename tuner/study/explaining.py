@@ -4,7 +4,7 @@ In: a study in the database whose contest is decided. Out: its trials and launch
 winner without what brings nothing. It decides nothing: what follows is read from the database.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from tuner.decide.attribution import Launched, Without, ballast_of, next_launch, next_of_trimmed, planned, worth
@@ -37,11 +37,17 @@ from tuner.types import (
 
 
 def explain(
-    setup: Setup, store: Store, engine: Engine, watch: Watch, budget: Budget, launch_s: float, gate: Gate
+    setup: Setup,
+    store: Store,
+    engine: Engine,
+    watch: Watch,
+    budget: Budget,
+    launch_s: Callable[[Trial], float],
+    gate: Gate,
 ) -> None:
     """At most `setup.explain` launches, plainly. What was launched before an interruption is kept. Nothing is done where the
-    contest found nothing to deploy but the defaults, nor when a launch of `launch_s` would not end within the budget. Raises
-    RunError for a launch that failed for what no settings would change."""
+    contest found nothing to deploy but the defaults, nor when a launch, which may take the winner's `launch_s` seconds, would
+    not end within the budget. Raises RunError for a launch that failed for what no settings would change."""
     if not setup.explain:
         return
     found = contest_decision(store, setup.study)
@@ -52,7 +58,7 @@ def explain(
     explaining = _Explaining(setup, store, engine, watch, gate, winner, found.defaults)
     explaining.ask()
     while (step := explaining.next()) is not None:
-        if not budget.has(launch_s):
+        if not budget.has(launch_s(winner)):
             watch.note("the explanation ends here: its next launch would not end within --max-hours")
             return
         explaining.launch(step)

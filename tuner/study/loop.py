@@ -12,7 +12,7 @@ from functools import partial
 from tuner.decide.early import Outdo
 from tuner.decide.pareto import leading
 from tuner.decide.rank import defaults_of
-from tuner.decide.startup import predicted_trial_s
+from tuner.decide.startup import plain_launch_s, predicted_trial_s, with_imports
 from tuner.decide.verdict import Decision
 from tuner.errors import RunError
 from tuner.execute.slot import Slot
@@ -55,8 +55,6 @@ _GIVE_UP_AFTER = 5
 #: When vLLM refuses this many proposals in a row, there is little in the space that it accepts; when it makes of them what was
 #: launched already, there is little left in it.
 _IN_A_ROW = 50
-#: The API server and EngineCore each import vLLM; a worker may, too.
-_IMPORTS = 3
 
 
 def run_study(setup: Setup, store: Store, engine: Engine, watch: Watch) -> Decision:
@@ -102,8 +100,8 @@ def run_study(setup: Setup, store: Store, engine: Engine, watch: Watch) -> Decis
             search.run()
             showing.now()
             alone = in_slot(setup, setup.slots[0])
-            verify(alone, store, watch, budget, search.plain_launch_s(), gate)
-            explain(alone, store, engine, watch, budget, search.plain_launch_s(), gate)
+            verify(alone, store, watch, budget, search.plain_launch_s, gate)
+            explain(alone, store, engine, watch, budget, search.plain_launch_s, gate)
             showing.now()
     return study_decision(store, setup.study)
 
@@ -240,21 +238,24 @@ class _Search:
         )
         return True
 
-    def plain_launch_s(self) -> float:
-        """What a plain launch of the best settings or of the defaults may take, with the imports that a warm start saves; 0 if
-        none was seen."""
-        known = [self._leading(), defaults_of(self._finished)]
-        keys = {trial.compile_key for trial in known if trial is not None}
-        return self._plain_s(max((predicted_trial_s(self._finished, key) for key in keys), default=0.0))
+    def plain_launch_s(self, trial: Trial) -> float:
+        """What a plain launch of it may take."""
+        again = [one for one in self._store.verifications(self._setup.study) if one.trial_number == trial.number]
+        took = [(one.ended_at - one.started_at).total_seconds() for one in again if isinstance(one.outcome, Measured)]
+        return plain_launch_s(trial, self._finished, took, self._import_s)
 
-    def _plain_s(self, trial_s: float) -> float:
-        return trial_s + (_IMPORTS * self._engine.info.import_s if self._setup.warm and trial_s else 0.0)
+    @property
+    def _import_s(self) -> float:
+        """That a warm start saves."""
+        return self._engine.info.import_s if self._setup.warm else 0.0
 
     def _reserve_s(self) -> float:
         """For the next trial, whose compile key is not known yet, and the verification. Half of the hours are the search's in
         any case: without it there is nothing to verify, and a verification that is cut short goes on another time."""
-        longest = self._plain_s(predicted_trial_s(self._finished, None, is_known=False))
-        return longest + self._budget.at_most_half(2 * self._setup.verify * self.plain_launch_s())
+        longest = with_imports(predicted_trial_s(self._finished, None, is_known=False), self._import_s)
+        sides = [trial for trial in (self._leading(), defaults_of(self._finished)) if trial is not None]
+        verification = self._setup.verify * sum(map(self.plain_launch_s, sides))
+        return longest + self._budget.at_most_half(verification)
 
     def _next(self, flying: InFlight) -> Proposal | None:
         """None when there is nothing to propose now; where nothing is in flight either, that is the end, and told."""

@@ -19,10 +19,10 @@ from tuner.diagnose.diagnosis import Remedy
 from tuner.diagnose.judged import Attempt
 from tuner.diagnose.trials import diagnosis_of, settings_of
 from tuner.predict.advise.limits import CAUSES, Bottleneck
-from tuner.space.parameters import meeting, near
+from tuner.space.parameters import is_number, meeting, near
 from tuner.space.search_space import SearchSpace
 from tuner.space.speculation import is_of_speculation
-from tuner.types import Measured, Params, Trial, Workload
+from tuner.types import Measured, Params, Trial, Value, Workload
 
 #: Below this promise what is open is searched through.
 ENOUGH = 0.01
@@ -152,6 +152,8 @@ class Opening:
         """The incumbent with the remedy alone; None where the space has no such value, or too little is predicted of it."""
         if remedy.value is None or (value := near(self._space.parameters[remedy.name], remedy.value)) is None:
             return None
+        if not _is_further(remedy.direction, incumbent.params.get(remedy.name), value):
+            return None
         moved = {**incumbent.params, remedy.name: value}
         counted = self._space.active(moved)
         point = {name: setting for name, setting in moved.items() if name in counted}
@@ -175,3 +177,10 @@ class Opening:
 
     def _of(self, group: str) -> Collection[str]:
         return [name for name, parameter in self._space.parameters.items() if parameter.group == group]
+
+
+def _is_further(direction: str, current: Value | None, value: Value) -> bool:
+    """Whether it lies where the remedy points: what the space has nearest to it may be the current value, or before it."""
+    if is_number(current) and is_number(value) and direction != "set":
+        return value > current if direction == "raise" else value < current
+    return value != current

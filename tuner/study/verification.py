@@ -3,7 +3,7 @@
 In: a study in the database. Out: the launches of its contest in it; the decision. It searches nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from tuner.decide.rank import defaults_of
@@ -20,14 +20,16 @@ from tuner.study.watch import Watch
 from tuner.types import Trial
 
 
-def verify(setup: Setup, store: Store, watch: Watch, budget: Budget, launch_s: float, gate: Gate) -> None:
+def verify(
+    setup: Setup, store: Store, watch: Watch, budget: Budget, launch_s: Callable[[Trial], float], gate: Gate
+) -> None:
     """Launch the finalists and the defaults in rounds, each round in the other order, so that neither luck nor drift decides,
     until the contest is decided; each at most `setup.verify` times.
 
     Always plainly, by the command that is exported. What was launched before an interruption is kept, and a contest whose first
     finalist is another now is a new one, with new launches of the defaults. Nothing is done where nothing is worth a launch,
-    nor when a launch of `launch_s` would not end within the budget. Raises RunError for a launch that failed for what no
-    settings would change: it is not kept, and the next run goes on there.
+    nor when a launch, which may take `launch_s` seconds, would not end within the budget. Raises RunError for a launch that
+    failed for what no settings would change: it is not kept, and the next run goes on there.
     """
     trials, objectives, slos = searched(store.trials(setup.study)), setup.objectives, setup.constraints
     candidates = finalists(trials, objectives, slos)
@@ -38,7 +40,7 @@ def verify(setup: Setup, store: Store, watch: Watch, budget: Budget, launch_s: f
     contest = replayed(store, setup.study, stored, trials, objectives, slos)
     while due := contest.due:
         trial = due[0]
-        if not budget.has(launch_s):
+        if not budget.has(launch_s(trial)):
             watch.note("the verification ends here: its next launch would not end within --max-hours")
             return
         who = "the defaults" if trial.is_default else f"trial {trial.number}"
