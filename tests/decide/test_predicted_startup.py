@@ -60,4 +60,11 @@ def test_engines_that_start_at_once_import_each() -> None:
     two = replace(two, command=replace(two.command, settings={**two.command.settings, **TWO}))
     assert two.command.engines_per_gpu == 2
     assert plain_launch_s(two, [first, two], [], 15.0) == pytest.approx(67.0 + 90.0)
-    assert plain_launch_s(first, [first, two], [], 15.0) == pytest.approx(22.0 + 20.0 + 45.0)
+    assert plain_launch_s(first, [first, two], [], 15.0) == pytest.approx(20.0 + 20.0 + 45.0)
+
+
+def test_starts_of_one_engine_say_nothing_of_two_where_nothing_is_compiled() -> None:
+    ones = [_trial(number, None, startup_s, 40.0) for number, startup_s in enumerate((12.0, 12.0, 14.0))]
+    two = _trial(3, None, 45.0, 67.0)
+    two = replace(two, command=replace(two.command, settings={**two.command.settings, **TWO}))
+    assert plain_launch_s(two, [*ones, two], [], 15.0) == pytest.approx(67.0 + 90.0)

@@ -16,7 +16,7 @@ from samples import measured, trial
 from tuner.decide.objective import parse_objective
 from tuner.space.parameters import Categorical
 from tuner.study.ending import Ending
-from tuner.types import Params
+from tuner.types import Params, Value
 
 SPACE = """
 gpu: {names: [Tesla T4], memory_gib: 14.6, compute_capability: "7.5", bandwidth_gb_per_s: 320, tflops: {fp16: 65}}
@@ -95,10 +95,11 @@ def test_a_study_of_few_trials_guesses_nothing(tmp_path: Path) -> None:
         ((32, 64), (False, True), {"enable_prefix_caching"}),
         ((32, 64, 128), (False,), {"max_num_seqs"}),
         ((32, 64), (False,), set()),
+        (("none", 32, 64), (False, True), {"enable_prefix_caching", "max_num_seqs"}),  # which is vLLM's own
     ],
 )
 def test_a_setting_whose_default_the_space_does_not_have_is_no_ballast(
-    seqs: tuple[int, ...], caching: tuple[bool, ...], left_out: set[str]
+    seqs: tuple[Value, ...], caching: tuple[bool, ...], left_out: set[str]
 ) -> None:
     """The best without it would have vLLM's default again, which is no point of the space; once a study launched the fewest
     sequences of its space instead. Here `enforce_eager` alone brings something, and 64 sequences no more than others."""

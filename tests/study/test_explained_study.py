@@ -26,10 +26,10 @@ enqueue:
 DEFAULTS = {"max_num_seqs": 64, "enforce_eager": False, "enable_prefix_caching": True}
 
 
-def study(folder: Path, *more: str, eager: float = 0.0, fails: bool = False) -> commands.Done:
+def study(folder: Path, *more: str, eager: float = 0.0, fails: bool = False, space: str = SPACE) -> commands.Done:
     """256 sequences bring 40 %, no prefix cache 12 %, `enforce_eager` that share; launches differ by 1 %. With `fails` 256
     sequences do not start with the prefix cache."""
-    (folder / "space.yaml").write_text(SPACE)
+    (folder / "space.yaml").write_text(space)
     lines = []
     for seqs, is_eager, cached, noise in product(
         (64, 256), (False, True), (True, False), (0.99, 0.995, 1.0, 1.005, 1.01)
@@ -117,6 +117,15 @@ def test_what_brings_something_is_kept_and_few_launches_explain_the_most_influen
     assert sum(count for _, count in explained(tmp_path)) == 4
     assert [one["brings"] for one in told["worths"]].count("not launched") == 2
     assert (told["left_out"], shown(tmp_path)["recommended"]) == ([], 1)
+
+
+def test_a_setting_is_explained_whose_default_the_space_does_not_have(tmp_path: Path) -> None:
+    """It is vLLM's, and starts, whatever the search may choose."""
+    done = study(tmp_path, "--explain", "12", space=SPACE.replace("choices: [true, false]", "choices: [false]"))
+    assert done.returncode == 0, done.stderr
+    worths = {one["reset"][0]: one for one in shown(tmp_path)["attribution"]["worths"]}
+    assert worths["enable_prefix_caching"]["brings"] == "brings"
+    assert worths["enable_prefix_caching"]["low"] < 0.12 < worths["enable_prefix_caching"]["high"]
 
 
 def test_what_does_not_start_without_a_setting_needs_it(tmp_path: Path) -> None:

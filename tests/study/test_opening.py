@@ -175,7 +175,7 @@ def test_of_the_remedies_of_a_group_that_is_tried_which_is_predicted_to_gain_mos
 
 @pytest.mark.parametrize(
     ("choices", "now", "tried"),
-    [((1, 2, 4), 1, 4), ((1, 2), 1, 2), ((1, 2), 2, None), ((1, 6), 1, 6), ((1,), 1, None), ((4, 1), 4, None)],
+    [((1, 2, 4), 1, 4), ((1, 2), 1, 2), ((1, 2), 2, None), ((1, 8), 1, 8), ((1,), 1, None), ((4, 1), 4, None)],
 )
 def test_of_values_of_the_users_own_the_one_nearest_to_the_remedys_is_tried_if_it_goes_that_way(
     choices: tuple[int, ...], now: int, tried: int | None
@@ -191,6 +191,21 @@ def test_of_values_of_the_users_own_the_one_nearest_to_the_remedys_is_tried_if_i
     opened = opening.next(trials(measured(sm_activity=0.9), 6, api_server_count=now)[1:], 0.0)
     attempt = opened.attempt if opened else None
     assert (attempt.params["api_server_count"] if attempt else None) == tried
+
+
+def test_a_study_that_goes_on_has_not_searched_what_stands_for_a_default_outside_the_space() -> None:
+    full = space()
+    shut = {name: group.model_copy(update={"open": name == "batch"}) for name, group in full.groups.items()}
+    sizes = Categorical(type="categorical", choices=(256, 512), group="graphs")
+    found = full.model_copy(
+        update={"groups": shut, "parameters": {**full.parameters, "max_cudagraph_capture_size": sizes}}
+    )
+    usual, other = trials(measured(), 2, max_num_seqs=64)
+    usual = replace(usual, params={**usual.params, "max_cudagraph_capture_size": 768})
+    for size, is_frozen in ((512, True), (256, False)):
+        again = replace(other, params={**other.params, "max_cudagraph_capture_size": size})
+        frozen = Opening(found, THROUGHPUT).first([usual, again])
+        assert ("max_cudagraph_capture_size" in frozen) == is_frozen
 
 
 def _gains(usual: Params, params: Params) -> float:

@@ -47,11 +47,13 @@ def predicted_trial_s(trials: Sequence[Trial], compile_key: str | None, *, is_kn
 
 def plain_launch_s(trial: Trial, trials: Sequence[Trial], again: Sequence[float], import_s: float) -> float:
     """What a plain launch of it may take: as long as the longest of those that were made of it, `again`, in seconds. Without
-    any, what its search took, with the imports that a warm start saves: `import_s` seconds each, for every engine that starts
-    at once (two of an H200 started in 139 s, which warm ones did in 45 s). 0 without any launch."""
+    any, what trials of as many engines took, with the imports that a warm start saves: `import_s` seconds each, for every
+    engine that starts at once (two on an H200 started in 139 s, which warm ones did in 45 s). 0 without any launch."""
     if again:
         return max(again)
-    return with_imports(predicted_trial_s(trials, trial.compile_key), import_s, trial.command.engines_per_gpu)
+    engines = trial.command.engines_per_gpu
+    alike = [one for one in trials if one.command.engines_per_gpu == engines]
+    return with_imports(predicted_trial_s(alike, trial.compile_key), import_s, engines)
 
 
 def with_imports(trial_s: float, import_s: float, engines: int = 1) -> float:

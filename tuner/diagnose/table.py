@@ -121,6 +121,12 @@ def table_path(package: Path = _PACKAGE) -> Path:
     return installed if installed.is_file() else package.parent / "docs" / "diagnosis.md"
 
 
+def begins_so(name: str, value: Value) -> bool:
+    """Whether this value of a setting stands, in the remedies, for any choice that begins so."""
+    every = (one for remedies in the_table().remedies.values() for one in remedies)
+    return any(one.begins and (one.name, one.value) == (name, value) for one in every)
+
+
 @cache
 def the_table() -> Table:
     """The one that comes with tuner. Raises RunError where it is missing or malformed."""

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self, TypeGuard
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictFloat, StrictInt, model_validator
 
+from tuner.space.gpus import UNSET
 from tuner.space.words import not_a_value
 from tuner.types import Params, Value
 from tuner.types.settings import as_list, list_text
@@ -155,9 +156,12 @@ class Categorical(_Parameter):
         return f"is none of {', '.join(map(shown, self.choices))}"
 
     def nearest(self, value: Value) -> Value:
-        """The value where it can be chosen; else, of a number, the number nearest to it; else the first one."""
+        """The value where it can be chosen; else "none", with which vLLM has its own; else, of a number, the number nearest to
+        it; else the first one."""
         if self.why_outside(value) is None:
             return value
+        if UNSET in self.choices:
+            return UNSET
         numbers = [choice for choice in self.choices if is_number(choice)] if is_number(value) else []
         return min(numbers, key=lambda choice: abs(choice - _number(value)), default=self.choices[0])
 
@@ -165,15 +169,25 @@ class Categorical(_Parameter):
 Parameter = Annotated[Int | Float | Categorical, Field(discriminator="type")]
 
 
-def near(parameter: Parameter, value: Value) -> Value | None:
-    """The value that is meant by another one: of numbers the nearest, of other choices the first that begins so; None without
-    one."""
-    if not isinstance(parameter, Categorical) or parameter.why_outside(value) is None:
-        return parameter.nearest(value)
-    if is_number(value):
-        found = parameter.nearest(value)
-        return found if is_number(found) else None
-    return next((choice for choice in parameter.choices if str(choice).startswith(str(value))), None)
+def meant(parameter: Parameter, wanted: Value, current: Value | None, *, begins: bool = False) -> Value | None:
+    """What there is for a value that is wanted in place of the current one (None: not known): of numbers the nearest that lies
+    where it does, of other choices the same, or the first that `begins` so. None without one, and where that is current."""
+    if isinstance(parameter, Categorical):
+        if is_number(wanted):
+            numbers = [one for one in parameter.choices if is_number(one) and _is_there(one, wanted, current)]
+            return min(numbers, key=lambda one: abs(one - wanted), default=None)
+        same = [one for one in parameter.choices if _same(one, wanted)]
+        alike = [one for one in parameter.choices if begins and str(one).startswith(str(wanted))]
+        return next((one for one in [*same, *alike] if one != current), None)
+    found = parameter.nearest(wanted)
+    return found if _is_there(found, wanted, current) else None
+
+
+def _is_there(value: Value, wanted: Value, current: Value | None) -> bool:
+    """Whether it is another than the current one, and lies where the wanted one does."""
+    if is_number(value) and is_number(wanted) and is_number(current):
+        return value > current if wanted > current else value < current
+    return value != current
 
 
 def meeting(wanted: Value) -> list[Value]:

@@ -110,9 +110,11 @@ class SearchSpace(BaseModel):
         point = {**self.fixed, **params}
         return frozenset(name for name, parameter in self.parameters.items() if not unmet(parameter.when, point))
 
-    def violations(self, params: Params) -> list[str]:
-        """Why this point cannot be tried, one sentence each; empty when it can."""
-        outside = [why for name, value in params.items() if (why := self._why_not(name, value, params))]
+    def violations(self, params: Params, usual: Params | None = None) -> list[str]:
+        """Why this point cannot be tried, one sentence each; empty when it can. Values that are the `usual` ones may lie
+        outside of what is searched."""
+        searched = {name: value for name, value in params.items() if not _is_usual(name, value, usual or {})}
+        outside = [why for name, value in searched.items() if (why := self._why_not(name, value, params))]
         point = {**self.fixed, **params}
         outside += [why for _, why in broken({**unsaid(self.parameters), **point})]
         return outside + [why for rule in self.rules if (why := _broken(rule, point))]
@@ -353,6 +355,10 @@ class SearchSpace(BaseModel):
             if name in self.fixed:
                 return (self.fixed[name],)
         return ()
+
+
+def _is_usual(name: str, value: Value, usual: Params) -> bool:
+    return name in usual and usual[name] == value
 
 
 def _broken(rule: Rule, point: Params) -> str | None:

@@ -12,6 +12,7 @@ from tuner.decide.rank import best, defaults_of
 from tuner.decide.startup import predicted_trial_s
 from tuner.decide.stopping import Step, step, why_stop
 from tuner.propose.samplers import OURS
+from tuner.space.gpus import UNSET
 from tuner.study.setup import Setup
 from tuner.types import Failed, Proposal, Trial
 
@@ -53,14 +54,14 @@ class Ending:
         return best(finished, self._setup.objective) if names else None, names
 
     def _ballast(self, finished: Sequence[Trial]) -> tuple[str, ...]:
-        """What the best can be without: a default that the user's space does not have is no setting of its."""
+        """What the best can be without: a default that the user's space does not have, and no "none" for it, is no setting."""
         if self._setup.beside:
             return ()
         parameters, defaults = self._setup.space.parameters, defaults_of(finished)
         logarithmic = [name for name, known in parameters.items() if getattr(known, "log", False)]
         light = ballast(_searched(finished), self._setup.objective, logarithmic)
         usual = defaults.params if defaults else {}
-        return tuple(name for name in light if parameters[name].why_outside(usual[name]) is None)
+        return tuple(name for name in light if parameters[name].nearest(usual[name]) in (usual[name], UNSET))
 
 
 def _launches(finished: Sequence[Trial]) -> int:

@@ -184,7 +184,8 @@ class _Explaining:
         return Attempt(proposal=proposal, passed=passed, command=command, answer=answer, started_at=started_at)
 
     def _resolved(self, passed: Params) -> Resolved | Failed:
-        broken = self._setup.space.violations(passed) if self._winner.baseline is None else []
+        usual = self._defaults.params
+        broken = self._setup.space.violations(passed, usual) if self._winner.baseline is None else []
         if broken:
             return Failed(kind=FailureKind.REJECTED, message=f"a rule of the search space: {broken[0]}")
         return self._engine.resolve(self._setup.launcher.arguments(passed))

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from tuner.decide.slo import parse_slo
 from tuner.diagnose.diagnosing import PredictGain
+from tuner.diagnose.table import begins_so
 from tuner.diagnose.trials import settings_of
 from tuner.predict.advise.case import Case
 from tuner.predict.host import rates_of
@@ -17,7 +18,7 @@ from tuner.predict.prediction import Calibration
 from tuner.predict.settings import version_of
 from tuner.predict.shape import read_shape
 from tuner.record.rows import StudyRecord
-from tuner.space.parameters import near
+from tuner.space.parameters import meant
 from tuner.space.search_space import SearchSpace
 from tuner.study.baselines import for_the_sampler
 from tuner.study.decided import objectives_of, slo_texts
@@ -52,12 +53,12 @@ class StoredModel:
 
     def _gain(self, params: Params, name: str, value: Value) -> float | None:
         """The value is that of the space that is meant; outside of the space it is taken as it is."""
-        space = self._case.space
+        space, current = self._case.space, params.get(name)
         parameter = space.parameters.get(name)
-        meant = value if parameter is None else near(parameter, value)
-        if meant is None or meant == params.get(name):
+        known = value if parameter is None else meant(parameter, value, current, begins=begins_so(name, value))
+        if known is None or known == current:
             return None
-        moved = {**params, name: meant}
+        moved = {**params, name: known}
         counted = space.active(moved)
         point = {one: moved[one] for one in moved if one in counted or one not in space.parameters}
         try:

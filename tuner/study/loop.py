@@ -11,7 +11,7 @@ from functools import partial
 
 from tuner.decide.early import Outdo
 from tuner.decide.pareto import leading
-from tuner.decide.rank import defaults_of
+from tuner.decide.rank import defaults_of, hand_trials
 from tuner.decide.startup import plain_launch_s, predicted_trial_s, with_imports
 from tuner.decide.verdict import Decision
 from tuner.errors import RunError
@@ -101,7 +101,7 @@ def run_study(setup: Setup, store: Store, engine: Engine, watch: Watch) -> Decis
             showing.now()
             alone = in_slot(setup, setup.slots[0])
             verify(alone, store, watch, budget, search.plain_launch_s, gate)
-            explain(alone, store, engine, watch, budget, search.plain_launch_s, gate)
+            explain(alone, store, engine, watch, budget, search.longest_launch_s, gate)
             showing.now()
     return study_decision(store, setup.study)
 
@@ -244,6 +244,13 @@ class _Search:
         took = [(one.ended_at - one.started_at).total_seconds() for one in again if isinstance(one.outcome, Measured)]
         return plain_launch_s(trial, self._finished, took, self._import_s)
 
+    def longest_launch_s(self, trial: Trial) -> float:
+        """What a plain launch of it may take with other settings, whose compile key is not known yet."""
+        return max(self.plain_launch_s(trial), self._unknown_s(trial.command.engines_per_gpu))
+
+    def _unknown_s(self, engines: int = 1) -> float:
+        return with_imports(predicted_trial_s(self._finished, None, is_known=False), self._import_s, engines)
+
     @property
     def _import_s(self) -> float:
         """That a warm start saves."""
@@ -252,10 +259,10 @@ class _Search:
     def _reserve_s(self) -> float:
         """For the next trial, whose compile key is not known yet, and the verification. Half of the hours are the search's in
         any case: without it there is nothing to verify, and a verification that is cut short goes on another time."""
-        longest = with_imports(predicted_trial_s(self._finished, None, is_known=False), self._import_s)
-        sides = [trial for trial in (self._leading(), defaults_of(self._finished)) if trial is not None]
-        verification = self._setup.verify * sum(map(self.plain_launch_s, sides))
-        return longest + self._budget.at_most_half(verification)
+        sides = [self._leading(), defaults_of(self._finished), *hand_trials(self._finished)]
+        known = {trial.number: trial for trial in sides if trial is not None}
+        verification = self._setup.verify * sum(map(self.plain_launch_s, known.values()))
+        return self._unknown_s() + self._budget.at_most_half(verification)
 
     def _next(self, flying: InFlight) -> Proposal | None:
         """None when there is nothing to propose now; where nothing is in flight either, that is the end, and told."""

@@ -17,9 +17,10 @@ from tuner.diagnose.causes import Cause
 from tuner.diagnose.diagnosing import remedies_of
 from tuner.diagnose.diagnosis import Remedy
 from tuner.diagnose.judged import Attempt
+from tuner.diagnose.table import begins_so
 from tuner.diagnose.trials import diagnosis_of, settings_of
 from tuner.predict.advise.limits import CAUSES, Bottleneck
-from tuner.space.parameters import is_number, meeting, near
+from tuner.space.parameters import meant, meeting
 from tuner.space.search_space import SearchSpace
 from tuner.space.speculation import is_of_speculation
 from tuner.types import Measured, Params, Trial, Value, Workload
@@ -88,10 +89,16 @@ class Opening:
         for trial in finished:
             if usual is None or trial.is_default or any(point.items() <= trial.params.items() for point in enqueued):
                 continue
-            moved = {name for name, value in trial.params.items() if usual.params.get(name, value) != value}
+            moved = {name for name, value in trial.params.items() if self._is_moved(name, value, usual.params)}
             self._closed = [group for group in self._closed if not moved.intersection(self._of(group))]
         self._since = sum(trial.attempts > 0 for trial in finished)
         return self.frozen
+
+    def _is_moved(self, name: str, value: Value, usual: Params) -> bool:
+        """Whether it is neither the default nor what stands for that in the space."""
+        if name not in usual or name not in self._space.parameters:
+            return False
+        return value not in (usual[name], self._space.parameters[name].nearest(usual[name]))
 
     def next(self, finished: Sequence[Trial], promise: float | None) -> Opened | None:
         """The group that is opened now; None where what is open is not searched through, or no other would help."""
@@ -150,11 +157,13 @@ class Opening:
 
     def _with(self, held: _Held, remedy: Remedy, incumbent: Trial) -> Attempt | None:
         """The incumbent with the remedy alone; None where the space has no such value, or too little is predicted of it."""
-        if remedy.value is None or (value := near(self._space.parameters[remedy.name], remedy.value)) is None:
+        name, wanted = remedy.name, remedy.value
+        if wanted is None:
             return None
-        if not _is_further(remedy.direction, incumbent.params.get(remedy.name), value):
+        parameter, current = self._space.parameters[name], incumbent.params.get(name)
+        if (value := meant(parameter, wanted, current, begins=begins_so(name, wanted))) is None:
             return None
-        moved = {**incumbent.params, remedy.name: value}
+        moved = {**incumbent.params, name: value}
         counted = self._space.active(moved)
         point = {name: setting for name, setting in moved.items() if name in counted}
         gain = self._gain(incumbent.params, point)
@@ -177,10 +186,3 @@ class Opening:
 
     def _of(self, group: str) -> Collection[str]:
         return [name for name, parameter in self._space.parameters.items() if parameter.group == group]
-
-
-def _is_further(direction: str, current: Value | None, value: Value) -> bool:
-    """Whether it lies where the remedy points: what the space has nearest to it may be the current value, or before it."""
-    if is_number(current) and is_number(value) and direction != "set":
-        return value > current if direction == "raise" else value < current
-    return value != current

@@ -2,7 +2,7 @@
 that are searched by now. It launches nothing and stores nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from tuner.diagnose.card import card_thresholds
 from tuner.diagnose.judged import Attempt, judged
@@ -29,6 +29,8 @@ class Proposing:
     ) -> None:
         """Raises RunError where vLLM does not tell a default, UsageError where a grid would have no end."""
         self._model, self._watch = model, watch
+        for told in not_there(setup, resolved):
+            watch.note(told)
         by_need = setup.sampler in OURS
         self._opening = (
             Opening(setup.space, setup.objective, model.limit_of, setup.workload, model.gain) if by_need else None
@@ -113,3 +115,16 @@ def _searched(setup: Setup, resolved: Params) -> Params:
             raise RunError(f"vLLM does not say what its default of {name} is: take it out of the search space")
         point[name] = value
     return point
+
+
+def not_there(setup: Setup, resolved: Params) -> Iterator[str]:
+    """A default that is a word, and none of the choices: another word stands for it, and nothing says that it is like it."""
+    for name, parameter in setup.space.parameters.items():
+        usual = resolved.get(name, UNSET)
+        if not isinstance(parameter, Categorical) or len(parameter.choices) == 1 or not isinstance(usual, str):
+            continue
+        if (stands := parameter.nearest(usual)) not in (usual, UNSET):
+            yield (
+                f"vLLM's default of {name}, {usual}, is not in the search space: {stands} stands for it where no other value is"
+                " asked for"
+            )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from tuner.diagnose.causes import Cause
 from tuner.diagnose.table import Advice, the_table
 from tuner.predict.advise.case import Case
-from tuner.space.parameters import Categorical, Float, Int, Parameter
+from tuner.space.parameters import Categorical, Float, Int, Parameter, is_number, meant
 from tuner.types import Params, Value
 
 #: How far a number is moved, if it starts.
@@ -41,17 +41,27 @@ def probes(case: Case, params: Params, causes: Sequence[Cause]) -> Iterator[tupl
 
 
 def _values(advice: Advice, parameter: Parameter, value: Value) -> Sequence[Value]:
-    if isinstance(parameter, Categorical):
-        better = [choice for choice in parameter.choices if advice.is_met_by(choice)]
+    if advice.direction == "set":
+        better = [choice for choice in getattr(parameter, "choices", ()) if advice.is_met_by(choice)]
         return [] if value in better else better[:1]
-    if advice.direction == "set" or isinstance(value, str | bool):
+    if not is_number(value):
         return []
-    return _moved(parameter, value, advice)
+    return _chosen(parameter, value, advice) if isinstance(parameter, Categorical) else _moved(parameter, value, advice)
+
+
+def _chosen(parameter: Categorical, value: float, advice: Advice) -> Sequence[Value]:
+    """Of choices that are numbers those as far as the table goes, the farthest first."""
+    numbers = [one for one in parameter.choices if is_number(one)]
+    if advice.direction == "raise":
+        end = max(numbers, default=value) if not is_number(advice.value) else advice.value
+        return sorted((one for one in numbers if value < one <= end), reverse=True)
+    end = min(numbers, default=value) if not is_number(advice.value) else advice.value
+    return sorted(one for one in numbers if end <= one < value)
 
 
 def _moved(parameter: Int | Float, value: float, advice: Advice) -> Sequence[Value]:
     """By a factor, within the range and as far as the table goes."""
-    farthest = advice.value if isinstance(advice.value, int | float) else None
+    farthest = advice.value if is_number(advice.value) else None
     is_raised = advice.direction == "raise"
     if is_raised:
         end = parameter.high if farthest is None else min(parameter.high, farthest)
@@ -61,4 +71,6 @@ def _moved(parameter: Int | Float, value: float, advice: Advice) -> Sequence[Val
         return []
     if isinstance(parameter, Float) or advice.at_once:
         return [parameter.nearest(end)]
-    return [min(int(value) * by, int(end)) if is_raised else max(int(value) // by, int(end)) for by in _FACTORS]
+    wanted = [min(int(value) * by, int(end)) if is_raised else max(int(value) // by, int(end)) for by in _FACTORS]
+    found = [meant(parameter, one, value) for one in wanted]
+    return list(dict.fromkeys(one for one in found if one is not None))
