@@ -22,7 +22,7 @@ from tuner.launch.interpreter import find_python
 from tuner.measure.gpu import detect
 from tuner.predict.settings import version_of
 from tuner.space.engines import ENGINES
-from tuner.space.parameters import Categorical, Parameter
+from tuner.space.parameters import Categorical, Parameter, meant
 from tuner.space.search_space import ALL
 from tuner.study.options import Options
 from tuner.study.setup import choose_space, vllm_launcher
@@ -106,9 +106,7 @@ def next_of(remedy: Remedy, current: Value | None, parameter: Parameter | None) 
     else:
         step = parameter.step or (parameter.high - parameter.low) / _STEPS
         wanted = current + step if up else current - step
-    found = parameter.nearest(wanted)
-    moved = not isinstance(found, bool | str) and (found > current if up else found < current)
-    return found if moved else None
+    return meant(parameter, wanted, current)
 
 
 def proved(found: Proof, paired: Paired | None, objective: Objective) -> str:

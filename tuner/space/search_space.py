@@ -113,7 +113,8 @@ class SearchSpace(BaseModel):
     def violations(self, params: Params, usual: Params | None = None) -> list[str]:
         """Why this point cannot be tried, one sentence each; empty when it can. Values that are the `usual` ones may lie
         outside of what is searched."""
-        searched = {name: value for name, value in params.items() if not _is_usual(name, value, usual or {})}
+        usual = usual or {}
+        searched = {name: value for name, value in params.items() if usual.get(name) != value}
         outside = [why for name, value in searched.items() if (why := self._why_not(name, value, params))]
         point = {**self.fixed, **params}
         outside += [why for _, why in broken({**unsaid(self.parameters), **point})]
@@ -355,10 +356,6 @@ class SearchSpace(BaseModel):
             if name in self.fixed:
                 return (self.fixed[name],)
         return ()
-
-
-def _is_usual(name: str, value: Value, usual: Params) -> bool:
-    return name in usual and usual[name] == value
 
 
 def _broken(rule: Rule, point: Params) -> str | None:
